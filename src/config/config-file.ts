@@ -1,0 +1,56 @@
+/**
+ * A config file as given values: one JSON object whose keys are option names. A value may be text, as after a flag, or
+ * the JSON value that means the same; null counts as unset. Key by key, so that one mistake does not hide the next.
+ */
+
+import { messageOf } from '../errors.js';
+import { type GivenValue, oneLine, quote } from './given.js';
+import { nearestName } from './nearest.js';
+import type { OptionRow } from './option.js';
+
+/** `label` is the file as the operator wrote it, for messages; `namedBy` the flag or variable that names it. */
+export function readConfigFile(
+  options: readonly OptionRow[],
+  file: { readonly path: string; readonly label: string; readonly namedBy: string },
+  readFile: (path: string) => string,
+): { readonly given: readonly GivenValue[]; readonly problems: readonly string[] } {
+  let content: unknown;
+  try {
+    content = JSON.parse(readFile(file.path).replace(/^\uFEFF/, ''));
+  } catch (error) {
+    const cause = messageOf(error).replace(/\s+/g, ' ');
+    const what = error instanceof SyntaxError ? 'is not JSON' : "can't be read";
+    return { given: [], problems: [`${file.namedBy}: ${file.label} ${what}: ${cause}`] };
+  }
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    return { given: [], problems: [`${file.namedBy}: ${file.label} must hold a JSON object, not ${quote(content)}`] };
+  }
+
+  const byName = new Map(options.map((option) => [option.name, option]));
+  const given: GivenValue[] = [];
+  const problems: string[] = [];
+  for (const [name, value] of Object.entries(content)) {
+    const option = byName.get(name);
+    const where = `${oneLine(name)} in ${file.label}`;
+    if (option?.name === 'config') problems.push(`${where}: a config file can't name another`);
+    else if (option !== undefined) {
+      if (value !== null) given.push({ option, source: 'file', where, value });
+    } else {
+      const nearest = nearestName(name, byName.keys());
+      const hint = nearest === undefined ? 'see vitserve serve --help' : `did you mean ${nearest}?`;
+      problems.push(`${where} is not an option; ${hint}`);
+    }
+  }
+  return { given, problems };
+}
+
+/** The text that means the same as a JSON value of an option, or undefined where the option has no such JSON form. */
+export function jsonToText(option: OptionRow, value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  if (typeof value !== option.type.json || value === null || Array.isArray(value)) return undefined;
+  if (typeof value !== 'object') return String(value);
+  const entries = Object.entries(value);
+  return entries.every(([, entry]) => typeof entry === 'number')
+    ? entries.map(([key, entry]) => `${key}:${entry}`).join(',')
+    : undefined;
+}

@@ -1,0 +1,61 @@
+/** Settings that are each fine but can't hold together. A rule is only asked where every option it looks at could be read. */
+
+import { isIPv4 } from 'node:net';
+import type { ServeSettings } from './settings.js';
+import { type Address, formatAddress } from './value-types.js';
+
+interface Rule {
+  readonly looksAt: readonly (keyof ServeSettings)[];
+  problem(settings: ServeSettings): string | undefined;
+}
+
+const RULES: readonly Rule[] = [
+  {
+    looksAt: ['address', 'httpAddress'],
+    problem: ({ address, httpAddress }) =>
+      overlap(address, httpAddress)
+        ? `address ${formatAddress(address)} and http-address ${formatAddress(httpAddress)} take the same port: gRPC and ` +
+          'HTTP need one each'
+        : undefined,
+  },
+  {
+    looksAt: ['simulatedInference', 'executionProvider'],
+    problem: ({ simulatedInference, executionProvider }) =>
+      simulatedInference !== null && executionProvider !== 'auto'
+        ? `simulated-inference runs no model, so execution-provider ${executionProvider} can't be met: leave one of them out`
+        : undefined,
+  },
+  {
+    looksAt: ['simulatedInference', 'maxBatchSize'],
+    problem({ simulatedInference, maxBatchSize }) {
+      const largest = simulatedInference?.at(-1)?.batchSize;
+      return largest !== undefined && maxBatchSize !== 'auto' && maxBatchSize > largest
+        ? `max-batch-size ${maxBatchSize} is above ${largest}, the largest batch that simulated-inference has a time for`
+        : undefined;
+    },
+  },
+  {
+    looksAt: ['simulatedInference', 'inferenceTimeoutMs'],
+    problem({ simulatedInference, inferenceTimeoutMs }) {
+      const slow = simulatedInference?.find(({ milliseconds }) => milliseconds >= inferenceTimeoutMs);
+      return slow === undefined
+        ? undefined
+        : `simulated-inference takes ${slow.milliseconds}ms for a batch of ${slow.batchSize}, and inference-timeout ends ` +
+            `executions after ${inferenceTimeoutMs}ms`;
+    },
+  },
+];
+
+export function contradictions(settings: ServeSettings, unreadable: ReadonlySet<string>): string[] {
+  return RULES.filter(({ looksAt }) => !looksAt.some((property) => unreadable.has(property)))
+    .map((rule) => rule.problem(settings))
+    .filter((problem) => problem !== undefined);
+}
+
+/** Whether two listeners get in each other's way. Names are compared as they are: resolving them is not for the loader. */
+function overlap(one: Address, other: Address): boolean {
+  if (one.port !== other.port || one.port === 0) return false;
+  const hosts = [one.host, other.host];
+  if (one.host === other.host || hosts.includes('::')) return true;
+  return hosts.includes('0.0.0.0') && hosts.every((host) => isIPv4(host) || host === 'localhost');
+}

@@ -1,0 +1,128 @@
+/**
+ * Settings from flags, environment and config file, in this order of strength, over the defaults of the option table.
+ *
+ * Either everything is in order and complete settings come back, or one `SetupError('usage')` lists every problem that
+ * was found, one line each: an operator should not have to start the server once per mistake. A value that a stronger
+ * source overrides is checked all the same, since it would surface on the day the stronger one is taken away.
+ */
+
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { SetupError } from '../errors.js';
+import { COMMANDS, type CommandName } from './commands.js';
+import { jsonToText, readConfigFile } from './config-file.js';
+import { contradictions } from './contradictions.js';
+import { type Environment, readEnvironment } from './environment.js';
+import { readCommandLine } from './flags.js';
+import { type GivenValue, type OptionSource, oneLine, quote } from './given.js';
+import type { OptionRow } from './option.js';
+import type { ClassifySettings, ServeSettings } from './settings.js';
+
+export interface Loaded<Settings> {
+  readonly settings: Settings;
+  /** Where each setting comes from. */
+  readonly sources: { readonly [Property in keyof Settings]: OptionSource };
+  /** What was set by anyone, in the order of the table and as text: for the start-up log. */
+  readonly changes: readonly { readonly name: string; readonly value: string; readonly source: OptionSource }[];
+}
+
+export interface LoadSurroundings {
+  /** Relative paths are resolved against this folder. */
+  readonly cwd: string;
+  readFile(path: string): string;
+}
+
+const REAL_SURROUNDINGS: LoadSurroundings = {
+  get cwd() {
+    return process.cwd();
+  },
+  readFile: (path) => readFileSync(path, 'utf8'),
+};
+
+/** `argv` is what follows `vitserve serve`. */
+export function loadServeSettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<ServeSettings> {
+  const { loaded, unreadable, problems } = load<ServeSettings>('serve', argv, env, surroundings);
+  problems.push(...contradictions(loaded.settings, unreadable));
+  if (problems.length > 0) throw new SetupError('usage', problems);
+  return loaded;
+}
+
+/** `argv` is what follows `vitserve classify`. `files` are the paths as they were written, at least one. */
+export function loadClassifySettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<ClassifySettings> & { readonly files: readonly string[] } {
+  const { loaded, positionals, problems } = load<ClassifySettings>('classify', argv, env, surroundings);
+  if (positionals.length === 0) problems.push('vitserve classify needs at least one FILE');
+  if (problems.length > 0) throw new SetupError('usage', problems);
+  return { ...loaded, files: positionals };
+}
+
+interface Loading<Settings> {
+  /** Complete, but only to be trusted where there are no problems: what can't be read stands at its default. */
+  readonly loaded: Loaded<Settings>;
+  readonly unreadable: ReadonlySet<string>;
+  readonly positionals: readonly string[];
+  readonly problems: string[];
+}
+
+function load<Settings>(
+  command: CommandName,
+  argv: readonly string[],
+  env: Environment,
+  { cwd, readFile }: LoadSurroundings,
+): Loading<Settings> {
+  const { options } = COMMANDS[command];
+  const commandLine = readCommandLine(command, options, argv, command === 'classify');
+  const environment = readEnvironment(command, options, env);
+  const problems = [...commandLine.problems, ...environment.problems];
+  const given = [...commandLine.given, ...environment.given];
+
+  const named = given.find(
+    ({ option, value }) => option.name === 'config' && option.type.parse(String(value)) !== undefined,
+  );
+  if (named !== undefined) {
+    const written = String(named.value);
+    const file = { path: resolve(cwd, written), label: oneLine(written), namedBy: named.where };
+    const content = readConfigFile(options, file, readFile);
+    given.push(...content.given);
+    problems.push(...content.problems);
+  }
+
+  // `given` is in order of strength, so the first value of an option is the one that counts.
+  const values = new Map<OptionRow, Pick<GivenValue, 'source'> & { readonly value: NonNullable<unknown> }>();
+  const unreadable = new Set<string>();
+  for (const one of given) {
+    const value = read(one, cwd);
+    if (value === undefined) {
+      problems.push(`${one.where}: ${quote(one.value)} is not accepted; give ${one.option.type.accepts}`);
+      unreadable.add(one.option.property);
+    } else if (!values.has(one.option)) values.set(one.option, { value, source: one.source });
+  }
+
+  const settings: Record<string, unknown> = {};
+  const sources: Record<string, OptionSource> = {};
+  const changes: Loaded<Settings>['changes'][number][] = [];
+  for (const option of options) {
+    const set = values.get(option);
+    settings[option.property] = set === undefined ? option.default : set.value;
+    sources[option.property] = set?.source ?? 'default';
+    if (set !== undefined) {
+      changes.push({ name: option.name, value: option.type.format(set.value), source: set.source });
+    }
+  }
+  // The one cast: the table's type says that its rows read exactly the properties of the settings.
+  const loaded = { settings, sources, changes } as unknown as Loaded<Settings>;
+  return { loaded, unreadable, positionals: commandLine.positionals, problems };
+}
+
+function read({ option, source, value }: GivenValue, cwd: string): NonNullable<unknown> | undefined {
+  const text = source === 'file' ? jsonToText(option, value) : String(value);
+  const parsed = text === undefined ? undefined : option.type.parse(text);
+  return typeof parsed === 'string' && option.type.kind === 'path' ? resolve(cwd, parsed) : parsed;
+}

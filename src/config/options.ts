@@ -1,0 +1,349 @@
+/**
+ * The option tables: the only source of flags, `VITSERVE_…` variables, config-file keys, `--help` and
+ * `docs/configuration.md`.
+ *
+ * To add an option, add its setting to `settings.ts` and its row here; then run `npm run generate`. Rows stand in the
+ * order in which help and documentation show them, within their group. A reason says what the option is for, why the
+ * default is what it is, and when to change it: one whose reason can't be written is an option that nobody would set.
+ */
+
+import { fileURLToPath } from 'node:url';
+import type { OptionTable } from './option.js';
+import type { ClassifySettings, ServeSettings } from './settings.js';
+import { address, autoOr, boolean, bytes, choice, costTable, duration, integer, path, string } from './value-types.js';
+
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+
+/** The models that come with the package, wherever it is installed and whatever the working directory. */
+const PACKAGE_MODELS = fileURLToPath(new URL('../../models', import.meta.url));
+
+export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
+  config: {
+    name: 'config',
+    group: 'Serving',
+    type: path(),
+    default: null,
+    summary: 'JSON file with settings. Flags and environment variables override it.',
+    reason:
+      'For settings that are reviewed and rolled out as a file, such as a mounted ConfigMap. There is none by default, ' +
+      'so a server started without one has exactly the settings that its command line and environment show. The file ' +
+      'is read once, at start.',
+  },
+  address: {
+    name: 'address',
+    group: 'Serving',
+    type: address(0),
+    default: { host: '127.0.0.1', port: 50_051 },
+    summary: 'Where gRPC listens. Port 0 takes a free one.',
+    reason:
+      'The default is reachable from this machine alone: the server asks callers for no credentials, so opening it to ' +
+      'a network is for you to decide. In a container use `0.0.0.0:50051`, or `[::]:50051` for IPv4 and IPv6. ' +
+      '50051 is the port that gRPC examples and tools assume.',
+  },
+  httpAddress: {
+    name: 'http-address',
+    group: 'Serving',
+    type: address(0),
+    default: { host: '127.0.0.1', port: 8080 },
+    summary: 'Where HTTP listens, for /metrics, /livez and /readyz. Port 0 takes a free one.',
+    reason:
+      'Metrics and probes have a port of their own, so that it can stay closed to callers. Needs a host that your ' +
+      'Prometheus and the kubelet can reach: `0.0.0.0:8080` in a container.',
+  },
+  reflection: {
+    name: 'reflection',
+    group: 'Serving',
+    type: boolean(),
+    default: true,
+    summary: 'Whether tools such as grpcurl may ask the server for its services and messages.',
+    reason:
+      'On by default, because it lets a newcomer call the server without the `.proto` file. It shows nothing ' +
+      'else; turn it off where even the shape of an interface should not be public.',
+  },
+  models: {
+    name: 'models',
+    group: 'Model',
+    type: path(),
+    default: PACKAGE_MODELS,
+    defaultText: "the package's own models folder",
+    summary: 'Folder of the model repository: NAME/VERSION/model.onnx beside model.json.',
+    reason:
+      'Of each model the highest version is served. The default is the `models` folder that comes with vitserve, ' +
+      'whatever the working directory, so that a first start works. A relative path of your own is resolved against ' +
+      'the working directory.',
+  },
+  model: {
+    name: 'model',
+    group: 'Model',
+    type: string('NAME', "a model's name"),
+    default: '',
+    defaultText: 'the only one in the repository',
+    summary: 'Name of the model for requests that name none.',
+    reason:
+      'Needed only where the repository holds several models: which of them is the default should not depend on how ' +
+      'their names sort.',
+  },
+  executionProvider: {
+    name: 'execution-provider',
+    group: 'Model',
+    type: choice('auto', 'cpu', 'cuda'),
+    default: 'auto',
+    summary: 'What runs the model. auto: CUDA where it works, otherwise the CPU.',
+    reason:
+      '`auto` starts anywhere; what was chosen stands in the log, in a metric and in every reply. On machines that you ' +
+      'pay for their GPU ask for `cuda`: without a working one the server then refuses to start, rather than serve a ' +
+      'small part of the load from the CPU.',
+  },
+  inferenceProcesses: {
+    name: 'inference-processes',
+    group: 'Processes',
+    type: autoOr(integer(1, 256)),
+    default: 'auto',
+    summary: 'Processes that run the model. auto: one per available core on CPU, one on CUDA or when simulated.',
+    reason:
+      'On a CPU, several single-threaded processes make more of the cores than one process with many threads (ViT-Ti ' +
+      'int8 on two cores: 240 images/s against 131). Each holds its own copy of the model, so give fewer of them more ' +
+      '`inference-threads` where copies do not fit the memory. The cores counted are those that the cgroup quota ' +
+      'grants, not those of the machine.',
+  },
+  inferenceThreads: {
+    name: 'inference-threads',
+    group: 'Processes',
+    type: autoOr(integer(1, 256)),
+    default: 'auto',
+    summary: 'CPU threads of each inference process. auto: 1.',
+    reason:
+      'More threads shorten one inference at the cost of throughput. Raise it where a large model should answer a few ' +
+      'callers sooner, and lower `inference-processes` so that processes times threads stays within the cores.',
+  },
+  decoderProcesses: {
+    name: 'decoder-processes',
+    group: 'Processes',
+    type: autoOr(integer(1, 256)),
+    default: 'auto',
+    summary: 'Processes that decode images. auto: one per available core.',
+    reason:
+      'Images are untrusted input, so they are decoded outside the process that serves: a decoder that crashes or ' +
+      'hangs is replaced, and other requests only wait a little longer. A decoder without work costs only its memory; ' +
+      'lower this where memory is short.',
+  },
+  sharedMemoryDir: {
+    name: 'shared-memory-dir',
+    group: 'Processes',
+    type: path(),
+    default: '/dev/shm',
+    summary: 'Folder for the file through which decoded pixels reach the model; in memory, if possible.',
+    reason:
+      'Each permit has a slot of height × width × 3 bytes in this file, reserved at start: too little room is an error ' +
+      'then, and never later. Containers get 64 MiB of `/dev/shm` unless told otherwise, enough for about 440 images ' +
+      'of 224 × 224. A folder on a disk works too, and is slower. The file is unlinked as soon as it is open, so ' +
+      'nothing is left behind.',
+  },
+  maxBatchSize: {
+    name: 'max-batch-size',
+    group: 'Limits',
+    type: autoOr(integer(1, 1024)),
+    default: 'auto',
+    summary: 'Most images in one execution. auto: 4 on CPU, 32 on CUDA, the largest of the cost table when simulated.',
+    reason:
+      'On a CPU larger batches gain nothing and make each image wait for its neighbours; a GPU needs them to be busy. ' +
+      'A batch never waits to be full: it starts as soon as an inference process is free. Models whose answers would ' +
+      'depend on who else is in the batch run image by image, whatever stands here.',
+  },
+  permits: {
+    name: 'permits',
+    group: 'Limits',
+    type: autoOr(integer(1, 65_536)),
+    default: 'auto',
+    summary:
+      'Most images admitted and not yet answered; more are refused at once. auto: what warm-up says can be finished in a second.',
+    reason:
+      'This is the bound on load, and so on waiting: with a second of work admitted, nobody waits much longer than a ' +
+      'second, however many call. A refusal (`OVERLOADED`) costs next to nothing and says when to come back. More ' +
+      'permits ride out longer bursts with longer waits, and take more slots of `shared-memory-dir`.',
+  },
+  maxUploads: {
+    name: 'max-uploads',
+    group: 'Limits',
+    type: autoOr(integer(1, 65_536)),
+    default: 'auto',
+    summary: 'Most calls that may be sending their image at the same time. auto: as many as permits.',
+    reason:
+      'A call takes a permit when its image is complete, so slow senders can not use up the permits; this bounds them ' +
+      'instead. At worst the front process holds this many times `max-image-bytes` of half-sent images: lower it ' +
+      'where that is more than the memory.',
+  },
+  uploadTimeoutMs: {
+    name: 'upload-timeout',
+    group: 'Limits',
+    type: duration(),
+    default: 10_000,
+    summary: 'Time a call may take to send its image, from when it is let in.',
+    reason:
+      'Without it, callers that stop sending would hold their place in `max-uploads` for ever. Ten seconds carry an ' +
+      'image of 16 MiB over a line of 14 Mbit/s. The call ends with `UPLOAD_TIMEOUT`.',
+  },
+  maxImageBytes: {
+    name: 'max-image-bytes',
+    group: 'Limits',
+    type: bytes(1, GIB),
+    default: 16 * MIB,
+    summary: 'Largest image file accepted, in bytes.',
+    reason:
+      'Nearly all photos of phones and cameras are below 16 MiB. A larger image is refused with `IMAGE_TOO_LARGE`; a message ' +
+      'more than 64 KiB above the limit is refused by gRPC itself while it arrives (RESOURCE_EXHAUSTED without details).',
+  },
+  maxImagePixels: {
+    name: 'max-image-pixels',
+    group: 'Limits',
+    type: integer(1, 1_000_000_000),
+    default: 50_000_000,
+    summary: 'Largest image accepted, in pixels: width times height.',
+    reason:
+      'A small file can unfold to an enormous image. The size is read from the file header, and too large an image is ' +
+      'refused with `IMAGE_TOO_LARGE` before any of it is decoded. 50 million pixels are more than most cameras make, ' +
+      'and at least 150 MB in a decoder while it works: multiply by `decoder-processes` for the worst case.',
+  },
+  startTimeoutMs: {
+    name: 'start-timeout',
+    group: 'Lifecycle',
+    type: duration(),
+    default: 60_000,
+    summary: 'Time a decoder or inference process may take to start, with loading and warming up its model.',
+    reason:
+      'A process that takes longer is killed; at start of the server that is an error and the end. A minute is ample ' +
+      'for a ViT-B from a local disk; raise it for large models, slow volumes, or the first start on a GPU, which ' +
+      'searches for the fastest kernels.',
+  },
+  decodeTimeoutMs: {
+    name: 'decode-timeout',
+    group: 'Lifecycle',
+    type: duration(),
+    default: 10_000,
+    summary: 'Time a decoder may spend on one image before it is killed and replaced.',
+    reason:
+      'A photo takes milliseconds, and even the largest image that `max-image-pixels` lets in stays within a few ' +
+      'seconds. What takes longer is stuck on an image made for that. Raise it together with `max-image-pixels`.',
+  },
+  inferenceTimeoutMs: {
+    name: 'inference-timeout',
+    group: 'Lifecycle',
+    type: duration(),
+    default: 60_000,
+    summary: 'Time one execution may take before its inference process is killed and replaced.',
+    reason:
+      'The last resort against an execution that never ends, which happens with broken drivers. It must be longer than ' +
+      'any honest batch, the slowest model and a busy machine included, so it is generous.',
+  },
+  drainDelayMs: {
+    name: 'drain-delay',
+    group: 'Lifecycle',
+    type: duration(0),
+    default: 0,
+    summary: 'Time to go on serving after SIGTERM, while health already says NOT_SERVING.',
+    reason:
+      'Load balancers need a moment to notice that an instance is leaving; calls that they still send are answered ' +
+      'during this time. In Kubernetes set some seconds, such as `5s`. The default is none, so that Ctrl-C is quick ' +
+      'where nothing stands in front of the server.',
+  },
+  drainTimeoutMs: {
+    name: 'drain-timeout',
+    group: 'Lifecycle',
+    type: duration(0),
+    default: 30_000,
+    summary: 'Time that admitted calls have to finish when the server stops; what is left is then ended.',
+    reason:
+      'With `permits` at `auto` admitted calls need about a second; the rest is for long streams. Kubernetes kills ' +
+      'after `terminationGracePeriodSeconds`, 30 by default: set that above the sum of `drain-delay` and `drain-timeout`.',
+  },
+  logLevel: {
+    name: 'log-level',
+    group: 'Logging',
+    type: choice('trace', 'debug', 'info', 'warn', 'error', 'fatal'),
+    default: 'info',
+    summary: 'Least severe level that is logged.',
+    reason:
+      '`info` tells of start, stop, processes that were replaced, and failures. `debug` and `trace` add the ' +
+      'detail for looking into a problem, and are not for full load.',
+  },
+  logFormat: {
+    name: 'log-format',
+    group: 'Logging',
+    type: choice('auto', 'json', 'pretty'),
+    default: 'auto',
+    summary: 'Form of the log. auto: pretty on a terminal, otherwise JSON, one object a line.',
+    reason: 'People read terminals and machines read pipes, so `auto` is right nearly everywhere.',
+  },
+  simulatedInference: {
+    name: 'simulated-inference',
+    group: 'Simulation',
+    type: costTable(),
+    default: null,
+    summary:
+      'Run no model: wait for the milliseconds given per batch size and answer with made-up scores. For trying out ' +
+      'batching without a GPU.',
+    reason:
+      'Shows dynamic batching, overload and draining on a laptop as a GPU with these times would: everything but the ' +
+      'execution is real. Write times for ascending batch sizes from 1, such as `1:1.0,8:2.2,32:6.5`; the ' +
+      'last is the largest batch there will be. In a config file the object `{"1": 1.0, "8": 2.2, "32": 6.5}` does as ' +
+      'well. Replies say `execution_provider: "simulated"`. Never on by default, and never to be used for answers.',
+  },
+};
+
+export const CLASSIFY_OPTIONS: OptionTable<ClassifySettings> = {
+  address: {
+    name: 'address',
+    group: 'Request',
+    type: address(1),
+    default: { host: '127.0.0.1', port: 50_051 },
+    summary: 'Where the server listens.',
+    reason:
+      'The default is that of `vitserve serve`. Both commands read the same variable, so where it is set for the ' +
+      'server, `vitserve classify` beside it finds the server too.',
+  },
+  model: {
+    name: 'model',
+    group: 'Request',
+    type: string('NAME', "a model's name"),
+    default: '',
+    defaultText: "the server's default model",
+    summary: 'Name of the model to ask.',
+    reason: 'Empty, the server chooses: the model that its own `model` option names.',
+  },
+  topK: {
+    name: 'top-k',
+    group: 'Request',
+    type: integer(0, 2_147_483_647),
+    default: 5,
+    summary: 'How many labels to ask for, best first. 0 leaves it to the server, which gives five.',
+    reason: 'Above the number of classes of the model, all of them come back.',
+  },
+  timeoutMs: {
+    name: 'timeout',
+    group: 'Request',
+    type: duration(),
+    default: 30_000,
+    summary: 'Deadline of each call: an image that is not answered by then has failed.',
+    reason:
+      'It travels with the call, so the server drops what can no longer be answered in time instead of working on it ' +
+      'in vain.',
+  },
+  concurrency: {
+    name: 'concurrency',
+    group: 'Request',
+    type: integer(1, 256),
+    default: 8,
+    summary: 'How many images may be under way at the same time.',
+    reason:
+      'Enough to keep a CPU server busy without being refused. Raise it for a server with a GPU or for one far away.',
+  },
+  json: {
+    name: 'json',
+    group: 'Output',
+    type: boolean(),
+    default: false,
+    summary: 'Print one JSON object a line instead of text.',
+    reason: 'For programs that read the answers. The text is for people and may change between versions.',
+  },
+};

@@ -1,0 +1,55 @@
+/**
+ * What the rest of the program sees of the configuration: plain, complete, checked values.
+ *
+ * `options.ts` holds a table of the same shape (`OptionTable<ServeSettings>`), so a setting without an option, or the
+ * other way round, does not compile. Units stand in the names; what each setting means stands in the table.
+ */
+
+import type { Address, BatchCost } from './value-types.js';
+
+export type ExecutionProviderChoice = 'auto' | 'cpu' | 'cuda';
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+export type LogFormat = 'auto' | 'json' | 'pretty';
+
+export interface ServeSettings {
+  /** Absolute path, or null: no config file. */
+  readonly config: string | null;
+  readonly address: Address;
+  readonly httpAddress: Address;
+  readonly reflection: boolean;
+  /** Absolute path. */
+  readonly models: string;
+  /** Empty: the only model of the repository. */
+  readonly model: string;
+  readonly executionProvider: ExecutionProviderChoice;
+  readonly inferenceProcesses: number | 'auto';
+  readonly inferenceThreads: number | 'auto';
+  readonly decoderProcesses: number | 'auto';
+  /** Absolute path. */
+  readonly sharedMemoryDir: string;
+  readonly maxBatchSize: number | 'auto';
+  readonly permits: number | 'auto';
+  readonly maxUploads: number | 'auto';
+  readonly uploadTimeoutMs: number;
+  readonly maxImageBytes: number;
+  readonly maxImagePixels: number;
+  readonly decodeTimeoutMs: number;
+  readonly inferenceTimeoutMs: number;
+  readonly startTimeoutMs: number;
+  readonly drainDelayMs: number;
+  readonly drainTimeoutMs: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  /** By ascending batch size, the first of which is 1; null: a real model runs. */
+  readonly simulatedInference: readonly BatchCost[] | null;
+}
+
+export interface ClassifySettings {
+  readonly address: Address;
+  /** Empty: the server's default model. */
+  readonly model: string;
+  readonly topK: number;
+  readonly timeoutMs: number;
+  readonly concurrency: number;
+  readonly json: boolean;
+}

@@ -1,0 +1,41 @@
+/**
+ * The contract, loaded from `proto/` for the server and the client alike.
+ *
+ * One set of loader options serves both loading and the generated types (`tools/generate.mjs` passes the same), so that
+ * what the types say is what arrives: camelCase names, Buffers, numbers for 64-bit integers, names for enums.
+ */
+import { fileURLToPath } from 'node:url';
+import { type GrpcObject, loadPackageDefinition } from '@grpc/grpc-js';
+import { type PackageDefinition, loadSync } from '@grpc/proto-loader';
+import type { ProtoGrpcType as ClassificationProto } from './generated/classification.js';
+import type { ProtoGrpcType as ErrorDetailsProto } from './generated/error_details.js';
+import type { ProtoGrpcType as HealthProto } from './generated/health.js';
+
+const PROTO_FOLDER = fileURLToPath(new URL('../../proto/', import.meta.url));
+
+export const PROTO_FILES = [
+  'vitserve/v1/classification.proto',
+  'google/rpc/error_details.proto',
+  'grpc/health/v1/health.proto',
+] as const;
+
+export const LOADER_OPTIONS = { longs: Number, enums: String, defaults: true, oneofs: true } as const;
+
+export const SERVICE_NAME = 'vitserve.v1.ClassificationService';
+
+/** The domain of every `google.rpc.ErrorInfo` that vitserve sends. */
+export const ERROR_DOMAIN = 'vitserve.v1';
+
+export type Contract = ClassificationProto & HealthProto & ErrorDetailsProto;
+
+let loaded: { readonly definition: PackageDefinition; readonly contract: Contract } | undefined;
+
+/** Loads the protos once per process. `definition` is what reflection publishes. */
+export function loadContract(): { readonly definition: PackageDefinition; readonly contract: Contract } {
+  if (loaded === undefined) {
+    const definition = loadSync([...PROTO_FILES], { ...LOADER_OPTIONS, includeDirs: [PROTO_FOLDER] });
+    // The one place where the loaded objects meet their generated types.
+    loaded = { definition, contract: loadPackageDefinition(definition) as GrpcObject & Contract };
+  }
+  return loaded;
+}

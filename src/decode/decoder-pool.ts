@@ -1,0 +1,131 @@
+/**
+ * The decoder processes.
+ *
+ * An encoded image reaches its decoder through one of the decoder's two inbox files (one image being decoded, one in
+ * advance), unlinked tmpfs files like the slots: the front writes the bytes once, the decoder reads them once.
+ * A mebibyte of each inbox is reserved at start; what a larger image took beyond it is given back after it.
+ */
+import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import { messageOf, RequestError } from '../errors.js';
+import type { Recipe } from '../model/recipe.js';
+import { availableCores } from '../process/cores.js';
+import { Lane } from '../process/lane.js';
+import type { ChildObserver } from '../process/supervised-child.js';
+import { openUnlinkedFile, reserve, type SlotFile } from '../slots/slots.js';
+import type { DecoderSettings } from './decoder-main.js';
+import { type DecoderReply, decodeReply, encodeCall } from './messages.js';
+
+/** An image to be decoded into a slot; `draw` is for the exercise before ready. */
+export type DecodeRequest =
+  | { readonly kind: 'decode'; readonly slot: number; readonly image: Uint8Array }
+  | { readonly kind: 'draw'; readonly width: number; readonly height: number };
+
+export type DecoderLane = Lane<DecodeRequest, DecoderReply>;
+
+export interface DecoderPoolSettings {
+  readonly decoderProcesses: number | 'auto';
+  readonly maxImagePixels: number;
+  readonly sharedMemoryDir: string;
+  readonly startTimeoutMs: number;
+  readonly decodeTimeoutMs: number;
+}
+
+const INBOXES = 2;
+const RESERVED_INBOX_BYTES = 1024 * 1024;
+/** Decoders give way to the front and go before the inference processes, which they feed. */
+const NICENESS = 4;
+
+export class DecoderPool {
+  readonly lanes: readonly DecoderLane[];
+
+  readonly #inboxes: readonly number[];
+
+  private constructor(lanes: readonly DecoderLane[], inboxes: readonly number[]) {
+    this.lanes = lanes;
+    this.#inboxes = inboxes;
+  }
+
+  static async create(
+    recipe: Recipe,
+    pixels: { readonly height: number; readonly width: number },
+    slots: SlotFile,
+    settings: DecoderPoolSettings,
+    observer: ChildObserver,
+  ): Promise<DecoderPool> {
+    const count = settings.decoderProcesses === 'auto' ? availableCores() : settings.decoderProcesses;
+    const decoderSettings: DecoderSettings = {
+      recipe,
+      height: pixels.height,
+      width: pixels.width,
+      maxImagePixels: settings.maxImagePixels,
+      slots: slots.layout,
+    };
+    const allInboxes: number[] = [];
+    const lanes = Array.from({ length: count }, (_, index) => {
+      const inboxes = Array.from({ length: INBOXES }, () => openInbox(settings.sharedMemoryDir));
+      allInboxes.push(...inboxes);
+      return new Lane(
+        {
+          role: 'decoder' as const,
+          index,
+          entry: new URL('./decoder-main.js', import.meta.url),
+          niceness: NICENESS,
+          sharedFds: [slots.fd, ...inboxes],
+          environment: { MALLOC_ARENA_MAX: '2' },
+          startTimeoutMs: settings.startTimeoutMs,
+          observer,
+          settings: () => decoderSettings,
+        },
+        { encode: createEncoder(inboxes), decode: decodeReply },
+        settings.decodeTimeoutMs,
+      );
+    });
+    const pool = new DecoderPool(lanes, allInboxes);
+    const started = await Promise.allSettled(lanes.map((lane) => lane.start()));
+    const failure = started.find((result) => result.status === 'rejected');
+    if (failure !== undefined) {
+      await pool.stop();
+      throw failure.reason;
+    }
+    return pool;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.lanes.map((lane) => lane.stop()));
+    for (const fd of this.#inboxes) closeSync(fd);
+  }
+}
+
+function openInbox(directory: string): number {
+  const fd = openUnlinkedFile(directory);
+  reserve(fd, 0, RESERVED_INBOX_BYTES, directory, 'decoder inboxes');
+  return fd;
+}
+
+/**
+ * Takes the inboxes in turn. No more calls are in flight than there are inboxes, and they are answered in order, so the
+ * next inbox's last image has been read when its turn comes again.
+ */
+function createEncoder(inboxes: readonly number[]): (request: DecodeRequest) => Uint8Array {
+  const grown = inboxes.map(() => false);
+  let next = 0;
+  return (request) => {
+    if (request.kind === 'draw') return encodeCall(request);
+    const { image, slot } = request;
+    const inbox = next;
+    const fd = inboxes[inbox] as number;
+    if (grown[inbox]) ftruncateSync(fd, RESERVED_INBOX_BYTES);
+    grown[inbox] = image.byteLength > RESERVED_INBOX_BYTES;
+    try {
+      for (let done = 0; done < image.byteLength; ) {
+        done += writeSync(fd, image, done, image.byteLength - done, done);
+      }
+    } catch (error) {
+      throw new RequestError('OVERLOADED', 'the server has no memory left for an image of this size', {
+        cause: new Error(`shared-memory-dir: ${messageOf(error)}`),
+      });
+    }
+    next = (next + 1) % inboxes.length;
+    return encodeCall({ kind: 'decode', slot, inbox, bytes: image.byteLength });
+  };
+}

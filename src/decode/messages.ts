@@ -1,0 +1,103 @@
+/**
+ * What the front and a decoder process say to each other: fixed binary layouts, little-endian. The encoded image itself
+ * lies in one of the decoder's inbox files (`decoder-pool.ts`), the pixels go to a slot.
+ *
+ * Call:  `u8 kind | u32 slot | u32 inbox | u32 bytes` (decode) or `u8 kind | u32 width | u32 height` (draw).
+ * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format`, for `refused` a JSON
+ *        `{ reason, message }`, for `drawn` the JPEG file.
+ */
+import type { Reason } from '../errors.js';
+
+export const IMAGE_FORMATS = ['jpeg', 'png', 'webp'] as const;
+export type ImageFormat = (typeof IMAGE_FORMATS)[number];
+
+export type DecoderCall =
+  | { readonly kind: 'decode'; readonly slot: number; readonly inbox: number; readonly bytes: number }
+  /** Draw a picture of this size and answer with it as a JPEG file: what the service is exercised with before it is ready. */
+  | { readonly kind: 'draw'; readonly width: number; readonly height: number };
+
+export type DecoderReply =
+  /** The pixels are in the slot. `width` and `height` are the picture's own, after its EXIF orientation. */
+  | {
+      readonly kind: 'decoded';
+      readonly decodeMs: number;
+      readonly width: number;
+      readonly height: number;
+      readonly format: ImageFormat;
+    }
+  /** The image is at fault (INTERNAL: the decoder is). */
+  | { readonly kind: 'refused'; readonly reason: Reason; readonly message: string }
+  /** Nobody waited for it any more when its turn came. */
+  | { readonly kind: 'skipped' }
+  | { readonly kind: 'drawn'; readonly jpeg: Buffer };
+
+const CALL = { decode: 1, draw: 2 } as const;
+const REPLY = { decoded: 1, refused: 2, skipped: 3, drawn: 4 } as const;
+
+export function encodeCall(call: DecoderCall): Buffer {
+  const bytes = Buffer.alloc(13);
+  bytes.writeUInt8(CALL[call.kind], 0);
+  if (call.kind === 'draw') {
+    bytes.writeUInt32LE(call.width, 1);
+    bytes.writeUInt32LE(call.height, 5);
+  } else {
+    bytes.writeUInt32LE(call.slot, 1);
+    bytes.writeUInt32LE(call.inbox, 5);
+    bytes.writeUInt32LE(call.bytes, 9);
+  }
+  return bytes;
+}
+
+export function decodeCall(bytes: Buffer): DecoderCall {
+  if (bytes.readUInt8(0) === CALL.draw) {
+    return { kind: 'draw', width: bytes.readUInt32LE(1), height: bytes.readUInt32LE(5) };
+  }
+  return {
+    kind: 'decode',
+    slot: bytes.readUInt32LE(1),
+    inbox: bytes.readUInt32LE(5),
+    bytes: bytes.readUInt32LE(9),
+  };
+}
+
+export function encodeReply(reply: DecoderReply): Buffer {
+  const kind = Buffer.of(REPLY[reply.kind]);
+  switch (reply.kind) {
+    case 'skipped':
+      return kind;
+    case 'drawn':
+      return Buffer.concat([kind, reply.jpeg]);
+    case 'refused':
+      return Buffer.concat([kind, Buffer.from(JSON.stringify({ reason: reply.reason, message: reply.message }))]);
+    case 'decoded': {
+      const bytes = Buffer.alloc(18);
+      bytes.writeUInt8(REPLY.decoded, 0);
+      bytes.writeDoubleLE(reply.decodeMs, 1);
+      bytes.writeUInt32LE(reply.width, 9);
+      bytes.writeUInt32LE(reply.height, 13);
+      bytes.writeUInt8(IMAGE_FORMATS.indexOf(reply.format), 17);
+      return bytes;
+    }
+  }
+}
+
+export function decodeReply(bytes: Buffer): DecoderReply {
+  switch (bytes.readUInt8(0)) {
+    case REPLY.decoded:
+      return {
+        kind: 'decoded',
+        decodeMs: bytes.readDoubleLE(1),
+        width: bytes.readUInt32LE(9),
+        height: bytes.readUInt32LE(13),
+        format: IMAGE_FORMATS[bytes.readUInt8(17)] as ImageFormat,
+      };
+    case REPLY.refused:
+      return { kind: 'refused', ...(JSON.parse(bytes.toString('utf8', 1)) as { reason: Reason; message: string }) };
+    case REPLY.skipped:
+      return { kind: 'skipped' };
+    case REPLY.drawn:
+      return { kind: 'drawn', jpeg: Buffer.from(bytes.subarray(1)) };
+    default:
+      throw new Error('a decoder reply of no known kind');
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * The inference process: reads the pixels of a batch from their slots, executes the graph once, answers.
+ *
+ * Just before the execution each image's slot is asked whether somebody still waits for it, so an image whose
+ * cancellation or expiry had reached the front by then is not executed.
+ */
+import { systemClock } from '../clock.js';
+import type { Manifest } from '../model/manifest.js';
+import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
+import { type SlotLayout, SlotView } from '../slots/slots.js';
+import { type InferenceRequest, type InferenceResult, decodeCall, encodeReply } from './messages.js';
+import { type ProviderChoice, loadOnnxSession } from './onnx-session.js';
+import type { Session } from './session.js';
+import { type Cost, createSimulatedSession } from './simulated-session.js';
+import { topK } from './top-k.js';
+
+export interface InferenceSettings {
+  readonly graphPath: string;
+  readonly manifest: Manifest;
+  readonly provider: ProviderChoice;
+  readonly threads: number;
+  readonly simulatedCosts: readonly Cost[] | null;
+  readonly maxBatchSize: number;
+  readonly slots: SlotLayout;
+}
+
+/** What the process says of itself when it is ready. */
+export interface InferenceHello {
+  readonly executionProvider: string;
+  readonly fallbackReason: string | null;
+  readonly embeddingSize: number;
+}
+
+await runChild<InferenceSettings>({
+  async start(settings) {
+    const { session, fallbackReason } = await openSession(settings);
+    const { executionProvider, embeddingSize } = session;
+    const hello: InferenceHello = { executionProvider, fallbackReason, embeddingSize };
+    return { hello, answer: createBatchRunner(session, settings) };
+  },
+});
+
+async function openSession(settings: InferenceSettings): Promise<{ session: Session; fallbackReason: string | null }> {
+  const { simulatedCosts, manifest, slots } = settings;
+  if (simulatedCosts === null) return await loadOnnxSession(settings);
+  const session = createSimulatedSession(simulatedCosts, slots.pixelBytes, manifest.labels.length);
+  return { session, fallbackReason: null };
+}
+
+function createBatchRunner(session: Session, settings: InferenceSettings): (call: Buffer) => Promise<Uint8Array> {
+  const { pixelBytes } = settings.slots;
+  const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
+  const pixels = new Uint8Array(settings.maxBatchSize * pixelBytes);
+  return async (call) => {
+    const images = decodeCall(call);
+    const now = systemClock.now();
+    const wanted = images.filter(({ slot }) => slots.isWanted(slot, now));
+    wanted.forEach(({ slot }, index) => {
+      slots.readPixels(slot, pixels, index * pixelBytes);
+    });
+    const results = wanted.length === 0 ? [] : await execute(session, pixels, wanted);
+    const bySlot = new Map(wanted.map(({ slot }, index) => [slot, results[index]]));
+    return encodeReply(images.map(({ slot }) => bySlot.get(slot) ?? { kind: 'skipped' }));
+  };
+}
+
+/** Runs `images` as one batch. */
+async function execute(
+  session: Session,
+  pixels: Uint8Array,
+  images: readonly InferenceRequest[],
+): Promise<InferenceResult[]> {
+  const { classCount, embeddingSize } = session;
+  const startedAt = systemClock.now();
+  const { scores, embeddings } = await session.run(pixels, images.length);
+  const executionMs = systemClock.now() - startedAt;
+  return images.map(({ topK: k, wantsEmbedding }, row) => ({
+    kind: 'executed',
+    predictions: topK(scores.subarray(row * classCount, (row + 1) * classCount), k),
+    embedding:
+      wantsEmbedding && embeddings !== null
+        ? Array.from(embeddings.subarray(row * embeddingSize, (row + 1) * embeddingSize))
+        : [],
+    executionMs,
+    batchSize: images.length,
+  }));
+}

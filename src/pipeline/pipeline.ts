@@ -1,0 +1,197 @@
+/**
+ * The straight line of an image, on one page: permit → decode → queue → batch → infer → answer.
+ *
+ * What holds: every request given to `answer` settles exactly once; its permit is given back exactly then; nobody works on
+ * an image whose caller has left (abort signal) or whose deadline has passed, as far as that was known when the work began.
+ */
+import { Dispatcher, type DispatchObserver } from '../batch/dispatcher.js';
+import type { BatchLane } from '../batch/lane.js';
+import type { Clock } from '../clock.js';
+import type { DecodeRequest } from '../decode/decoder-pool.js';
+import type { DecoderReply } from '../decode/messages.js';
+import { sniffFormat } from '../decode/sniff.js';
+import { RequestError } from '../errors.js';
+import type { InferenceRequest, InferenceResult, Prediction } from '../inference/messages.js';
+import { ProcessLostError } from '../process/lane.js';
+import type { SlotFile } from '../slots/slots.js';
+import type { Permit } from './permits.js';
+
+export interface ImageRequest {
+  /** JPEG, PNG or WebP file. */
+  readonly image: Uint8Array;
+  /** Predictions to answer with; at most the class count. */
+  readonly topK: number;
+  readonly wantsEmbedding: boolean;
+  /** Monotonic milliseconds (`Clock.now`) at which the call came in. */
+  readonly arrivedAt: number;
+  /** Monotonic milliseconds; Infinity where the caller set no deadline. */
+  readonly expiresAt: number;
+  /** Aborted when the caller has left or the deadline has passed; its reason is a RequestError. */
+  readonly signal: AbortSignal;
+}
+
+/** Times are milliseconds; `queueMs` is all waiting: for a decoder, for a batch, and on the way between processes. */
+export interface Answer {
+  readonly predictions: readonly Prediction[];
+  readonly embedding: readonly number[];
+  readonly decodeMs: number;
+  readonly queueMs: number;
+  readonly inferenceMs: number;
+  readonly batchSize: number;
+}
+
+/** Told what the line does; `telemetry/` implements it. Times are milliseconds. */
+export interface PipelineObserver {
+  decoded(format: string, decodeMs: number): void;
+  executed(batchSize: number, executionMs: number): void;
+  answered(queueMs: number, deadlineSlackMs: number | null): void;
+  dropped(stage: 'decode' | 'batch', cause: 'cancelled' | 'expired'): void;
+  retried(stage: 'decode' | 'batch'): void;
+  queueLength(stage: 'decode' | 'batch', length: number): void;
+}
+
+export interface PipelineOptions {
+  readonly slots: SlotFile;
+  readonly decoders: readonly BatchLane<DecodeRequest, DecoderReply>[];
+  readonly inference: readonly BatchLane<readonly InferenceRequest[], readonly InferenceResult[]>[];
+  readonly maxBatchSize: number;
+  readonly maxImageBytes: number;
+  readonly clock: Clock;
+  readonly observer: PipelineObserver;
+}
+
+type DecodeImage = Extract<DecodeRequest, { kind: 'decode' }>;
+
+export class Pipeline {
+  readonly #options: PipelineOptions;
+  readonly #decoding: Dispatcher<DecodeImage, DecoderReply, DecodeRequest, DecoderReply>;
+  readonly #batching: Dispatcher<
+    InferenceRequest,
+    InferenceResult,
+    readonly InferenceRequest[],
+    readonly InferenceResult[]
+  >;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    const isLoss = (error: unknown) => error instanceof ProcessLostError;
+    this.#decoding = new Dispatcher({
+      lanes: options.decoders,
+      maxBatchSize: 1,
+      toCall: ([image]) => image as DecodeImage,
+      toResults: (reply) => [reply],
+      isLoss,
+      observer: this.#stageObserver('decode'),
+    });
+    this.#batching = new Dispatcher({
+      lanes: options.inference,
+      maxBatchSize: options.maxBatchSize,
+      toCall: (images) => images,
+      toResults: (results) => {
+        const executed = results.find((result) => result.kind === 'executed');
+        if (executed !== undefined) options.observer.executed(executed.batchSize, executed.executionMs);
+        return results;
+      },
+      isLoss,
+      observer: this.#stageObserver('batch'),
+    });
+  }
+
+  /** The answer to one image, or a rejection with a RequestError. Takes the permit over. */
+  async answer(request: ImageRequest, permit: Permit): Promise<Answer> {
+    const { slots, clock, observer } = this.#options;
+    const { signal, expiresAt, topK, wantsEmbedding } = request;
+    const { slot } = permit;
+    const cancelSlot = () => slots.cancel(slot);
+    try {
+      this.#checkEncoded(request.image);
+      slots.open(slot, expiresAt);
+      signal.addEventListener('abort', cancelSlot, { once: true });
+
+      const decoded = await this.#decode({ kind: 'decode', slot, image: request.image }, signal);
+      const executed = await this.#execute({ slot, topK, wantsEmbedding }, signal);
+
+      const now = clock.now();
+      const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);
+      observer.answered(queueMs, expiresAt === Number.POSITIVE_INFINITY ? null : expiresAt - now);
+      const { predictions, embedding, batchSize } = executed;
+      return { predictions, embedding, decodeMs: decoded.decodeMs, queueMs, inferenceMs: executed.executionMs, batchSize };
+    } catch (error) {
+      if (error instanceof ProcessLostError) {
+        throw new RequestError('PROCESS_LOST', 'the processes that worked on the image were lost: retry', { cause: error });
+      }
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', cancelSlot);
+      permit.release();
+    }
+  }
+
+  /** What can be refused by looking at the encoded bytes is refused before it costs a decode. */
+  #checkEncoded(image: Uint8Array): void {
+    const { maxImageBytes } = this.#options;
+    if (image.byteLength === 0) throw new RequestError('IMAGE_EMPTY', 'image is empty: send a JPEG, PNG or WebP file');
+    if (image.byteLength > maxImageBytes) {
+      const text = `image has ${image.byteLength} bytes, the limit is ${maxImageBytes}: send a smaller file`;
+      throw new RequestError('IMAGE_TOO_LARGE', text);
+    }
+    const format = sniffFormat(image);
+    if (format !== 'jpeg' && format !== 'png' && format !== 'webp') {
+      const seen = format === 'unknown' ? 'is of no known image format' : `looks like ${format}`;
+      throw new RequestError('IMAGE_UNSUPPORTED', `image ${seen}: send a JPEG, PNG or WebP file`);
+    }
+  }
+
+  async #decode(image: DecodeImage, signal: AbortSignal): Promise<Extract<DecoderReply, { kind: 'decoded' }>> {
+    const reply = await this.#counted('decode', signal, this.#decoding.add(image, signal));
+    switch (reply.kind) {
+      case 'decoded':
+        this.#options.observer.decoded(reply.format, reply.decodeMs);
+        return reply;
+      case 'skipped':
+        throw this.#left('decode', signal);
+      case 'refused':
+        if (reply.reason === 'INTERNAL') throw new Error(`decoder: ${reply.message}`);
+        throw new RequestError(reply.reason, reply.message);
+      case 'drawn':
+        throw new Error('the decoder drew where it should have decoded');
+    }
+  }
+
+  async #execute(
+    image: InferenceRequest,
+    signal: AbortSignal,
+  ): Promise<Extract<InferenceResult, { kind: 'executed' }>> {
+    const result = await this.#counted('batch', signal, this.#batching.add(image, signal));
+    if (result.kind === 'skipped') throw this.#left('batch', signal);
+    return result;
+  }
+
+  /** Counts an image that left while it was queued. */
+  async #counted<T>(stage: 'decode' | 'batch', signal: AbortSignal, work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (signal.aborted && error === signal.reason) this.#left(stage, signal);
+      throw error;
+    }
+  }
+
+  /** The image left before it was worked on: why, for the count and for the caller. */
+  #left(stage: 'decode' | 'batch', signal: AbortSignal): unknown {
+    const error: unknown = signal.aborted
+      ? signal.reason
+      : new RequestError('DEADLINE_EXCEEDED', 'the deadline passed before the image was worked on');
+    const expired = error instanceof RequestError && error.reason === 'DEADLINE_EXCEEDED';
+    this.#options.observer.dropped(stage, expired ? 'expired' : 'cancelled');
+    return error;
+  }
+
+  #stageObserver(stage: 'decode' | 'batch'): DispatchObserver {
+    const { observer } = this.#options;
+    return {
+      queueLength: (length) => observer.queueLength(stage, length),
+      retried: () => observer.retried(stage),
+    };
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * The inside of every child process: set up, say ready, then answer calls one by one until the front is gone.
+ *
+ * What holds: signals meant for the front (Ctrl-C reaches the whole process group) don't end a child; a closed channel
+ * does; a front that died takes it along (`parent-death.ts`). The loop blocks in `read`, so timers and sockets of the
+ * child don't run between calls: what a call starts, it has to await.
+ */
+import { setPriority } from 'node:os';
+import { SetupError, messageOf } from '../errors.js';
+import { FrameTag, encodeFrame, encodeJsonFrame, receiveFrame, sendFrame } from './frames.js';
+import { dieWithParent } from './parent-death.js';
+
+/** Inherited descriptors, in the order in which `SupervisedChild` passes them. */
+export const CHANNEL_FD = 3;
+export const FIRST_SHARED_FD = 4;
+
+/** What the front sends first. `settings` is the room's own. */
+export interface ChildInit<Settings> {
+  readonly parentPid: number;
+  /** Added niceness, 0 to 19; 0 leaves the priority alone. */
+  readonly niceness: number;
+  readonly settings: Settings;
+}
+
+/** What a room's child does: prepare once, then answer calls. */
+export interface ChildProgram<Settings> {
+  /**
+   * Gets everything ready. Resolves with what to tell the front (JSON) and the function that answers a call with the bytes
+   * of the reply. Throws SetupError for what the operator can mend.
+   */
+  start(settings: Settings): Promise<{ hello: unknown; answer: (call: Buffer) => Promise<Uint8Array> }>;
+}
+
+export async function runChild<Settings>(program: ChildProgram<Settings>): Promise<never> {
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => {});
+  const first = receiveFrame(CHANNEL_FD);
+  if (first === null) process.exit(0);
+  const init = JSON.parse(first.payload.toString()) as ChildInit<Settings>;
+  dieWithParent(init.parentPid);
+  // Before anything starts a thread: on Linux a priority belongs to a thread and is inherited by those it starts.
+  if (init.niceness > 0) setPriority(init.niceness);
+
+  let started: Awaited<ReturnType<ChildProgram<Settings>['start']>>;
+  try {
+    started = await program.start(init.settings);
+  } catch (error) {
+    const kind = error instanceof SetupError ? error.kind : 'environment';
+    const problems = error instanceof SetupError ? error.problems : [messageOf(error)];
+    sendFrame(CHANNEL_FD, encodeJsonFrame(FrameTag.Failed, { kind, problems }));
+    process.exit(1);
+  }
+  sendFrame(CHANNEL_FD, encodeJsonFrame(FrameTag.Ready, started.hello));
+
+  for (;;) {
+    const frame = receiveFrame(CHANNEL_FD);
+    if (frame === null) process.exit(0);
+    sendFrame(CHANNEL_FD, encodeFrame(FrameTag.Reply, await started.answer(frame.payload)));
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * Pixels between processes: one file in tmpfs, cut into slots, written and read with positional reads and writes.
+ *
+ * A slot is a header of SLOT_HEADER_BYTES (cancel word, expiry) and the pixels of one image, height × width × 3 bytes,
+ * RGB, row by row. Who holds a permit holds the slot of the same number, so there are as many slots as permits.
+ * What holds: the file is reserved by writing it, so a full tmpfs shows at start-up and never while serving; it is unlinked
+ * at once and reaches the children as an inherited descriptor, so no way of dying leaves it behind. A slot is given to
+ * another request only after the process that writes it has answered or is gone.
+ * What it costs: (pixels + 64 bytes) × permits of memory, and about 25 µs an image for the way over.
+ */
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { SetupError, messageOf } from '../errors.js';
+
+export const SLOT_HEADER_BYTES = 64;
+
+/** Layout of the slot file; the same on both sides. */
+export interface SlotLayout {
+  readonly pixelBytes: number;
+}
+
+export function slotOffset(layout: SlotLayout, slot: number): number {
+  return slot * (SLOT_HEADER_BYTES + layout.pixelBytes);
+}
+
+/** Opens a new file in `directory` and unlinks it. Throws SetupError where that can't be done. */
+export function openUnlinkedFile(directory: string): number {
+  const path = join(directory, `vitserve-${process.pid}-${randomBytes(6).toString('hex')}`);
+  try {
+    const fd = openSync(path, 'wx+', 0o600);
+    unlinkSync(path);
+    return fd;
+  } catch (error) {
+    throw new SetupError('environment', [
+      `shared-memory-dir: can't create a file in ${directory} (${messageOf(error)}): name a writable folder, best on tmpfs`,
+    ]);
+  }
+}
+
+const ZEROES = Buffer.alloc(1024 * 1024);
+
+/** Writes zeroes, so that the space is really there. Throws SetupError that says how much was needed and where. */
+export function reserve(fd: number, from: number, to: number, directory: string, whatFor: string): void {
+  try {
+    for (let at = from; at < to; ) {
+      at += writeSync(fd, ZEROES, 0, Math.min(ZEROES.length, to - at), at);
+    }
+  } catch (error) {
+    const mebibytes = (to / 2 ** 20).toFixed(1);
+    throw new SetupError('environment', [
+      `shared-memory-dir: ${directory} has no room for ${mebibytes} MiB of ${whatFor} (${messageOf(error)}): enlarge it (a container's /dev/shm is 64 MiB unless told otherwise), name another folder, or lower permits`,
+    ]);
+  }
+}
+
+/** The front's side: owns the file, writes headers, never looks at pixels. */
+export class SlotFile {
+  readonly fd: number;
+  readonly layout: SlotLayout;
+  readonly #directory: string;
+  readonly #header = Buffer.alloc(16);
+  readonly #cancelWord = Buffer.from([1, 0, 0, 0]);
+  #count = 0;
+
+  private constructor(fd: number, layout: SlotLayout, directory: string) {
+    this.fd = fd;
+    this.layout = layout;
+    this.#directory = directory;
+  }
+
+  static create(directory: string, layout: SlotLayout, count: number): SlotFile {
+    const file = new SlotFile(openUnlinkedFile(directory), layout, directory);
+    try {
+      file.grow(count);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    return file;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get bytes(): number {
+    return slotOffset(this.layout, this.#count);
+  }
+
+  /** Reserves further slots, up to `count`. */
+  grow(count: number): void {
+    if (count <= this.#count) return;
+    reserve(this.fd, this.bytes, slotOffset(this.layout, count), this.#directory, `${count} pixel slots`);
+    this.#count = count;
+  }
+
+  /** Marks the slot as wanted until `expiresAt` (monotonic milliseconds, Infinity for no deadline). */
+  open(slot: number, expiresAt: number): void {
+    this.#header.writeUInt32LE(0, 0);
+    this.#header.writeDoubleLE(expiresAt, 8);
+    writeSync(this.fd, this.#header, 0, 16, slotOffset(this.layout, slot));
+  }
+
+  /** Tells whoever is about to work on the slot that nobody waits for the answer any more. */
+  cancel(slot: number): void {
+    writeSync(this.fd, this.#cancelWord, 0, 4, slotOffset(this.layout, slot));
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}
+
+/** A child's side of the file. */
+export class SlotView {
+  readonly #fd: number;
+  readonly #layout: SlotLayout;
+  readonly #header = Buffer.alloc(16);
+
+  constructor(fd: number, layout: SlotLayout) {
+    this.#fd = fd;
+    this.#layout = layout;
+  }
+
+  /** Whether the request behind the slot is still waiting at `now` (monotonic milliseconds). */
+  isWanted(slot: number, now: number): boolean {
+    readSync(this.#fd, this.#header, 0, 16, slotOffset(this.#layout, slot));
+    return this.#header.readUInt32LE(0) === 0 && now < this.#header.readDoubleLE(8);
+  }
+
+  writePixels(slot: number, pixels: Uint8Array): void {
+    const at = slotOffset(this.#layout, slot) + SLOT_HEADER_BYTES;
+    for (let done = 0; done < pixels.length; ) {
+      done += writeSync(this.#fd, pixels, done, pixels.length - done, at + done);
+    }
+  }
+
+  /** Reads the slot's pixels into `target` from `offset` on. */
+  readPixels(slot: number, target: Uint8Array, offset: number): void {
+    const at = slotOffset(this.#layout, slot) + SLOT_HEADER_BYTES;
+    for (let done = 0; done < this.#layout.pixelBytes; ) {
+      const count = readSync(this.#fd, target, offset + done, this.#layout.pixelBytes - done, at + done);
+      if (count === 0) throw new Error(`slot ${slot} lies beyond the file`);
+      done += count;
+    }
+  }
+}
