@@ -5,7 +5,7 @@ Out: model.onnx, opset 17, weights inside, float32:
          pixels        uint8   [batch, height, width, 3]   RGB, as the decoder leaves them
          probabilities float32 [batch, classes]            softmax of the logits
          embedding     float32 [batch, hidden]             class token after the last LayerNorm
-     model.json, the manifest, see docs of the server.
+     model.json, the manifest that the server reads, with the recipe of preprocessor_config.json.
 
 The graph is written node by node instead of traced, so that it holds the arithmetic and nothing else: no shape computation, one symbol
 (batch). Four folds, all exact in algebra, checked below in numbers: rescale, mean and std go into the patch projection (it has no

@@ -6,7 +6,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { type GrpcObject, loadPackageDefinition } from '@grpc/grpc-js';
-import { type PackageDefinition, loadSync } from '@grpc/proto-loader';
+import { loadSync, type MessageTypeDefinition, type PackageDefinition } from '@grpc/proto-loader';
 import type { ProtoGrpcType as ClassificationProto } from './generated/classification.js';
 import type { ProtoGrpcType as ErrorDetailsProto } from './generated/error_details.js';
 import type { ProtoGrpcType as HealthProto } from './generated/health.js';
@@ -38,4 +38,13 @@ export function loadContract(): { readonly definition: PackageDefinition; readon
     loaded = { definition, contract: loadPackageDefinition(definition) as GrpcObject & Contract };
   }
   return loaded;
+}
+
+/** A message type by its full name, for packing messages into `google.protobuf.Any` and reading them out. */
+export function messageType<Input extends object, Output extends object>(
+  name: string,
+): MessageTypeDefinition<Input, Output> {
+  const found = loadContract().definition[name];
+  if (found === undefined || !('serialize' in found)) throw new Error(`the contract has no message ${name}`);
+  return found as unknown as MessageTypeDefinition<Input, Output>;
 }

@@ -27,7 +27,7 @@ const FIRST_INBOX_FD = FIRST_SHARED_FD + 1;
 await runChild<DecoderSettings>({
   async start(settings) {
     const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
-    const preparer = await createPixelPreparer(settings);
+    const preparer = createPixelPreparer(settings);
     const pixels = new Uint8Array(settings.slots.pixelBytes);
 
     const decode = async (slot: number, inbox: number, length: number): Promise<DecoderReply> => {

@@ -90,6 +90,13 @@ export class DecoderPool {
     return pool;
   }
 
+  /** A drawn picture as a JPEG file, made by one of the decoders. */
+  async draw(width: number, height: number): Promise<Buffer> {
+    const reply = await this.lanes[0]?.call({ kind: 'draw', width, height });
+    if (reply?.kind !== 'drawn') throw new Error('the decoder did not draw');
+    return reply.jpeg;
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.lanes.map((lane) => lane.stop()));
     for (const fd of this.#inboxes) closeSync(fd);

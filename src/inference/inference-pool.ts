@@ -4,13 +4,14 @@
  * The first one is started alone, because what it finds (does CUDA work here?) decides how many there are. From then on
  * the provider is settled: a process that is replaced later gets the same one or none, never a quieter second choice.
  */
+
+import type { Model } from '../model/repository.js';
 import { availableCores } from '../process/cores.js';
 import { type CallCodec, Lane } from '../process/lane.js';
 import type { ChildObserver } from '../process/supervised-child.js';
-import type { Model } from '../model/repository.js';
 import type { SlotFile } from '../slots/slots.js';
 import type { InferenceHello, InferenceSettings } from './inference-main.js';
-import { type InferenceRequest, type InferenceResult, decodeReply, encodeCall } from './messages.js';
+import { decodeReply, encodeCall, type InferenceRequest, type InferenceResult } from './messages.js';
 import type { ProviderChoice } from './onnx-session.js';
 import type { Cost } from './simulated-session.js';
 
@@ -62,8 +63,7 @@ export class InferencePool {
     observer: ChildObserver,
   ): Promise<InferencePool> {
     let provider = settings.executionProvider;
-    const maxBatchSizeOn = (found: string) =>
-      model.manifest.batchInvariant ? chooseBatchSize(settings, found) : 1;
+    const maxBatchSizeOn = (found: string) => (model.manifest.batchInvariant ? chooseBatchSize(settings, found) : 1);
     const newLane = (index: number): InferenceLane =>
       new Lane(
         {

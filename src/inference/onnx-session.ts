@@ -5,8 +5,8 @@
  * library can't be loaded, so there is no silent fallback of the whole graph. Threads don't spin while waiting: on a
  * machine shared with decoders, spinning takes cores from those that have work.
  */
-import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { SetupError, messageOf } from '../errors.js';
+import { env, InferenceSession, Tensor } from 'onnxruntime-node';
+import { messageOf, SetupError } from '../errors.js';
 import type { Manifest } from '../model/manifest.js';
 import { activate } from './activation.js';
 import { createNormalizer } from './normalize.js';
@@ -26,6 +26,9 @@ export interface LoadedOnnxSession {
   /** Why `auto` did not get CUDA; null where it did or where nothing else was asked for. */
   readonly fallbackReason: string | null;
 }
+
+// What onnxruntime has to say about errors arrives as exceptions; its own lines would repeat them, in colour.
+env.logLevel = 'fatal';
 
 export async function loadOnnxSession(settings: OnnxSessionSettings): Promise<LoadedOnnxSession> {
   const { provider } = settings;
@@ -92,7 +95,9 @@ function createSession(graph: InferenceSession, manifest: Manifest, executionPro
 function floatsOf(tensor: Tensor | undefined, length: number, name: string): Float32Array {
   const data = tensor?.data;
   if (!(data instanceof Float32Array) || data.length !== length) {
-    throw new Error(`output ${name}: expected ${length} float32 values, got ${data?.length ?? 'none'} of ${tensor?.type}`);
+    throw new Error(
+      `output ${name}: expected ${length} float32 values, got ${data?.length ?? 'none'} of ${tensor?.type}`,
+    );
   }
   return data;
 }
@@ -136,7 +141,9 @@ function compare(
   if (value.type !== type) problems.push(`${role} "${value.name}" is ${value.type}, the manifest says ${type}`);
   const fits =
     value.shape.length === wanted.length &&
-    value.shape.every((size, axis) => typeof size !== 'number' || size < 0 || wanted[axis] === null || size === wanted[axis]);
+    value.shape.every(
+      (size, axis) => typeof size !== 'number' || size < 0 || wanted[axis] === null || size === wanted[axis],
+    );
   if (!fits) {
     const wantedText = wanted.map((size) => size ?? 'batch').join(', ');
     problems.push(`${role} "${value.name}" has shape [${value.shape.join(', ')}], the manifest says [${wantedText}]`);

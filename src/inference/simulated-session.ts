@@ -44,7 +44,10 @@ export function createSimulatedSession(costs: readonly Cost[], pixelBytes: numbe
           sums[2] += pixels[at + 2] as number;
         }
         if (classCount > 1) scores[image * classCount + ((sums[0] + sums[1] + sums[2]) % classCount)] = 0.5;
-        embeddings.set(sums.map((sum) => sum / (pixelBytes / 3)), image * 3);
+        embeddings.set(
+          sums.map((sum) => sum / (pixelBytes / 3)),
+          image * 3,
+        );
       }
       // An accelerator works while its process sleeps, so this waits without using the processor.
       const left = finish - performance.now();

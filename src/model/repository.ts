@@ -3,10 +3,10 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readFile, readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { SetupError, messageOf } from '../errors.js';
+import { messageOf, SetupError } from '../errors.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { outputSize } from './recipe.js';
 
@@ -72,7 +72,9 @@ async function loadVersion(name: string, version: string, folder: string): Promi
     return null;
   });
   if (sha256 !== null && sha256 !== graph.sha256) {
-    problems.push(`${graphPath} is not the graph that the manifest describes: its sha256 is ${sha256}, expected ${graph.sha256}`);
+    problems.push(
+      `${graphPath} is not the graph that the manifest describes: its sha256 is ${sha256}, expected ${graph.sha256}`,
+    );
   }
   if (problems.length > 0) throw fail(problems);
   return { name, version, graphPath, manifest };
@@ -80,7 +82,9 @@ async function loadVersion(name: string, version: string, folder: string): Promi
 
 async function foldersOf(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
-    throw new SetupError('environment', [`models: can't read ${folder} (${messageOf(error)}): name the model repository`]);
+    throw new SetupError('environment', [
+      `models: can't read ${folder} (${messageOf(error)}): name the model repository`,
+    ]);
   });
   return entries
     .filter((entry) => (entry.isDirectory() || entry.isSymbolicLink()) && !entry.name.startsWith('.'))

@@ -62,7 +62,8 @@ export class Admission {
 
   /** Throws RequestError OVERLOADED. `onTimeout` is called when the body takes too long; the upload has then ended. */
   beginUpload(onTimeout: (error: RequestError) => void): Upload {
-    if (this.permits.inUse >= this.permits.limit) throw this.#overloaded('as many images as permits are being worked on');
+    if (this.permits.inUse >= this.permits.limit)
+      throw this.#overloaded('as many images as permits are being worked on');
     if (this.#uploads >= this.#maxUploads()) throw this.#overloaded('as many images as allowed are being received');
     this.#uploads++;
     this.onChange();
@@ -92,8 +93,12 @@ export class Admission {
 
   #overloaded(why: string): RequestError {
     const retryAfterMs = Math.round(this.permits.meanHeldMs * (0.5 + this.#random()));
-    return new RequestError('OVERLOADED', `overloaded: ${why} (${this.permits.limit} permits): retry later or elsewhere`, {
-      retryAfterMs: Math.min(Math.max(retryAfterMs, SHORTEST_RETRY_MS), LONGEST_RETRY_MS),
-    });
+    return new RequestError(
+      'OVERLOADED',
+      `overloaded: ${why} (${this.permits.limit} permits): retry later or elsewhere`,
+      {
+        retryAfterMs: Math.min(Math.max(retryAfterMs, SHORTEST_RETRY_MS), LONGEST_RETRY_MS),
+      },
+    );
   }
 }

@@ -115,10 +115,19 @@ export class Pipeline {
       const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);
       observer.answered(queueMs, expiresAt === Number.POSITIVE_INFINITY ? null : expiresAt - now);
       const { predictions, embedding, batchSize } = executed;
-      return { predictions, embedding, decodeMs: decoded.decodeMs, queueMs, inferenceMs: executed.executionMs, batchSize };
+      return {
+        predictions,
+        embedding,
+        decodeMs: decoded.decodeMs,
+        queueMs,
+        inferenceMs: executed.executionMs,
+        batchSize,
+      };
     } catch (error) {
       if (error instanceof ProcessLostError) {
-        throw new RequestError('PROCESS_LOST', 'the processes that worked on the image were lost: retry', { cause: error });
+        throw new RequestError('PROCESS_LOST', 'the processes that worked on the image were lost: retry', {
+          cause: error,
+        });
       }
       throw error;
     } finally {

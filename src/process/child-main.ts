@@ -6,8 +6,8 @@
  * child don't run between calls: what a call starts, it has to await.
  */
 import { setPriority } from 'node:os';
-import { SetupError, messageOf } from '../errors.js';
-import { FrameTag, encodeFrame, encodeJsonFrame, receiveFrame, sendFrame } from './frames.js';
+import { messageOf, SetupError } from '../errors.js';
+import { encodeFrame, encodeJsonFrame, FrameTag, receiveFrame, sendFrame } from './frames.js';
 import { dieWithParent } from './parent-death.js';
 
 /** Inherited descriptors, in the order in which `SupervisedChild` passes them. */

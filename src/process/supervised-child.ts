@@ -9,9 +9,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { SetupError, messageOf } from '../errors.js';
+import { messageOf, SetupError } from '../errors.js';
 import type { ChildInit } from './child-main.js';
-import { type Frame, FrameParser, FrameTag, encodeFrame, encodeJsonFrame } from './frames.js';
+import { encodeFrame, encodeJsonFrame, type Frame, FrameParser, FrameTag } from './frames.js';
 
 const FIRST_BACKOFF_MS = 100;
 const LONGEST_BACKOFF_MS = 10_000;
@@ -132,8 +132,8 @@ export class SupervisedChild {
         else if (frame.tag === FrameTag.Ready) {
           clearTimeout(startTimer);
           this.#readySince = performance.now();
-          observer.childReady(role, index, child.pid ?? 0, this.#readySince - startedAt);
           this.#events.onReady(JSON.parse(frame.payload.toString()));
+          observer.childReady(role, index, child.pid ?? 0, this.#readySince - startedAt);
           resolve();
         } else if (frame.tag === FrameTag.Failed) {
           const { kind, problems } = JSON.parse(frame.payload.toString()) as Pick<SetupError, 'kind' | 'problems'>;
@@ -166,13 +166,16 @@ export class SupervisedChild {
           this.#process = null;
           exited();
           const exit = error?.message ?? (signal === null ? `exit code ${code}` : `signal ${signal}`);
-          const lost = this.#killCause ?? { cause: signal === null ? ('exit' as const) : ('signal' as const), detail: exit };
+          const lost = this.#killCause ?? {
+            cause: signal === null ? ('exit' as const) : ('signal' as const),
+            detail: exit,
+          };
+          const wasReady = this.#readySince > 0;
+          this.#events.onLost(lost.cause);
           if (!this.#stopping) {
             const detail = failure ? failure.problems.join('; ') : lost.detail;
             observer.childLost(role, index, child.pid ?? 0, failure ? 'start' : lost.cause, detail);
           }
-          const wasReady = this.#readySince > 0;
-          this.#events.onLost(lost.cause);
           if (wasReady) this.#restartLater();
           else reject(failure ?? new SetupError('environment', [`the ${role} process did not start: ${lost.detail}`]));
         };

@@ -11,7 +11,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { SetupError, messageOf } from '../errors.js';
+import { messageOf, SetupError } from '../errors.js';
 
 export const SLOT_HEADER_BYTES = 64;
 

@@ -3,10 +3,11 @@
 Decode is `ImageOps.exif_transpose(Image.open(f)).convert("RGB")`; then resize and crop by a recipe, which is the `preprocessing` object
 of a manifest. The result is uint8 RGB, [height, width, 3].
 
-    python tools/referee/preprocess.py run --recipe tools/referee/recipes/timm.json IMAGES...             one sha256 an image, as JSON
-    python tools/referee/preprocess.py run --recipe models/vit-cifar10/1/model.json --out DIR IMAGES...   DIR/<name>.rgb: the raw bytes
-    python tools/referee/preprocess.py run --library timm IMAGES...                  the same, by the library itself
-    python tools/referee/preprocess.py prove IMAGES...                               our recipes against the libraries; exit 1 on a difference
+    cd tools/referee
+    python preprocess.py run --recipe recipes/timm.json IMAGES...        the size and sha256 of each result, as JSON
+    python preprocess.py run --recipe model.json --out DIR IMAGES...     and DIR/<name>.rgb, the raw bytes
+    python preprocess.py run --library timm IMAGES...                    the same by the library itself
+    python preprocess.py prove IMAGES...                                 our recipes against the libraries; exit 1 on a difference
 
 IMAGES are files, folders or zip archives. Pillow 13 is refused: it runs the vertical pass first on tall images and gives other pixels
 than those the models in use were trained on.
@@ -158,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 image = decode(data)
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow refuses
-                results[name] = {"error": f"{type(error).__name__}: {error}"}
+                results[name] = {"error": type(error).__name__}
                 continue
             pixels = np.ascontiguousarray(transform(image))
             results[name] = {"height": pixels.shape[0], "width": pixels.shape[1], "sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}

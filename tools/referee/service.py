@@ -18,6 +18,8 @@ from grpc_tools import protoc
 PROTO = Path(__file__).parents[2] / "proto"
 CONTRACT = "vitserve/v1/classification.proto"
 ALL_CLASSES = 2**31 - 1  # top_k above the class count means every class
+DEADLINE_SECONDS = 30.0
+ATTEMPTS = 200  # refusals of one call in a row before the referee gives up
 
 
 def make_stubs(proto: Path) -> tuple[ModuleType, ModuleType]:
@@ -40,18 +42,18 @@ def make_stubs(proto: Path) -> tuple[ModuleType, ModuleType]:
 class Service:
     """A running vitserve. Calls that it refuses for load are made again when it says so (`grpc-retry-pushback-ms`)."""
 
-    def __init__(self, address: str, proto: Path = PROTO, concurrency: int = 16, deadline_seconds: float = 30.0, attempts: int = 200) -> None:
+    def __init__(self, address: str, proto: Path = PROTO, concurrency: int = 16) -> None:
         self.messages, stubs = make_stubs(proto)
         self.channel = grpc.insecure_channel(address)
         grpc.channel_ready_future(self.channel).result(timeout=30)
         self.stub = stubs.ClassificationServiceStub(self.channel)
-        self.concurrency, self.deadline_seconds, self.attempts = concurrency, deadline_seconds, attempts
-        self.refusals = 0
+        self.concurrency = concurrency
+        self.refusals = 0  # calls that were refused for load and made again
         self.lock = threading.Lock()
 
     def labels(self) -> list[str]:
         """The classes of the default model, by index."""
-        return list(self.stub.GetModel(self.messages.GetModelRequest(), timeout=self.deadline_seconds).labels)
+        return list(self.stub.GetModel(self.messages.GetModelRequest(), timeout=DEADLINE_SECONDS).labels)
 
     def classify(self, image: bytes) -> np.ndarray:
         """Probability of every class, by class index: float32 [classes]."""
@@ -71,9 +73,9 @@ class Service:
             return np.stack(list(pool.map(self.classify, images)))
 
     def call(self, method: Callable, request: object) -> object:
-        for _ in range(self.attempts):
+        for _ in range(ATTEMPTS):
             try:
-                return method(request, timeout=self.deadline_seconds)
+                return method(request, timeout=DEADLINE_SECONDS)
             except grpc.RpcError as error:
                 pause = pushback_seconds(error)
                 if pause is None:
@@ -81,7 +83,7 @@ class Service:
                 with self.lock:
                     self.refusals += 1
                 time.sleep(pause)
-        raise RuntimeError(f"refused {self.attempts} times in a row")
+        raise RuntimeError(f"refused {ATTEMPTS} times in a row")
 
 
 def pushback_seconds(error: grpc.RpcError) -> float | None:

@@ -27,7 +27,30 @@ function finish(low: v128, high: v128): v128 {
   return i32x4.shr_s(sum, PRECISION_BITS);
 }
 
-/** RGB, `rows` rows of `sourceStride` bytes to rows of `columns` pixels, `targetStride` bytes apart. */
+/** Two pixels side by side, by colour: bytes R G B R G B … become the pairs R R, G G, B B. */
+// @ts-ignore: decorator
+@inline
+function pairUp(pixel: usize): v128 {
+  return i8x16.swizzle(
+    v128.load64_zero(pixel),
+    i8x16(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1),
+  );
+}
+
+/** Stores a pixel, and a fourth byte that the next one overwrites; a row needs a byte to spare for the last one. */
+// @ts-ignore: decorator
+@inline
+function storePixel(target: usize, low: v128, high: v128): void {
+  const sum = finish(low, high);
+  const words = i16x8.narrow_i32x4_s(sum, sum);
+  store<u32>(target, i32x4.extract_lane(i8x16.narrow_i16x8_u(words, words), 0));
+}
+
+/**
+ * RGB, `rows` rows of `sourceStride` bytes to rows of `columns` pixels, `targetStride` bytes apart, at least
+ * one more than the pixels take. Four rows at a time share the weights and the loop; at the bottom the last row is done
+ * more than once.
+ */
 export function resampleHorizontally(
   source: usize,
   sourceStride: i32,
@@ -40,44 +63,46 @@ export function resampleHorizontally(
   weightStride: i32,
 ): void {
   const zero = i32x4.splat(0);
-  for (let y = 0; y < rows; y++) {
-    let out = target;
-    let bound = bounds;
-    let table = weights;
+  const bottom = rows - 1;
+  for (let y = 0; y < rows; y += 4) {
+    const y1 = min(y + 1, bottom), y2 = min(y + 2, bottom), y3 = min(y + 3, bottom);
+    const source0 = source + y * sourceStride;
+    const source1 = source + y1 * sourceStride;
+    const source2 = source + y2 * sourceStride;
+    const source3 = source + y3 * sourceStride;
+    const target0 = target + y * targetStride;
+    const target1 = target + y1 * targetStride;
+    const target2 = target + y2 * targetStride;
+    const target3 = target + y3 * targetStride;
     for (let x = 0; x < columns; x++) {
-      let pixel = source + load<i32>(bound) * 3;
-      let pairs = load<i32>(bound, 4);
-      let weight = table;
-      let low = zero;
-      let high = zero;
-      // Two pairs from one load: four pixels are 12 of its 16 bytes. Zero bytes widen the colours to 16 bits.
-      for (; pairs > 1; pairs -= 2) {
-        const four = v128.load(pixel);
-        const first = i8x16.shuffle(four, zero, 0, 16, 3, 16, 1, 16, 4, 16, 2, 16, 5, 16, 16, 16, 16, 16);
-        const second = i8x16.shuffle(four, zero, 6, 16, 9, 16, 7, 16, 10, 16, 8, 16, 11, 16, 16, 16, 16, 16);
-        low = i32x4.add(low, i32x4.dot_i16x8_s(first, v128.load32_splat(weight)));
-        high = i32x4.add(high, i32x4.dot_i16x8_s(first, v128.load32_splat(weight, 4)));
-        low = i32x4.add(low, i32x4.dot_i16x8_s(second, v128.load32_splat(weight, 8)));
-        high = i32x4.add(high, i32x4.dot_i16x8_s(second, v128.load32_splat(weight, 12)));
-        pixel += 12;
-        weight += 16;
+      let at = load<i32>(bounds + (x << 3)) * 3;
+      const end = at + load<i32>(bounds + (x << 3), 4) * 6;
+      let weight = weights + x * weightStride;
+      let low0 = zero, low1 = zero, low2 = zero, low3 = zero;
+      let high0 = zero, high1 = zero, high2 = zero, high3 = zero;
+      for (; at < end; at += 6) {
+        const lowWeights = v128.load32_splat(weight);
+        const highWeights = v128.load32_splat(weight, 4);
+        const pair0 = pairUp(source0 + at);
+        const pair1 = pairUp(source1 + at);
+        const pair2 = pairUp(source2 + at);
+        const pair3 = pairUp(source3 + at);
+        low0 = i32x4.add(low0, i32x4.dot_i16x8_s(pair0, lowWeights));
+        low1 = i32x4.add(low1, i32x4.dot_i16x8_s(pair1, lowWeights));
+        low2 = i32x4.add(low2, i32x4.dot_i16x8_s(pair2, lowWeights));
+        low3 = i32x4.add(low3, i32x4.dot_i16x8_s(pair3, lowWeights));
+        high0 = i32x4.add(high0, i32x4.dot_i16x8_s(pair0, highWeights));
+        high1 = i32x4.add(high1, i32x4.dot_i16x8_s(pair1, highWeights));
+        high2 = i32x4.add(high2, i32x4.dot_i16x8_s(pair2, highWeights));
+        high3 = i32x4.add(high3, i32x4.dot_i16x8_s(pair3, highWeights));
+        weight += 8;
       }
-      if (pairs > 0) {
-        const two = v128.load64_zero(pixel);
-        const last = i8x16.shuffle(two, zero, 0, 16, 3, 16, 1, 16, 4, 16, 2, 16, 5, 16, 16, 16, 16, 16);
-        low = i32x4.add(low, i32x4.dot_i16x8_s(last, v128.load32_splat(weight)));
-        high = i32x4.add(high, i32x4.dot_i16x8_s(last, v128.load32_splat(weight, 4)));
-      }
-      const sum = finish(low, high);
-      const words = i16x8.narrow_i32x4_s(sum, sum);
-      // Writes a fourth byte, which the next pixel overwrites (or the padding behind the last one takes).
-      store<u32>(out, i32x4.extract_lane(i8x16.narrow_i16x8_u(words, words), 0));
-      out += 3;
-      bound += 8;
-      table += weightStride;
+      const to = x * 3;
+      storePixel(target0 + to, low0, high0);
+      storePixel(target1 + to, low1, high1);
+      storePixel(target2 + to, low2, high2);
+      storePixel(target3 + to, low3, high3);
     }
-    source += sourceStride;
-    target += targetStride;
   }
 }
 

@@ -1,0 +1,111 @@
+/**
+ * A typed client of the service, for the command line, benchmarks and other Node programs.
+ *
+ * It retries what the server says is worth it (UNAVAILABLE, RESOURCE_EXHAUSTED, after the server's own pushback) through
+ * gRPC's retry policy, and turns statuses into VitserveError with the reason from `google.rpc.ErrorInfo`.
+ */
+import { type CallOptions, credentials, status as grpcStatus, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { loadContract, messageType } from '../contract/contract.js';
+import type { ErrorInfo, ErrorInfo__Output } from '../contract/generated/google/rpc/ErrorInfo.js';
+import type { Status, Status__Output } from '../contract/generated/google/rpc/Status.js';
+import type { ClassificationServiceClient } from '../contract/generated/vitserve/v1/ClassificationService.js';
+import type { ClassifyRequest } from '../contract/generated/vitserve/v1/ClassifyRequest.js';
+import type { ClassifyResponse__Output } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
+import type { EmbedRequest } from '../contract/generated/vitserve/v1/EmbedRequest.js';
+import type { EmbedResponse__Output } from '../contract/generated/vitserve/v1/EmbedResponse.js';
+import type { Model__Output } from '../contract/generated/vitserve/v1/Model.js';
+
+/** A call ended with an error. `code` is the gRPC status name; `reason` is empty where the status was not the server's own. */
+export class VitserveError extends Error {
+  override readonly name = 'VitserveError';
+  readonly code: string;
+  readonly reason: string;
+
+  constructor(error: ServiceError) {
+    super(error.details, { cause: error });
+    this.code = grpcStatus[error.code] ?? 'UNKNOWN';
+    this.reason = reasonIn(error.metadata);
+  }
+}
+
+export interface CallSettings {
+  /** How long to wait for the answer, retries included. Without it: as long as it takes. */
+  readonly timeoutMs?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** Requests up to this size are kept for a retry. */
+const RETRY_BUFFER_BYTES = 64 * 1024 * 1024;
+
+const SERVICE_CONFIG = {
+  loadBalancingConfig: [{ round_robin: {} }],
+  methodConfig: [
+    {
+      name: [{ service: 'vitserve.v1.ClassificationService' }],
+      retryPolicy: {
+        maxAttempts: 5,
+        initialBackoff: '0.05s',
+        maxBackoff: '2s',
+        backoffMultiplier: 2,
+        retryableStatusCodes: ['UNAVAILABLE', 'RESOURCE_EXHAUSTED'],
+      },
+    },
+  ],
+};
+
+export class VitserveClient {
+  readonly #stub: ClassificationServiceClient;
+
+  /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. */
+  constructor(target: string, options: { readonly retries?: boolean } = {}) {
+    const { ClassificationService } = loadContract().contract.vitserve.v1;
+    this.#stub = new ClassificationService(target, credentials.createInsecure(), {
+      'grpc.enable_retries': options.retries === false ? 0 : 1,
+      'grpc.service_config': JSON.stringify(SERVICE_CONFIG),
+      'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
+      'grpc.per_rpc_retry_buffer_size': RETRY_BUFFER_BYTES,
+      'grpc.max_receive_message_length': -1,
+    });
+  }
+
+  classify(request: ClassifyRequest, settings?: CallSettings): Promise<ClassifyResponse__Output> {
+    return call((...rest) => this.#stub.classify(request, ...rest), settings);
+  }
+
+  embed(request: EmbedRequest, settings?: CallSettings): Promise<EmbedResponse__Output> {
+    return call((...rest) => this.#stub.embed(request, ...rest), settings);
+  }
+
+  getModel(model = '', settings?: CallSettings): Promise<Model__Output> {
+    return call((...rest) => this.#stub.getModel({ model }, ...rest), settings);
+  }
+
+  close(): void {
+    this.#stub.close();
+  }
+}
+
+type Reply<Response> = (error: ServiceError | null, response?: Response) => void;
+
+function call<Response>(
+  start: (metadata: Metadata, options: CallOptions, reply: Reply<Response>) => unknown,
+  { timeoutMs, metadata = {} }: CallSettings = {},
+): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const sent = new Metadata();
+    for (const [key, value] of Object.entries(metadata)) sent.set(key, value);
+    const options: CallOptions = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+    start(sent, options, (error, response) => {
+      if (error !== null) reject(new VitserveError(error));
+      else resolve(response as Response);
+    });
+  });
+}
+
+function reasonIn(metadata: Metadata): string {
+  const [bytes] = metadata.get('grpc-status-details-bin');
+  if (!Buffer.isBuffer(bytes)) return '';
+  const { details } = messageType<Status, Status__Output>('google.rpc.Status').deserialize(bytes);
+  const info = details.find(({ type_url }) => type_url.endsWith('/google.rpc.ErrorInfo'));
+  return info ? messageType<ErrorInfo, ErrorInfo__Output>('google.rpc.ErrorInfo').deserialize(info.value).reason : '';
+}

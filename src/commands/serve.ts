@@ -1,0 +1,52 @@
+/**
+ * `vitserve serve`: settings in, a running service, signals.
+ *
+ * The first SIGTERM or SIGINT drains, the second one ends at once. Before the server is ready a signal ends it at once,
+ * since nobody has been answered yet.
+ */
+import { loadServeSettings } from '../config/load.js';
+import { messageOf, SetupError } from '../errors.js';
+import { Service } from '../service.js';
+import { createLogger } from '../telemetry/log.js';
+
+/** Resolves with the exit code. Throws SetupError where the settings are wrong. */
+export async function serve(argv: readonly string[], environment: NodeJS.ProcessEnv, version: string): Promise<number> {
+  const { settings, changes } = loadServeSettings(argv, environment);
+  const log = createLogger(settings.logLevel, settings.logFormat, process.stdout.isTTY);
+  const set = Object.fromEntries(changes.map(({ name, value, source }) => [name, `${value} (${source})`]));
+  log.info({ version, node: process.version, pid: process.pid, set }, 'vitserve');
+
+  const service = new Service(settings, log);
+  const stopped = new Promise<number>((resolve) => {
+    const onSignal = (signal: NodeJS.Signals) => {
+      log.info({ signal }, 'signal');
+      if (service.state === 'serving') {
+        service.drain().then(
+          (inTime) => {
+            if (!inTime) log.warn('calls that had not ended within drain-timeout were cut');
+            resolve(inTime ? 0 : 1);
+          },
+          (error: unknown) => {
+            log.error({ err: error }, 'could not stop in order');
+            resolve(1);
+          },
+        );
+      } else resolve(service.state === 'starting' ? 0 : 1);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+
+  const failed = service.start().then(
+    () => new Promise<never>(() => {}),
+    (error: unknown) => {
+      if (!(error instanceof SetupError)) log.error({ err: error }, 'could not start');
+      else for (const problem of error.problems) log.error(problem);
+      return error instanceof SetupError && error.kind === 'usage' ? 2 : 1;
+    },
+  );
+  return await Promise.race([stopped, failed]).catch((error: unknown) => {
+    log.fatal(messageOf(error));
+    return 1;
+  });
+}

@@ -1,0 +1,200 @@
+/**
+ * Lays a picture, its weights and its intermediate results out in WebAssembly memory and runs the passes over them, in
+ * Pillow's order, for the wanted window of the resized picture only.
+ *
+ * Pillow 12 resizes horizontally first, rounds to 8 bits, then vertically, and leaves a pass out where the size on its
+ * axis stays (src/libImaging/Resample.c, `ImagingResampleInner`). Pictures more than 100 times as tall as wide that get
+ * shorter go vertically first (src/PIL/Image.py, `Image.resize`). The order shows: every pass rounds.
+ */
+
+import type { Axis, WeightTable } from './coefficients.js';
+import { type PassMemory, SLACK_BYTES } from './passes.js';
+
+const CHANNELS = 3;
+/** Source rows are handed over in bands that stay in a core's cache. */
+const BAND_BYTES = 256 * 1024;
+/** The vertical pass works on 16 bytes at a time. */
+const ROW_ALIGNMENT = 16;
+const TALL_ASPECT = 100;
+
+/** Width and height in pixels; height × width × 3 bytes. */
+export interface Picture {
+  readonly pixels: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** Columns and rows of the resized picture that are wanted, with their weights; no weights where the size stays. */
+export interface WeightedWindow {
+  readonly x: Axis;
+  readonly y: Axis;
+  readonly across: WeightTable | null;
+  readonly down: WeightTable | null;
+}
+
+/** Resized rows in memory: row r starts at `at + r × stride`. */
+interface Rows {
+  readonly bytes: Uint8Array;
+  readonly at: number;
+  readonly stride: number;
+}
+
+/** Calls `place` with each row of the window, top down; the bytes are good during the call only. */
+export function resampleWeighted(
+  memory: PassMemory,
+  picture: Picture,
+  window: WeightedWindow,
+  place: (row: number, pixels: Uint8Array) => void,
+): void {
+  const { x, y, across, down } = window;
+  const tall = picture.height > picture.width * TALL_ASPECT && y.outputSize < picture.height;
+  const { bytes, at, stride } =
+    tall && across !== null && down !== null
+      ? verticallyFirst(memory, picture, x, y, across, down)
+      : horizontallyFirst(memory, picture, window);
+  for (let row = 0; row < y.count; row++) {
+    const start = at + row * stride;
+    place(row, bytes.subarray(start, start + x.count * CHANNELS));
+  }
+}
+
+function horizontallyFirst(memory: PassMemory, picture: Picture, { x, y, across, down }: WeightedWindow): Rows {
+  const firstRow = down?.inputStart ?? y.first;
+  const rows = (down?.inputEnd ?? y.first + y.count) - firstRow;
+  const sourceStride = picture.width * CHANNELS;
+  const stride = rowStride(x.count);
+  const bandRows = Math.min(rows, Math.max(1, Math.floor(BAND_BYTES / sourceStride)));
+
+  const layout = createLayout();
+  const acrossAt = layout.addTable(across);
+  const downAt = layout.addTable(down);
+  const bandAt = layout.add(across === null ? 0 : bandRows * sourceStride);
+  const resizedAt = layout.addRows(rows, stride);
+  const outputAt = down === null ? resizedAt : layout.addRows(y.count, stride);
+  const bytes = memory.reserve(layout.size());
+
+  if (across === null) {
+    copyRows(picture, x.first, x.count, firstRow, rows, { bytes, at: resizedAt, stride });
+  } else {
+    writeTable(bytes, acrossAt, across);
+    for (let row = 0; row < rows; row += bandRows) {
+      const count = Math.min(bandRows, rows - row);
+      const start = (firstRow + row) * sourceStride;
+      bytes.set(picture.pixels.subarray(start, start + count * sourceStride), bandAt);
+      const to = resizedAt + row * stride;
+      const { bounds, weights } = acrossAt;
+      memory.passes.resampleHorizontally(
+        bandAt,
+        sourceStride,
+        count,
+        to,
+        stride,
+        x.count,
+        bounds,
+        weights,
+        across.stride,
+      );
+    }
+  }
+  if (down !== null) {
+    writeTable(bytes, downAt, down);
+    const { bounds, weights } = downAt;
+    memory.passes.resampleVertically(resizedAt, stride, firstRow, outputAt, y.count, bounds, weights, down.stride);
+  }
+  return { bytes, at: outputAt, stride };
+}
+
+/** Without bands: such pictures are at most 655 pixels wide, and rare. */
+function verticallyFirst(
+  memory: PassMemory,
+  picture: Picture,
+  x: Axis,
+  y: Axis,
+  across: WeightTable,
+  down: WeightTable,
+): Rows {
+  const firstRow = down.inputStart;
+  const rows = down.inputEnd - firstRow;
+  const sourceStride = rowStride(picture.width);
+  const stride = rowStride(x.count);
+
+  const layout = createLayout();
+  const acrossAt = layout.addTable(across);
+  const downAt = layout.addTable(down);
+  const sourceAt = layout.addRows(rows, sourceStride);
+  const resizedAt = layout.addRows(y.count, sourceStride);
+  const outputAt = layout.addRows(y.count, stride);
+  const bytes = memory.reserve(layout.size());
+
+  copyRows(picture, 0, picture.width, firstRow, rows, { bytes, at: sourceAt, stride: sourceStride });
+  writeTable(bytes, downAt, down);
+  memory.passes.resampleVertically(
+    sourceAt,
+    sourceStride,
+    firstRow,
+    resizedAt,
+    y.count,
+    downAt.bounds,
+    downAt.weights,
+    down.stride,
+  );
+  writeTable(bytes, acrossAt, across);
+  memory.passes.resampleHorizontally(
+    resizedAt,
+    sourceStride,
+    y.count,
+    outputAt,
+    stride,
+    x.count,
+    acrossAt.bounds,
+    acrossAt.weights,
+    across.stride,
+  );
+  return { bytes, at: outputAt, stride };
+}
+
+function copyRows(picture: Picture, left: number, width: number, firstRow: number, rows: number, to: Rows): void {
+  for (let row = 0; row < rows; row++) {
+    const start = ((firstRow + row) * picture.width + left) * CHANNELS;
+    to.bytes.set(picture.pixels.subarray(start, start + width * CHANNELS), to.at + row * to.stride);
+  }
+}
+
+interface TablePlace {
+  readonly bounds: number;
+  readonly weights: number;
+}
+
+/** Addresses one behind the other, made anew for every picture. */
+function createLayout() {
+  let end = 0;
+  const add = (bytes: number): number => {
+    const start = end;
+    end = roundUp(start + bytes + SLACK_BYTES, ROW_ALIGNMENT);
+    return start;
+  };
+  return {
+    add,
+    /** One row more than asked for: the vertical pass reads rows in pairs, the last one perhaps with a weight of zero. */
+    addRows: (rows: number, stride: number): number => add((rows + 1) * stride),
+    addTable: (table: WeightTable | null): TablePlace => ({
+      bounds: add(table?.bounds.byteLength ?? 0),
+      weights: add(table?.weights.byteLength ?? 0),
+    }),
+    size: (): number => end,
+  };
+}
+
+function writeTable(memory: Uint8Array<ArrayBuffer>, at: TablePlace, table: WeightTable): void {
+  new Int32Array(memory.buffer, at.bounds, table.bounds.length).set(table.bounds);
+  new Int16Array(memory.buffer, at.weights, table.weights.length).set(table.weights);
+}
+
+/** With a byte to spare: the horizontal pass writes one past each row. */
+function rowStride(width: number): number {
+  return roundUp(width * CHANNELS + 1, ROW_ALIGNMENT);
+}
+
+function roundUp(value: number, multiple: number): number {
+  return Math.ceil(value / multiple) * multiple;
+}

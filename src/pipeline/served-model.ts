@@ -1,0 +1,13 @@
+/** What callers may know of the model that is being served. */
+export interface ServedModel {
+  readonly name: string;
+  readonly version: string;
+  /** The provider that really runs: `cpu`, `cuda`, `simulated`. */
+  readonly executionProvider: string;
+  readonly labels: readonly string[];
+  readonly inputHeight: number;
+  readonly inputWidth: number;
+  /** 0: the model has no embedding. */
+  readonly embeddingSize: number;
+  readonly maxBatchSize: number;
+}

@@ -1,0 +1,175 @@
+/**
+ * Admission at the door: the interceptor that sees a call's metadata before its body.
+ *
+ * - Unary image calls: refused here, before the body is read, or given an upload allowance that becomes a permit when the
+ *   body is complete. What is refused has its upload reset, not read to its end.
+ * - Streams: never refused for load. The next message is read only when the one before it has its permit.
+ * - Everything else (health, reflection, model queries) passes.
+ *
+ * It also is where every call is counted, since only here every way of ending shows: answers, errors, the deadline that
+ * grpc-js answers by itself, callers that leave. What the handler needs of this is found by the call's Metadata object,
+ * which grpc-js hands on as it is.
+ */
+import {
+  status as grpcStatus,
+  type Metadata,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+} from '@grpc/grpc-js';
+import type { Clock } from '../clock.js';
+import { SERVICE_NAME } from '../contract/contract.js';
+import { type Reason, RequestError, toRequestError } from '../errors.js';
+import type { Admission, Upload } from '../pipeline/admission.js';
+import type { Permit } from '../pipeline/permits.js';
+import { resetStream } from './reset-stream.js';
+import { reasonOf, toCallStatus } from './status.js';
+
+/** Told how calls end; `telemetry/` implements it. `code` is the gRPC status name. */
+export interface CallObserver {
+  callEnded(method: string, code: string, reason: Reason | null, durationMs: number): void;
+  /** One image of a stream was answered. */
+  streamImageEnded(code: string, reason: Reason | null): void;
+  /** A call failed through a fault of the server; `cause` is for the log. */
+  callFailed(method: string, cause: unknown): void;
+}
+
+/** What the interceptor knows of a call, for its handler. */
+export interface CallContext {
+  /** Monotonic milliseconds. */
+  readonly arrivedAt: number;
+  /** Unary: the permit for the call's image. The handler takes it over. */
+  permit: Permit | null;
+  /** Streams: lets the next message be read. */
+  readNext(): void;
+}
+
+/** Metadata key with which the server's own first calls come in while it is starting. */
+export const WARM_UP_KEY = 'vitserve-warm-up';
+
+const UNARY_IMAGE_PATHS = new Set([`/${SERVICE_NAME}/Classify`, `/${SERVICE_NAME}/Embed`]);
+const STREAM_PATH = `/${SERVICE_NAME}/ClassifyStream`;
+
+const contexts = new WeakMap<Metadata, CallContext>();
+
+export function contextOf(metadata: Metadata): CallContext {
+  const context = contexts.get(metadata);
+  if (context === undefined) throw new Error('the call did not come through the admission interceptor');
+  return context;
+}
+
+/** Takes the permit out of the context, so that it has one owner. */
+export function takePermit(context: CallContext): Permit {
+  const { permit } = context;
+  if (permit === null) throw new Error('the call has no permit');
+  context.permit = null;
+  return permit;
+}
+
+/** A call whose messages are read one by one, each when its turn is given. */
+class PacedCall extends ServerInterceptingCall {
+  #mayRead = true;
+  #wantsToRead = false;
+
+  override startRead(): void {
+    if (this.#mayRead) {
+      this.#mayRead = false;
+      super.startRead();
+    } else this.#wantsToRead = true;
+  }
+
+  readNext(): void {
+    if (this.#wantsToRead) {
+      this.#wantsToRead = false;
+      super.startRead();
+    } else this.#mayRead = true;
+  }
+}
+
+export function createAdmissionInterceptor(options: {
+  readonly admission: Admission;
+  readonly clock: Clock;
+  readonly observer: CallObserver;
+  readonly warmUpToken: string;
+}): ServerInterceptor {
+  const { admission, clock, observer, warmUpToken } = options;
+
+  return ({ path }, call) => {
+    const method = path.slice(path.lastIndexOf('/') + 1);
+    const isUnaryImage = UNARY_IMAGE_PATHS.has(path);
+    const isStream = path === STREAM_PATH;
+    const arrivedAt = clock.now();
+    let upload: Upload | null = null;
+    let ended = false;
+    const end = (code: grpcStatus, reason: Reason | null) => {
+      if (ended) return;
+      ended = true;
+      upload?.end();
+      observer.callEnded(method, grpcStatus[code] ?? 'UNKNOWN', reason, clock.now() - arrivedAt);
+    };
+    const refuse = (thrown: unknown) => {
+      paced.sendStatus(toCallStatus(toRequestError(thrown)));
+      resetStream(call);
+    };
+    const admitMetadata = (metadata: Metadata) => {
+      const isWarmUp = admission.gate === 'STARTING' && metadata.get(WARM_UP_KEY)[0] === warmUpToken;
+      if (!isWarmUp && (isUnaryImage || isStream)) admission.checkGate();
+      if (isUnaryImage) upload = admission.beginUpload(refuse);
+    };
+
+    const context: CallContext = { arrivedAt, permit: null, readNext: () => paced.readNext() };
+    const paced = new (isStream ? PacedCall : UnpacedCall)(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata(metadata, pass) {
+            try {
+              admitMetadata(metadata);
+            } catch (error) {
+              refuse(error);
+              return;
+            }
+            contexts.set(metadata, context);
+            pass(metadata);
+          },
+          onReceiveHalfClose(pass) {
+            try {
+              context.permit = upload?.admit() ?? null;
+            } catch (error) {
+              refuse(error);
+              return;
+            }
+            pass();
+            // The handler has taken the permit by now; where grpc-js found no message to call it with, nobody has.
+            context.permit?.release();
+          },
+          onCancel: () => end(...endingOf(call)),
+        }),
+      sendStatus(status, pass) {
+        end(status.code ?? grpcStatus.UNKNOWN, reasonOf(status.metadata) ?? null);
+        pass(status);
+      },
+    });
+    return paced;
+  };
+}
+
+/** The same shape without pacing: a unary call reads its one message and the end of it. */
+class UnpacedCall extends ServerInterceptingCall {
+  readNext(): void {}
+}
+
+/** Why a call ended without a status of ours: grpc-js answered the deadline by itself, or the caller left. */
+function endingOf(call: Pick<ServerInterceptingCallInterface, 'getDeadline'>): [grpcStatus, Reason] {
+  return expired(call) ? [grpcStatus.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED'] : [grpcStatus.CANCELLED, 'CANCELLED'];
+}
+
+/** The reason to abort work with, when a call has been cancelled. */
+export function leavingError(call: Pick<ServerInterceptingCallInterface, 'getDeadline'>): RequestError {
+  return expired(call)
+    ? new RequestError('DEADLINE_EXCEEDED', 'the deadline passed')
+    : new RequestError('CANCELLED', 'the caller has left');
+}
+
+function expired(call: Pick<ServerInterceptingCallInterface, 'getDeadline'>): boolean {
+  return Number(call.getDeadline()) <= Date.now();
+}

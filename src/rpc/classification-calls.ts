@@ -1,0 +1,152 @@
+/**
+ * The five calls of the ClassificationService: request message in, response message or RequestError out.
+ */
+import type { sendUnaryData } from '@grpc/grpc-js';
+import { status as grpcStatus } from '@grpc/grpc-js';
+import type { Clock } from '../clock.js';
+import type { ClassificationServiceHandlers } from '../contract/generated/vitserve/v1/ClassificationService.js';
+import type { ClassifyRequest__Output } from '../contract/generated/vitserve/v1/ClassifyRequest.js';
+import type { ClassifyResponse } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
+import { RequestError, toRequestError } from '../errors.js';
+import type { Admission } from '../pipeline/admission.js';
+import type { Permit } from '../pipeline/permits.js';
+import type { Answer, ImageRequest } from '../pipeline/pipeline.js';
+import type { ServedModel } from '../pipeline/served-model.js';
+import { type CallObserver, contextOf, leavingError, takePermit } from './admission-interceptor.js';
+import { ClassifyStreamCall } from './classify-stream.js';
+import { toClassifyResponse, toEmbedResponse, toModel } from './messages.js';
+import { toCallStatus } from './status.js';
+
+const USUAL_TOP_K = 5;
+
+/** The part of a call that this file needs; unary calls and streams both have it. */
+export interface ServerCall {
+  readonly metadata: Parameters<typeof contextOf>[0];
+  getDeadline(): Date | number;
+  on(event: 'cancelled', listener: () => void): unknown;
+}
+
+export interface ClassificationOptions {
+  readonly admission: Admission;
+  readonly clock: Clock;
+  readonly observer: CallObserver;
+  /** The straight line; absent until the processes are up, when no call gets this far. */
+  readonly answer: (request: ImageRequest, permit: Permit) => Promise<Answer>;
+  /** The model that is served; throws RequestError STARTING while there is none. */
+  readonly model: () => ServedModel;
+}
+
+export class ClassificationCalls {
+  readonly #options: ClassificationOptions;
+  readonly #streams = new Set<ClassifyStreamCall>();
+
+  constructor(options: ClassificationOptions) {
+    this.#options = options;
+  }
+
+  /** Streams take no further images: each ends when those that it has are answered. */
+  drainStreams(): void {
+    for (const stream of this.#streams) stream.drain();
+  }
+
+  readonly handlers: ClassificationServiceHandlers = {
+    Classify: (call, reply) =>
+      this.#answerUnary('Classify', call, reply, (signal, permit) => this.classify(call.request, call, signal, permit)),
+
+    Embed: (call, reply) =>
+      this.#answerUnary('Embed', call, reply, async (signal, permit) => {
+        const { image, normalize } = call.request;
+        const model = this.#modelNamed(call.request.model);
+        if (model.embeddingSize === 0) {
+          throw new RequestError('EMBEDDING_UNSUPPORTED', `model ${model.name} has no embedding output`);
+        }
+        const request = this.#imageRequest(call, signal, { image, topK: 0, wantsEmbedding: true });
+        return toEmbedResponse(await this.#options.answer(request, permit), model, normalize);
+      }),
+
+    ClassifyStream: (call) => {
+      const stream = new ClassifyStreamCall(call, this.#options, (request, signal, permit) =>
+        this.classify(request, call, signal, permit),
+      );
+      this.#streams.add(stream);
+      stream.run().finally(() => this.#streams.delete(stream));
+    },
+
+    GetModel: (call, reply) => this.#reply('GetModel', reply, () => toModel(this.#modelNamed(call.request.model))),
+
+    ListModels: (call, reply) =>
+      this.#reply('ListModels', reply, () => {
+        const { pageSize, pageToken } = call.request;
+        if (pageSize < 0) throw new RequestError('PAGE_INVALID', 'page_size is negative: send 0 or more');
+        // One model is served, so there is one page and no token is ever given out.
+        if (pageToken !== '') throw new RequestError('PAGE_INVALID', 'page_token is none that this server gave out');
+        return { models: [toModel(this.#options.model())], nextPageToken: '' };
+      }),
+  };
+
+  /** Classifies one image. Takes the permit over. */
+  async classify(
+    request: ClassifyRequest__Output,
+    call: ServerCall,
+    signal: AbortSignal,
+    permit: Permit,
+  ): Promise<ClassifyResponse> {
+    const model = this.#modelNamed(request.model);
+    if (request.topK < 0) {
+      throw new RequestError('TOP_K_OUT_OF_RANGE', `top_k is ${request.topK}: send 0 (five) or more`);
+    }
+    const topK = Math.min(request.topK === 0 ? USUAL_TOP_K : request.topK, model.labels.length);
+    const imageRequest = this.#imageRequest(call, signal, { image: request.image, topK, wantsEmbedding: false });
+    return toClassifyResponse(await this.#options.answer(imageRequest, permit), model);
+  }
+
+  #imageRequest(
+    call: ServerCall,
+    signal: AbortSignal,
+    asked: Pick<ImageRequest, 'image' | 'topK' | 'wantsEmbedding'>,
+  ): ImageRequest {
+    const { clock } = this.#options;
+    const leftMs = Number(call.getDeadline()) - Date.now();
+    const now = clock.now();
+    return { ...asked, arrivedAt: now, expiresAt: now + leftMs, signal };
+  }
+
+  #modelNamed(name: string): ServedModel {
+    const model = this.#options.model();
+    if (name === '' || name === model.name) return model;
+    throw new RequestError('MODEL_UNKNOWN', `no such model: this server has ${model.name}`);
+  }
+
+  #answerUnary<Response>(
+    method: string,
+    call: ServerCall,
+    reply: sendUnaryData<Response>,
+    work: (signal: AbortSignal, permit: Permit) => Promise<Response>,
+  ): void {
+    const permit = takePermit(contextOf(call.metadata));
+    const leaving = new AbortController();
+    // Fires after every call, also an answered one, when nobody listens to the signal any more.
+    call.on('cancelled', () => leaving.abort(leavingError(call)));
+    work(leaving.signal, permit)
+      .then(
+        (response) => reply(null, response),
+        (thrown: unknown) => this.#fail(method, reply, thrown),
+      )
+      .finally(() => permit.release());
+  }
+
+  #reply<Response>(method: string, reply: sendUnaryData<Response>, work: () => Response): void {
+    try {
+      reply(null, work());
+    } catch (thrown) {
+      this.#fail(method, reply, thrown);
+    }
+  }
+
+  #fail<Response>(method: string, reply: sendUnaryData<Response>, thrown: unknown): void {
+    const error = toRequestError(thrown);
+    const status = toCallStatus(error);
+    if (status.code === grpcStatus.INTERNAL) this.#options.observer.callFailed(method, error.cause ?? error);
+    reply(status);
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection.
+ */
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { ReflectionService } from '@grpc/reflection';
+import { loadContract } from '../contract/contract.js';
+import { messageOf, SetupError } from '../errors.js';
+import { createAdmissionInterceptor } from './admission-interceptor.js';
+import { ClassificationCalls, type ClassificationOptions } from './classification-calls.js';
+import { Health } from './health.js';
+
+/** Room in a message beside the image, so that an image slightly too large gets an error that says so. */
+const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
+
+export interface RpcServerOptions extends ClassificationOptions {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly maxImageBytes: number;
+  readonly reflection: boolean;
+  /** Calls that carry it are taken while the server is starting. */
+  readonly warmUpToken: string;
+}
+
+export class RpcServer {
+  readonly health: Health;
+  readonly port: number;
+  readonly #server: Server;
+  readonly #calls: ClassificationCalls;
+
+  private constructor(server: Server, port: number, health: Health, calls: ClassificationCalls) {
+    this.#server = server;
+    this.port = port;
+    this.health = health;
+    this.#calls = calls;
+  }
+
+  /** Listens from here on. Rejects with SetupError when the address can't be had. */
+  static async listen(options: RpcServerOptions): Promise<RpcServer> {
+    const { definition, contract } = loadContract();
+    const health = new Health();
+    const calls = new ClassificationCalls(options);
+    const server = new Server({
+      'grpc.max_receive_message_length': options.maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
+      // Its accounting on every call serves a tool that is not offered here.
+      'grpc.enable_channelz': 0,
+      interceptors: [createAdmissionInterceptor(options)],
+    });
+    server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
+    server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
+    if (options.reflection) new ReflectionService(definition).addToServer(server);
+
+    const { host, port } = options;
+    const target = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+    const bound = await new Promise<number>((resolve, reject) => {
+      server.bindAsync(target, ServerCredentials.createInsecure(), (error, boundPort) => {
+        if (error === null) return resolve(boundPort);
+        const text = `address: can't listen on ${target} (${messageOf(error)}): end what uses it, or choose another address`;
+        reject(new SetupError('environment', [text]));
+      });
+    });
+    return new RpcServer(server, bound, health, calls);
+  }
+
+  /** Streams end when what they have sent is answered. New calls are the admission's to refuse. */
+  drainStreams(): void {
+    this.#calls.drainStreams();
+  }
+
+  /** Waits for the calls in flight for at most `timeoutMs`, then cuts them. Resolves to whether all of them ended by themselves. */
+  async close(timeoutMs: number): Promise<boolean> {
+    this.health.close();
+    const ended = new Promise<boolean>((resolve) => this.#server.tryShutdown((error) => resolve(error === undefined)));
+    let timer: NodeJS.Timeout | undefined;
+    const cut = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), timeoutMs);
+    });
+    const inTime = await Promise.race([ended, cut]);
+    clearTimeout(timer);
+    if (!inTime) this.#server.forceShutdown();
+    return inTime;
+  }
+}

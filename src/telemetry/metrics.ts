@@ -1,0 +1,162 @@
+/**
+ * Every metric of vitserve, declared once. `docs/metrics.md` has the same list; a contract test holds the two together.
+ *
+ * Durations are seconds, sizes bytes. Labels take values from closed sets only, so the number of series does not grow with
+ * callers: methods, gRPC codes, reasons, stages, causes, process roles and indices.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** 0.25 ms to 16 s, each bound 1.6 to 2 times the one before: fine where a request usually is, bounded where it should not be. */
+const SECONDS = [
+  0.00025, 0.0005, 0.001, 0.0015, 0.0025, 0.004, 0.006, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15, 0.25, 0.4, 0.6, 1, 2,
+  4, 8, 16,
+];
+const BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** A set of metrics with a registry of its own. */
+export function createMetrics() {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const hooks = { beforeCollect: async () => {} };
+
+  return {
+    registry,
+
+    /** `beforeCollect` is awaited whenever the metrics are collected, for gauges that are read on demand. */
+    hooks,
+
+    requests: new Counter({
+      name: 'vitserve_requests_total',
+      help: 'Calls that have ended, by method, gRPC code and reason (empty for OK and for statuses of the transport).',
+      labelNames: ['method', 'code', 'reason'] as const,
+      registers,
+    }),
+    requestDuration: new Histogram({
+      name: 'vitserve_request_duration_seconds',
+      help: 'From the arrival of a call to its status, by method. Streams count from their first byte to their end.',
+      labelNames: ['method'] as const,
+      buckets: SECONDS,
+      registers,
+    }),
+    streamImages: new Counter({
+      name: 'vitserve_stream_images_total',
+      help: 'Images of ClassifyStream calls that were answered, by gRPC code and reason.',
+      labelNames: ['code', 'reason'] as const,
+      registers,
+    }),
+    decodeDuration: new Histogram({
+      name: 'vitserve_decode_duration_seconds',
+      help: 'Decoding, resizing and cropping of one image in a decoder process, by image format.',
+      labelNames: ['format'] as const,
+      buckets: SECONDS,
+      registers,
+    }),
+    queueDuration: new Histogram({
+      name: 'vitserve_queue_duration_seconds',
+      help: 'All waiting of one answered image: for a decoder, for a batch, and on the way between processes.',
+      buckets: SECONDS,
+      registers,
+    }),
+    inferenceDuration: new Histogram({
+      name: 'vitserve_inference_duration_seconds',
+      help: 'One execution of a batch in an inference process.',
+      buckets: SECONDS,
+      registers,
+    }),
+    batchSize: new Histogram({
+      name: 'vitserve_batch_size',
+      help: 'Images executed together.',
+      buckets: BATCH_SIZES,
+      registers,
+    }),
+    deadlineSlack: new Histogram({
+      name: 'vitserve_deadline_slack_seconds',
+      help: 'Time left to the deadline when an image with one was answered.',
+      buckets: SECONDS,
+      registers,
+    }),
+    dropped: new Counter({
+      name: 'vitserve_dropped_images_total',
+      help: 'Images not worked on because their caller had left or their deadline had passed, by stage and cause.',
+      labelNames: ['stage', 'cause'] as const,
+      registers,
+    }),
+    retries: new Counter({
+      name: 'vitserve_retries_total',
+      help: 'Images given to another process because theirs was lost, by stage.',
+      labelNames: ['stage'] as const,
+      registers,
+    }),
+    queueLength: new Gauge({
+      name: 'vitserve_queue_length',
+      help: 'Images that wait for a process, by stage.',
+      labelNames: ['stage'] as const,
+      registers,
+    }),
+    permitsLimit: new Gauge({
+      name: 'vitserve_permits_limit',
+      help: 'Images that may be worked on at a time.',
+      registers,
+    }),
+    permitsInUse: new Gauge({
+      name: 'vitserve_permits_in_use',
+      help: 'Images that are being worked on.',
+      registers,
+    }),
+    uploads: new Gauge({
+      name: 'vitserve_uploads_in_flight',
+      help: 'Unary image calls whose body has not arrived in full.',
+      registers,
+    }),
+    slotBytes: new Gauge({
+      name: 'vitserve_slot_bytes',
+      help: 'Shared memory reserved for pixel slots.',
+      registers,
+    }),
+    state: new Gauge({
+      name: 'vitserve_state',
+      help: '1 for the state of the server, 0 for the others.',
+      labelNames: ['state'] as const,
+      registers,
+    }),
+    modelInfo: new Gauge({
+      name: 'vitserve_model_info',
+      help: 'Always 1: the model that is served, its version and the execution provider that really runs it.',
+      labelNames: ['model', 'version', 'execution_provider'] as const,
+      registers,
+    }),
+    providerFallback: new Gauge({
+      name: 'vitserve_execution_provider_fallback',
+      help: '1 if execution-provider auto did not get CUDA and runs on the CPU instead.',
+      registers,
+    }),
+    processReady: new Gauge({
+      name: 'vitserve_process_ready',
+      help: '1 if the child process takes calls, by role (decoder, inference) and index.',
+      labelNames: ['role', 'index'] as const,
+      registers,
+    }),
+    processLosses: new Counter({
+      name: 'vitserve_process_losses_total',
+      help: 'Child processes that ended without being asked to, by role and cause (exit, signal, timeout, protocol, start).',
+      labelNames: ['role', 'cause'] as const,
+      registers,
+    }),
+    processCpu: new Gauge({
+      name: 'vitserve_process_cpu_seconds',
+      help: 'User and system CPU time of the child process that runs now, by role and index.',
+      labelNames: ['role', 'index'] as const,
+      collect: () => hooks.beforeCollect(),
+      registers,
+    }),
+    processMemory: new Gauge({
+      name: 'vitserve_process_resident_memory_bytes',
+      help: 'Resident memory of the child process that runs now, by role and index.',
+      labelNames: ['role', 'index'] as const,
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,90 @@
+/**
+ * Where what the rooms report becomes metrics and log lines, so that the rooms themselves hold neither.
+ */
+import { stripVTControlCharacters } from 'node:util';
+import type { Reason } from '../errors.js';
+import type { Admission } from '../pipeline/admission.js';
+import type { PipelineObserver } from '../pipeline/pipeline.js';
+import type { ChildObserver, ChildRole } from '../process/supervised-child.js';
+import type { Logger } from './log.js';
+import type { Metrics } from './metrics.js';
+import { readProcessUsage } from './process-usage.js';
+
+/** What `rpc/` reports; shaped like its `CallObserver`, which lies further down the line than this room. */
+export interface CallObserver {
+  callEnded(method: string, code: string, reason: Reason | null, durationMs: number): void;
+  streamImageEnded(code: string, reason: Reason | null): void;
+  callFailed(method: string, cause: unknown): void;
+}
+
+export function createPipelineObserver(metrics: Metrics): PipelineObserver {
+  return {
+    decoded: (format, decodeMs) => metrics.decodeDuration.observe({ format }, decodeMs / 1000),
+    executed(batchSize, executionMs) {
+      metrics.batchSize.observe(batchSize);
+      metrics.inferenceDuration.observe(executionMs / 1000);
+    },
+    answered(queueMs, deadlineSlackMs) {
+      metrics.queueDuration.observe(queueMs / 1000);
+      if (deadlineSlackMs !== null) metrics.deadlineSlack.observe(deadlineSlackMs / 1000);
+    },
+    dropped: (stage, cause) => metrics.dropped.inc({ stage, cause }),
+    retried: (stage) => metrics.retries.inc({ stage }),
+    queueLength: (stage, length) => metrics.queueLength.set({ stage }, length),
+  };
+}
+
+/** Also reads the children's CPU time and memory whenever the metrics are collected. */
+export function createChildObserver(metrics: Metrics, log: Logger): ChildObserver {
+  const pids = new Map<string, { role: ChildRole; index: number; pid: number }>();
+  metrics.hooks.beforeCollect = async () => {
+    for (const { role, index, pid } of pids.values()) {
+      const usage = await readProcessUsage(pid);
+      if (usage === null) continue;
+      metrics.processCpu.set({ role, index }, usage.cpuSeconds);
+      metrics.processMemory.set({ role, index }, usage.residentBytes);
+    }
+  };
+  return {
+    childReady(role, index, pid, startMs) {
+      pids.set(`${role} ${index}`, { role, index, pid });
+      metrics.processReady.set({ role, index }, 1);
+      log.info({ role, index, pid, startMs: Math.round(startMs) }, 'process ready');
+    },
+    childLost(role, index, pid, cause, detail) {
+      pids.delete(`${role} ${index}`);
+      metrics.processReady.set({ role, index }, 0);
+      metrics.processLosses.inc({ role, cause });
+      log.warn({ role, index, pid, cause, detail }, 'process lost');
+    },
+    childLine(role, index, raw) {
+      const line = stripVTControlCharacters(raw).slice(0, 1000);
+      if (line !== '') log.warn({ role, index, line }, 'process output');
+    },
+  };
+}
+
+/** Counts calls; the log gets those that failed through a fault of the server. */
+export function createCallObserver(metrics: Metrics, log: Logger): CallObserver {
+  return {
+    callEnded(method, code, reason, durationMs) {
+      metrics.requests.inc({ method, code, reason: reason ?? '' });
+      metrics.requestDuration.observe({ method }, durationMs / 1000);
+    },
+    streamImageEnded: (code, reason) => metrics.streamImages.inc({ code, reason: reason ?? '' }),
+    callFailed: (method, cause) => log.error({ method, err: cause }, 'call failed'),
+  };
+}
+
+/** Keeps the gauges of the door current. */
+export function watchAdmission(metrics: Metrics, admission: Admission): void {
+  const { permits } = admission;
+  const show = () => {
+    metrics.permitsLimit.set(permits.limit);
+    metrics.permitsInUse.set(permits.inUse);
+    metrics.uploads.set(admission.uploads);
+  };
+  permits.onChange = show;
+  admission.onChange = show;
+  show();
+}

@@ -1,0 +1,193 @@
+/**
+ * Pixels against Pillow 12 itself, byte by byte: drawn images always, and photos and odd files where there is a folder
+ * of them (../shared/data beside the repository). Needs a Python with Pillow 12: tools/.venv, or python3 on the path.
+ * Skips what it has nothing for, and says so.
+ */
+
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+import { createImageDecoder } from '#vitserve/decode/decode-image.js';
+import { createPixelPreparer } from '#vitserve/decode/prepare-pixels.js';
+import { RequestError } from '#vitserve/errors.js';
+import { type Interpolation, outputSize, type Recipe } from '#vitserve/model/recipe.js';
+import { REPOSITORY } from '../golden/golden.js';
+import { gradient, noise } from '../unit/decode/drawing.js';
+
+const MAX_IMAGE_PIXELS = 50_000_000;
+const BASE = { rescale: 1 / 255, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], normalizedInGraph: true } as const;
+
+const square = (size: number, rounding: 'floor' | 'half-even') => ({ height: size, width: size, rounding });
+const squash = (size: number) => ({ mode: 'squash' as const, height: size, width: size });
+const shortest = (size: number) => ({ mode: 'shortest-edge' as const, size });
+
+const RECIPES: Record<string, Recipe> = {
+  'Hugging Face ViT': { ...BASE, resize: squash(224), interpolation: 'bilinear', crop: null },
+  'Hugging Face DeiT': { ...BASE, resize: squash(256), interpolation: 'bicubic', crop: square(224, 'floor') },
+  timm: { ...BASE, resize: shortest(248), interpolation: 'bicubic', crop: square(224, 'half-even') },
+  torchvision: { ...BASE, resize: shortest(256), interpolation: 'bilinear', crop: square(224, 'half-even') },
+  'torchvision SWAG': { ...BASE, resize: shortest(384), interpolation: 'bicubic', crop: square(384, 'half-even') },
+};
+
+const EXTRA_RECIPES: Record<string, Recipe> = Object.fromEntries([
+  ...(['nearest', 'box', 'hamming', 'lanczos'] as const satisfies Interpolation[]).map((interpolation) => [
+    interpolation,
+    { ...BASE, resize: shortest(97), interpolation, crop: { height: 96, width: 95, rounding: 'floor' } },
+  ]),
+  ['padded as by Hugging Face', { ...BASE, resize: shortest(50), interpolation: 'bicubic', crop: square(81, 'floor') }],
+  ['padded as by torchvision', { ...BASE, resize: null, interpolation: 'bicubic', crop: square(81, 'half-even') }],
+]);
+
+interface Verdict {
+  pixels?: string[];
+  width: number;
+  height: number;
+  refused?: string;
+}
+
+/** A Python whose Pillow is 12, or why there is none. */
+function findPython(): { python: string } | { missing: string } {
+  const own = fileURLToPath(new URL('tools/.venv/bin/python', REPOSITORY));
+  for (const python of [own, 'python3']) {
+    const found = spawnSync(python, ['-c', 'import PIL; print(PIL.__version__)'], { encoding: 'utf8' });
+    if (found.status === 0 && found.stdout.startsWith('12.')) return { python };
+  }
+  return { missing: 'no Python with Pillow 12: make one in tools/.venv, or install "pillow<13" for python3' };
+}
+
+const found = findPython();
+
+/** Files under a folder beside the repository, or none. */
+function files(folder: string): string[] {
+  const root = new URL(`../shared/data/${folder}/`, REPOSITORY);
+  if (!existsSync(root)) return [];
+  const entries = readdirSync(root, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => `${entry.parentPath}/${entry.name}`)
+    .sort();
+}
+
+describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.missing : false }, () => {
+  let referee: ChildProcess;
+  let lines: AsyncIterator<string>;
+
+  const nextLine = async (): Promise<unknown> => {
+    const { value, done } = await lines.next();
+    assert.ok(!done, 'the referee ended');
+    return JSON.parse(value as string);
+  };
+  const ask = (source: { path: string } | { file: string }, recipes: (Recipe | null)[]): Promise<Verdict> => {
+    referee.stdin?.write(`${JSON.stringify({ ...source, recipes })}\n`);
+    return nextLine() as Promise<Verdict>;
+  };
+
+  before(async () => {
+    if ('missing' in found) return;
+    const script = fileURLToPath(new URL('test/integration/pillow_referee.py', REPOSITORY));
+    referee = spawn(found.python, [script], { stdio: ['pipe', 'pipe', 'inherit'] });
+    assert.ok(referee.stdout);
+    lines = createInterface({ input: referee.stdout })[Symbol.asyncIterator]();
+    await nextLine();
+  });
+  after(() => referee?.stdin?.end());
+
+  /** Prepares every file by every recipe; counts of equal results by recipe, and the names of the others. */
+  async function compare(sources: [name: string, source: { path: string } | { file: string }][], recipes = RECIPES) {
+    const preparers = Object.entries(recipes).map(([name, recipe]) => {
+      const size = outputSize(recipe);
+      assert.ok(size);
+      const preparer = createPixelPreparer({ maxImagePixels: MAX_IMAGE_PIXELS, recipe, ...size });
+      return { name, preparer, target: Buffer.alloc(size.width * size.height * 3), equal: 0 };
+    });
+    const different: string[] = [];
+    for (const [name, source] of sources) {
+      const bytes = 'path' in source ? readFileSync(source.path) : Buffer.from(source.file, 'base64');
+      const { pixels, refused } = await ask(source, Object.values(recipes));
+      assert.ok(pixels, `${name}: Pillow refused it: ${refused}`);
+      for (const [at, entry] of preparers.entries()) {
+        await entry.preparer.prepare(bytes, entry.target);
+        if (entry.target.equals(Buffer.from(pixels[at] ?? '', 'base64'))) entry.equal++;
+        else different.push(`${name} by ${entry.name}`);
+      }
+    }
+    const counts = preparers.map(({ name, equal }) => `${name}: ${equal} of ${sources.length} bit-equal`);
+    return { counts, different };
+  }
+
+  test('drawn images, by every recipe', async (t) => {
+    const sources: [string, { file: string }][] = [];
+    for (const [width, height] of [
+      [400, 300],
+      [301, 447],
+      [224, 224],
+      [97, 50],
+      [60, 61],
+      [3, 4],
+      [1, 1],
+      [3, 320],
+      [90, 2],
+      [5, 510],
+    ] as const) {
+      const smooth = sharp(gradient(width, height), { raw: { width, height, channels: 3 } });
+      const rough = sharp(noise(width * height * 4), { raw: { width, height, channels: 4 } });
+      const drawn = {
+        jpeg: smooth.clone().jpeg(),
+        'jpeg 4:4:4': smooth.clone().jpeg({ chromaSubsampling: '4:4:4', quality: 95 }),
+        'jpeg progressive': smooth.clone().jpeg({ progressive: true }),
+        'jpeg grey': smooth.clone().greyscale().jpeg(),
+        'png alpha': rough.clone().png(),
+        'png interlaced palette': smooth.clone().png({ palette: true, progressive: true }),
+        'webp lossless alpha': rough.clone().webp({ lossless: true, exact: true }),
+        webp: smooth.clone().webp(),
+      };
+      for (const [name, image] of Object.entries(drawn)) {
+        const file = (await image.toBuffer()).toString('base64');
+        sources.push([`${name} ${width} × ${height}`, { file }]);
+      }
+    }
+    const { counts, different } = await compare(sources, { ...RECIPES, ...EXTRA_RECIPES });
+    for (const line of counts) t.diagnostic(line);
+    assert.deepEqual(different, []);
+  });
+
+  const photos = files('photos');
+  const noPhotos = photos.length === 0 && 'there is no ../shared/data/photos beside the repository';
+  test('photos, by five published recipes', { skip: noPhotos }, async (t) => {
+    const { counts, different } = await compare(photos.map((path) => [path, { path }]));
+    for (const line of counts) t.diagnostic(line);
+    assert.deepEqual(different, []);
+  });
+
+  const odd = files('odd').filter((path) => !path.includes('/bombs/'));
+  const noOdd = odd.length === 0 && 'there is no ../shared/data/odd beside the repository';
+  test('odd files: what both accept is decoded alike', { skip: noOdd }, async (t) => {
+    const decoder = createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS });
+    const counts = { equal: 0, 'refused by both': 0, 'refused here only': 0, 'refused by Pillow only': 0 };
+    const different: string[] = [];
+    for (const path of odd) {
+      const verdict = await ask({ path }, [null]);
+      const own = await decoder.decode(readFileSync(path)).catch((error: unknown) => {
+        assert.ok(error instanceof RequestError, `${path}: ${error}`);
+        return error;
+      });
+      if (own instanceof RequestError) {
+        counts[verdict.refused === undefined ? 'refused here only' : 'refused by both']++;
+        if (verdict.refused === undefined) t.diagnostic(`refused here only: ${path}: ${own.message}`);
+      } else if (verdict.pixels === undefined) {
+        counts['refused by Pillow only']++;
+        t.diagnostic(`refused by Pillow only: ${path}: ${verdict.refused}`);
+      } else if (Buffer.from(verdict.pixels[0] ?? '', 'base64').equals(own.pixels)) {
+        counts.equal++;
+      } else {
+        different.push(path);
+      }
+    }
+    t.diagnostic(`${odd.length} files: ${JSON.stringify(counts)}`);
+    assert.deepEqual(different, []);
+  });
+});
