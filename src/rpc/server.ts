@@ -8,6 +8,7 @@ import { messageOf, SetupError } from '../errors.js';
 import { createAdmissionInterceptor } from './admission-interceptor.js';
 import { ClassificationCalls, type ClassificationOptions } from './classification-calls.js';
 import { Health } from './health.js';
+import { withLinkedDescriptors } from './reflection.js';
 
 /** Room in a message beside the image, so that an image slightly too large gets an error that says so. */
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
@@ -48,7 +49,7 @@ export class RpcServer {
     });
     server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
     server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
-    if (options.reflection) new ReflectionService(definition).addToServer(server);
+    if (options.reflection) new ReflectionService(withLinkedDescriptors(definition)).addToServer(server);
 
     const { host, port } = options;
     const target = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
