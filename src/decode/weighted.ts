@@ -17,8 +17,8 @@ const BAND_BYTES = 256 * 1024;
 const ROW_ALIGNMENT = 16;
 const TALL_ASPECT = 100;
 
-/** Width and height in pixels; height × width × 3 bytes. */
 export interface Picture {
+  /** height × width × 3 bytes. */
   readonly pixels: Uint8Array;
   readonly width: number;
   readonly height: number;
@@ -160,10 +160,7 @@ function copyRows(picture: Picture, left: number, width: number, firstRow: numbe
   }
 }
 
-interface TablePlace {
-  readonly bounds: number;
-  readonly weights: number;
-}
+type TablePlace = Readonly<Record<'bounds' | 'weights', number>>;
 
 /** Addresses one behind the other, made anew for every picture. */
 function createLayout() {

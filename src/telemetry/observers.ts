@@ -18,19 +18,25 @@ export interface CallObserver {
 }
 
 export function createPipelineObserver(metrics: Metrics): PipelineObserver {
+  // Looked up once: finding a series by its labels costs more than counting.
+  const queueLength = {
+    decode: metrics.queueLength.labels({ stage: 'decode' }),
+    batch: metrics.queueLength.labels({ stage: 'batch' }),
+  };
+  const { queueDuration, inferenceDuration, batchSize: batchSizes, deadlineSlack } = metrics;
   return {
     decoded: (format, decodeMs) => metrics.decodeDuration.observe({ format }, decodeMs / 1000),
     executed(batchSize, executionMs) {
-      metrics.batchSize.observe(batchSize);
-      metrics.inferenceDuration.observe(executionMs / 1000);
+      batchSizes.observe(batchSize);
+      inferenceDuration.observe(executionMs / 1000);
     },
     answered(queueMs, deadlineSlackMs) {
-      metrics.queueDuration.observe(queueMs / 1000);
-      if (deadlineSlackMs !== null) metrics.deadlineSlack.observe(deadlineSlackMs / 1000);
+      queueDuration.observe(queueMs / 1000);
+      if (deadlineSlackMs !== null) deadlineSlack.observe(deadlineSlackMs / 1000);
     },
     dropped: (stage, cause) => metrics.dropped.inc({ stage, cause }),
     retried: (stage) => metrics.retries.inc({ stage }),
-    queueLength: (stage, length) => metrics.queueLength.set({ stage }, length),
+    queueLength: (stage, length) => queueLength[stage].set(length),
   };
 }
 

@@ -163,7 +163,8 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
     assert.deepEqual(different, []);
   });
 
-  const odd = files('odd').filter((path) => !path.includes('/bombs/'));
+  const isBomb = (path: string): boolean => path.includes('/bombs/');
+  const odd = files('odd').filter((path) => !isBomb(path));
   const noOdd = odd.length === 0 && 'there is no ../shared/data/odd beside the repository';
   test('odd files: what both accept is decoded alike', { skip: noOdd }, async (t) => {
     const decoder = createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS });
@@ -188,6 +189,9 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
       }
     }
     t.diagnostic(`${odd.length} files: ${JSON.stringify(counts)}`);
+    for (const path of files('odd').filter(isBomb)) {
+      await assert.rejects(decoder.decode(readFileSync(path)), { reason: 'IMAGE_TOO_LARGE' }, path);
+    }
     assert.deepEqual(different, []);
   });
 });

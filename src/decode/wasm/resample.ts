@@ -1,7 +1,7 @@
 /**
  * Pillow's two resampling passes in AssemblyScript with 128-bit SIMD. Compiled by tools/generate-wasm.mjs; called only
- * by ../resample.ts, which lays out the memory. No allocation here and no bounds checks: the caller leaves 32 readable
- * bytes behind every region.
+ * by ../weighted.ts, which lays out the memory. No allocation here and no bounds checks: the caller leaves 32 readable
+ * bytes behind every region, and one row more where rows are read in pairs.
  *
  * Arithmetic (Pillow src/libImaging/Resample.c, 8 bits per channel): sum of pixel × weight in 22-bit fixed point,
  * plus a half, shifted back and clipped to 0–255.

@@ -1,0 +1,60 @@
+// Dynamic batching, seen without a GPU: a simulated accelerator (ViT-B/16 on an A100: 1.0 ms at batch 1, 2.2 at 8, 6.5 at 32)
+// behind the whole service, with batching and without, interleaved. Small images, so that decoding is not the limit.
+//   node bench/batching.mjs [SECONDS] [ROUNDS]
+import { closedLoop, median, pictures, startServer, total } from './server.mjs';
+
+const seconds = Number(process.argv[2] ?? 4);
+const rounds = Number(process.argv[3] ?? 3);
+const costs = '1:1.0,8:2.2,32:6.5';
+const images = await pictures([], { width: 32, height: 32 });
+
+async function measure(callers, flags) {
+  const server = await startServer(['--simulated-inference', costs, '--permits', '1024', ...flags]);
+  try {
+    await closedLoop(server.address, images, callers, 1);
+    const before = await server.metrics();
+    const run = await closedLoop(server.address, images, callers, seconds);
+    const after = await server.metrics();
+    const grown = (name) => total(after, name) - total(before, name);
+    return {
+      ...run,
+      meanBatch: grown('vitserve_batch_size_sum') / grown('vitserve_batch_size_count'),
+      queueMs: (grown('vitserve_queue_duration_seconds_sum') / grown('vitserve_queue_duration_seconds_count')) * 1000,
+      busy: grown('vitserve_inference_duration_seconds_sum') / seconds,
+      histogram: histogram(before, after),
+    };
+  } finally {
+    await server.stop();
+  }
+}
+
+function histogram(before, after) {
+  const bounds = [1, 2, 4, 8, 16, 32];
+  let below = 0;
+  return bounds.map((bound) => {
+    const key = `vitserve_batch_size_bucket{le="${bound}"}`;
+    const upTo = (after.get(key) ?? 0) - (before.get(key) ?? 0);
+    const share = upTo - below;
+    below = upTo;
+    return `≤${bound}: ${share}`;
+  });
+}
+
+for (const callers of [32, 128]) {
+  const batched = [];
+  const single = [];
+  for (let round = 0; round < rounds; round++) {
+    batched.push(await measure(callers, []));
+    single.push(await measure(callers, ['--max-batch-size', '1']));
+  }
+  const of = (runs, key) => median(runs.map((run) => run[key]));
+  for (const [name, runs] of [['batches up to 32', batched], ['batch size 1', single]]) {
+    console.log(
+      `${callers} callers, ${name}: ${of(runs, 'imagesPerSecond').toFixed(0)} images/s, mean batch ${of(runs, 'meanBatch').toFixed(1)}, ` +
+        `queue ${of(runs, 'queueMs').toFixed(1)} ms, p50 ${of(runs, 'p50').toFixed(1)} ms, p99 ${of(runs, 'p99').toFixed(1)} ms, ` +
+        `accelerator busy ${(100 * of(runs, 'busy')).toFixed(0)} %`,
+    );
+    console.log(`    executions by batch size  ${runs[0].histogram.join('  ')}  errors ${JSON.stringify(runs[0].errors)}`);
+  }
+  console.log(`${callers} callers, ratio ${(of(batched, 'imagesPerSecond') / of(single, 'imagesPerSecond')).toFixed(2)}`);
+}
