@@ -48,13 +48,20 @@ for (const callers of [32, 128]) {
     single.push(await measure(callers, ['--max-batch-size', '1']));
   }
   const of = (runs, key) => median(runs.map((run) => run[key]));
-  for (const [name, runs] of [['batches up to 32', batched], ['batch size 1', single]]) {
+  for (const [name, runs] of [
+    ['batches up to 32', batched],
+    ['batch size 1', single],
+  ]) {
     console.log(
       `${callers} callers, ${name}: ${of(runs, 'imagesPerSecond').toFixed(0)} images/s, mean batch ${of(runs, 'meanBatch').toFixed(1)}, ` +
         `queue ${of(runs, 'queueMs').toFixed(1)} ms, p50 ${of(runs, 'p50').toFixed(1)} ms, p99 ${of(runs, 'p99').toFixed(1)} ms, ` +
         `accelerator busy ${(100 * of(runs, 'busy')).toFixed(0)} %`,
     );
-    console.log(`    executions by batch size  ${runs[0].histogram.join('  ')}  errors ${JSON.stringify(runs[0].errors)}`);
+    console.log(
+      `    executions by batch size  ${runs[0].histogram.join('  ')}  errors ${JSON.stringify(runs[0].errors)}`,
+    );
   }
-  console.log(`${callers} callers, ratio ${(of(batched, 'imagesPerSecond') / of(single, 'imagesPerSecond')).toFixed(2)}`);
+  console.log(
+    `${callers} callers, ratio ${(of(batched, 'imagesPerSecond') / of(single, 'imagesPerSecond')).toFixed(2)}`,
+  );
 }

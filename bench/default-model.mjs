@@ -17,17 +17,26 @@ try {
   const role = (which) => {
     let sum = 0;
     for (const [key, value] of after) {
-      if (key.startsWith('vitserve_process_cpu_seconds{') && key.includes(`role="${which}"`)) sum += value - (before.get(key) ?? 0);
+      if (key.startsWith('vitserve_process_cpu_seconds{') && key.includes(`role="${which}"`))
+        sum += value - (before.get(key) ?? 0);
     }
     return ((sum / run.answered) * 1000).toFixed(2);
   };
   const front = (grown('process_cpu_seconds_total') / run.answered) * 1000;
   const kilobytes = images.reduce((sum, { length }) => sum + length, 0) / images.length / 1000;
-  console.log(`${callers} callers, ${images.length} JPEGs of ${kilobytes.toFixed(0)} kB, ${seconds} s, errors ${JSON.stringify(run.errors)}`);
+  console.log(
+    `${callers} callers, ${images.length} JPEGs of ${kilobytes.toFixed(0)} kB, ${seconds} s, errors ${JSON.stringify(run.errors)}`,
+  );
   console.log(`${run.imagesPerSecond.toFixed(0)} images/s, p50 ${run.p50.toFixed(1)} ms, p99 ${run.p99.toFixed(1)} ms`);
-  console.log(`CPU-ms an image: front ${front.toFixed(2)}, decoders ${role('decoder')}, inference ${role('inference')}, callers ${run.clientCpuMs.toFixed(2)}`);
-  console.log(`front event-loop delay: p99 ${(after.get('nodejs_eventloop_lag_p99_seconds') * 1000).toFixed(1)} ms, max ${(after.get('nodejs_eventloop_lag_max_seconds') * 1000).toFixed(1)} ms`);
-  console.log(`batches: ${run.batchSizes.map(([size, count]) => `${size}: ${count}`).join(', ')} (images by batch size)`);
+  console.log(
+    `CPU-ms an image: front ${front.toFixed(2)}, decoders ${role('decoder')}, inference ${role('inference')}, callers ${run.clientCpuMs.toFixed(2)}`,
+  );
+  console.log(
+    `front event-loop delay: p99 ${(after.get('nodejs_eventloop_lag_p99_seconds') * 1000).toFixed(1)} ms, max ${(after.get('nodejs_eventloop_lag_max_seconds') * 1000).toFixed(1)} ms`,
+  );
+  console.log(
+    `batches: ${run.batchSizes.map(([size, count]) => `${size}: ${count}`).join(', ')} (images by batch size)`,
+  );
 } finally {
   await server.stop();
 }

@@ -101,7 +101,10 @@ export function percentile(sorted, share) {
 }
 
 export function median(values) {
-  return percentile([...values].sort((a, b) => a - b), 0.5);
+  return percentile(
+    [...values].sort((a, b) => a - b),
+    0.5,
+  );
 }
 
 /** JPEG files given on the command line, or drawn ones of the size of a photo. */
@@ -110,7 +113,9 @@ export async function pictures(paths, { width = 500, height = 375, count = 16 } 
   return await Promise.all(
     Array.from({ length: count }, (_, seed) => {
       const noise = { type: 'gaussian', mean: 100 + seed * 4, sigma: 12 + seed };
-      return sharp({ create: { width, height, channels: 3, background: 'grey', noise } }).jpeg({ quality: 85 }).toBuffer();
+      return sharp({ create: { width, height, channels: 3, background: 'grey', noise } })
+        .jpeg({ quality: 85 })
+        .toBuffer();
     }),
   );
 }

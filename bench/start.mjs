@@ -11,7 +11,12 @@ const rounds = Number(process.argv[2] ?? 3);
 
 async function start() {
   const startedAt = performance.now();
-  const environment = { ...process.env, VITSERVE_ADDRESS: '127.0.0.1:0', VITSERVE_HTTP_ADDRESS: '127.0.0.1:0', VITSERVE_LOG_FORMAT: 'json' };
+  const environment = {
+    ...process.env,
+    VITSERVE_ADDRESS: '127.0.0.1:0',
+    VITSERVE_HTTP_ADDRESS: '127.0.0.1:0',
+    VITSERVE_LOG_FORMAT: 'json',
+  };
   const npm = spawn('npm', ['start'], { cwd: root, env: environment, stdio: ['ignore', 'pipe', 'ignore'] });
   const exited = new Promise((resolve) => npm.once('exit', resolve));
   const pid = await new Promise((resolve) => {
@@ -36,4 +41,6 @@ for (let round = 0; round < rounds; round++) {
   unbuilt.push(await start());
   built.push(await start());
 }
-console.log(`npm start to SERVING: ${(median(unbuilt) / 1000).toFixed(2)} s with the build, ${(median(built) / 1000).toFixed(2)} s when built`);
+console.log(
+  `npm start to SERVING: ${(median(unbuilt) / 1000).toFixed(2)} s with the build, ${(median(built) / 1000).toFixed(2)} s when built`,
+);

@@ -7,9 +7,10 @@
  *        `{ reason, message }`, for `drawn` the JPEG file.
  */
 import type { Reason } from '../errors.js';
+import type { DecodableFormat } from './sniff.js';
 
-export const IMAGE_FORMATS = ['jpeg', 'png', 'webp'] as const;
-export type ImageFormat = (typeof IMAGE_FORMATS)[number];
+/** As they are numbered on the wire. */
+const FORMATS: readonly DecodableFormat[] = ['jpeg', 'png', 'webp'];
 
 export type DecoderCall =
   | { readonly kind: 'decode'; readonly slot: number; readonly inbox: number; readonly bytes: number }
@@ -23,7 +24,7 @@ export type DecoderReply =
       readonly decodeMs: number;
       readonly width: number;
       readonly height: number;
-      readonly format: ImageFormat;
+      readonly format: DecodableFormat;
     }
   /** The image is at fault (INTERNAL: the decoder is). */
   | { readonly kind: 'refused'; readonly reason: Reason; readonly message: string }
@@ -75,7 +76,7 @@ export function encodeReply(reply: DecoderReply): Buffer {
       bytes.writeDoubleLE(reply.decodeMs, 1);
       bytes.writeUInt32LE(reply.width, 9);
       bytes.writeUInt32LE(reply.height, 13);
-      bytes.writeUInt8(IMAGE_FORMATS.indexOf(reply.format), 17);
+      bytes.writeUInt8(FORMATS.indexOf(reply.format), 17);
       return bytes;
     }
   }
@@ -89,7 +90,7 @@ export function decodeReply(bytes: Buffer): DecoderReply {
         decodeMs: bytes.readDoubleLE(1),
         width: bytes.readUInt32LE(9),
         height: bytes.readUInt32LE(13),
-        format: IMAGE_FORMATS[bytes.readUInt8(17)] as ImageFormat,
+        format: FORMATS[bytes.readUInt8(17)] as DecodableFormat,
       };
     case REPLY.refused:
       return { kind: 'refused', ...(JSON.parse(bytes.toString('utf8', 1)) as { reason: Reason; message: string }) };

@@ -9,7 +9,7 @@ import type { BatchLane } from '../batch/lane.js';
 import type { Clock } from '../clock.js';
 import type { DecodeRequest } from '../decode/decoder-pool.js';
 import type { DecoderReply } from '../decode/messages.js';
-import { sniffFormat } from '../decode/sniff.js';
+import { requireDecodable } from '../decode/sniff.js';
 import { RequestError } from '../errors.js';
 import type { InferenceRequest, InferenceResult, Prediction } from '../inference/messages.js';
 import { ProcessLostError } from '../process/lane.js';
@@ -139,16 +139,11 @@ export class Pipeline {
   /** What can be refused by looking at the encoded bytes is refused before it costs a decode. */
   #checkEncoded(image: Uint8Array): void {
     const { maxImageBytes } = this.#options;
-    if (image.byteLength === 0) throw new RequestError('IMAGE_EMPTY', 'image is empty: send a JPEG, PNG or WebP file');
     if (image.byteLength > maxImageBytes) {
-      const text = `image has ${image.byteLength} bytes, the limit is ${maxImageBytes}: send a smaller file`;
+      const text = `the image has ${image.byteLength} bytes; the limit is ${maxImageBytes}: send a smaller file`;
       throw new RequestError('IMAGE_TOO_LARGE', text);
     }
-    const format = sniffFormat(image);
-    if (format !== 'jpeg' && format !== 'png' && format !== 'webp') {
-      const seen = format === 'unknown' ? 'is of no known image format' : `looks like ${format}`;
-      throw new RequestError('IMAGE_UNSUPPORTED', `image ${seen}: send a JPEG, PNG or WebP file`);
-    }
+    requireDecodable(image);
   }
 
   async #decode(image: DecodeImage, signal: AbortSignal): Promise<Extract<DecoderReply, { kind: 'decoded' }>> {
