@@ -8,7 +8,8 @@
  *
  * What holds: every image added is settled exactly once; one that has left (abort signal) is taken out of the queue at
  * once and never put into a batch; no batch is larger than `maxBatchSize`; order is first come, first served. A batch that
- * is lost with its process is executed again image by image, each up to MAX_ATTEMPTS times in all.
+ * is lost with its process is executed again image by image, each by a process that does nothing else when it is given
+ * the image, up to MAX_ATTEMPTS times in all: so one image that kills its process does not fail the others.
  * Pure logic: it knows lanes and promises, no processes and no clock. The place of a cost table is `#share`: how many of
  * the waiting images a free lane should get.
  */
@@ -99,8 +100,11 @@ export class Dispatcher<Image, Result, Call, Reply> {
     while (this.queueLength > 0) {
       const lane = this.#freestLane();
       if (lane === undefined) break;
-      const alone = this.#retries.shift();
+      const [alone] = this.#retries;
       if (alone !== undefined) {
+        // Never in advance: behind an image that kills its process it would be lost along with that one each time.
+        if (lane.inFlight > 0) break;
+        this.#retries.shift();
         this.#send(lane, [alone]);
         continue;
       }

@@ -89,11 +89,14 @@ export class Lane<Call, Reply> {
   }
 
   #settleOldest(payload: Buffer): void {
-    const oldest = this.#pending.shift();
+    const [oldest] = this.#pending;
     if (oldest === undefined) throw new Error('a reply to no call');
+    // A reply that makes no sense throws here and costs the child its life; its call is then lost like the others.
+    const reply = this.#codec.decode(payload);
+    this.#pending.shift();
     clearTimeout(this.#timer);
     if (this.#pending.length > 0) this.#startTimer();
-    oldest.resolve(this.#codec.decode(payload));
+    oldest.resolve(reply);
     this.onChange();
   }
 

@@ -146,6 +146,8 @@ export class SupervisedChild {
           for (const frame of parser.push(chunk)) onFrame(frame);
         } catch (error) {
           this.kill('protocol', messageOf(error));
+          // What else it has sent would be taken for the answers to other calls.
+          channel.destroy();
         }
       });
       // A write to a process that has just died; its exit tells the story.

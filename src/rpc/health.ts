@@ -2,7 +2,7 @@
  * grpc.health.v1: what the load balancer and Kubernetes ask.
  *
  * The names are a closed set: `''` (the server as a whole) and the service. Check on another name is NOT_FOUND, Watch
- * answers SERVICE_UNKNOWN and stays open, and neither leaves anything behind. Watches are ended by `close`, for an open
+ * answers SERVICE_UNKNOWN and stays open, and neither leaves anything behind. Every Watch is ended by `close`, for an open
  * stream would keep the server from stopping.
  */
 import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from '@grpc/grpc-js';
@@ -15,9 +15,14 @@ import type { HealthListResponse } from '../contract/generated/grpc/health/v1/He
 
 const NAMES: readonly string[] = ['', SERVICE_NAME];
 
+function isKnown({ request }: { readonly request: HealthCheckRequest__Output }): boolean {
+  return NAMES.includes(request.service);
+}
+
 type WatchCall = ServerWritableStream<HealthCheckRequest__Output, HealthCheckResponse>;
 
 export class Health {
+  /** Open ones, of unknown names too. */
   readonly #watches = new Set<WatchCall>();
   #serving = false;
   #closed = false;
@@ -29,7 +34,7 @@ export class Health {
   set serving(serving: boolean) {
     if (serving === this.#serving) return;
     this.#serving = serving;
-    for (const watch of this.#watches) watch.write(this.#status());
+    for (const watch of this.#watches) if (isKnown(watch)) watch.write(this.#status());
   }
 
   /** Ends every Watch; later ones are told the status and ended. */
@@ -44,17 +49,17 @@ export class Health {
       call: ServerUnaryCall<HealthCheckRequest__Output, HealthCheckResponse>,
       reply: sendUnaryData<HealthCheckResponse>,
     ) => {
-      if (NAMES.includes(call.request.service)) reply(null, this.#status());
+      if (isKnown(call)) reply(null, this.#status());
       else reply({ code: status.NOT_FOUND, details: `no such service: this server has ${SERVICE_NAME}` });
     },
     Watch: (call: WatchCall) => {
-      if (!NAMES.includes(call.request.service)) call.write({ status: 'SERVICE_UNKNOWN' });
-      else {
-        call.write(this.#status());
-        this.#watches.add(call);
-        call.on('cancelled', () => this.#watches.delete(call));
+      call.write(isKnown(call) ? this.#status() : { status: 'SERVICE_UNKNOWN' });
+      if (this.#closed) {
+        call.end();
+        return;
       }
-      if (this.#closed) call.end();
+      this.#watches.add(call);
+      call.on('cancelled', () => this.#watches.delete(call));
     },
     List: (
       _call: ServerUnaryCall<HealthListRequest__Output, HealthListResponse>,

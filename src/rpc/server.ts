@@ -1,7 +1,7 @@
 /**
  * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection.
  */
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { loadContract } from '../contract/contract.js';
 import { messageOf, SetupError } from '../errors.js';
@@ -9,6 +9,9 @@ import { createAdmissionInterceptor } from './admission-interceptor.js';
 import { ClassificationCalls, type ClassificationOptions } from './classification-calls.js';
 import { Health } from './health.js';
 import { withLinkedDescriptors } from './reflection.js';
+
+// What grpc-js prints of errors, bypassing the log, arrives as errors as well.
+setLogVerbosity(logVerbosity.NONE);
 
 /** Room in a message beside the image, so that an image slightly too large gets an error that says so. */
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
@@ -56,7 +59,8 @@ export class RpcServer {
     const bound = await new Promise<number>((resolve, reject) => {
       server.bindAsync(target, ServerCredentials.createInsecure(), (error, boundPort) => {
         if (error === null) return resolve(boundPort);
-        const text = `address: can't listen on ${target} (${messageOf(error)}): end what uses it, or choose another address`;
+        const cause = /errors: \[(.*)\]$/.exec(messageOf(error))?.[1] ?? messageOf(error);
+        const text = `address: can't listen on ${target} (${cause}): end what uses it, or choose another address`;
         reject(new SetupError('environment', [text]));
       });
     });
