@@ -87,6 +87,7 @@ export async function closedLoop(address, images, callers, seconds) {
   latencies.sort((a, b) => a - b);
   return {
     answered: latencies.length,
+    elapsed,
     imagesPerSecond: latencies.length / elapsed,
     p50: percentile(latencies, 0.5),
     p99: percentile(latencies, 0.99),

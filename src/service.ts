@@ -209,7 +209,7 @@ export class Service {
     this.#permits.raise(firstPermits);
     const busy = 2 * decoders.value.lanes.length + 2 * maxBatchSize * inference.value.lanes.length;
     const concurrency = Math.min(busy, firstPermits);
-    const picture = await decoders.value.draw(DRAWN_WIDTH, DRAWN_HEIGHT);
+    const picture = await decoders.value.draw(...drawnSize(settings));
     const { imagesPerSecond } = await exercise(pipeline, this.#permits, picture, concurrency, this.#clock);
     if (settings.permits === 'auto') this.#givePermits(slots, imagesPerSecond);
     this.#metrics.slotBytes.set(slots.bytes);
@@ -295,6 +295,13 @@ export class Service {
     this.#slots?.close();
     this.#slots = null;
   }
+}
+
+/** Width and height of an ordinary photo, or what the limits let in of it: a drawn JPEG has less than half a byte a pixel and 1,000 more. */
+function drawnSize({ maxImageBytes, maxImagePixels }: ServeSettings): [number, number] {
+  const pixels = Math.min(DRAWN_WIDTH * DRAWN_HEIGHT, maxImagePixels, 2 * Math.max(maxImageBytes - 1000, 0));
+  const width = Math.max(1, Math.floor(Math.sqrt((pixels * DRAWN_WIDTH) / DRAWN_HEIGHT)));
+  return [width, Math.max(1, Math.floor(pixels / width))];
 }
 
 /** All problems of several failures as one; a failure that is no SetupError goes first, as it is. */

@@ -38,9 +38,11 @@ const generated = 'src/contract/generated';
 const scratch = mkdtempSync(join(tmpdir(), 'vitserve-generate-'));
 try {
   const flags = ['--longs=Number', '--enums=String', '--defaults', '--oneofs', '--grpcLib=@grpc/grpc-js'];
-  const layout = ['--importFileExtension=.js', `--includeDirs=${join(root, 'proto')}`, `--outDir=${scratch}`];
+  const layout = ['--importFileExtension=.js', '--includeDirs=proto', `--outDir=${scratch}`];
   const generator = join(root, 'node_modules/.bin/proto-loader-gen-types');
-  execFileSync(generator, [...flags, ...layout, ...PROTO_FILES], { stdio: ['ignore', 'ignore', 'inherit'] });
+  // Run at the root, because the paths of the protos as the generator is given them stand in what it writes.
+  const options = { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] };
+  execFileSync(generator, [...flags, ...layout, ...PROTO_FILES], options);
   const written = filesUnder(scratch);
   for (const file of written) put(join(generated, file), readFileSync(join(scratch, file), 'utf8'));
   for (const file of filesUnder(join(root, generated))) {

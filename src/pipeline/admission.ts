@@ -11,7 +11,7 @@ import type { Permit, Permits } from './permits.js';
 
 /** The right to send one body. */
 export interface Upload {
-  /** The body is complete: a permit for it. Throws RequestError OVERLOADED where there is none. Ends the upload either way. */
+  /** The body is complete: a permit for it. Throws RequestError OVERLOADED where there is none, UPLOAD_TIMEOUT where the upload has ended before. Ends it either way. */
   admit(): Permit;
   /** The call has ended before its body was complete. Does nothing after `admit`. */
   end(): void;
@@ -68,10 +68,11 @@ export class Admission {
     this.#uploads++;
     this.onChange();
     let open = true;
+    const late = () =>
+      new RequestError('UPLOAD_TIMEOUT', `the request did not arrive within ${this.#uploadTimeoutMs} ms`);
     const cancelTimer = this.#clock.after(this.#uploadTimeoutMs, () => {
       end();
-      const text = `the request did not arrive within ${this.#uploadTimeoutMs} ms`;
-      onTimeout(new RequestError('UPLOAD_TIMEOUT', text));
+      onTimeout(late());
     });
     const end = () => {
       if (!open) return;
@@ -83,6 +84,7 @@ export class Admission {
     return {
       end,
       admit: () => {
+        if (!open) throw late();
         end();
         const permit = this.permits.tryTake();
         if (permit === null) throw this.#overloaded('as many images as permits are being worked on');

@@ -60,7 +60,7 @@ export class Permits {
   /** Waits for a permit for an image of a stream, first come, first served. Rejects with the signal's reason when that comes first. */
   async takeForStream(signal: AbortSignal): Promise<Permit> {
     signal.throwIfAborted();
-    const now = this.#waiting.length === 0 ? this.#takeForStream() : null;
+    const now = this.#takeForStream();
     if (now !== null) return now;
     return await new Promise<Permit>((resolve, reject) => {
       const onPermit = (permit: Permit) => {

@@ -97,7 +97,7 @@ export class Pipeline {
     });
   }
 
-  /** The answer to one image, or a rejection with a RequestError. Takes the permit over. */
+  /** The answer to one image. Rejects with a RequestError, or with what went wrong inside, which is the server's fault. Takes the permit over. */
   async answer(request: ImageRequest, permit: Permit): Promise<Answer> {
     const { slots, clock, observer } = this.#options;
     const { signal, expiresAt, topK, wantsEmbedding } = request;

@@ -50,6 +50,9 @@ export const WARM_UP_KEY = 'vitserve-warm-up';
 const UNARY_IMAGE_PATHS = new Set([`/${SERVICE_NAME}/Classify`, `/${SERVICE_NAME}/Embed`]);
 const STREAM_PATH = `/${SERVICE_NAME}/ClassifyStream`;
 
+/** How long after the end of a broken-off body the cancellation may follow. */
+const LEAVING_MS = 20;
+
 const contexts = new WeakMap<Metadata, CallContext>();
 
 export function contextOf(metadata: Metadata): CallContext {
@@ -100,6 +103,7 @@ export function createAdmissionInterceptor(options: {
     const isStream = path === STREAM_PATH;
     const arrivedAt = clock.now();
     let upload: Upload | null = null;
+    let hasMessage = false;
     let ended = false;
     const end = (code: grpcStatus, reason: Reason | null) => {
       if (ended) return;
@@ -131,7 +135,16 @@ export function createAdmissionInterceptor(options: {
             contexts.set(metadata, context);
             pass(metadata);
           },
+          onReceiveMessage(message, pass) {
+            hasMessage = true;
+            pass(message);
+          },
           onReceiveHalfClose(pass) {
+            if (isUnaryImage && !hasMessage) {
+              // A caller who left amid the message looks like one who sent none, until `onCancel` comes a moment later.
+              clock.after(LEAVING_MS, () => !ended && pass());
+              return;
+            }
             try {
               context.permit = upload?.admit() ?? null;
             } catch (error) {

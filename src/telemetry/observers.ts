@@ -60,6 +60,8 @@ export function createChildObserver(metrics: Metrics, log: Logger): ChildObserve
     childLost(role, index, pid, cause, detail) {
       pids.delete(`${role} ${index}`);
       metrics.processReady.set({ role, index }, 0);
+      metrics.processCpu.remove({ role, index });
+      metrics.processMemory.remove({ role, index });
       metrics.processLosses.inc({ role, cause });
       log.warn({ role, index, pid, cause, detail }, 'process lost');
     },

@@ -1,0 +1,86 @@
+/** Imports in src/ point one way, there are no cycles, and each package has its rooms. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { importProblems } from './import-rules.js';
+import { filesBelow, read } from './repository.js';
+
+/** AssemblyScript, compiled by another compiler and part of no import. */
+const NOT_TYPESCRIPT = 'src/decode/wasm/';
+
+function problems(sources: Readonly<Record<string, string>>): string[] {
+  return importProblems(new Map(Object.entries(sources)));
+}
+
+test('src/ keeps the rules', () => {
+  const paths = filesBelow('src', '.ts').filter((path) => !path.startsWith(NOT_TYPESCRIPT));
+  assert.ok(paths.length > 50);
+  const sources = new Map(paths.map((path) => [path.replace(/^src\//, ''), read(path)]));
+  assert.deepEqual(importProblems(sources), []);
+});
+
+describe('the rules', () => {
+  test('let a sound line pass', () => {
+    const sources = {
+      'errors.ts': "export const quiet = 'as the console is'; // unlike console.log and process.env\n",
+      'slots/slots.ts': "import { openSync } from 'node:fs';\nimport { quiet } from '../errors.js';\n",
+      'decode/sniff.ts': "import sharp from 'sharp';\nimport {\n  one,\n  two,\n} from '../slots/slots.js';\n",
+      'pipeline/pipeline.ts': "import { sniff } from '../decode/sniff.js';\n",
+      'telemetry/observers.ts': "import type { Pipeline } from '../pipeline/pipeline.js';\n",
+      'config/load.ts': 'export const path = process.env.PATH;\n',
+    };
+    assert.deepEqual(problems(sources), []);
+  });
+
+  const wrong: Readonly<Record<string, readonly [sources: Readonly<Record<string, string>>, problem: RegExp]>> = {
+    'an import against the line': [
+      { 'decode/sniff.ts': "import { a } from '../pipeline/a.js';\n", 'pipeline/a.ts': '' },
+      /^decode\/sniff\.ts: decode must not import pipeline/,
+    ],
+    'an import between stages': [
+      { 'decode/a.ts': "import type { B } from '../inference/b.js';\n", 'inference/b.ts': '' },
+      /decode must not import inference/,
+    ],
+    'an import against the line that spans lines': [
+      { 'errors.ts': "import {\n  a,\n  b,\n} from './config/a.js';\n", 'config/a.ts': '' },
+      /errors must not import config/,
+    ],
+    'an export against the line': [
+      { 'errors.ts': "export * from './config/a.js';\n", 'config/a.ts': '' },
+      /errors must not import config/,
+    ],
+    'a dynamic import against the line': [
+      { 'errors.ts': "const a = await import('./config/a.js');\n", 'config/a.ts': '' },
+      /errors must not import config/,
+    ],
+    'more than types from a room whose types may be known': [
+      { 'telemetry/a.ts': "import { b } from '../pipeline/b.js';\n", 'pipeline/b.ts': '' },
+      /telemetry must not import pipeline/,
+    ],
+    'a package in the wrong room': [{ 'pipeline/a.ts': "import sharp from 'sharp';\n" }, /sharp is for decode/],
+    'a part of a package in the wrong room': [
+      { 'config/a.ts': "import x from 'protobufjs/ext/descriptor/index.js';\n" },
+      /is for rpc and onnx/,
+    ],
+    'a package that nobody may use': [{ 'rpc/a.ts': "import 'left-pad';\n" }, /no room may use the package left-pad/],
+    'a file that is not there': [{ 'rpc/a.ts': "import './b.js';\n" }, /\.\/b\.js is no file/],
+    'a room without rules': [{ 'shed/a.ts': '' }, /know no room shed/],
+    'the environment where it is not read': [{ 'rpc/a.ts': 'const { env } = process.env;\n' }, /reads process\.env/],
+    'the console': [{ 'rpc/a.ts': "console.log('here');\n" }, /uses console/],
+  };
+  for (const [what, [sources, problem]] of Object.entries(wrong)) {
+    test(`find ${what}`, () => {
+      const found = problems(sources);
+      assert.equal(found.length, 1, found.join('\n'));
+      assert.match(found[0] as string, problem);
+    });
+  }
+
+  test('find a cycle inside a room', () => {
+    const sources = {
+      'rpc/a.ts': "import { b } from './b.js';\n",
+      'rpc/b.ts': "import { c } from './c.js';\n",
+      'rpc/c.ts': "import { a } from './a.js';\n",
+    };
+    assert.deepEqual(problems(sources), ['cycle: rpc/a.ts → rpc/b.ts → rpc/c.ts → rpc/a.ts']);
+  });
+});

@@ -1,0 +1,100 @@
+/** What is installed: exact versions, no scripts, no hosts, and a lockfile that `npm ci` accepts on every platform. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { read, readJson } from './repository.js';
+
+interface Package {
+  readonly engines: Readonly<Record<string, string>>;
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
+}
+
+interface LockedPackage {
+  readonly version?: string;
+  readonly integrity?: string;
+  readonly resolved?: string;
+  readonly hasInstallScript?: boolean;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+
+const manifest = readJson<Package>('package.json');
+const lock = readJson<{ readonly packages: Readonly<Record<string, LockedPackage>> }>('package-lock.json').packages;
+
+/**
+ * Packages that bring an install script, and why nobody misses it (.npmrc turns scripts off): the whole test suite runs on
+ * what was installed without them.
+ */
+const UNUSED_INSTALL_SCRIPTS = [
+  // Builds from source where there is no prebuilt binary, which comes as a package of its own.
+  'koffi',
+  // Fetches CUDA libraries from outside the registry; the CPU provider comes in the package.
+  'onnxruntime-node',
+  // Warns of versions that it believes not to fit.
+  'protobufjs',
+];
+
+describe('package.json', () => {
+  test('asks for exact versions', () => {
+    for (const [name, version] of Object.entries({ ...manifest.dependencies, ...manifest.devDependencies })) {
+      assert.match(version, /^\d+\.\d+\.\d+$/, name);
+    }
+  });
+
+  test('has the packages that the server is built on', () => {
+    for (const name of ['@grpc/grpc-js', 'onnxruntime-node', 'sharp']) assert.ok(name in manifest.dependencies, name);
+  });
+
+  test('names the Node versions that are supported, and the types are those of the oldest', () => {
+    assert.equal(manifest.engines.node, '^20.19.0 || ^22.12.0 || >=24.0.0');
+    assert.match(manifest.devDependencies['@types/node'] ?? '', /^20\./);
+  });
+});
+
+describe('.npmrc', () => {
+  test('turns install scripts off and keeps hosts out of the lockfile', () => {
+    assert.deepEqual(read('.npmrc').trim().split('\n').sort(), [
+      'ignore-scripts=true',
+      'omit-lockfile-registry-resolved=true',
+    ]);
+  });
+});
+
+describe('package-lock.json', () => {
+  test('has the versions that package.json asks for', () => {
+    const root = lock[''] as Package;
+    assert.deepEqual(root.dependencies, manifest.dependencies);
+    assert.deepEqual(root.devDependencies, manifest.devDependencies);
+    for (const [name, version] of Object.entries({ ...manifest.dependencies, ...manifest.devDependencies })) {
+      assert.equal(lock[`node_modules/${name}`]?.version, version, name);
+    }
+  });
+
+  test('names no host to install from', () => {
+    for (const [path, { resolved }] of Object.entries(lock)) assert.equal(resolved, undefined, path);
+  });
+
+  test('has every package that another one asks for, those of other platforms too', () => {
+    for (const [path, { dependencies, optionalDependencies }] of Object.entries(lock)) {
+      for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
+        assert.ok(isLocked(path, name), `${name}, which ${path === '' ? 'the project' : path} asks for`);
+      }
+    }
+  });
+
+  test('has no install script that is not known to be unnecessary', () => {
+    const scripted = Object.entries(lock).filter(([, { hasInstallScript }]) => hasInstallScript === true);
+    assert.deepEqual(
+      scripted.map(([path]) => path.replace(/^.*node_modules\//, '')),
+      UNUSED_INSTALL_SCRIPTS,
+    );
+  });
+});
+
+/** Whether Node would find `name` from `path`: in its own node_modules or in one further up. */
+function isLocked(path: string, name: string): boolean {
+  for (let folder = path; ; folder = folder.slice(0, Math.max(folder.lastIndexOf('/node_modules/'), 0))) {
+    if (`${folder === '' ? '' : `${folder}/`}node_modules/${name}` in lock) return true;
+    if (folder === '') return false;
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * From start to exit code: what callers, probes and the system see while the server starts, drains and stops.
+ *
+ * Children are stopped with SIGSTOP where a test needs work that is not finished yet, so that nothing depends on how fast
+ * the machine is.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
+import { plainPng } from '../support/images.js';
+import {
+  eventually,
+  freePort,
+  isAlive,
+  ON_CPU,
+  ONE_EACH,
+  processState,
+  type Scope,
+  ServerProcess,
+  SIMULATED,
+  temporaryFolder,
+} from '../support/server.js';
+
+const CALLS = 12;
+
+/** A server with a shared-memory folder of its own, and a client of it. */
+async function startWatched(scope: Scope, flags: readonly string[], options: { readonly detached?: boolean } = {}) {
+  const folder = temporaryFolder(scope);
+  const server = await ServerProcess.start(scope, [...flags, '--shared-memory-dir', folder], options);
+  return { server, folder, client: new PlainClient(scope, server.address) };
+}
+
+/** Calls that are admitted and can't be finished until `thaw`. */
+async function callsInFlight(server: ServerProcess, client: PlainClient, count = CALLS) {
+  const thaw = await server.freeze('inference');
+  const colours = Array.from({ length: count }, (_, at) => [at, 2 * at, 255 - at] as const);
+  const images = await Promise.all(colours.map((colour) => plainPng(colour)));
+  const calls = images.map((image) => client.embed({ image }));
+  await server.metricIs('vitserve_permits_in_use', {}, count);
+  return { thaw, calls, colours };
+}
+
+async function assertNothingLeft(server: ServerProcess, folder: string): Promise<void> {
+  await eventually('no child is left', () => server.childrenLeft().length === 0, 5_000);
+  assert.deepEqual(readdirSync(folder), []);
+}
+
+test('SIGTERM answers every admitted call, ends a watch, leaves nothing behind, and exits with 0', async (t) => {
+  const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64']);
+  const watch = client.watch(SERVICE);
+  await watch.count(1);
+  const { thaw, calls, colours } = await callsInFlight(server, client);
+  assert.deepEqual(readdirSync(folder), [], 'the slot file shows while serving');
+
+  server.signal('SIGTERM');
+  await server.logged('state', ({ state }) => state === 'draining');
+  assert.equal(server.exit, null);
+  thaw();
+
+  const answers = await Promise.all(calls);
+  assert.deepEqual(
+    answers.map(({ embedding }) => embedding),
+    colours,
+  );
+  await watch.ended;
+  assert.deepEqual(watch.statuses, ['SERVING', 'NOT_SERVING']);
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+  assert.equal(server.lines.at(-1)?.state, 'stopped');
+  await assertNothingLeft(server, folder);
+});
+
+test('Ctrl-C, which reaches the children too, answers every admitted call and exits with 0', async (t) => {
+  const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], { detached: true });
+  const { thaw, calls, colours } = await callsInFlight(server, client);
+  process.kill(-server.pid, 'SIGINT');
+  await server.logged('state', ({ state }) => state === 'draining');
+  thaw();
+  const answers = await Promise.all(calls);
+  assert.deepEqual(
+    answers.map(({ embedding }) => embedding),
+    colours,
+  );
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+  assert(!server.lines.some(({ msg }) => msg === 'process lost'));
+  await assertNothingLeft(server, folder);
+});
+
+test('during the drain delay health says NOT_SERVING while calls are still answered, and then they are refused', async (t) => {
+  const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64', '--drain-delay', '1s']);
+  const watch = client.watch('');
+  await watch.count(1);
+  const image = await plainPng([1, 2, 3]);
+  server.signal('SIGTERM');
+  await watch.count(2);
+  assert.deepEqual(watch.statuses, ['SERVING', 'NOT_SERVING']);
+
+  const during = performance.now();
+  const [status, ready, live, { embedding }] = await Promise.all([
+    client.check(SERVICE),
+    server.get('/readyz'),
+    server.get('/livez'),
+    client.embed({ image }),
+  ]);
+  assert(performance.now() - during < 900, 'this machine is too slow to ask within the delay');
+  assert.equal(status, 'NOT_SERVING');
+  assert.deepEqual([ready.status, ready.text], [503, 'draining\n']);
+  assert.equal(live.status, 200);
+  assert.deepEqual(embedding, [1, 2, 3]);
+
+  const refused = await eventually('a call is refused', async () =>
+    client.embed({ image }).then(
+      () => null,
+      (failure) => failure,
+    ),
+  );
+  assert.equal(refused.code, 'UNAVAILABLE');
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+});
+
+test('after the drain delay a call on an open connection is refused with DRAINING', async (t) => {
+  const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64']);
+  // An open call keeps the connection while the server drains.
+  const { thaw, calls } = await callsInFlight(server, client, 1);
+  const stream = client.stream();
+  stream.send('before', { image: await plainPng([1, 2, 3]) });
+  await server.metricIs('vitserve_permits_in_use', {}, 2);
+  server.signal('SIGTERM');
+  await server.logged('state', ({ state }) => state === 'draining');
+  thaw();
+  assert.equal((await Promise.all(calls)).length, 1);
+  const failure = await stream.ended;
+  assert.deepEqual([failure?.code, failure?.reason], ['UNAVAILABLE', 'DRAINING']);
+  assert.equal(stream.byId().get('before')?.result, 'response', 'what the stream had sent is answered first');
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+});
+
+test('an open stream without an image in flight is ended with UNAVAILABLE, DRAINING and a hint to retry', async (t) => {
+  const { server, client } = await startWatched(t, SIMULATED);
+  const fresh = client.stream();
+  const used = client.stream();
+  used.send('one', { image: await plainPng([9, 9, 9]) });
+  await used.count(1);
+  server.signal('SIGTERM');
+  for (const stream of [fresh, used]) {
+    const failure = await stream.ended;
+    assert.deepEqual([failure?.code, failure?.reason], ['UNAVAILABLE', 'DRAINING']);
+    assert(Number(failure?.retryDelayMs) > 0);
+  }
+  assert.equal(used.messages.length, 1);
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+});
+
+test('calls that do not end within the drain timeout are cut, and the exit code is 1', async (t) => {
+  const { server, folder, client } = await startWatched(t, [
+    ...SIMULATED,
+    '--permits',
+    '8',
+    '--drain-timeout',
+    '200ms',
+  ]);
+  const { calls } = await callsInFlight(server, client, 2);
+  const failures = Promise.all(calls.map(failureOf));
+  server.signal('SIGTERM');
+  assert.deepEqual(await server.exited, { code: 1, signal: null });
+  assert.deepEqual(
+    (await failures).map(({ code }) => code),
+    ['UNAVAILABLE', 'UNAVAILABLE'],
+  );
+  assert(server.lines.some(({ msg }) => msg === 'calls that had not ended within drain-timeout were cut'));
+  await assertNothingLeft(server, folder);
+});
+
+test('a second signal ends the server at once, with exit code 1 and without a child left, even a stopped one', async (t) => {
+  const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8']);
+  const { calls } = await callsInFlight(server, client, 2);
+  const failures = Promise.all(calls.map(failureOf));
+  server.signal('SIGTERM');
+  await server.logged('state', ({ state }) => state === 'draining');
+  const since = performance.now();
+  server.signal('SIGTERM');
+  assert.deepEqual(await server.exited, { code: 1, signal: null });
+  assert(performance.now() - since < 2_000);
+  assert.deepEqual(
+    (await failures).map(({ code }) => code),
+    ['UNAVAILABLE', 'UNAVAILABLE'],
+  );
+  await assertNothingLeft(server, folder);
+});
+
+test('while it starts it refuses calls with STARTING and is not ready, and SIGTERM ends it soon with exit code 0', async (t) => {
+  const folder = temporaryFolder(t);
+  const [port, httpPort] = [await freePort(), await freePort()];
+  const flags = [...ON_CPU, ...ONE_EACH, '--shared-memory-dir', folder];
+  const server = ServerProcess.spawn(t, [
+    ...flags,
+    '--address',
+    `127.0.0.1:${port}`,
+    '--http-address',
+    `127.0.0.1:${httpPort}`,
+  ]);
+  // A child that is stopped on its way keeps the server starting for as long as it takes to look.
+  const stopped = await eventually('a child is stopped while it starts', () => {
+    const [pid] = server.childPids();
+    if (pid === undefined) return null;
+    process.kill(pid, 'SIGSTOP');
+    return processState(pid) === 'T' ? pid : null;
+  });
+  assert.deepEqual(server.children(), [], 'no child was ready before');
+
+  const client = new PlainClient(t, `127.0.0.1:${port}`);
+  const image = await plainPng([1, 2, 3]);
+  for (const call of [client.classify({ image }), client.embed({ image })]) {
+    const failure = await failureOf(call);
+    assert.deepEqual([failure.code, failure.reason], ['UNAVAILABLE', 'STARTING']);
+    assert(Number(failure.pushbackMs) > 0);
+  }
+  const stream = client.stream();
+  assert.equal((await stream.ended)?.reason, 'STARTING');
+  assert.equal((await failureOf(client.getModel())).reason, 'STARTING');
+  assert.equal(await client.check(), 'NOT_SERVING');
+  const ready = await fetch(`http://127.0.0.1:${httpPort}/readyz`);
+  assert.deepEqual([ready.status, await ready.text()], [503, 'starting\n']);
+  assert.equal((await fetch(`http://127.0.0.1:${httpPort}/livez`)).status, 200);
+
+  server.childPids();
+  const since = performance.now();
+  server.signal('SIGTERM');
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+  assert(performance.now() - since < 2_000);
+  // Stopped so early, it may not have asked yet to die with its parent; going on, it must find the front gone and end.
+  if (isAlive(stopped)) process.kill(stopped, 'SIGCONT');
+  await assertNothingLeft(server, folder);
+});
+
+test('SIGTERM as the first thing after the start began ends it with exit code 0', async (t) => {
+  const folder = temporaryFolder(t);
+  const server = ServerProcess.spawn(t, [...SIMULATED, '--shared-memory-dir', folder]);
+  await server.logged('state', ({ state }) => state === 'starting');
+  server.signal('SIGTERM');
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+  await assertNothingLeft(server, folder);
+});

@@ -1,0 +1,145 @@
+/**
+ * A gRPC call made by hand over HTTP/2, for what client libraries don't let one do: stop in the middle of a message, send
+ * a deadline and not watch it oneself, count the bytes that a server takes.
+ */
+import { once } from 'node:events';
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+} from 'node:http2';
+import { createConnection, createServer, type Socket } from 'node:net';
+import { messageType, SERVICE } from './grpc-client.js';
+import type { Scope } from './server.js';
+
+export interface RawEnding {
+  /** The trailers (or headers, where there was nothing else). Empty where the stream was cut without any. */
+  readonly headers: IncomingHttpHeaders;
+  /** From the call's begin to its status. */
+  readonly afterMs: number;
+}
+
+export class RawConnection {
+  readonly #session: ClientHttp2Session;
+
+  private constructor(session: ClientHttp2Session) {
+    this.#session = session;
+  }
+
+  static async open(scope: Scope, port: number): Promise<RawConnection> {
+    const session = connect(`http://127.0.0.1:${port}`);
+    session.on('error', () => {});
+    scope.after(() => session.destroy());
+    await once(session, 'connect');
+    return new RawConnection(session);
+  }
+
+  get closed(): boolean {
+    return this.#session.closed || this.#session.destroyed;
+  }
+
+  /** Begins a call; `grpcTimeout` is the header's own text, such as `150m` for 150 ms. */
+  begin(method: string, { grpcTimeout }: { readonly grpcTimeout?: string } = {}): RawCall {
+    return new RawCall(
+      this.#session.request({
+        ':method': 'POST',
+        ':path': `/${SERVICE}/${method}`,
+        'content-type': 'application/grpc',
+        te: 'trailers',
+        ...(grpcTimeout === undefined ? {} : { 'grpc-timeout': grpcTimeout }),
+      }),
+    );
+  }
+}
+
+export class RawCall {
+  readonly #stream: ClientHttp2Stream;
+  /** Resolves when the call has its status or is cut. */
+  readonly ended: Promise<RawEnding>;
+
+  constructor(stream: ClientHttp2Stream) {
+    this.#stream = stream;
+    const begunAt = performance.now();
+    let headers: IncomingHttpHeaders = {};
+    let afterMs = Number.NaN;
+    const onHeaders = (received: IncomingHttpHeaders) => {
+      if (received['grpc-status'] === undefined) return;
+      headers = received;
+      afterMs = performance.now() - begunAt;
+    };
+    stream.on('response', onHeaders);
+    stream.on('trailers', onHeaders);
+    stream.on('error', () => {});
+    stream.resume();
+    this.ended = once(stream, 'close').then(() => ({ headers, afterMs }));
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#stream.write(bytes);
+  }
+
+  finish(): void {
+    this.#stream.end();
+  }
+
+  cancel(): void {
+    this.#stream.close(constants.NGHTTP2_CANCEL);
+  }
+}
+
+/** A message as it stands on the wire: uncompressed, with its length before it. */
+export function framed(request: object, type = 'vitserve.v1.ClassifyRequest'): Buffer {
+  const message = messageType(type).serialize(request);
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
+}
+
+/** The reason in a call's status details; the packed bytes hold it as plain text. */
+export function reasonIn(headers: IncomingHttpHeaders): string | null {
+  const packed = headers['grpc-status-details-bin'];
+  if (typeof packed !== 'string') return null;
+  const status = messageType('google.rpc.Status').deserialize(Buffer.from(packed, 'base64')) as {
+    details: { value: Buffer }[];
+  };
+  const [info] = status.details;
+  if (info === undefined) return null;
+  return (messageType('google.rpc.ErrorInfo').deserialize(info.value) as { reason: string }).reason;
+}
+
+/** Passes connections on and counts what goes towards the server. `cut` breaks them off. */
+export async function countingProxy(
+  scope: Scope,
+  port: number,
+): Promise<{ readonly port: number; bytesToServer(): number; cut(): void }> {
+  let bytes = 0;
+  const sockets = new Set<Socket>();
+  const proxy = createServer((near) => {
+    const far = createConnection(port, '127.0.0.1');
+    for (const socket of [near, far]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        near.destroy();
+        far.destroy();
+      });
+    }
+    near.on('data', (chunk) => {
+      bytes += chunk.length;
+    });
+    near.pipe(far);
+    far.pipe(near);
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  scope.after(() => {
+    cut();
+    proxy.close();
+  });
+  return { port: (proxy.address() as { port: number }).port, bytesToServer: () => bytes, cut };
+}

@@ -1,0 +1,116 @@
+/** The whole line with fake processes: what a request looks like, and what its two stages do when a test says so. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DecodeRequest } from '#vitserve/decode/decoder-pool.js';
+import type { DecoderReply } from '#vitserve/decode/messages.js';
+import type { InferenceRequest, InferenceResult } from '#vitserve/inference/messages.js';
+import { type Permit, Permits } from '#vitserve/pipeline/permits.js';
+import { type Answer, type ImageRequest, Pipeline } from '#vitserve/pipeline/pipeline.js';
+import { SlotFile, SlotView } from '#vitserve/slots/slots.js';
+import { FakeClock } from '../../support/fake-clock.js';
+import { FakeLane, type Outcome, watch } from '../../support/fake-lane.js';
+
+export const JPEG = Buffer.from([0xff, 0xd8, 0xff, 0xe0, 1, 2, 3]);
+export const MAX_IMAGE_BYTES = 64;
+
+export const DECODED = {
+  kind: 'decoded',
+  decodeMs: 5,
+  width: 40,
+  height: 30,
+  format: 'jpeg',
+} as const satisfies DecoderReply;
+
+export const EXECUTED = {
+  kind: 'executed',
+  predictions: [{ classIndex: 3, score: 0.75 }],
+  embedding: [],
+  executionMs: 7,
+  batchSize: 1,
+} as const satisfies InferenceResult;
+
+const LAYOUT = { pixelBytes: 12 };
+
+export interface Line {
+  readonly clock: FakeClock;
+  readonly permits: Permits;
+  readonly pipeline: Pipeline;
+  readonly decoder: FakeLane<DecodeRequest, DecoderReply>;
+  readonly inference: FakeLane<readonly InferenceRequest[], readonly InferenceResult[]>;
+  /** What the observer was told, one line each, without queue lengths. */
+  readonly events: string[];
+  /** A child's view of the slots. */
+  readonly slots: SlotView;
+  /** Asks for one image with a permit of its own; `releases` counts how often that is given back. */
+  ask(request?: Partial<ImageRequest>): {
+    readonly permit: Permit;
+    readonly releases: { count: number };
+    readonly outcome: { readonly state: Outcome<Answer> };
+  };
+  close(): void;
+}
+
+export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line {
+  const clock = new FakeClock(1_000);
+  const permits = new Permits(limit, clock);
+  const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
+  const file = SlotFile.create(folder, LAYOUT, limit);
+  const decoder: Line['decoder'] = new FakeLane();
+  const inference: Line['inference'] = new FakeLane();
+  const events: string[] = [];
+  const pipeline = new Pipeline({
+    slots: file,
+    decoders: [decoder],
+    inference: [inference],
+    maxBatchSize,
+    maxImageBytes: MAX_IMAGE_BYTES,
+    clock,
+    observer: {
+      decoded: (format, decodeMs) => events.push(`decoded ${format} ${decodeMs}`),
+      executed: (batchSize, executionMs) => events.push(`executed ${batchSize} ${executionMs}`),
+      answered: (queueMs, slackMs) => events.push(`answered ${queueMs} ${slackMs}`),
+      dropped: (stage, cause) => events.push(`dropped ${stage} ${cause}`),
+      retried: (stage) => events.push(`retried ${stage}`),
+      queueLength: () => {},
+    },
+  });
+
+  return {
+    clock,
+    permits,
+    pipeline,
+    decoder,
+    inference,
+    events,
+    slots: new SlotView(file.fd, LAYOUT),
+    ask(request = {}) {
+      const permit = permits.tryTake();
+      assert.ok(permit);
+      const releases = { count: 0 };
+      const counting: Permit = {
+        slot: permit.slot,
+        release() {
+          releases.count++;
+          permit.release();
+        },
+      };
+      const { signal } = new AbortController();
+      const whole: ImageRequest = {
+        image: JPEG,
+        topK: 5,
+        wantsEmbedding: false,
+        arrivedAt: clock.now(),
+        expiresAt: Number.POSITIVE_INFINITY,
+        signal,
+        ...request,
+      };
+      return { permit, releases, outcome: watch(pipeline.answer(whole, counting)) };
+    },
+    close() {
+      file.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}

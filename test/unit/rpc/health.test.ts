@@ -1,0 +1,132 @@
+/** Health, asked through calls that are no calls. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { status as grpcStatus } from '@grpc/grpc-js';
+import { SERVICE_NAME } from '#vitserve/contract/contract.js';
+import { Health } from '#vitserve/rpc/health.js';
+
+type Check = Health['handlers']['Check'];
+type Watch = Health['handlers']['Watch'];
+type List = Health['handlers']['List'];
+
+/** What Check replies, or the code and text of its error. */
+function check(health: Health, service: string): string {
+  let seen = 'nothing';
+  health.handlers.Check({ request: { service } } as Parameters<Check>[0], (error, response) => {
+    seen = error ? `${grpcStatus[error.code ?? 0]}: ${error.details}` : String(response?.status);
+  });
+  return seen;
+}
+
+class FakeWatch {
+  readonly request: { readonly service: string };
+  readonly written: unknown[] = [];
+  ended = 0;
+  #onCancelled: (() => void) | undefined;
+
+  constructor(health: Health, service: string) {
+    this.request = { service };
+    health.handlers.Watch(this as unknown as Parameters<Watch>[0]);
+  }
+
+  write({ status }: { readonly status: unknown }): void {
+    assert.equal(this.ended, 0, 'written after the end');
+    this.written.push(status);
+  }
+
+  end(): void {
+    this.ended++;
+  }
+
+  on(event: string, listener: () => void): void {
+    assert.equal(event, 'cancelled');
+    this.#onCancelled = listener;
+  }
+
+  /** The caller leaves, or the call is over. */
+  cancel(): void {
+    this.#onCancelled?.();
+  }
+}
+
+describe('Check', () => {
+  for (const service of ['', SERVICE_NAME]) {
+    test(`says whether ${service || 'the server'} answers`, () => {
+      const health = new Health();
+      assert.equal(check(health, service), 'NOT_SERVING');
+      health.serving = true;
+      assert.equal(check(health, service), 'SERVING');
+      health.serving = false;
+      assert.equal(check(health, service), 'NOT_SERVING');
+    });
+  }
+
+  test('of a name that the server does not have is NOT_FOUND', () => {
+    const text = `NOT_FOUND: no such service: this server has ${SERVICE_NAME}`;
+    assert.equal(check(new Health(), 'vitserve.v1.Other'), text);
+    assert.equal(check(new Health(), 'constructor'), text);
+  });
+});
+
+test('List has the status of both names and no others', () => {
+  const health = new Health();
+  health.serving = true;
+  check(health, 'vitserve.v1.Other');
+  let statuses: unknown;
+  health.handlers.List({ request: {} } as Parameters<List>[0], (_, response) => {
+    statuses = response?.statuses;
+  });
+  assert.deepEqual(statuses, { '': { status: 'SERVING' }, [SERVICE_NAME]: { status: 'SERVING' } });
+});
+
+describe('Watch', () => {
+  for (const service of ['', SERVICE_NAME]) {
+    test(`tells the status of ${service || 'the server'} now and whenever it changes`, () => {
+      const health = new Health();
+      const watch = new FakeWatch(health, service);
+      assert.deepEqual(watch.written, ['NOT_SERVING']);
+      health.serving = true;
+      health.serving = true;
+      health.serving = false;
+      assert.deepEqual(watch.written, ['NOT_SERVING', 'SERVING', 'NOT_SERVING']);
+      assert.equal(watch.ended, 0);
+    });
+  }
+
+  test('is told nothing after its caller has left', () => {
+    const health = new Health();
+    const [first, second] = [new FakeWatch(health, ''), new FakeWatch(health, '')];
+    first.cancel();
+    health.serving = true;
+    health.close();
+    assert.deepEqual([first.written, first.ended], [['NOT_SERVING'], 0]);
+    assert.deepEqual([second.written, second.ended], [['NOT_SERVING', 'SERVING'], 1]);
+  });
+
+  test('of a name that the server does not have is SERVICE_UNKNOWN, stays open and hears of nothing', () => {
+    const health = new Health();
+    const watch = new FakeWatch(health, 'vitserve.v1.Other');
+    health.serving = true;
+    assert.deepEqual([watch.written, watch.ended], [['SERVICE_UNKNOWN'], 0]);
+  });
+
+  test('is ended when the server stops, whatever its name, and only once', () => {
+    const health = new Health();
+    const watches = ['', SERVICE_NAME, 'vitserve.v1.Other'].map((service) => new FakeWatch(health, service));
+    health.close();
+    health.close();
+    health.serving = true;
+    assert.deepEqual(
+      watches.map(({ ended }) => ended),
+      [1, 1, 1],
+    );
+  });
+
+  test('that begins after that is told the status and ended', () => {
+    const health = new Health();
+    health.close();
+    const [known, unknown] = [new FakeWatch(health, ''), new FakeWatch(health, 'vitserve.v1.Other')];
+    assert.deepEqual([known.written, known.ended], [['NOT_SERVING'], 1]);
+    assert.deepEqual([unknown.written, unknown.ended], [['SERVICE_UNKNOWN'], 1]);
+  });
+});

@@ -1,0 +1,73 @@
+/** Vitserve's own metrics after one image: numbers are N, the bounds of buckets one line. */
+export const EXPOSITION = `
+# HELP vitserve_requests_total Calls that have ended, by method, gRPC code and reason (empty for OK and for statuses of the transport).
+# TYPE vitserve_requests_total counter
+vitserve_requests_total{method="Classify",code="OK",reason=""} N
+# HELP vitserve_request_duration_seconds From the arrival of a call to its status, by method. Streams count from their first byte to their end.
+# TYPE vitserve_request_duration_seconds histogram
+vitserve_request_duration_seconds_bucket{le="*",method="Classify"} N
+vitserve_request_duration_seconds_sum{method="Classify"} N
+vitserve_request_duration_seconds_count{method="Classify"} N
+# HELP vitserve_stream_images_total Images of ClassifyStream calls that were answered, by gRPC code and reason.
+# TYPE vitserve_stream_images_total counter
+# HELP vitserve_decode_duration_seconds Decoding, resizing and cropping of one image in a decoder process, by image format.
+# TYPE vitserve_decode_duration_seconds histogram
+vitserve_decode_duration_seconds_bucket{le="*",format="jpeg"} N
+vitserve_decode_duration_seconds_sum{format="jpeg"} N
+vitserve_decode_duration_seconds_count{format="jpeg"} N
+# HELP vitserve_queue_duration_seconds All waiting of one answered image: for a decoder, for a batch, and on the way between processes.
+# TYPE vitserve_queue_duration_seconds histogram
+vitserve_queue_duration_seconds_bucket{le="*"} N
+vitserve_queue_duration_seconds_sum N
+vitserve_queue_duration_seconds_count N
+# HELP vitserve_inference_duration_seconds One execution of a batch in an inference process.
+# TYPE vitserve_inference_duration_seconds histogram
+vitserve_inference_duration_seconds_bucket{le="*"} N
+vitserve_inference_duration_seconds_sum N
+vitserve_inference_duration_seconds_count N
+# HELP vitserve_batch_size Images executed together.
+# TYPE vitserve_batch_size histogram
+vitserve_batch_size_bucket{le="*"} N
+vitserve_batch_size_sum N
+vitserve_batch_size_count N
+# HELP vitserve_deadline_slack_seconds Time left to the deadline when an image with one was answered.
+# TYPE vitserve_deadline_slack_seconds histogram
+vitserve_deadline_slack_seconds_bucket{le="*"} N
+vitserve_deadline_slack_seconds_sum N
+vitserve_deadline_slack_seconds_count N
+# HELP vitserve_dropped_images_total Images not worked on because their caller had left or their deadline had passed, by stage and cause.
+# TYPE vitserve_dropped_images_total counter
+# HELP vitserve_retries_total Images given to another process because theirs was lost, by stage.
+# TYPE vitserve_retries_total counter
+# HELP vitserve_queue_length Images that wait for a process, by stage.
+# TYPE vitserve_queue_length gauge
+vitserve_queue_length{stage="decode"} N
+vitserve_queue_length{stage="batch"} N
+# HELP vitserve_permits_limit Images that may be worked on at a time.
+# TYPE vitserve_permits_limit gauge
+vitserve_permits_limit N
+# HELP vitserve_permits_in_use Images that are being worked on.
+# TYPE vitserve_permits_in_use gauge
+vitserve_permits_in_use N
+# HELP vitserve_uploads_in_flight Unary image calls whose body has not arrived in full.
+# TYPE vitserve_uploads_in_flight gauge
+vitserve_uploads_in_flight N
+# HELP vitserve_slot_bytes Shared memory reserved for pixel slots.
+# TYPE vitserve_slot_bytes gauge
+vitserve_slot_bytes N
+# HELP vitserve_state 1 for the state of the server, 0 for the others.
+# TYPE vitserve_state gauge
+# HELP vitserve_model_info Always 1: the model that is served, its version and the execution provider that really runs it.
+# TYPE vitserve_model_info gauge
+# HELP vitserve_execution_provider_fallback 1 if execution-provider auto did not get CUDA and runs on the CPU instead.
+# TYPE vitserve_execution_provider_fallback gauge
+vitserve_execution_provider_fallback N
+# HELP vitserve_process_ready 1 if the child process takes calls, by role (decoder, inference) and index.
+# TYPE vitserve_process_ready gauge
+# HELP vitserve_process_losses_total Child processes that ended without being asked to, by role and cause (exit, signal, timeout, protocol, start).
+# TYPE vitserve_process_losses_total counter
+# HELP vitserve_process_cpu_seconds User and system CPU time of the child process that runs now, by role and index.
+# TYPE vitserve_process_cpu_seconds gauge
+# HELP vitserve_process_resident_memory_bytes Resident memory of the child process that runs now, by role and index.
+# TYPE vitserve_process_resident_memory_bytes gauge
+`;

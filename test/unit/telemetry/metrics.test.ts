@@ -1,0 +1,213 @@
+/** The whole exposition, with the numbers masked where they don't matter. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { Admission } from '#vitserve/pipeline/admission.js';
+import { Permits } from '#vitserve/pipeline/permits.js';
+import type { Logger } from '#vitserve/telemetry/log.js';
+import { createMetrics, type Metrics } from '#vitserve/telemetry/metrics.js';
+import {
+  createCallObserver,
+  createChildObserver,
+  createPipelineObserver,
+  watchAdmission,
+} from '#vitserve/telemetry/observers.js';
+import { FakeClock } from '../../support/fake-clock.js';
+import { EXPOSITION } from './exposition.js';
+
+const NO_PROC = existsSync('/proc/self/stat') ? false : 'this system has no /proc';
+
+/** Lines of the exposition that are vitserve's own. */
+async function linesOf(metrics: Metrics): Promise<string[]> {
+  const text = await metrics.registry.metrics();
+  return text.split('\n').filter((line) => /^(# (HELP|TYPE) )?vitserve_/.test(line));
+}
+
+/** Samples that are not zero, without buckets. */
+async function samplesOf(metrics: Metrics): Promise<string[]> {
+  const lines = await linesOf(metrics);
+  return lines.filter((line) => !line.startsWith('#') && !/_bucket\{/.test(line) && !line.endsWith(' 0'));
+}
+
+/** A log that remembers level, text and fields. */
+function createLog(): { readonly log: Logger; readonly lines: unknown[] } {
+  const lines: unknown[] = [];
+  const at = (level: string) => (fields: unknown, text: unknown) => lines.push([level, text, fields]);
+  return { log: { info: at('info'), warn: at('warn'), error: at('error') } as unknown as Logger, lines };
+}
+
+describe('the exposition', () => {
+  test('of a server that has answered one image has exactly these names, texts and series', async () => {
+    const metrics = createMetrics();
+    const { log } = createLog();
+    const line = createPipelineObserver(metrics);
+    line.queueLength('decode', 1);
+    line.queueLength('batch', 0);
+    line.decoded('jpeg', 1.5);
+    line.executed(4, 8);
+    line.answered(2, 30);
+    createCallObserver(metrics, log).callEnded('Classify', 'OK', null, 12);
+    const masked = (await linesOf(metrics)).map((sample) =>
+      sample.startsWith('#') ? sample : sample.replace(/le="[^"]*"/, 'le="*"').replace(/ \S+$/, ' N'),
+    );
+    const withoutRepeats = masked.filter((sample, at) => sample !== masked[at - 1]);
+    assert.equal(withoutRepeats.join('\n'), EXPOSITION.trim());
+  });
+
+  test('has bounds from a quarter of a millisecond to 16 seconds, and batches up to 256', async () => {
+    const metrics = createMetrics();
+    const boundsOf = async (name: string) =>
+      (await linesOf(metrics)).flatMap((line) => {
+        const [, bound] = new RegExp(`^${name}_bucket\\{le="([^"]*)"`).exec(line) ?? [];
+        return bound === undefined || bound === '+Inf' ? [] : [Number(bound)];
+      });
+    const seconds = await boundsOf('vitserve_queue_duration_seconds');
+    assert.deepEqual([seconds[0], seconds.at(-1)], [0.00025, 16]);
+    for (const [at, bound] of seconds.slice(1).entries()) {
+      const growth = bound / (seconds[at] ?? 0);
+      assert.ok(growth >= 1.49 && growth <= 2, `${bound} is ${growth} times the bound before`);
+    }
+    assert.deepEqual(await boundsOf('vitserve_batch_size'), [1, 2, 4, 8, 16, 32, 64, 128, 256]);
+  });
+
+  test('of one set of metrics knows nothing of another', async () => {
+    const [first, second] = [createMetrics(), createMetrics()];
+    first.retries.inc({ stage: 'decode' });
+    assert.deepEqual(await samplesOf(first), ['vitserve_retries_total{stage="decode"} 1']);
+    assert.deepEqual(await samplesOf(second), []);
+  });
+
+  test('has the process metrics that every Node program has', async () => {
+    const text = await createMetrics().registry.metrics();
+    assert.match(text, /^process_cpu_seconds_total \d/m);
+    assert.match(text, /^nodejs_eventloop_lag_seconds \d/m);
+  });
+});
+
+describe('what the line reports', () => {
+  test('is counted, in seconds', async () => {
+    const metrics = createMetrics();
+    const line = createPipelineObserver(metrics);
+    line.decoded('png', 1_500);
+    line.executed(4, 250);
+    line.answered(20, null);
+    line.answered(30, 500);
+    line.dropped('batch', 'expired');
+    line.dropped('batch', 'expired');
+    line.retried('decode');
+    line.queueLength('batch', 17);
+    assert.deepEqual(await samplesOf(metrics), [
+      'vitserve_decode_duration_seconds_sum{format="png"} 1.5',
+      'vitserve_decode_duration_seconds_count{format="png"} 1',
+      'vitserve_queue_duration_seconds_sum 0.05',
+      'vitserve_queue_duration_seconds_count 2',
+      'vitserve_inference_duration_seconds_sum 0.25',
+      'vitserve_inference_duration_seconds_count 1',
+      'vitserve_batch_size_sum 4',
+      'vitserve_batch_size_count 1',
+      'vitserve_deadline_slack_seconds_sum 0.5',
+      'vitserve_deadline_slack_seconds_count 1',
+      'vitserve_dropped_images_total{stage="batch",cause="expired"} 2',
+      'vitserve_retries_total{stage="decode"} 1',
+      'vitserve_queue_length{stage="batch"} 17',
+    ]);
+  });
+});
+
+describe('what the calls report', () => {
+  test('is counted by method, code and reason; only faults of the server are logged', async () => {
+    const metrics = createMetrics();
+    const { log, lines } = createLog();
+    const calls = createCallObserver(metrics, log);
+    calls.callEnded('Classify', 'OK', null, 250);
+    calls.callEnded('Classify', 'RESOURCE_EXHAUSTED', 'OVERLOADED', 0);
+    calls.streamImageEnded('OK', null);
+    calls.streamImageEnded('INVALID_ARGUMENT', 'IMAGE_EMPTY');
+    const cause = new Error('broken');
+    calls.callFailed('Embed', cause);
+    assert.deepEqual(await samplesOf(metrics), [
+      'vitserve_requests_total{method="Classify",code="OK",reason=""} 1',
+      'vitserve_requests_total{method="Classify",code="RESOURCE_EXHAUSTED",reason="OVERLOADED"} 1',
+      'vitserve_request_duration_seconds_sum{method="Classify"} 0.25',
+      'vitserve_request_duration_seconds_count{method="Classify"} 2',
+      'vitserve_stream_images_total{code="OK",reason=""} 1',
+      'vitserve_stream_images_total{code="INVALID_ARGUMENT",reason="IMAGE_EMPTY"} 1',
+    ]);
+    assert.deepEqual(lines, [['error', 'call failed', { method: 'Embed', err: cause }]]);
+  });
+});
+
+describe('what the door shows', () => {
+  test('follows permits and uploads', async () => {
+    const metrics = createMetrics();
+    const clock = new FakeClock();
+    const admission = new Admission({
+      permits: new Permits(0, clock),
+      clock,
+      maxUploads: () => 9,
+      uploadTimeoutMs: 1_000,
+    });
+    watchAdmission(metrics, admission);
+    assert.deepEqual(await samplesOf(metrics), []);
+    admission.permits.raise(3);
+    const permit = admission.beginUpload(() => {}).admit();
+    admission.beginUpload(() => {});
+    assert.deepEqual(await samplesOf(metrics), [
+      'vitserve_permits_limit 3',
+      'vitserve_permits_in_use 1',
+      'vitserve_uploads_in_flight 1',
+    ]);
+    permit.release();
+    clock.advance(1_000);
+    assert.deepEqual(await samplesOf(metrics), ['vitserve_permits_limit 3']);
+  });
+});
+
+describe('what the children report', () => {
+  test('is shown by role and index, and logged', async () => {
+    const metrics = createMetrics();
+    const { log, lines } = createLog();
+    const children = createChildObserver(metrics, log);
+    const gone = 2 ** 30;
+    children.childReady('decoder', 1, gone, 40.4);
+    children.childReady('inference', 0, gone, 40.4);
+    children.childLost('decoder', 1, gone, 'timeout', 'no answer within 10 ms');
+    assert.deepEqual(await samplesOf(metrics), [
+      'vitserve_process_ready{role="inference",index="0"} 1',
+      'vitserve_process_losses_total{role="decoder",cause="timeout"} 1',
+    ]);
+    assert.equal(lines.length, 3);
+    assert.deepEqual(lines[2], [
+      'warn',
+      'process lost',
+      { role: 'decoder', index: 1, pid: gone, cause: 'timeout', detail: 'no answer within 10 ms' },
+    ]);
+  });
+
+  test('of their output becomes log lines without control sequences, of bounded length', () => {
+    const { log, lines } = createLog();
+    const children = createChildObserver(createMetrics(), log);
+    children.childLine('inference', 0, '\u001b[31mred\u001b[0m');
+    children.childLine('inference', 0, '\u001b[0m');
+    children.childLine('inference', 0, 'x'.repeat(5_000));
+    assert.deepEqual(lines, [
+      ['warn', 'process output', { role: 'inference', index: 0, line: 'red' }],
+      ['warn', 'process output', { role: 'inference', index: 0, line: 'x'.repeat(1_000) }],
+    ]);
+  });
+
+  test('of CPU time and memory is read when the metrics are, and gone with the process', {
+    skip: NO_PROC,
+  }, async () => {
+    const metrics = createMetrics();
+    const children = createChildObserver(metrics, createLog().log);
+    const usage = async () => (await samplesOf(metrics)).filter((line) => /_process_(cpu|resident)/.test(line));
+    children.childReady('inference', 0, process.pid, 40);
+    const [cpu, memory, ...others] = await usage();
+    assert.match(cpu ?? '', /^vitserve_process_cpu_seconds\{role="inference",index="0"\} \d/);
+    assert.match(memory ?? '', /^vitserve_process_resident_memory_bytes\{role="inference",index="0"\} \d{7}/);
+    assert.deepEqual(others, []);
+    children.childLost('inference', 0, process.pid, 'exit', 'exit code 1');
+    assert.deepEqual(await usage(), []);
+  });
+});
