@@ -28,6 +28,7 @@ export function withLinkedDescriptors(definition: PackageDefinition): PackageDef
       merged.set(file.name ?? '', file);
     }
   }
+  for (const file of merged.values()) for (const message of file.messageType ?? []) restoreNames(message);
   const files = [...merged.values()].flatMap(splitWellKnown);
   const fileOf = new Map(files.flatMap((file) => typeNames(file).map((name) => [name, file.name ?? ''] as const)));
   const fileDescriptorProtos = files.map((file) => {
@@ -47,6 +48,24 @@ type MessageDefinition = MessageTypeDefinition<object, object>;
 
 function isMessage(definition: AnyDefinition): definition is MessageDefinition {
   return Array.isArray(definition.fileDescriptorProtos);
+}
+
+/**
+ * Names as `protoc` gives them: protobufjs has fields in camel case, and calls the entry type of a map `Statuses` that
+ * everybody else expects to be `StatusesEntry`.
+ */
+function restoreNames(message: IDescriptorProto): void {
+  for (const nested of message.nestedType ?? []) {
+    restoreNames(nested);
+    if (nested.options?.mapEntry !== true) continue;
+    const field = message.field?.find(({ typeName }) => typeName === nested.name);
+    nested.name = `${nested.name}Entry`;
+    if (field) field.typeName = nested.name;
+  }
+  for (const field of message.field ?? []) {
+    field.jsonName = field.name ?? '';
+    field.name = field.name?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) ?? '';
+  }
 }
 
 /** `google.protobuf` as one file a type; any other file as it is. */
