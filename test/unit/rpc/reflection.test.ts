@@ -99,6 +99,19 @@ test('the service is declared with its five methods', () => {
   assert.equal(new Map(services).get(SERVICE_NAME), 5);
 });
 
+test('fields and map entries have the names that protoc gives them', () => {
+  const messages = [...files.values()].flatMap((file) => file.messageType ?? []);
+  const fieldsOf = (name: string) => messages.find((message) => message.name === name)?.field ?? [];
+  const topK = fieldsOf('ClassifyRequest').find(({ number }) => number === 3);
+  assert.deepEqual([topK?.name, topK?.jsonName], ['top_k', 'topK']);
+  const list = messages.find(({ name }) => name === 'HealthListResponse');
+  assert.deepEqual(
+    list?.nestedType?.map(({ name }) => name),
+    ['StatusesEntry'],
+  );
+  assert.equal(list?.field?.[0]?.typeName, '.grpc.health.v1.HealthListResponse.StatusesEntry');
+});
+
 test('what is not a message is left out, and the definition that was given is left alone', () => {
   const { definition } = loadContract();
   const before = JSON.stringify([...filesOf(definition).values()]);
