@@ -4,6 +4,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { classify } from './commands/classify.js';
+import { convert } from './commands/convert.js';
+import { importModel } from './commands/import.js';
+import { inspect } from './commands/inspect.js';
+import { quantize } from './commands/quantize.js';
 import { serve } from './commands/serve.js';
 import { COMMAND_NAMES, type CommandName } from './config/commands.js';
 import { asksForHelp, commandHelp, generalHelp } from './config/help.js';
@@ -37,6 +41,10 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     process.stdout.write(commandHelp(command as CommandName));
     return 0;
   }
+  if (command === 'quantize') return await quantize(argv, process.env, version());
+  if (command === 'inspect') return await inspect(argv, process.env);
+  if (command === 'convert') return await convert(argv, process.env, version());
+  if (command === 'import') return await importModel(argv, process.env, version());
   return command === 'serve' ? await serve(argv, process.env, version()) : await classify(argv, process.env);
 }
 

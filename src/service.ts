@@ -132,7 +132,7 @@ export class Service {
 
   /** Everything that needs no process, at the same time, so that all that is wrong is reported at once. */
   async #bindAndLoad(): Promise<Model> {
-    const { address, httpAddress, models, model } = this.#settings;
+    const { address, httpAddress, models, model, allowRandomWeights } = this.#settings;
     const [rpc, http, loaded] = await Promise.allSettled([
       RpcServer.listen({
         ...address,
@@ -150,7 +150,7 @@ export class Service {
         registry: this.#metrics.registry,
         readiness: () => ({ ready: this.#canAnswer(), text: this.#readinessText() }),
       }),
-      loadModel(models, model),
+      loadModel(models, model, { allowRandomWeights }),
     ]);
     if (rpc.status === 'fulfilled') this.#rpc = rpc.value;
     if (http.status === 'fulfilled') this.#http = http.value;
@@ -205,6 +205,14 @@ export class Service {
     this.#metrics.providerFallback.set(fallbackReason === null ? 0 : 1);
     if (fallbackReason !== null)
       this.#log.warn({ reason: fallbackReason }, 'CUDA is not available: running on the CPU');
+    const { jpegFallback } = decoders.value;
+    if (jpegFallback !== null) {
+      const { why, expected } = jpegFallback;
+      this.#log[expected ? 'info' : 'warn'](
+        { reason: why },
+        'without libturbojpeg: sharp decodes JPEG and takes longer',
+      );
+    }
 
     this.#permits.raise(firstPermits);
     const busy = 2 * decoders.value.lanes.length + 2 * maxBatchSize * inference.value.lanes.length;
@@ -219,6 +227,7 @@ export class Service {
         executionProvider,
         inferenceProcesses: inference.value.lanes.length,
         decoderProcesses: decoders.value.lanes.length,
+        jpegDecoder: decoders.value.jpegDecoder,
         cores: availableCores(),
         maxBatchSize,
         permits: this.#permits.limit,

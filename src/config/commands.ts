@@ -1,7 +1,11 @@
 /** The commands that take options, with the table of each: what `--help` and the documentation walk through. */
 
+import { convertOptions } from './convert-options.js';
+import { importOptions } from './import-options.js';
+import { INSPECT_OPTIONS } from './inspect-options.js';
 import { type OptionRow, optionRows } from './option.js';
 import { CLASSIFY_OPTIONS, SERVE_OPTIONS } from './options.js';
+import { QUANTIZE_OPTIONS } from './quantize-options.js';
 
 export interface Command {
   readonly usage: string;
@@ -26,6 +30,37 @@ export const COMMANDS = {
     summary: 'Send image files to a running server and print its predictions.',
     introduction: 'Sends each JPEG, PNG or WebP file to a running server and prints the predicted labels, best first.',
     options: optionRows(CLASSIFY_OPTIONS),
+  },
+  import: {
+    usage: 'vitserve import [options] FOLDER|FILE',
+    summary: 'Put an ONNX model that others have exported into the model repository.',
+    introduction:
+      'Recognises the export and what lies beside it, prepares the graph for serving, compares it with the original, ' +
+      'and writes it with a manifest into the model repository. What is missing is asked for, all at once.',
+    options: optionRows(importOptions(SERVE_OPTIONS.models)),
+  },
+  convert: {
+    usage: 'vitserve convert [options] FOLDER|FILE',
+    summary: 'Turn a checkpoint of a ViT or DeiT into a model of the repository, without Python.',
+    introduction:
+      'Reads safetensors and config.json as Hugging Face transformers or timm write them, builds the graph, and writes it ' +
+      'with a manifest into the model repository.',
+    options: optionRows(convertOptions(SERVE_OPTIONS.models)),
+  },
+  quantize: {
+    usage: 'vitserve quantize [options] MODEL_FOLDER',
+    summary: 'Make a smaller, faster version of a model: int8 for the CPU, float16 for CUDA.',
+    introduction:
+      'Rewrites the graph of a model folder, compares it with its source in size, speed and answers, and writes it as a ' +
+      'new version.',
+    options: optionRows(QUANTIZE_OPTIONS),
+  },
+  inspect: {
+    usage: 'vitserve inspect [options] MODEL_FOLDER|FILE',
+    summary: 'Tell what a model is: its size, work, inputs, outputs, labels and origin.',
+    introduction:
+      'Reads a model folder or a single ONNX file and tells what is in it. Exit code 1 where something is wrong with it.',
+    options: optionRows(INSPECT_OPTIONS),
   },
 } as const satisfies Record<string, Command>;
 

@@ -12,10 +12,14 @@ import { SetupError } from '../errors.js';
 import { COMMANDS, type CommandName } from './commands.js';
 import { jsonToText, readConfigFile } from './config-file.js';
 import { contradictions } from './contradictions.js';
+import { type ConvertSettings, convertProblems } from './convert-options.js';
 import { type Environment, readEnvironment } from './environment.js';
 import { readCommandLine } from './flags.js';
 import { type GivenValue, type OptionSource, oneLine, quote } from './given.js';
+import type { ImportSettings } from './import-options.js';
+import type { InspectSettings } from './inspect-options.js';
 import type { OptionRow } from './option.js';
+import type { QuantizeSettings } from './quantize-options.js';
 import type { ClassifySettings, ServeSettings } from './settings.js';
 
 export interface Loaded<Settings> {
@@ -63,6 +67,58 @@ export function loadClassifySettings(
   return { ...loaded, files: positionals };
 }
 
+/** `argv` is what follows `vitserve import`. `source` is the folder or file as it was written. */
+export function loadImportSettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<ImportSettings> & { readonly source: string } {
+  const { loaded, positionals, problems } = load<ImportSettings>('import', argv, env, surroundings);
+  const [source] = positionals;
+  if (positionals.length !== 1) problems.push('vitserve import takes one FOLDER or FILE');
+  if (source === undefined || problems.length > 0) throw new SetupError('usage', problems);
+  return { ...loaded, source };
+}
+
+/** `argv` is what follows `vitserve quantize`. `folder` is the model's folder as it was written. */
+export function loadQuantizeSettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<QuantizeSettings> & { readonly folder: string } {
+  const { loaded, positionals, problems } = load<QuantizeSettings>('quantize', argv, env, surroundings);
+  const [folder] = positionals;
+  if (positionals.length !== 1) problems.push('vitserve quantize takes one MODEL_FOLDER');
+  if (loaded.settings.head && loaded.settings.dtype !== 'int8') problems.push('--head is for --dtype int8 only');
+  if (folder === undefined || problems.length > 0) throw new SetupError('usage', problems);
+  return { ...loaded, folder };
+}
+
+/** `argv` is what follows `vitserve inspect`. `path` is the folder or file as it was written. */
+export function loadInspectSettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<InspectSettings> & { readonly path: string } {
+  const { loaded, positionals, problems } = load<InspectSettings>('inspect', argv, env, surroundings);
+  const [path] = positionals;
+  if (positionals.length !== 1) problems.push('vitserve inspect takes one MODEL_FOLDER or FILE');
+  if (path === undefined || problems.length > 0) throw new SetupError('usage', problems);
+  return { ...loaded, path };
+}
+
+/** `argv` is what follows `vitserve convert`. `source` is the checkpoint as it was written, null with `random`. */
+export function loadConvertSettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<ConvertSettings> & { readonly source: string | null } {
+  const { loaded, positionals, problems } = load<ConvertSettings>('convert', argv, env, surroundings);
+  problems.push(...convertProblems(loaded.settings, positionals));
+  if (problems.length > 0) throw new SetupError('usage', problems);
+  return { ...loaded, source: positionals[0] ?? null };
+}
+
 interface Loading<Settings> {
   /** Complete, but only to be trusted where there are no problems: what can't be read stands at its default. */
   readonly loaded: Loaded<Settings>;
@@ -78,7 +134,7 @@ function load<Settings>(
   { cwd, readFile }: LoadSurroundings,
 ): Loading<Settings> {
   const { options } = COMMANDS[command];
-  const commandLine = readCommandLine(command, options, argv, command === 'classify');
+  const commandLine = readCommandLine(command, options, argv, command !== 'serve');
   const environment = readEnvironment(command, options, env);
   const problems = [...commandLine.problems, ...environment.problems];
   const given = [...commandLine.given, ...environment.given];

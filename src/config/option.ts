@@ -16,8 +16,10 @@ export const GROUPS = [
   'Lifecycle',
   'Logging',
   'Simulation',
+  'Source',
   'Request',
   'Output',
+  'Checks',
 ] as const;
 
 export type Group = (typeof GROUPS)[number];

@@ -84,6 +84,16 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'Needed only where the repository holds several models: which of them is the default should not depend on how ' +
       'their names sort.',
   },
+  allowRandomWeights: {
+    name: 'allow-random-weights',
+    group: 'Model',
+    type: boolean(),
+    default: false,
+    summary: 'Whether a model with random weights, which vitserve convert --random makes, may be served.',
+    reason:
+      'Such a model costs what a trained one costs and knows nothing: good for sizing a machine, and never for answers. Its ' +
+      'manifest says `"weights": "random"` under `provenance`, and without this option that is an error at start.',
+  },
   executionProvider: {
     name: 'execution-provider',
     group: 'Model',
@@ -127,6 +137,17 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'Images are untrusted input, so they are decoded outside the process that serves: a decoder that crashes or ' +
       'hangs is replaced, and other requests only wait a little longer. A decoder without work costs only its memory; ' +
       'lower this where memory is short.',
+  },
+  jpegDecoder: {
+    name: 'jpeg-decoder',
+    group: 'Processes',
+    type: choice('auto', 'sharp'),
+    default: 'auto',
+    summary: 'What decodes ordinary JPEG files. auto: libturbojpeg where it can be loaded, otherwise sharp.',
+    reason:
+      'With libturbojpeg a photo takes less than half of the CPU time that sharp needs, and the pixels are the same. It ' +
+      'comes for Linux on x64 and arm64; elsewhere, and for PNG, WebP and unusual JPEG files, sharp decodes in any case. ' +
+      '`sharp` leaves libturbojpeg out altogether, should a flaw of it become known before you can update.',
   },
   sharedMemoryDir: {
     name: 'shared-memory-dir',

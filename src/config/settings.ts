@@ -21,10 +21,12 @@ export interface ServeSettings {
   readonly models: string;
   /** Empty: the only model of the repository. */
   readonly model: string;
+  readonly allowRandomWeights: boolean;
   readonly executionProvider: ExecutionProviderChoice;
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';
   readonly decoderProcesses: number | 'auto';
+  readonly jpegDecoder: 'auto' | 'sharp';
   /** Absolute path. */
   readonly sharedMemoryDir: string;
   readonly maxBatchSize: number | 'auto';

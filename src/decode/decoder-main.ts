@@ -10,8 +10,9 @@ import { messageOf, toRequestError } from '../errors.js';
 import type { Recipe } from '../model/recipe.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { type SlotLayout, SlotView } from '../slots/slots.js';
+import type { JpegDecoderChoice } from './decode-image.js';
 import { drawJpeg } from './draw.js';
-import { type DecoderReply, decodeCall, encodeReply } from './messages.js';
+import { type DecoderHello, type DecoderReply, decodeCall, encodeReply } from './messages.js';
 import { createPixelPreparer } from './prepare-pixels.js';
 
 export interface DecoderSettings {
@@ -19,6 +20,7 @@ export interface DecoderSettings {
   readonly height: number;
   readonly width: number;
   readonly maxImagePixels: number;
+  readonly jpegDecoder: JpegDecoderChoice;
   readonly slots: SlotLayout;
 }
 
@@ -34,18 +36,19 @@ await runChild<DecoderSettings>({
       if (!slots.isWanted(slot, systemClock.now())) return { kind: 'skipped' };
       const startedAt = systemClock.now();
       try {
-        const { sourceWidth, sourceHeight, format } = await preparer.prepare(readInbox(inbox, length), pixels);
+        const { sourceWidth, sourceHeight, format, decoder } = await preparer.prepare(readInbox(inbox, length), pixels);
         slots.writePixels(slot, pixels);
         const decodeMs = systemClock.now() - startedAt;
-        return { kind: 'decoded', decodeMs, width: sourceWidth, height: sourceHeight, format };
+        return { kind: 'decoded', decodeMs, width: sourceWidth, height: sourceHeight, format, decoder };
       } catch (error) {
         const { reason, message } = toRequestError(error);
         return { kind: 'refused', reason, message: reason === 'INTERNAL' ? messageOf(error) : message };
       }
     };
 
+    const { jpegDecoder, jpegFallback } = preparer;
     return {
-      hello: {},
+      hello: { jpegDecoder, jpegFallback } satisfies DecoderHello,
       answer: async (bytes) => {
         const call = decodeCall(bytes);
         if (call.kind === 'draw') return encodeReply({ kind: 'drawn', jpeg: await drawJpeg(call.width, call.height) });

@@ -12,8 +12,10 @@ import { availableCores } from '../process/cores.js';
 import { Lane } from '../process/lane.js';
 import type { ChildObserver } from '../process/supervised-child.js';
 import { openUnlinkedFile, reserve, type SlotFile } from '../slots/slots.js';
+import type { DecoderName, JpegDecoderChoice } from './decode-image.js';
 import type { DecoderSettings } from './decoder-main.js';
-import { type DecoderReply, decodeReply, encodeCall } from './messages.js';
+import { type DecoderHello, type DecoderReply, decodeReply, encodeCall } from './messages.js';
+import type { TurboJpegMissing } from './turbojpeg-library.js';
 
 /** An image to be decoded into a slot; `draw` is for the exercise before ready. */
 export type DecodeRequest =
@@ -24,6 +26,7 @@ export type DecoderLane = Lane<DecodeRequest, DecoderReply>;
 
 export interface DecoderPoolSettings {
   readonly decoderProcesses: number | 'auto';
+  readonly jpegDecoder: JpegDecoderChoice;
   readonly maxImagePixels: number;
   readonly sharedMemoryDir: string;
   readonly startTimeoutMs: number;
@@ -58,6 +61,7 @@ export class DecoderPool {
       height: pixels.height,
       width: pixels.width,
       maxImagePixels: settings.maxImagePixels,
+      jpegDecoder: settings.jpegDecoder,
       slots: slots.layout,
     };
     const allInboxes: number[] = [];
@@ -88,6 +92,21 @@ export class DecoderPool {
       throw failure.reason;
     }
     return pool;
+  }
+
+  /** What ordinary JPEG files are decoded with. */
+  get jpegDecoder(): DecoderName {
+    return this.#hello.jpegDecoder;
+  }
+
+  /** Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted. */
+  get jpegFallback(): TurboJpegMissing | null {
+    return this.#hello.jpegFallback;
+  }
+
+  /** What the first decoder said of itself; the others are its like. */
+  get #hello(): DecoderHello {
+    return (this.lanes[0] as DecoderLane).hello as DecoderHello;
   }
 
   /** A drawn picture as a JPEG file, made by one of the decoders. */

@@ -3,14 +3,17 @@
  * lies in one of the decoder's inbox files (`decoder-pool.ts`), the pixels go to a slot.
  *
  * Call:  `u8 kind | u32 slot | u32 inbox | u32 bytes` (decode) or `u8 kind | u32 width | u32 height` (draw).
- * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format`, for `refused` a JSON
+ * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format | u8 decoder`, for `refused` a JSON
  *        `{ reason, message }`, for `drawn` the JPEG file.
  */
 import type { Reason } from '../errors.js';
+import type { DecoderName } from './decode-image.js';
 import type { DecodableFormat } from './sniff.js';
+import type { TurboJpegMissing } from './turbojpeg-library.js';
 
 /** As they are numbered on the wire. */
 const FORMATS: readonly DecodableFormat[] = ['jpeg', 'png', 'webp'];
+const DECODERS: readonly DecoderName[] = ['turbojpeg', 'sharp'];
 
 export type DecoderCall =
   | { readonly kind: 'decode'; readonly slot: number; readonly inbox: number; readonly bytes: number }
@@ -25,12 +28,22 @@ export type DecoderReply =
       readonly width: number;
       readonly height: number;
       readonly format: DecodableFormat;
+      /** What decoded it. */
+      readonly decoder: DecoderName;
     }
   /** The image is at fault (INTERNAL: the decoder is). */
   | { readonly kind: 'refused'; readonly reason: Reason; readonly message: string }
   /** Nobody waited for it any more when its turn came. */
   | { readonly kind: 'skipped' }
   | { readonly kind: 'drawn'; readonly jpeg: Buffer };
+
+/** What a decoder process says when it is ready. */
+export interface DecoderHello {
+  /** What it decodes ordinary JPEG files with. */
+  readonly jpegDecoder: DecoderName;
+  /** Why not with libturbojpeg, where that was wanted. */
+  readonly jpegFallback: TurboJpegMissing | null;
+}
 
 const CALL = { decode: 1, draw: 2 } as const;
 const REPLY = { decoded: 1, refused: 2, skipped: 3, drawn: 4 } as const;
@@ -71,12 +84,13 @@ export function encodeReply(reply: DecoderReply): Buffer {
     case 'refused':
       return Buffer.concat([kind, Buffer.from(JSON.stringify({ reason: reply.reason, message: reply.message }))]);
     case 'decoded': {
-      const bytes = Buffer.alloc(18);
+      const bytes = Buffer.alloc(19);
       bytes.writeUInt8(REPLY.decoded, 0);
       bytes.writeDoubleLE(reply.decodeMs, 1);
       bytes.writeUInt32LE(reply.width, 9);
       bytes.writeUInt32LE(reply.height, 13);
       bytes.writeUInt8(FORMATS.indexOf(reply.format), 17);
+      bytes.writeUInt8(DECODERS.indexOf(reply.decoder), 18);
       return bytes;
     }
   }
@@ -91,6 +105,7 @@ export function decodeReply(bytes: Buffer): DecoderReply {
         width: bytes.readUInt32LE(9),
         height: bytes.readUInt32LE(13),
         format: FORMATS[bytes.readUInt8(17)] as DecodableFormat,
+        decoder: DECODERS[bytes.readUInt8(18)] as DecoderName,
       };
     case REPLY.refused:
       return { kind: 'refused', ...(JSON.parse(bytes.toString('utf8', 1)) as { reason: Reason; message: string }) };

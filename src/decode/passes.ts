@@ -1,5 +1,6 @@
 /**
- * The two resampling passes compiled to WebAssembly, and the memory they work in.
+ * The two resampling passes compiled to WebAssembly, and the memory they work in. libturbojpeg decodes into it, so that
+ * pixels need not be carried there.
  *
  * Memory grows to what a picture needs and can't shrink, so `settle()` throws an instance away that has grown past
  * 16 MiB: at rest no more than that is held. Starting afresh costs about 0.1 ms; the module is compiled once.
@@ -37,12 +38,15 @@ export interface Passes {
     weights: number,
     weightStride: number,
   ): void;
+  turn(source: number, stepX: number, stepY: number, target: number, width: number, height: number): void;
 }
 
 export interface PassMemory {
   readonly passes: Passes;
   /** A view of at least `bytes` bytes from address 0. Good until the next call. */
   reserve(bytes: number): Uint8Array<ArrayBuffer>;
+  /** The address at which `bytes` begins, or null if it lies elsewhere. */
+  addressOf(bytes: Uint8Array): number | null;
   /** Gives memory back after an unusually large picture. */
   settle(): void;
   /** Bytes held now. */
@@ -78,6 +82,7 @@ export function createPassMemory(): PassMemory {
       if (missing > 0) current.memory.grow(Math.ceil(missing / PAGE_BYTES));
       return new Uint8Array(current.memory.buffer);
     },
+    addressOf: (bytes) => (bytes.buffer === current.memory.buffer ? bytes.byteOffset : null),
     settle() {
       if (current.memory.buffer.byteLength > RETAINED_BYTES) current = start();
     },

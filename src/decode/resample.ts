@@ -2,14 +2,14 @@
  * Resizes and crops RGB pixels exactly as Pillow 12's `Image.resize` followed by a crop.
  *
  * Only the rows and columns that reach the crop are computed, which changes no pixel of it. Memory is a band of source
- * rows + the horizontally resized rows + the output + weights: 1 MiB for a 500×375 photo, 3 MiB for 12 megapixels.
+ * rows (the whole picture where libturbojpeg has put it there) + the horizontally resized rows + the output + weights: 1 MiB for a 500×375 photo, 3 MiB for 12 megapixels.
  * What an unusual picture needs beyond 16 MiB is given back after it, so that a resampler at rest holds no more than
  * that and 4 MiB of cached weights. The arithmetic is in weighted.ts, coefficients.ts and wasm/resample.ts.
  */
 
 import type { Geometry, Interpolation } from '../model/recipe.js';
 import { type Axis, createWeightCache, nearestPositions } from './coefficients.js';
-import { createPassMemory } from './passes.js';
+import { createPassMemory, type PassMemory } from './passes.js';
 import { type Picture, resampleWeighted } from './weighted.js';
 
 export type { Picture } from './weighted.js';
@@ -27,8 +27,8 @@ export interface Resampler {
   memoryBytes(): number;
 }
 
-export function createResampler(): Resampler {
-  const memory = createPassMemory();
+/** @param memory the passes' memory; a picture that lies in it is taken from there, and is gone after its resampling */
+export function createResampler(memory: PassMemory = createPassMemory()): Resampler {
   const weightsFor = createWeightCache();
 
   return {
@@ -45,6 +45,7 @@ export function createResampler(): Resampler {
 
       if (interpolation === 'nearest') {
         takeNearest(picture, nearestPositions(x), nearestPositions(y), place);
+        memory.settle();
         return;
       }
       const across = changesSize(x) ? weightsFor(interpolation, x) : null;

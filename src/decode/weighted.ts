@@ -1,6 +1,7 @@
 /**
  * Lays a picture, its weights and its intermediate results out in WebAssembly memory and runs the passes over them, in
- * Pillow's order, for the wanted window of the resized picture only.
+ * Pillow's order, for the wanted window of the resized picture only. A picture that lies in that memory already stays
+ * where it is, and the rest comes behind it.
  *
  * Pillow 12 resizes horizontally first, rounds to 8 bits, then vertically, and leaves a pass out where the size on its
  * axis stays (src/libImaging/Resample.c, `ImagingResampleInner`). Pictures more than 100 times as tall as wide that get
@@ -18,7 +19,7 @@ const ROW_ALIGNMENT = 16;
 const TALL_ASPECT = 100;
 
 export interface Picture {
-  /** height × width × 3 bytes. */
+  /** height × width × 3 bytes; with `SLACK_BYTES` readable behind them if they lie in the passes' memory. */
   readonly pixels: Uint8Array;
   readonly width: number;
   readonly height: number;
@@ -30,6 +31,11 @@ export interface WeightedWindow {
   readonly y: Axis;
   readonly across: WeightTable | null;
   readonly down: WeightTable | null;
+}
+
+/** A picture, and where it lies in the passes' memory: null for elsewhere. */
+interface Source extends Picture {
+  readonly address: number | null;
 }
 
 /** Resized rows in memory: row r starts at `at + r × stride`. */
@@ -47,44 +53,48 @@ export function resampleWeighted(
   place: (row: number, pixels: Uint8Array) => void,
 ): void {
   const { x, y, across, down } = window;
+  const source = { ...picture, address: memory.addressOf(picture.pixels) };
   const tall = picture.height > picture.width * TALL_ASPECT && y.outputSize < picture.height;
   const { bytes, at, stride } =
     tall && across !== null && down !== null
-      ? verticallyFirst(memory, picture, x, y, across, down)
-      : horizontallyFirst(memory, picture, window);
+      ? verticallyFirst(memory, source, x, y, across, down)
+      : horizontallyFirst(memory, source, window);
   for (let row = 0; row < y.count; row++) {
     const start = at + row * stride;
     place(row, bytes.subarray(start, start + x.count * CHANNELS));
   }
 }
 
-function horizontallyFirst(memory: PassMemory, picture: Picture, { x, y, across, down }: WeightedWindow): Rows {
+function horizontallyFirst(memory: PassMemory, source: Source, { x, y, across, down }: WeightedWindow): Rows {
   const firstRow = down?.inputStart ?? y.first;
   const rows = (down?.inputEnd ?? y.first + y.count) - firstRow;
-  const sourceStride = picture.width * CHANNELS;
+  const sourceStride = source.width * CHANNELS;
   const stride = rowStride(x.count);
-  const bandRows = Math.min(rows, Math.max(1, Math.floor(BAND_BYTES / sourceStride)));
+  const inPlace = source.address !== null;
+  const bandRows = inPlace ? rows : Math.min(rows, Math.max(1, Math.floor(BAND_BYTES / sourceStride)));
 
-  const layout = createLayout();
+  const layout = createLayout(source);
   const acrossAt = layout.addTable(across);
   const downAt = layout.addTable(down);
-  const bandAt = layout.add(across === null ? 0 : bandRows * sourceStride);
+  const bandAt = layout.add(across === null || inPlace ? 0 : bandRows * sourceStride);
   const resizedAt = layout.addRows(rows, stride);
   const outputAt = down === null ? resizedAt : layout.addRows(y.count, stride);
   const bytes = memory.reserve(layout.size());
+  const pixels = pixelsOf(source, bytes);
 
   if (across === null) {
-    copyRows(picture, x.first, x.count, firstRow, rows, { bytes, at: resizedAt, stride });
+    copyRows(pixels, source.width, x.first, x.count, firstRow, rows, { bytes, at: resizedAt, stride });
   } else {
     writeTable(bytes, acrossAt, across);
     for (let row = 0; row < rows; row += bandRows) {
       const count = Math.min(bandRows, rows - row);
       const start = (firstRow + row) * sourceStride;
-      bytes.set(picture.pixels.subarray(start, start + count * sourceStride), bandAt);
+      if (source.address === null) bytes.set(pixels.subarray(start, start + count * sourceStride), bandAt);
+      const from = source.address === null ? bandAt : source.address + start;
       const to = resizedAt + row * stride;
       const { bounds, weights } = acrossAt;
       memory.passes.resampleHorizontally(
-        bandAt,
+        from,
         sourceStride,
         count,
         to,
@@ -107,7 +117,7 @@ function horizontallyFirst(memory: PassMemory, picture: Picture, { x, y, across,
 /** Without bands: such pictures are at most 655 pixels wide, and rare. */
 function verticallyFirst(
   memory: PassMemory,
-  picture: Picture,
+  source: Source,
   x: Axis,
   y: Axis,
   across: WeightTable,
@@ -115,10 +125,10 @@ function verticallyFirst(
 ): Rows {
   const firstRow = down.inputStart;
   const rows = down.inputEnd - firstRow;
-  const sourceStride = rowStride(picture.width);
+  const sourceStride = rowStride(source.width);
   const stride = rowStride(x.count);
 
-  const layout = createLayout();
+  const layout = createLayout(source);
   const acrossAt = layout.addTable(across);
   const downAt = layout.addTable(down);
   const sourceAt = layout.addRows(rows, sourceStride);
@@ -126,7 +136,8 @@ function verticallyFirst(
   const outputAt = layout.addRows(y.count, stride);
   const bytes = memory.reserve(layout.size());
 
-  copyRows(picture, 0, picture.width, firstRow, rows, { bytes, at: sourceAt, stride: sourceStride });
+  const to = { bytes, at: sourceAt, stride: sourceStride };
+  copyRows(pixelsOf(source, bytes), source.width, 0, source.width, firstRow, rows, to);
   writeTable(bytes, downAt, down);
   memory.passes.resampleVertically(
     sourceAt,
@@ -153,18 +164,32 @@ function verticallyFirst(
   return { bytes, at: outputAt, stride };
 }
 
-function copyRows(picture: Picture, left: number, width: number, firstRow: number, rows: number, to: Rows): void {
+/** The picture's bytes; a view from before memory grew is empty. */
+function pixelsOf({ pixels, address, width, height }: Source, memory: Uint8Array): Uint8Array {
+  return address === null ? pixels : memory.subarray(address, address + width * height * CHANNELS);
+}
+
+/** Columns from `left` on, `width` of them, of rows that are `sourceWidth` wide. */
+function copyRows(
+  pixels: Uint8Array,
+  sourceWidth: number,
+  left: number,
+  width: number,
+  firstRow: number,
+  rows: number,
+  to: Rows,
+): void {
   for (let row = 0; row < rows; row++) {
-    const start = ((firstRow + row) * picture.width + left) * CHANNELS;
-    to.bytes.set(picture.pixels.subarray(start, start + width * CHANNELS), to.at + row * to.stride);
+    const start = ((firstRow + row) * sourceWidth + left) * CHANNELS;
+    to.bytes.set(pixels.subarray(start, start + width * CHANNELS), to.at + row * to.stride);
   }
 }
 
 type TablePlace = Readonly<Record<'bounds' | 'weights', number>>;
 
-/** Addresses one behind the other, made anew for every picture. */
-function createLayout() {
-  let end = 0;
+/** Addresses one behind the other, behind the picture if it lies there too; made anew for every picture. */
+function createLayout({ address, pixels }: Source) {
+  let end = address === null ? 0 : roundUp(address + pixels.length + SLACK_BYTES, ROW_ALIGNMENT);
   const add = (bytes: number): number => {
     const start = end;
     end = roundUp(start + bytes + SLACK_BYTES, ROW_ALIGNMENT);

@@ -9,6 +9,7 @@ import { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { messageOf, SetupError } from '../errors.js';
 import type { Manifest } from '../model/manifest.js';
 import { activate } from './activation.js';
+import { integerPrecision } from './integer-precision.js';
 import { createNormalizer } from './normalize.js';
 import type { Session } from './session.js';
 
@@ -56,7 +57,13 @@ async function load(settings: OnnxSessionSettings, provider: 'cpu' | 'cuda'): Pr
       interOpNumThreads: 1,
       graphOptimizationLevel: 'all',
       logSeverityLevel: 3,
-      extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
+      extra: {
+        session: {
+          intra_op: { allow_spinning: '0' },
+          inter_op: { allow_spinning: '0' },
+          x64quantprecision: integerPrecision(),
+        },
+      },
     });
   } catch (error) {
     if (provider === 'cuda') throw error;

@@ -2,12 +2,13 @@
  * The model repository: `models/<name>/<version>/{model.json, model.onnx}`. Versions are integers; the highest is served.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { messageOf, SetupError } from '../errors.js';
 import { type Manifest, parseManifest } from './manifest.js';
+import { RANDOM_WEIGHTS } from './provenance.js';
 import { outputSize } from './recipe.js';
 
 export interface Model {
@@ -19,9 +20,14 @@ export interface Model {
 
 /**
  * Loads one model's highest version and checks it against its manifest (the graph's hash included).
- * `name` may be empty where the repository holds one model only. Throws SetupError with every problem found.
+ * `name` may be empty where the repository holds one model only. A model with random weights is refused unless
+ * `allowRandomWeights`. Throws SetupError with every problem found.
  */
-export async function loadModel(repository: string, name: string): Promise<Model> {
+export async function loadModel(
+  repository: string,
+  name: string,
+  { allowRandomWeights = false }: { readonly allowRandomWeights?: boolean } = {},
+): Promise<Model> {
   const names = await foldersOf(repository);
   const chosen = name === '' && names.length === 1 ? (names[0] as string) : name;
   if (chosen === '') {
@@ -42,7 +48,25 @@ export async function loadModel(repository: string, name: string): Promise<Model
       `model ${chosen}: no version in ${join(repository, chosen)}: a version is a folder named by a whole number, such as 1`,
     ]);
   }
-  return await loadVersion(chosen, version, join(repository, chosen, version));
+  const model = await loadVersion(chosen, version, join(repository, chosen, version));
+  if (model.manifest.provenance.weights === RANDOM_WEIGHTS && !allowRandomWeights) {
+    throw new SetupError('usage', [
+      `model ${chosen}/${version} has random weights, so its answers mean nothing: name another model, or set allow-random-weights to measure with it`,
+    ]);
+  }
+  return model;
+}
+
+/**
+ * Loads the model of a folder: of a version (`models/vit/2`), or of a model's highest version (`models/vit`). The same
+ * checks as in `loadModel`.
+ */
+export async function loadModelFolder(folder: string): Promise<Model> {
+  const path = resolve(folder);
+  if (existsSync(join(path, 'model.json'))) {
+    return await loadVersion(basename(dirname(path)), basename(path), path);
+  }
+  return await loadModel(dirname(path), basename(path), { allowRandomWeights: true });
 }
 
 async function loadVersion(name: string, version: string, folder: string): Promise<Model> {

@@ -42,7 +42,8 @@ export interface Answer {
 
 /** Told what the line does; `telemetry/` implements it. Times are milliseconds. */
 export interface PipelineObserver {
-  decoded(format: string, decodeMs: number): void;
+  /** `decoder`: what decoded it, `turbojpeg` or `sharp`. */
+  decoded(format: string, decoder: string, decodeMs: number): void;
   executed(batchSize: number, executionMs: number): void;
   answered(queueMs: number, deadlineSlackMs: number | null): void;
   dropped(stage: 'decode' | 'batch', cause: 'cancelled' | 'expired'): void;
@@ -150,7 +151,7 @@ export class Pipeline {
     const reply = await this.#counted('decode', signal, this.#decoding.add(image, signal));
     switch (reply.kind) {
       case 'decoded':
-        this.#options.observer.decoded(reply.format, reply.decodeMs);
+        this.#options.observer.decoded(reply.format, reply.decoder, reply.decodeMs);
         return reply;
       case 'skipped':
         throw this.#left('decode', signal);

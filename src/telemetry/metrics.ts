@@ -49,8 +49,8 @@ export function createMetrics() {
     }),
     decodeDuration: new Histogram({
       name: 'vitserve_decode_duration_seconds',
-      help: 'Decoding, resizing and cropping of one image in a decoder process, by image format.',
-      labelNames: ['format'] as const,
+      help: 'Decoding, resizing and cropping of one image in a decoder process, by image format and decoder.',
+      labelNames: ['format', 'decoder'] as const,
       buckets: SECONDS,
       registers,
     }),

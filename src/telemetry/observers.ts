@@ -25,7 +25,7 @@ export function createPipelineObserver(metrics: Metrics): PipelineObserver {
   };
   const { queueDuration, inferenceDuration, batchSize: batchSizes, deadlineSlack } = metrics;
   return {
-    decoded: (format, decodeMs) => metrics.decodeDuration.observe({ format }, decodeMs / 1000),
+    decoded: (format, decoder, decodeMs) => metrics.decodeDuration.observe({ format, decoder }, decodeMs / 1000),
     executed(batchSize, executionMs) {
       batchSizes.observe(batchSize);
       inferenceDuration.observe(executionMs / 1000);

@@ -41,7 +41,7 @@ const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['telemetry'],
   pino: ['telemetry'],
   'pino-pretty': ['telemetry'],
-  koffi: ['process'],
+  koffi: ['process', 'decode'],
   zod: ['model'],
 };
 

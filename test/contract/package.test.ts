@@ -26,6 +26,8 @@ const lock = readJson<{ readonly packages: Readonly<Record<string, LockedPackage
  * what was installed without them.
  */
 const UNUSED_INSTALL_SCRIPTS = [
+  // Builds a binding that is not used: the prebuilt library in the package is.
+  '@julusian/jpeg-turbo',
   // Builds from source where there is no prebuilt binary, which comes as a package of its own.
   'koffi',
   // Fetches CUDA libraries from outside the registry; the CPU provider comes in the package.
@@ -88,6 +90,18 @@ describe('package-lock.json', () => {
       scripted.map(([path]) => path.replace(/^.*node_modules\//, '')),
       UNUSED_INSTALL_SCRIPTS,
     );
+  });
+});
+
+describe('the package that carries libturbojpeg', () => {
+  test('brings nothing of what only a build from source needs', () => {
+    const { dependencies = {} } = lock['node_modules/@julusian/jpeg-turbo'] ?? {};
+    for (const name of Object.keys(dependencies)) {
+      const { name: alias, dependencies: more } = (lock[`node_modules/${name}`] ?? {}) as LockedPackage & {
+        name?: string;
+      };
+      assert.deepEqual([alias, more], ['empty-npm-package', undefined], name);
+    }
   });
 });
 

@@ -32,8 +32,8 @@ async function startWatched(scope: Scope, flags: readonly string[], options: { r
 }
 
 /** Calls that are admitted and can't be finished until `thaw`. */
-async function callsInFlight(server: ServerProcess, client: PlainClient, count = CALLS) {
-  const thaw = await server.freeze('inference');
+async function callsInFlight(t: Scope, server: ServerProcess, client: PlainClient, count = CALLS) {
+  const thaw = await server.freeze(t, 'inference');
   const colours = Array.from({ length: count }, (_, at) => [at, 2 * at, 255 - at] as const);
   const images = await Promise.all(colours.map((colour) => plainPng(colour)));
   const calls = images.map((image) => client.embed({ image }));
@@ -50,7 +50,7 @@ test('SIGTERM answers every admitted call, ends a watch, leaves nothing behind, 
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64']);
   const watch = client.watch(SERVICE);
   await watch.count(1);
-  const { thaw, calls, colours } = await callsInFlight(server, client);
+  const { thaw, calls, colours } = await callsInFlight(t, server, client);
   assert.deepEqual(readdirSync(folder), [], 'the slot file shows while serving');
 
   server.signal('SIGTERM');
@@ -72,7 +72,7 @@ test('SIGTERM answers every admitted call, ends a watch, leaves nothing behind, 
 
 test('Ctrl-C, which reaches the children too, answers every admitted call and exits with 0', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], { detached: true });
-  const { thaw, calls, colours } = await callsInFlight(server, client);
+  const { thaw, calls, colours } = await callsInFlight(t, server, client);
   process.kill(-server.pid, 'SIGINT');
   await server.logged('state', ({ state }) => state === 'draining');
   thaw();
@@ -121,7 +121,7 @@ test('during the drain delay health says NOT_SERVING while calls are still answe
 test('after the drain delay a call on an open connection is refused with DRAINING', async (t) => {
   const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64']);
   // An open call keeps the connection while the server drains.
-  const { thaw, calls } = await callsInFlight(server, client, 1);
+  const { thaw, calls } = await callsInFlight(t, server, client, 1);
   const stream = client.stream();
   stream.send('before', { image: await plainPng([1, 2, 3]) });
   await server.metricIs('vitserve_permits_in_use', {}, 2);
@@ -159,7 +159,7 @@ test('calls that do not end within the drain timeout are cut, and the exit code 
     '--drain-timeout',
     '200ms',
   ]);
-  const { calls } = await callsInFlight(server, client, 2);
+  const { calls } = await callsInFlight(t, server, client, 2);
   const failures = Promise.all(calls.map(failureOf));
   server.signal('SIGTERM');
   assert.deepEqual(await server.exited, { code: 1, signal: null });
@@ -173,7 +173,7 @@ test('calls that do not end within the drain timeout are cut, and the exit code 
 
 test('a second signal ends the server at once, with exit code 1 and without a child left, even a stopped one', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8']);
-  const { calls } = await callsInFlight(server, client, 2);
+  const { calls } = await callsInFlight(t, server, client, 2);
   const failures = Promise.all(calls.map(failureOf));
   server.signal('SIGTERM');
   await server.logged('state', ({ state }) => state === 'draining');

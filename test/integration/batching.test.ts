@@ -67,6 +67,30 @@ describe('a server with simulated inference', () => {
     assert.equal(await bucket(LARGEST), await server.metric('vitserve_batch_size_count'));
   });
 
+  test('executes together what has gathered while its process was busy', async (t) => {
+    const image = await plainPng([1, 2, 3]);
+    for (const [count, sizes] of [
+      [6, [1, 5]],
+      [12, [1, 8, 3]],
+    ] as const) {
+      const thaw = await server.freeze(t, 'inference');
+      const first = client.classify({ image });
+      await server.metricIs('vitserve_permits_in_use', {}, 1);
+      await server.metricIs('vitserve_queue_length', {}, 0);
+      const others = Array.from({ length: count - 1 }, () => client.classify({ image }));
+      await server.metricIs('vitserve_permits_in_use', {}, count);
+      // A full batch is handed over in advance; what is less waits in the queue.
+      await server.metricIs('vitserve_queue_length', { stage: 'batch' }, (count - 1) % LARGEST);
+      await server.metricIs('vitserve_queue_length', { stage: 'decode' }, 0);
+      thaw();
+      const answers = await Promise.all([first, ...others]);
+      assert.deepEqual(
+        answers.map(({ timing }) => timing.batchSize).toSorted(),
+        sizes.flatMap((size) => Array.from({ length: size }, () => size)).toSorted(),
+      );
+    }
+  });
+
   test('gives every image of a batch its own answer', async () => {
     const colours = Array.from({ length: 60 }, (_, at): Colour => [at * 4, 255 - at, (at * 37) % 256]);
     const plain = await Promise.all(colours.map((colour) => plainPng(colour)));

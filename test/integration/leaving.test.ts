@@ -52,7 +52,7 @@ describe('a caller who does not wait', () => {
       const before = await done();
       const droppedBefore = await dropped(stage, 'expired');
       const endedBefore = await server.metric('vitserve_requests_total', { code: 'DEADLINE_EXCEEDED' });
-      const thaw = await server.freeze(role);
+      const thaw = await server.freeze(t, role);
       const connection = await RawConnection.open(t, server.port);
       const deadlineMs = 300;
       const calls = Array.from({ length: CALLS }, () => {
@@ -67,6 +67,7 @@ describe('a caller who does not wait', () => {
         assert.equal(headers['grpc-status'], '4');
         assert(afterMs >= deadlineMs - 5 && afterMs < deadlineMs + 300, `answered after ${afterMs} ms`);
       }
+      await server.metricIs('vitserve_queue_length', { stage }, 0);
       thaw();
       await atRest();
       assert.equal(await dropped(stage, 'expired'), droppedBefore + CALLS);
@@ -74,11 +75,11 @@ describe('a caller who does not wait', () => {
       assert.equal(await server.metric('vitserve_requests_total', { code: 'DEADLINE_EXCEEDED' }), endedBefore + CALLS);
     });
 
-    test(`who cancels before the ${stage} costs no more than that, and is counted once`, async () => {
+    test(`who cancels before the ${stage} costs no more than that, and is counted once`, async (t) => {
       const before = await done();
       const droppedBefore = await dropped(stage, 'cancelled');
       const cancelledBefore = await server.metric('vitserve_requests_total', { code: 'CANCELLED' });
-      const thaw = await server.freeze(role);
+      const thaw = await server.freeze(t, role);
       const leaving = new AbortController();
       const failures = Array.from({ length: CALLS }, () =>
         failureOf(client.embed({ image }, { signal: leaving.signal })),
@@ -90,6 +91,8 @@ describe('a caller who does not wait', () => {
       leaving.abort();
       for (const { code } of await Promise.all(failures)) assert.equal(code, 'CANCELLED');
       await server.metricIs('vitserve_requests_total', { code: 'CANCELLED' }, cancelledBefore + CALLS);
+      // Two had been handed over already; the others have left the queue, in which only the one who stays is left.
+      await server.metricIs('vitserve_queue_length', { stage }, 1);
       thaw();
       assert.deepEqual((await staying).embedding, GREEN);
       await atRest();

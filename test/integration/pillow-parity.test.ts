@@ -1,6 +1,6 @@
 /**
  * Pixels against Pillow 12 itself, byte by byte: drawn images always, and photos and odd files where there is a folder
- * of them (../shared/data beside the repository). Needs a Python with Pillow 12: tools/.venv, or python3 on the path.
+ * of them (../shared/data beside the repository); with libturbojpeg where it can be loaded, and with sharp alone. Needs a Python with Pillow 12: tools/.venv, or python3 on the path.
  * Skips what it has nothing for, and says so.
  */
 
@@ -11,14 +11,16 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
-import { createImageDecoder } from '#vitserve/decode/decode-image.js';
+import { createImageDecoder, type JpegDecoderChoice } from '#vitserve/decode/decode-image.js';
 import { createPixelPreparer } from '#vitserve/decode/prepare-pixels.js';
 import { RequestError } from '#vitserve/errors.js';
 import { type Interpolation, outputSize, type Recipe } from '#vitserve/model/recipe.js';
 import { REPOSITORY } from '../golden/golden.js';
+import { drawJpegs, mutate } from '../support/jpeg-mutations.js';
 import { gradient, noise } from '../unit/decode/drawing.js';
 
 const MAX_IMAGE_PIXELS = 50_000_000;
+const DAMAGED = Number(process.env.VITSERVE_TEST_MUTATIONS ?? 400);
 const BASE = { rescale: 1 / 255, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], normalizedInGraph: true } as const;
 
 const square = (size: number, rounding: 'floor' | 'half-even') => ({ height: size, width: size, rounding });
@@ -61,6 +63,10 @@ function findPython(): { python: string } | { missing: string } {
 
 const found = findPython();
 
+/** Both ways of decoding JPEG; `auto` only where it is not the same as `sharp`. */
+const { jpegFallback } = createImageDecoder({ maxImagePixels: 1 });
+const CHOICES: readonly JpegDecoderChoice[] = jpegFallback === null ? ['auto', 'sharp'] : ['sharp'];
+
 /** Files under a folder beside the repository, or none. */
 function files(folder: string): string[] {
   const root = new URL(`../shared/data/${folder}/`, REPOSITORY);
@@ -96,27 +102,36 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
   });
   after(() => referee?.stdin?.end());
 
-  /** Prepares every file by every recipe; counts of equal results by recipe, and the names of the others. */
+  test('libturbojpeg', { skip: jpegFallback?.why ?? false }, (t) => {
+    t.diagnostic('JPEG is decoded with libturbojpeg, and again with sharp alone');
+  });
+
+  /** Prepares every file by every recipe and decoder; counts of equal results, and the names of the others. */
   async function compare(sources: [name: string, source: { path: string } | { file: string }][], recipes = RECIPES) {
-    const preparers = Object.entries(recipes).map(([name, recipe]) => {
+    const preparers = Object.entries(recipes).flatMap(([name, recipe], at) => {
       const size = outputSize(recipe);
       assert.ok(size);
-      const preparer = createPixelPreparer({ maxImagePixels: MAX_IMAGE_PIXELS, recipe, ...size });
-      return { name, preparer, target: Buffer.alloc(size.width * size.height * 3), equal: 0 };
+      return CHOICES.map((jpegDecoder) => {
+        const preparer = createPixelPreparer({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder, recipe, ...size });
+        const target = Buffer.alloc(size.width * size.height * 3);
+        return { name: `${name} (${preparer.jpegDecoder})`, at, preparer, target, equal: 0 };
+      });
     });
     const different: string[] = [];
+    const decoders = new Map<string, number>();
     for (const [name, source] of sources) {
       const bytes = 'path' in source ? readFileSync(source.path) : Buffer.from(source.file, 'base64');
       const { pixels, refused } = await ask(source, Object.values(recipes));
       assert.ok(pixels, `${name}: Pillow refused it: ${refused}`);
-      for (const [at, entry] of preparers.entries()) {
-        await entry.preparer.prepare(bytes, entry.target);
-        if (entry.target.equals(Buffer.from(pixels[at] ?? '', 'base64'))) entry.equal++;
+      for (const entry of preparers) {
+        const { decoder } = await entry.preparer.prepare(bytes, entry.target);
+        decoders.set(decoder, (decoders.get(decoder) ?? 0) + 1);
+        if (entry.target.equals(Buffer.from(pixels[entry.at] ?? '', 'base64'))) entry.equal++;
         else different.push(`${name} by ${entry.name}`);
       }
     }
     const counts = preparers.map(({ name, equal }) => `${name}: ${equal} of ${sources.length} bit-equal`);
-    return { counts, different };
+    return { counts, different, decoders };
   }
 
   test('drawn images, by every recipe', async (t) => {
@@ -158,40 +173,84 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
   const photos = files('photos');
   const noPhotos = photos.length === 0 && 'there is no ../shared/data/photos beside the repository';
   test('photos, by five published recipes', { skip: noPhotos }, async (t) => {
-    const { counts, different } = await compare(photos.map((path) => [path, { path }]));
+    const { counts, different, decoders } = await compare(photos.map((path) => [path, { path }]));
     for (const line of counts) t.diagnostic(line);
     assert.deepEqual(different, []);
+    // Every one of these photos is an ordinary JPEG: none of them falls back to sharp.
+    const runs = photos.length * Object.keys(RECIPES).length;
+    assert.deepEqual(
+      Object.fromEntries(decoders),
+      Object.fromEntries(CHOICES.map((choice) => [choice === 'auto' ? 'turbojpeg' : 'sharp', runs])),
+    );
+  });
+
+  test('damaged JPEG files: what both accept is decoded alike', async (t) => {
+    const decoders = CHOICES.map((jpegDecoder) => ({
+      jpegDecoder,
+      decode: createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder }).decode,
+      counts: {
+        equal: 0,
+        'refused by both': 0,
+        'refused here only': 0,
+        'refused by Pillow only': 0,
+        'turned otherwise': 0,
+      },
+    }));
+    const different: string[] = [];
+    for (const { name, bytes, hadOrientation } of mutate(await drawJpegs(), DAMAGED, 3)) {
+      const verdict = await ask({ file: bytes.toString('base64') }, [null]);
+      for (const { jpegDecoder, decode, counts } of decoders) {
+        const own = await decode(bytes).catch((error: unknown) => {
+          assert.ok(error instanceof RequestError, `${name}: ${error}`);
+          return null;
+        });
+        if (own === null) counts[verdict.pixels === undefined ? 'refused by both' : 'refused here only']++;
+        else if (verdict.pixels === undefined) counts['refused by Pillow only']++;
+        else if (Buffer.from(verdict.pixels[0] ?? '', 'base64').equals(own.pixels)) counts.equal++;
+        // libexif and Pillow find different orientations in a damaged EXIF segment: rare, and sharp's alone.
+        else if (hadOrientation && own.decoder === 'sharp') counts['turned otherwise']++;
+        else different.push(`${name}, ${jpegDecoder} (${own.decoder})`);
+      }
+    }
+    for (const { jpegDecoder, counts } of decoders) {
+      t.diagnostic(`${DAMAGED} files, ${jpegDecoder}: ${JSON.stringify(counts)}`);
+    }
+    assert.deepEqual(different, []);
+    for (const { counts } of decoders) assert.ok(counts['turned otherwise'] <= DAMAGED / 200);
   });
 
   const isBomb = (path: string): boolean => path.includes('/bombs/');
   const odd = files('odd').filter((path) => !isBomb(path));
   const noOdd = odd.length === 0 && 'there is no ../shared/data/odd beside the repository';
-  test('odd files: what both accept is decoded alike', { skip: noOdd }, async (t) => {
-    const decoder = createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS });
-    const counts = { equal: 0, 'refused by both': 0, 'refused here only': 0, 'refused by Pillow only': 0 };
-    const different: string[] = [];
-    for (const path of odd) {
-      const verdict = await ask({ path }, [null]);
-      const own = await decoder.decode(readFileSync(path)).catch((error: unknown) => {
-        assert.ok(error instanceof RequestError, `${path}: ${error}`);
-        return error;
-      });
-      if (own instanceof RequestError) {
-        counts[verdict.refused === undefined ? 'refused here only' : 'refused by both']++;
-        if (verdict.refused === undefined) t.diagnostic(`refused here only: ${path}: ${own.message}`);
-      } else if (verdict.pixels === undefined) {
-        counts['refused by Pillow only']++;
-        t.diagnostic(`refused by Pillow only: ${path}: ${verdict.refused}`);
-      } else if (Buffer.from(verdict.pixels[0] ?? '', 'base64').equals(own.pixels)) {
-        counts.equal++;
-      } else {
-        different.push(path);
+  for (const jpegDecoder of CHOICES)
+    test(`odd files, ${jpegDecoder}: what both accept is decoded alike`, { skip: noOdd }, async (t) => {
+      const decoder = createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder });
+      const counts = { equal: 0, 'refused by both': 0, 'refused here only': 0, 'refused by Pillow only': 0 };
+      let fast = 0;
+      const different: string[] = [];
+      for (const path of odd) {
+        const verdict = await ask({ path }, [null]);
+        const own = await decoder.decode(readFileSync(path)).catch((error: unknown) => {
+          assert.ok(error instanceof RequestError, `${path}: ${error}`);
+          return error;
+        });
+        if (!(own instanceof RequestError) && own.decoder === 'turbojpeg') fast++;
+        if (own instanceof RequestError) {
+          counts[verdict.refused === undefined ? 'refused here only' : 'refused by both']++;
+          if (verdict.refused === undefined) t.diagnostic(`refused here only: ${path}: ${own.message}`);
+        } else if (verdict.pixels === undefined) {
+          counts['refused by Pillow only']++;
+          t.diagnostic(`refused by Pillow only: ${path}: ${verdict.refused}`);
+        } else if (Buffer.from(verdict.pixels[0] ?? '', 'base64').equals(own.pixels)) {
+          counts.equal++;
+        } else {
+          different.push(path);
+        }
       }
-    }
-    t.diagnostic(`${odd.length} files: ${JSON.stringify(counts)}`);
-    for (const path of files('odd').filter(isBomb)) {
-      await assert.rejects(decoder.decode(readFileSync(path)), { reason: 'IMAGE_TOO_LARGE' }, path);
-    }
-    assert.deepEqual(different, []);
-  });
+      t.diagnostic(`${odd.length} files: ${JSON.stringify(counts)}, ${fast} of them by libturbojpeg`);
+      for (const path of files('odd').filter(isBomb)) {
+        await assert.rejects(decoder.decode(readFileSync(path)), { reason: 'IMAGE_TOO_LARGE' }, path);
+      }
+      assert.deepEqual(different, []);
+    });
 });

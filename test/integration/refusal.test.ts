@@ -9,7 +9,7 @@ import { CallFailure, failureOf, outcomeOf, PlainClient } from '../support/grpc-
 import { jpeg, plainPng } from '../support/images.js';
 import { underLoad } from '../support/load.js';
 import { countingProxy, framed, RawConnection, reasonIn } from '../support/raw-call.js';
-import { eventually, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
+import { eventually, type Scope, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
 
 const PERMITS = 4;
 const UPLOAD_TIMEOUT_MS = 500;
@@ -29,8 +29,9 @@ describe('a server with four permits', () => {
   });
 
   /** Takes all permits. Resolves with what gives them back, seeing all calls answered. */
-  const takeAllPermits = async () => {
-    const thaw = await server.freeze('inference');
+  const takeAllPermits = async (t: Scope) => {
+    await server.metricIs('vitserve_permits_in_use', {}, 0);
+    const thaw = await server.freeze(t, 'inference');
     const calls = Array.from({ length: PERMITS }, () => client.embed({ image }));
     await server.metricIs('vitserve_permits_in_use', {}, PERMITS);
     return async () => {
@@ -40,10 +41,10 @@ describe('a server with four permits', () => {
     };
   };
 
-  test('of N + k simultaneous calls exactly k are OVERLOADED, each told when to come back', async () => {
+  test('of N + k simultaneous calls exactly k are OVERLOADED, each told when to come back', async (t) => {
     const k = 6;
     const before = await server.metric('vitserve_requests_total', { reason: 'OVERLOADED' });
-    const thaw = await server.freeze('inference');
+    const thaw = await server.freeze(t, 'inference');
     const failures: CallFailure[] = [];
     const calls = Array.from({ length: PERMITS + k }, async () => {
       const outcome = await outcomeOf(client.classify({ image }));
@@ -65,22 +66,39 @@ describe('a server with four permits', () => {
     assert.deepEqual((await client.embed({ image })).embedding, GREEN);
   });
 
-  test('a refused image of 16 MB is reset: the server takes less than 1 MB of it, and the caller sees the refusal', async (t) => {
-    const giveBack = await takeAllPermits();
+  test('a refused image of 16 MB is reset: the server takes less than 1 MB of it', async (t) => {
+    const giveBack = await takeAllPermits(t);
     const proxy = await countingProxy(t, server.port);
-    const uploader = new PlainClient(t, `127.0.0.1:${proxy.port}`);
-    const failure = await failureOf(uploader.classify({ image: Buffer.alloc(16_000_000, 0xd8) }));
-    assert.deepEqual([failure.code, failure.reason], ['RESOURCE_EXHAUSTED', 'OVERLOADED']);
-    assert(Number(failure.pushbackMs) > 0);
-    // A second call on the same connection: all that was sent of the first one has arrived before it.
-    assert.equal((await failureOf(uploader.classify({ image }))).reason, 'OVERLOADED');
+    // By hand, for this client goes on sending where a gRPC library would stop by itself.
+    const connection = await RawConnection.open(t, proxy.port);
+    const message = framed({ image: Buffer.alloc(16_000_000, 0xd8) });
+    const upload = connection.begin('Classify');
+    await upload.writeAll(message);
+    const { headers } = await upload.ended;
+    assert.equal(headers['grpc-status'], '8');
+    assert.equal(reasonIn(headers), 'OVERLOADED');
+    assert(Number(headers['grpc-retry-pushback-ms']) > 0);
     t.diagnostic(`${proxy.bytesToServer()} bytes reached the server`);
     assert(
       proxy.bytesToServer() < 1_000_000,
       `${proxy.bytesToServer()} bytes reached the server: does src/rpc/reset-stream.ts still find the stream?`,
     );
     await giveBack();
-    assert.deepEqual((await uploader.embed({ image })).embedding, GREEN, 'the connection is of use afterwards');
+    const after = connection.begin('Classify');
+    after.write(framed({ image }));
+    after.finish();
+    assert.equal((await after.ended).headers['grpc-status'], '0', 'the connection is of use afterwards');
+  });
+
+  test('a gRPC library whose large image is refused sees the refusal, and its connection stays of use', async (t) => {
+    const giveBack = await takeAllPermits(t);
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const failure = await failureOf(client.classify({ image: Buffer.alloc(8_000_000, 0xd8) }));
+      assert.deepEqual([failure.code, failure.reason], ['RESOURCE_EXHAUSTED', 'OVERLOADED']);
+      assert(Number(failure.pushbackMs) > 0);
+    }
+    await giveBack();
+    assert.deepEqual((await client.embed({ image })).embedding, GREEN);
   });
 
   test('an upload that stops half-way takes no permit and ends with UPLOAD_TIMEOUT', async (t) => {
@@ -141,17 +159,17 @@ describe('a server with four permits', () => {
     assert.deepEqual((await client.embed({ image })).embedding, GREEN);
   });
 
-  test('health, models and metrics are answered while every permit is taken', async () => {
-    const giveBack = await takeAllPermits();
+  test('health, models and metrics are answered while every permit is taken', async (t) => {
+    const giveBack = await takeAllPermits(t);
     assert.equal(await client.check(), 'SERVING');
     assert.equal((await client.getModel()).classCount, 10);
     assert.equal((await server.get('/readyz')).status, 200);
     await giveBack();
   });
 
-  test('streams are paced and never refused, and unary calls get through meanwhile', async () => {
+  test('streams are paced and never refused, and unary calls get through meanwhile', async (t) => {
     const before = await server.metric('vitserve_requests_total', { reason: 'OVERLOADED' });
-    const thaw = await server.freeze('inference');
+    const thaw = await server.freeze(t, 'inference');
     const streams = [client.stream(), client.stream()];
     const images = 30;
     for (const stream of streams) {
@@ -177,8 +195,8 @@ describe('a server with four permits', () => {
     await server.metricIs('vitserve_permits_in_use', {}, 0);
   });
 
-  test('a stream whose caller leaves gives its permits back', async () => {
-    const thaw = await server.freeze('inference');
+  test('a stream whose caller leaves gives its permits back', async (t) => {
+    const thaw = await server.freeze(t, 'inference');
     const stream = client.stream();
     for (let id = 0; id < 10; id++) stream.send(String(id), { image });
     await server.metricIs('vitserve_permits_in_use', {}, PERMITS / 2);

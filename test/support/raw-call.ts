@@ -56,28 +56,36 @@ export class RawConnection {
 
 export class RawCall {
   readonly #stream: ClientHttp2Stream;
-  /** Resolves when the call has its status or is cut. */
+  /** Resolves when the call has its status, or is cut without one. */
   readonly ended: Promise<RawEnding>;
 
   constructor(stream: ClientHttp2Stream) {
     this.#stream = stream;
     const begunAt = performance.now();
-    let headers: IncomingHttpHeaders = {};
-    let afterMs = Number.NaN;
-    const onHeaders = (received: IncomingHttpHeaders) => {
-      if (received['grpc-status'] === undefined) return;
-      headers = received;
-      afterMs = performance.now() - begunAt;
-    };
-    stream.on('response', onHeaders);
-    stream.on('trailers', onHeaders);
+    this.ended = new Promise((resolve) => {
+      const onHeaders = (headers: IncomingHttpHeaders) => {
+        if (headers['grpc-status'] !== undefined) resolve({ headers, afterMs: performance.now() - begunAt });
+      };
+      stream.on('response', onHeaders);
+      stream.on('trailers', onHeaders);
+      stream.on('close', () => resolve({ headers: {}, afterMs: performance.now() - begunAt }));
+    });
     stream.on('error', () => {});
     stream.resume();
-    this.ended = once(stream, 'close').then(() => ({ headers, afterMs }));
   }
 
   write(bytes: Uint8Array): void {
     this.#stream.write(bytes);
+  }
+
+  /** Sends as fast as the other end lets it, piece by piece, until all is sent or the call is closed. */
+  async writeAll(bytes: Uint8Array): Promise<void> {
+    const PIECE_BYTES = 64 * 1024;
+    const closed = new Promise((resolve) => this.#stream.on('close', resolve));
+    for (let at = 0; at < bytes.length && !this.#stream.closed; at += PIECE_BYTES) {
+      const sent = new Promise((resolve) => this.#stream.write(bytes.subarray(at, at + PIECE_BYTES), resolve));
+      await Promise.race([sent, closed]);
+    }
   }
 
   finish(): void {

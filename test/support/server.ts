@@ -255,16 +255,21 @@ export class ServerProcess {
     return [...this.#everSeen].filter(isAlive);
   }
 
-  /** Stops the children of a role (SIGSTOP), so that nothing they are given is answered. Returns what lets them go on. */
-  async freeze(role: Role): Promise<() => void> {
+  /**
+   * Stops the children of a role (SIGSTOP), so that nothing they are given is answered. Returns what lets them go on, which
+   * happens with the end of the scope at the latest.
+   */
+  async freeze(scope: Scope, role: Role): Promise<() => void> {
     const children = this.children(role);
+    const thaw = () => {
+      for (const { pid } of children) if (isAlive(pid)) process.kill(pid, 'SIGCONT');
+    };
+    scope.after(thaw);
     for (const { pid } of children) process.kill(pid, 'SIGSTOP');
     await eventually(`the ${role} processes have stopped`, () =>
       children.every(({ pid }) => ['T', null].includes(processState(pid))),
     );
-    return () => {
-      for (const { pid } of children) if (isAlive(pid)) process.kill(pid, 'SIGCONT');
-    };
+    return thaw;
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -1,6 +1,6 @@
 /**
- * Pillow's two resampling passes in AssemblyScript with 128-bit SIMD. Compiled by tools/generate-wasm.mjs; called only
- * by ../weighted.ts, which lays out the memory. No allocation here and no bounds checks: the caller leaves 32 readable
+ * Pillow's two resampling passes in AssemblyScript with 128-bit SIMD, and the turning of pictures that are stored turned.
+ * Compiled by tools/generate-wasm.mjs; called only by ../weighted.ts and ../turbojpeg.ts, which lay out the memory. No allocation here and no bounds checks: the caller leaves 32 readable
  * bytes behind every region, and one row more where rows are read in pairs.
  *
  * Arithmetic (Pillow src/libImaging/Resample.c, 8 bits per channel): sum of pixel × weight in 22-bit fixed point,
@@ -155,5 +155,31 @@ export function resampleVertically(
     target += stride;
     bounds += 8;
     weights += weightStride;
+  }
+}
+
+/** Rows and columns that are turned at a time, so that the cache lines of both sides are used whole. */
+const TILE: i32 = 32;
+
+/**
+ * Copies an RGB picture of `width` × `height` pixels to `target`, rows without gaps. Its top left pixel is at `source`, the
+ * next one to the right `stepX` bytes further, the next one below `stepY`; steps may be negative.
+ */
+export function turn(source: usize, stepX: i32, stepY: i32, target: usize, width: i32, height: i32): void {
+  for (let top = 0; top < height; top += TILE) {
+    const bottom = min(top + TILE, height);
+    for (let left = 0; left < width; left += TILE) {
+      const right = min(left + TILE, width);
+      for (let y = top; y < bottom; y++) {
+        let from = source + y * stepY + left * stepX;
+        let to = target + (y * width + left) * 3;
+        for (let x = left; x < right; x++) {
+          store<u16>(to, load<u16>(from));
+          store<u8>(to, load<u8>(from, 2), 2);
+          from += stepX;
+          to += 3;
+        }
+      }
+    }
   }
 }

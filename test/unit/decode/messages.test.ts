@@ -26,6 +26,7 @@ const replies: fc.Arbitrary<DecoderReply> = fc.oneof(
     width: u32,
     height: u32,
     format: fc.constantFrom('jpeg' as const, 'png' as const, 'webp' as const),
+    decoder: fc.constantFrom('turbojpeg' as const, 'sharp' as const),
   }),
   fc.record({
     kind: fc.constant('refused' as const),

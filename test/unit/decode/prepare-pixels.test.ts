@@ -27,7 +27,8 @@ test('a file becomes the pixels in the middle of its picture, and its size is re
     .toBuffer();
   const preparer = createPixelPreparer({ maxImagePixels: 1000, recipe: cropOnly(3, 5), height: 3, width: 5 });
   const target = new Uint8Array(3 * 5 * 3).fill(0xa5);
-  assert.deepEqual(await preparer.prepare(file, target), { format: 'png', sourceWidth: 7, sourceHeight: 5 });
+  const prepared = await preparer.prepare(file, target);
+  assert.deepEqual(prepared, { format: 'png', decoder: 'sharp', sourceWidth: 7, sourceHeight: 5 });
   const wanted = [1, 2, 3].flatMap((row) => [...pixels.subarray((row * 7 + 1) * 3, (row * 7 + 6) * 3)]);
   assert.deepEqual([...target], wanted);
 });

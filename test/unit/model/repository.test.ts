@@ -74,6 +74,16 @@ describe('a model that can be served', () => {
     assert.equal((await loadModel(repository, 'small')).version, '1');
   });
 
+  test('may have random weights only where that is allowed', async () => {
+    write('measured', '1', { 'provenance.weights': 'random' });
+    const { kind, problems } = await refusal('measured');
+    assert.equal(kind, 'usage');
+    assert.match(problems.join(), /measured\/1 has random weights.*allow-random-weights/);
+    assert.equal((await loadModel(repository, 'measured', { allowRandomWeights: true })).version, '1');
+    write('measured', '2', { 'provenance.weights': 'trained' });
+    assert.equal((await loadModel(repository, 'measured')).version, '2');
+  });
+
   test('may be a link to a folder elsewhere', async () => {
     const elsewhere = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
     write('small', '1');

@@ -82,7 +82,7 @@ describe('an image whose caller leaves', () => {
     await settled();
     assert.equal(errorOf(asked), CANCELLED);
     assert.deepEqual(line.inference.sent, []);
-    assert.deepEqual(line.events, ['decoded jpeg 5', 'dropped batch cancelled']);
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'dropped batch cancelled']);
   });
 
   test('while its batch waits is skipped by the inference process', async () => {
@@ -95,7 +95,7 @@ describe('an image whose caller leaves', () => {
     line.inference.answer([{ kind: 'skipped' }]);
     await settled();
     assert.equal(errorOf(asked), EXPIRED);
-    assert.deepEqual(line.events, ['decoded jpeg 5', 'dropped batch expired']);
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'dropped batch expired']);
   });
 
   test('after it was answered does not touch the slot, which may be another image’s by then', async () => {
@@ -173,7 +173,7 @@ describe('an image whose process is lost', () => {
     const error = errorOf(asked);
     assert.ok(error instanceof RequestError);
     assert.equal(error.reason, 'PROCESS_LOST');
-    assert.deepEqual(line.events, ['decoded jpeg 5', 'retried batch', 'retried batch']);
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'retried batch', 'retried batch']);
   });
 });
 

@@ -21,6 +21,7 @@ export const DECODED = {
   width: 40,
   height: 30,
   format: 'jpeg',
+  decoder: 'turbojpeg',
 } as const satisfies DecoderReply;
 
 export const EXECUTED = {
@@ -68,7 +69,7 @@ export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line 
     maxImageBytes: MAX_IMAGE_BYTES,
     clock,
     observer: {
-      decoded: (format, decodeMs) => events.push(`decoded ${format} ${decodeMs}`),
+      decoded: (format, decoder, decodeMs) => events.push(`decoded ${format} ${decoder} ${decodeMs}`),
       executed: (batchSize, executionMs) => events.push(`executed ${batchSize} ${executionMs}`),
       answered: (queueMs, slackMs) => events.push(`answered ${queueMs} ${slackMs}`),
       dropped: (stage, cause) => events.push(`dropped ${stage} ${cause}`),

@@ -54,7 +54,7 @@ describe('an image', () => {
     });
     assert.equal(asked.releases.count, 1);
     assert.equal(line.permits.inUse, 0);
-    assert.deepEqual(line.events, ['decoded jpeg 5', 'executed 3 7', 'answered 28 470']);
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'executed 3 7', 'answered 28 470']);
   });
 
   test('without a deadline has no slack to report', async () => {

@@ -10,11 +10,11 @@ vitserve_request_duration_seconds_sum{method="Classify"} N
 vitserve_request_duration_seconds_count{method="Classify"} N
 # HELP vitserve_stream_images_total Images of ClassifyStream calls that were answered, by gRPC code and reason.
 # TYPE vitserve_stream_images_total counter
-# HELP vitserve_decode_duration_seconds Decoding, resizing and cropping of one image in a decoder process, by image format.
+# HELP vitserve_decode_duration_seconds Decoding, resizing and cropping of one image in a decoder process, by image format and decoder.
 # TYPE vitserve_decode_duration_seconds histogram
-vitserve_decode_duration_seconds_bucket{le="*",format="jpeg"} N
-vitserve_decode_duration_seconds_sum{format="jpeg"} N
-vitserve_decode_duration_seconds_count{format="jpeg"} N
+vitserve_decode_duration_seconds_bucket{le="*",format="jpeg",decoder="turbojpeg"} N
+vitserve_decode_duration_seconds_sum{format="jpeg",decoder="turbojpeg"} N
+vitserve_decode_duration_seconds_count{format="jpeg",decoder="turbojpeg"} N
 # HELP vitserve_queue_duration_seconds All waiting of one answered image: for a decoder, for a batch, and on the way between processes.
 # TYPE vitserve_queue_duration_seconds histogram
 vitserve_queue_duration_seconds_bucket{le="*"} N

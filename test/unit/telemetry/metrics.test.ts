@@ -43,7 +43,7 @@ describe('the exposition', () => {
     const line = createPipelineObserver(metrics);
     line.queueLength('decode', 1);
     line.queueLength('batch', 0);
-    line.decoded('jpeg', 1.5);
+    line.decoded('jpeg', 'turbojpeg', 1.5);
     line.executed(4, 8);
     line.answered(2, 30);
     createCallObserver(metrics, log).callEnded('Classify', 'OK', null, 12);
@@ -88,7 +88,7 @@ describe('what the line reports', () => {
   test('is counted, in seconds', async () => {
     const metrics = createMetrics();
     const line = createPipelineObserver(metrics);
-    line.decoded('png', 1_500);
+    line.decoded('png', 'sharp', 1_500);
     line.executed(4, 250);
     line.answered(20, null);
     line.answered(30, 500);
@@ -97,8 +97,8 @@ describe('what the line reports', () => {
     line.retried('decode');
     line.queueLength('batch', 17);
     assert.deepEqual(await samplesOf(metrics), [
-      'vitserve_decode_duration_seconds_sum{format="png"} 1.5',
-      'vitserve_decode_duration_seconds_count{format="png"} 1',
+      'vitserve_decode_duration_seconds_sum{format="png",decoder="sharp"} 1.5',
+      'vitserve_decode_duration_seconds_count{format="png",decoder="sharp"} 1',
       'vitserve_queue_duration_seconds_sum 0.05',
       'vitserve_queue_duration_seconds_count 2',
       'vitserve_inference_duration_seconds_sum 0.25',

@@ -1,0 +1,62 @@
+/**
+ * A new version in a model repository, whole or not at all: it is written into a hidden folder of the repository, which
+ * servers don't look at, and renamed when it is complete.
+ */
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf, SetupError } from '../../errors.js';
+
+export interface NewVersion {
+  readonly name: string;
+  readonly version: number;
+  /** Where it is written. */
+  readonly folder: string;
+  /** Puts it in its place and returns that. */
+  publish(): Promise<string>;
+  /** Takes away what was written, if it was not published. */
+  discard(): Promise<void>;
+}
+
+/** Throws SetupError where the name can't be one, the version is there, or the repository can't be written. */
+export async function beginVersion(models: string, name: string, wanted: number | 'auto'): Promise<NewVersion> {
+  if (!/^[A-Za-z0-9][\w.-]*$/.test(name)) {
+    const rule = 'letters, digits, dots, dashes and underscores, a letter or digit first';
+    throw new SetupError('usage', [`"${name}" can't be a model's name (${rule}): give one with --name`]);
+  }
+  const home = join(models, name);
+  const version = wanted === 'auto' ? (await highestVersion(home)) + 1 : wanted;
+  const place = join(home, String(version));
+  if (existsSync(place)) {
+    throw new SetupError('usage', [
+      `${place} is there already and is not overwritten: leave --version out or give another`,
+    ]);
+  }
+  const folder = join(models, `.import-${randomUUID()}`);
+  const cantWrite = (error: unknown) =>
+    new SetupError('environment', [`--models ${models}: can't be written (${messageOf(error)}): name another folder`]);
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw cantWrite(error);
+  });
+  return {
+    name,
+    version,
+    folder,
+    async publish() {
+      try {
+        await mkdir(home, { recursive: true });
+        await rename(folder, place);
+      } catch (error) {
+        throw cantWrite(error);
+      }
+      return place;
+    },
+    discard: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+async function highestVersion(home: string): Promise<number> {
+  const names = await readdir(home).catch(() => []);
+  return Math.max(0, ...names.filter((name) => /^[1-9]\d*$/.test(name)).map(Number));
+}

@@ -1,0 +1,109 @@
+/**
+ * The graph's classes: which output, how many, and what makes probabilities of them. Graphs that are no image classifiers
+ * show themselves here, by the rank of what they answer.
+ */
+import { describeValue, type GraphView, type ValueView } from './graph-view.js';
+import type { SourceConfig } from './source-config.js';
+
+export type Activation = 'softmax' | 'sigmoid' | 'none';
+
+export interface FoundOutput {
+  readonly name: string;
+  readonly kind: 'logits' | 'probabilities';
+  readonly activation: Activation;
+  /** Where the activation is known from, for the summary. */
+  readonly activationFrom: string;
+  /** Null where the graph leaves it open. A single output that stands for yes or no counts as one. */
+  readonly classCount: number | null;
+  readonly rank: 1 | 2;
+}
+
+export interface OutputFlags {
+  readonly output: string | null;
+  readonly activation: Activation | null;
+}
+
+/** What exporters call the classes' output, where there are others beside it. */
+const CLASS_OUTPUTS = ['logits', 'probabilities', 'output', 'output0', 'scores'];
+
+/** Null where there are problems, which are added to the list. */
+export function findOutput(
+  graph: GraphView,
+  config: SourceConfig | null,
+  flags: OutputFlags,
+  problems: string[],
+): FoundOutput | null {
+  const output = chooseOutput(graph, flags.output, problems);
+  if (output === null) return null;
+  const what = `output "${output.name}" is ${describeValue(output)}`;
+  if (!['float32', 'float16'].includes(output.typeName)) {
+    problems.push(`${what}: scores in float32 or float16 are what can be served`);
+    return null;
+  }
+  const { dims } = output;
+  if (dims === null) {
+    problems.push(`${what}: the graph has to say it; run onnx.shape_inference over it or export it again`);
+    return null;
+  }
+  const classes = dims.length === 1 ? 1 : (dims[1] ?? null);
+  if (dims.length > 2) {
+    const hint = dims.length === 3 ? 'a sequence, one vector a patch' : 'a map';
+    problems.push(
+      `${what}: that is ${hint} and no classifier's [batch, classes]; export the model with its classification head`,
+    );
+    return null;
+  }
+  if (dims.length === 0) {
+    problems.push(`${what}: one value for the whole batch, not [batch, classes]`);
+    return null;
+  }
+  const activation = findActivation(graph, output.name, classes, config, flags.activation, problems);
+  if (activation === null) return null;
+  const classCount = typeof classes === 'number' && classes > 0 ? classes : null;
+  return { name: output.name, ...activation, classCount, rank: dims.length === 1 ? 1 : 2 };
+}
+
+function chooseOutput({ outputs }: GraphView, flag: string | null, problems: string[]): ValueView | null {
+  const names = outputs.map(({ name }) => name).join(', ');
+  if (flag !== null) {
+    const named = outputs.find(({ name }) => name === flag);
+    if (named === undefined) problems.push(`--output ${flag}: the graph has no such output; it has ${names}`);
+    return named ?? null;
+  }
+  const [only, ...others] = outputs;
+  if (only !== undefined && others.length === 0) return only;
+  const known = CLASS_OUTPUTS.map((name) => outputs.find((output) => output.name === name)).find(
+    (output) => output !== undefined,
+  );
+  if (known !== undefined) return known;
+  problems.push(
+    only === undefined
+      ? 'the graph has no output'
+      : `the graph has ${outputs.length} outputs (${names}): say which has the classes, such as --output ${only.name}`,
+  );
+  return null;
+}
+
+function findActivation(
+  graph: GraphView,
+  name: string,
+  classes: number | string | null,
+  config: SourceConfig | null,
+  flag: Activation | null,
+  problems: string[],
+): Pick<FoundOutput, 'kind' | 'activation' | 'activationFrom'> | null {
+  const last = graph.lastOperators.get(name) ?? '';
+  const inGraph = last === 'Softmax' ? 'softmax' : last === 'Sigmoid' ? 'sigmoid' : null;
+  if (inGraph !== null) {
+    if (flag !== null && flag !== 'none' && flag !== inGraph) {
+      problems.push(`--activation ${flag}: the graph ends in ${last} already; leave --activation out`);
+      return null;
+    }
+    return { kind: 'probabilities', activation: inGraph, activationFrom: `the graph ends in ${last}` };
+  }
+  if (flag === 'none') return { kind: 'probabilities', activation: 'none', activationFrom: '--activation' };
+  if (flag !== null) return { kind: 'logits', activation: flag, activationFrom: '--activation' };
+  if (classes === 1) return { kind: 'logits', activation: 'sigmoid', activationFrom: 'a single output' };
+  if (config?.activation) return { kind: 'logits', activation: config.activation, activationFrom: 'config.json' };
+  return { kind: 'logits', activation: 'softmax', activationFrom: 'assumed: --activation says otherwise' };
+}

@@ -1,0 +1,40 @@
+/**
+ * Which execution provider a graph was made for. Files for the other one run, and slowly: onnxruntime's CUDA provider has
+ * no kernels for dynamic int8 (its integer nodes run on the CPU, with copies in between), and its CPU provider has few for
+ * float16 (it converts to float32 and back around them). Source: onnxruntime `docs/OperatorKernels.md`.
+ */
+import type { GraphView } from './graph-view.js';
+
+const CPU_OPERATORS = [
+  'DynamicQuantizeLinear',
+  'DynamicQuantizeMatMul',
+  'DynamicQuantizeLSTM',
+  'MatMulIntegerToFloat',
+  'ConvInteger',
+  'MatMulInteger',
+];
+
+export interface SuitedProvider {
+  readonly provider: 'cpu' | 'cuda';
+  /** What to know before serving it elsewhere. */
+  readonly warning: string;
+}
+
+/** Null where the graph is good on both. */
+export function suitedProvider({ operators, weightTypes }: GraphView): SuitedProvider | null {
+  const integer = CPU_OPERATORS.find((name) => operators.has(name));
+  if (integer !== undefined) {
+    return {
+      provider: 'cpu',
+      warning: `this is a file for the CPU (${integer}): CUDA has no kernels for its integer nodes; there, serve the fp16 or fp32 file`,
+    };
+  }
+  if (weightTypes.has('float16')) {
+    return {
+      provider: 'cuda',
+      warning:
+        'this is a file for CUDA (float16 weights): a CPU converts them back and forth; there, serve the fp32 or int8 file',
+    };
+  }
+  return null;
+}

@@ -1,0 +1,59 @@
+/**
+ * Float weights as int8, one scale for each output: symmetric, zero point 0, rounded to nearest.
+ *
+ * What holds for every finite weight w with its column's scale s and the integer q that stands for it:
+ * −127 ≤ q ≤ 127 and |w − s·q| ≤ s/2. The scale is a float32, as the graph stores it, and q is chosen with that rounded
+ * scale, so that the bound is exact and not only nearly so. −128 is left unused: the range stays symmetric.
+ */
+
+/** The largest integer used on either side. */
+const LIMIT = 127;
+/** The smallest normal float32: a scale below it would lose digits, and arithmetic on it is slow. */
+const SMALLEST_NORMAL = 2 ** -126;
+
+export interface QuantizedColumns {
+  /** `[rows, columns]`, row by row as in the source. */
+  readonly values: Int8Array;
+  /** `[columns]`, each above zero. A column of zeros has scale 1. */
+  readonly scales: Float32Array;
+}
+
+/**
+ * @param weights `[rows, columns]`, row by row: inputs by outputs, as the second operand of ONNX MatMul
+ * @throws RangeError where a weight is not finite, or their number is not rows × columns
+ */
+export function quantizeColumns(weights: Float32Array, rows: number, columns: number): QuantizedColumns {
+  if (weights.length !== rows * columns) {
+    throw new RangeError(`${weights.length} weights are not ${rows} × ${columns}`);
+  }
+  const scales = new Float32Array(columns);
+  for (let row = 0, at = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, at++) {
+      const size = Math.abs(weights[at] as number);
+      if (!Number.isFinite(size)) throw new RangeError(`the weight at row ${row}, column ${column} is ${weights[at]}`);
+      if (size > (scales[column] as number)) scales[column] = size;
+    }
+  }
+  for (let column = 0; column < columns; column++) {
+    const largest = scales[column] as number;
+    scales[column] = largest === 0 ? 1 : Math.max(largest / LIMIT, SMALLEST_NORMAL);
+  }
+  const values = new Int8Array(weights.length);
+  for (let row = 0, at = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, at++) {
+      values[at] = Math.round((weights[at] as number) / (scales[column] as number));
+    }
+  }
+  return { values, scales };
+}
+
+/** A matrix `[rows, columns]` as `[columns, rows]`. */
+export function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
+  const result = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      result[column * rows + row] = values[row * columns + column] as number;
+    }
+  }
+  return result;
+}

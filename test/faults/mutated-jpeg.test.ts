@@ -1,0 +1,145 @@
+/**
+ * Damaged JPEG files through two real decoder processes, one with libturbojpeg and one with sharp alone: neither dies,
+ * each file is answered, and both say the same: the same pixels or the same refusal.
+ *
+ * 600 files by default; VITSERVE_TEST_MUTATIONS asks for more, VITSERVE_TEST_SEED for others.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createImageDecoder } from '#vitserve/decode/decode-image.js';
+import { DecoderPool } from '#vitserve/decode/decoder-pool.js';
+import type { DecoderReply } from '#vitserve/decode/messages.js';
+import type { Recipe } from '#vitserve/model/recipe.js';
+import { SlotFile, SlotView } from '#vitserve/slots/slots.js';
+import { drawJpegs, type MutatedJpeg, mutate } from '../support/jpeg-mutations.js';
+
+const COUNT = Number(process.env.VITSERVE_TEST_MUTATIONS ?? 600);
+const SEED = Number(process.env.VITSERVE_TEST_SEED ?? 1);
+const SIDE = 48;
+const LAYOUT = { pixelBytes: SIDE * SIDE * 3 };
+const RECIPE: Recipe = {
+  resize: { mode: 'squash', height: SIDE, width: SIDE },
+  interpolation: 'bilinear',
+  crop: null,
+  rescale: 1 / 255,
+  mean: [0.5, 0.5, 0.5],
+  std: [0.5, 0.5, 0.5],
+  normalizedInGraph: true,
+};
+const MAX_IMAGE_PIXELS = 1_000_000;
+/** Decoding is over long before; a slot that is opened with less would be skipped. */
+const FAR_AWAY = Number.MAX_SAFE_INTEGER;
+
+const { jpegFallback } = createImageDecoder({ maxImagePixels: 1 });
+
+interface Side {
+  readonly pool: DecoderPool;
+  readonly slot: number;
+  readonly pixels: Buffer;
+}
+
+describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
+  const lost: string[] = [];
+  let slots: SlotFile;
+  let view: SlotView;
+  let sides: Side[] = [];
+  let files: MutatedJpeg[];
+  let intact: readonly Buffer[];
+
+  before(async () => {
+    slots = SlotFile.create(folder, LAYOUT, 2);
+    view = new SlotView(slots.fd, LAYOUT);
+    const observer = {
+      childReady: () => {},
+      childLost: (...about: readonly unknown[]) => lost.push(about.join(' ')),
+      childLine: () => {},
+    };
+    sides = await Promise.all(
+      (['auto', 'sharp'] as const).map(async (jpegDecoder, slot) => ({
+        slot,
+        pixels: Buffer.alloc(LAYOUT.pixelBytes),
+        pool: await DecoderPool.create(
+          RECIPE,
+          { height: SIDE, width: SIDE },
+          slots,
+          {
+            decoderProcesses: 1,
+            jpegDecoder,
+            maxImagePixels: MAX_IMAGE_PIXELS,
+            sharedMemoryDir: folder,
+            startTimeoutMs: 60_000,
+            decodeTimeoutMs: 60_000,
+          },
+          observer,
+        ),
+      })),
+    );
+    intact = await drawJpegs();
+    files = mutate(intact, COUNT, SEED);
+  });
+
+  after(async () => {
+    await Promise.all(sides.map(({ pool }) => pool.stop()));
+    slots.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  async function decode({ pool, slot, pixels }: Side, image: Buffer): Promise<DecoderReply> {
+    slots.open(slot, FAR_AWAY);
+    const [lane] = pool.lanes;
+    assert.ok(lane);
+    const reply = await lane.call({ kind: 'decode', slot, image });
+    if (reply.kind === 'decoded') view.readPixels(slot, pixels, 0);
+    return reply;
+  }
+
+  async function decodeByBoth(image: Buffer) {
+    const [fast, plain] = sides as [Side, Side];
+    const [fastReply, plainReply] = await Promise.all([decode(fast, image), decode(plain, image)]);
+    return { fastReply, plainReply, equal: fast.pixels.equals(plain.pixels) };
+  }
+
+  test('intact ones are decoded alike, those in CMYK by sharp', async () => {
+    const decoders: string[] = [];
+    for (const image of intact) {
+      const { fastReply, plainReply, equal } = await decodeByBoth(image);
+      assert.ok(fastReply.kind === 'decoded' && plainReply.kind === 'decoded');
+      assert.equal(plainReply.decoder, 'sharp');
+      assert.deepEqual([fastReply.width, fastReply.height], [plainReply.width, plainReply.height]);
+      assert.ok(equal);
+      decoders.push(fastReply.decoder);
+    }
+    assert.deepEqual(
+      decoders,
+      intact.map((_, index) => (index === 7 ? 'sharp' : 'turbojpeg')),
+    );
+  });
+
+  test('damaged ones get the same answer from both, and no process is lost', async (t) => {
+    const counts = { 'by libturbojpeg': 0, 'by sharp in both': 0, 'refused by both': 0 };
+    const different: string[] = [];
+    for (const { name, bytes } of files) {
+      const { fastReply, plainReply, equal } = await decodeByBoth(bytes);
+      if (fastReply.kind === 'decoded' && plainReply.kind === 'decoded') {
+        counts[fastReply.decoder === 'turbojpeg' ? 'by libturbojpeg' : 'by sharp in both']++;
+        const sameSize = fastReply.width === plainReply.width && fastReply.height === plainReply.height;
+        if (!equal || !sameSize) different.push(`${name}: other pixels`);
+      } else if (fastReply.kind === 'refused' && plainReply.kind === 'refused') {
+        counts['refused by both']++;
+        assert.match(fastReply.reason, /^IMAGE_/, `${name}: ${fastReply.message}`);
+        assert.deepEqual(fastReply, plainReply, name);
+      } else {
+        different.push(`${name}: ${fastReply.kind}, with sharp ${plainReply.kind} ${JSON.stringify(plainReply)}`);
+      }
+    }
+    t.diagnostic(`${files.length} files: ${JSON.stringify(counts)}`);
+    assert.deepEqual(different, []);
+    assert.deepEqual(lost, []);
+    // Were one of these zero, the files would not be the ones that this test is about.
+    for (const [what, count] of Object.entries(counts)) assert.ok(count > files.length / 50, `${what}: ${count}`);
+  });
+});

@@ -1,0 +1,186 @@
+/**
+ * JPEG files of every ordinary kind, drawn, and damage done to them where it hurts: in lengths, sizes, tables, markers
+ * and entropy-coded data rather than anywhere. The same seed gives the same files.
+ */
+import sharp from 'sharp';
+import { texture } from './images.js';
+
+/** An integer from 0 to before `below`. */
+export type Random = (below: number) => number;
+
+/** Numerical Recipes' linear congruential generator; the upper bits, because the lower ones repeat soon. */
+export function createRandom(seed: number): Random {
+  let state = (Math.imul(seed, 2_654_435_761) + 1) >>> 0;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+/** Small, so that thousands take seconds. */
+export async function drawJpegs(): Promise<readonly Buffer[]> {
+  const draw = (seed: number, width: number, height: number) =>
+    sharp(texture(seed, width, height), { raw: { width, height, channels: 3 } });
+  return await Promise.all(
+    [
+      draw(1, 61, 47).jpeg(),
+      draw(2, 64, 48).jpeg({ chromaSubsampling: '4:4:4', optimiseCoding: false }),
+      draw(3, 50, 70).jpeg({ progressive: true }),
+      draw(4, 33, 40).jpeg({ progressive: true, optimiseScans: false, chromaSubsampling: '4:4:4' }),
+      draw(5, 40, 40).greyscale().jpeg(),
+      draw(6, 45, 38).withMetadata({ orientation: 6 }).jpeg(),
+      draw(7, 38, 45).withMetadata({ orientation: 3 }).jpeg({ progressive: true }),
+      draw(8, 40, 30).toColourspace('cmyk').jpeg(),
+      draw(9, 7, 300).jpeg(),
+    ].map((image) => image.toBuffer()),
+  );
+}
+
+interface Segment {
+  readonly start: number;
+  readonly end: number;
+  readonly marker: number;
+}
+
+const START_OF_SCAN = 0xda;
+
+/** Segments up to the first scan, and where its entropy-coded data begin. */
+function segmentsOf(jpeg: Buffer): { readonly segments: readonly Segment[]; readonly data: number } {
+  const segments: Segment[] = [];
+  let at = 2;
+  while (at + 4 <= jpeg.length) {
+    const marker = jpeg[at + 1] as number;
+    const end = at + 2 + jpeg.readUInt16BE(at + 2);
+    segments.push({ start: at, end, marker });
+    at = end;
+    if (marker === START_OF_SCAN) break;
+  }
+  return { segments, data: at };
+}
+
+type Mutation = (jpeg: Buffer, random: Random) => Buffer;
+
+const splice = (jpeg: Buffer, at: number, remove: number, insert: Uint8Array = Buffer.alloc(0)): Buffer =>
+  Buffer.concat([jpeg.subarray(0, at), insert, jpeg.subarray(at + remove)]);
+
+function within(jpeg: Buffer, random: Random, change: (copy: Buffer, at: number) => void, from: number, to: number) {
+  const copy = Buffer.from(jpeg);
+  change(copy, from + random(Math.max(1, Math.min(to, copy.length) - from)));
+  return copy;
+}
+
+const flip = (random: Random) => (bytes: Buffer, at: number) => {
+  bytes[at] = (bytes[at] as number) ^ (1 << random(8));
+};
+const replace = (random: Random) => (bytes: Buffer, at: number) => {
+  bytes[at] = [0, 1, 0x7f, 0x80, 0xff, random(256)][random(6)] as number;
+};
+
+/** One of the segments, or one with the marker that is looked for. */
+function pick(jpeg: Buffer, random: Random, marker?: (marker: number) => boolean): Segment {
+  const { segments } = segmentsOf(jpeg);
+  const fitting = segments.filter((segment) => marker?.(segment.marker) ?? true);
+  return (fitting.length > 0 ? fitting : segments)[random(fitting.length || segments.length)] as Segment;
+}
+
+const isFrame = (marker: number) => marker >= 0xc0 && marker <= 0xc2;
+const isTable = (marker: number) => marker === 0xc4 || marker === 0xdb;
+
+const MUTATIONS: Readonly<Record<string, Mutation>> = {
+  'cut off': (jpeg, random) => jpeg.subarray(0, 3 + random(jpeg.length - 3)),
+  'cut off near the end': (jpeg, random) => jpeg.subarray(0, jpeg.length - 1 - random(40)),
+  'wrong segment length': (jpeg, random) => {
+    const { start } = pick(jpeg, random);
+    return within(jpeg, random, replace(random), start + 2, start + 4);
+  },
+  'bit in a segment': (jpeg, random) => {
+    const { start, end } = pick(jpeg, random);
+    return within(jpeg, random, flip(random), start, end);
+  },
+  'byte in the frame': (jpeg, random) => {
+    const { start, end } = pick(jpeg, random, isFrame);
+    return within(jpeg, random, replace(random), start + 4, end);
+  },
+  'byte in a table': (jpeg, random) => {
+    const { start, end } = pick(jpeg, random, isTable);
+    return within(jpeg, random, replace(random), start + 4, end);
+  },
+  'byte in the scan header': (jpeg, random) => {
+    const { start, end } = pick(jpeg, random, (marker) => marker === START_OF_SCAN);
+    return within(jpeg, random, replace(random), start + 4, end);
+  },
+  'byte in application data': (jpeg, random) => {
+    const { start, end } = pick(jpeg, random, (marker) => marker >= 0xe0 && marker <= 0xef);
+    return within(jpeg, random, replace(random), start + 4, Math.min(end, start + 60));
+  },
+  'another frame marker': (jpeg, random) => {
+    const copy = Buffer.from(jpeg);
+    copy[pick(jpeg, random, isFrame).start + 1] = 0xc0 + random(16);
+    return copy;
+  },
+  'segment left out': (jpeg, random) => {
+    const { start, end } = pick(jpeg, random);
+    return splice(jpeg, start, end - start);
+  },
+  'segment twice': (jpeg, random) => {
+    const { start, end } = pick(jpeg, random);
+    return splice(jpeg, end, 0, jpeg.subarray(start, end));
+  },
+  'segment moved': (jpeg, random) => {
+    const { start, end } = pick(jpeg, random);
+    const without = splice(jpeg, start, end - start);
+    const to = segmentsOf(without).segments.length > 0 ? pick(without, random).start : 2;
+    return splice(without, to, 0, jpeg.subarray(start, end));
+  },
+  'restart interval': (jpeg, random) =>
+    splice(jpeg, pick(jpeg, random).start, 0, Buffer.from([0xff, 0xdd, 0, 4, 0, random(5)])),
+  'marker in the data': (jpeg, random) => {
+    const { data } = segmentsOf(jpeg);
+    const marker = Buffer.from([0xff, [0xd0, 0xd7, 0xd8, 0xd9, 0xda, 0xc4, 0x01, 0xfe][random(8)] as number]);
+    return splice(jpeg, data + random(jpeg.length - data), 0, marker);
+  },
+  'bit in the data': (jpeg, random) => within(jpeg, random, flip(random), segmentsOf(jpeg).data, jpeg.length),
+  'zeros in the data': (jpeg, random) =>
+    within(
+      jpeg,
+      random,
+      (copy, at) => copy.fill(0, at, Math.min(copy.length, at + 1 + random(64))),
+      segmentsOf(jpeg).data,
+      jpeg.length,
+    ),
+  'piece out of the data': (jpeg, random) => {
+    const { data } = segmentsOf(jpeg);
+    return splice(jpeg, data + random(jpeg.length - data), 1 + random(64));
+  },
+  'stray bytes between segments': (jpeg, random) =>
+    splice(jpeg, pick(jpeg, random).start, 0, Buffer.from(Array.from({ length: 1 + random(4) }, () => random(256)))),
+  'fill bytes before a marker': (jpeg, random) =>
+    splice(jpeg, pick(jpeg, random).start, 0, Buffer.alloc(1 + random(9), 0xff)),
+  'something behind the end': (jpeg, random) => Buffer.concat([jpeg, jpeg.subarray(0, random(jpeg.length))]),
+};
+
+export interface MutatedJpeg {
+  /** What was done, for messages. */
+  readonly name: string;
+  readonly bytes: Buffer;
+  /** Whether the file said how to turn it, before it was damaged. */
+  readonly hadOrientation: boolean;
+}
+
+/** `count` damaged files; each base file and each kind of damage in turn, one or two of them at a time. */
+export function mutate(bases: readonly Buffer[], count: number, seed: number): MutatedJpeg[] {
+  const random = createRandom(seed);
+  const kinds = Object.entries(MUTATIONS);
+  return Array.from({ length: count }, (_, index) => {
+    const base = index % bases.length;
+    const [kind, mutation] = kinds[Math.floor(index / bases.length) % kinds.length] as [string, Mutation];
+    let bytes = mutation(bases[base] as Buffer, random);
+    let name = `${index}: file ${base}, ${kind}`;
+    if (random(4) === 0 && segmentsOf(bytes).segments.length > 0) {
+      const [second, again] = kinds[random(kinds.length)] as [string, Mutation];
+      bytes = again(bytes, random);
+      name += `, ${second}`;
+    }
+    return { name, bytes, hadOrientation: (bases[base] as Buffer).includes('Exif\0') };
+  });
+}
