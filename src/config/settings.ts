@@ -21,6 +21,8 @@ export interface ServeSettings {
   readonly models: string;
   /** Empty: the only model of the repository. */
   readonly model: string;
+  /** 0: the repository is read at start and on SIGHUP only. */
+  readonly modelsPollIntervalMs: number;
   readonly executionProvider: ExecutionProviderChoice;
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';

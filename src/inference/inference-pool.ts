@@ -17,12 +17,22 @@ import type { Cost } from './simulated-session.js';
 
 export interface InferencePoolSettings {
   readonly executionProvider: ProviderChoice;
+  /** All models together; each gets an equal share, and one at least. */
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';
   readonly maxBatchSize: number | 'auto';
   readonly simulatedInference: readonly Cost[] | null;
   readonly startTimeoutMs: number;
   readonly inferenceTimeoutMs: number;
+}
+
+/** What the pools of all models share. */
+export interface SharedProcesses {
+  /** How many models there are. */
+  readonly models: number;
+  /** A number for a new process that no other one has. */
+  takeIndex(): number;
+  returnIndex(index: number): void;
 }
 
 export type InferenceLane = Lane<readonly InferenceRequest[], readonly InferenceResult[]>;
@@ -47,8 +57,16 @@ export class InferencePool {
   readonly maxBatchSize: number;
   readonly embeddingSize: number;
 
-  private constructor(lanes: readonly InferenceLane[], hello: InferenceHello, maxBatchSize: number) {
+  readonly #onStopped: () => void;
+
+  private constructor(
+    lanes: readonly InferenceLane[],
+    hello: InferenceHello,
+    maxBatchSize: number,
+    onStopped: () => void,
+  ) {
     this.lanes = lanes;
+    this.#onStopped = onStopped;
     this.executionProvider = hello.executionProvider;
     this.fallbackReason = hello.fallbackReason;
     this.embeddingSize = hello.embeddingSize;
@@ -61,11 +79,15 @@ export class InferencePool {
     slots: SlotFile,
     settings: InferencePoolSettings,
     observer: ChildObserver,
+    shared: SharedProcesses,
   ): Promise<InferencePool> {
     let provider = settings.executionProvider;
     const maxBatchSizeOn = (found: string) => (model.manifest.batchInvariant ? chooseBatchSize(settings, found) : 1);
-    const newLane = (index: number): InferenceLane =>
-      new Lane(
+    const indices: number[] = [];
+    const newLane = (): InferenceLane => {
+      const index = shared.takeIndex();
+      indices.push(index);
+      return new Lane(
         {
           role: 'inference',
           index,
@@ -89,26 +111,36 @@ export class InferencePool {
         CODEC,
         settings.inferenceTimeoutMs,
       );
+    };
 
-    const first = newLane(0);
-    await first.start();
+    const first = newLane();
+    const giveBack = () => {
+      for (const index of indices) shared.returnIndex(index);
+    };
+    await first.start().catch((error: unknown) => {
+      giveBack();
+      throw error;
+    });
     const hello = first.hello as InferenceHello;
     if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda') provider = hello.executionProvider;
 
-    const count = chooseCount(settings, hello.executionProvider);
-    const others = Array.from({ length: count - 1 }, (_, index) => newLane(index + 1));
+    const share = Math.floor(chooseCount(settings, hello.executionProvider) / shared.models);
+    const count = Math.max(1, share);
+    const others = Array.from({ length: count - 1 }, () => newLane());
     const lanes = [first, ...others];
     const started = await Promise.allSettled(others.map((lane) => lane.start()));
     const failure = started.find((result) => result.status === 'rejected');
     if (failure !== undefined) {
       await Promise.all(lanes.map((lane) => lane.stop()));
+      giveBack();
       throw failure.reason;
     }
-    return new InferencePool(lanes, hello, maxBatchSizeOn(hello.executionProvider));
+    return new InferencePool(lanes, hello, maxBatchSizeOn(hello.executionProvider), giveBack);
   }
 
   async stop(): Promise<void> {
     await Promise.all(this.lanes.map((lane) => lane.stop()));
+    this.#onStopped();
   }
 }
 

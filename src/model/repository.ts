@@ -6,7 +6,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { messageOf, SetupError } from '../errors.js';
+import { mergeSetupErrors, messageOf, SetupError } from '../errors.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { outputSize } from './recipe.js';
 
@@ -17,32 +17,70 @@ export interface Model {
   readonly manifest: Manifest;
 }
 
-/**
- * Loads one model's highest version and checks it against its manifest (the graph's hash included).
- * `name` may be empty where the repository holds one model only. Throws SetupError with every problem found.
- */
-export async function loadModel(repository: string, name: string): Promise<Model> {
-  const names = await foldersOf(repository);
-  const chosen = name === '' && names.length === 1 ? (names[0] as string) : name;
-  if (chosen === '') {
+/** A model's highest version, as the folders tell; nothing in it has been read. */
+export interface FoundModel {
+  readonly name: string;
+  readonly version: string;
+}
+
+/** Which name a call without one means. Throws SetupError where that can't be known. */
+export function chooseDefault(repository: string, names: readonly string[], wanted: string): string {
+  if (wanted === '' && names.length === 1) return names[0] as string;
+  if (wanted === '') {
     throw new SetupError('usage', [
       names.length === 0
         ? `models: ${repository} holds no model: it wants <name>/<version>/model.json`
-        : `model: ${repository} holds ${names.length} models: say which with --model (${names.join(', ')})`,
+        : `model: ${repository} holds ${names.length} models: say which is the default with --model (${names.join(', ')})`,
     ]);
   }
-  if (!names.includes(chosen)) {
+  if (!names.includes(wanted)) {
     const known = names.length === 0 ? 'it is empty' : `it has ${names.join(', ')}`;
-    throw new SetupError('usage', [`model: no model "${chosen}" in ${repository}: ${known}`]);
+    throw new SetupError('usage', [`model: no model "${wanted}" in ${repository}: ${known}`]);
   }
-  const versions = (await foldersOf(join(repository, chosen))).filter((version) => /^[1-9]\d*$/.test(version));
-  const version = versions.sort((a, b) => Number(a) - Number(b)).at(-1);
-  if (version === undefined) {
-    throw new SetupError('environment', [
-      `model ${chosen}: no version in ${join(repository, chosen)}: a version is a folder named by a whole number, such as 1`,
-    ]);
+  return wanted;
+}
+
+/** Every model of the repository, by name. Folders without a version are problems, but those of others are found all the same. */
+export async function findModels(repository: string): Promise<{ found: FoundModel[]; problems: string[] }> {
+  const found: FoundModel[] = [];
+  const problems: string[] = [];
+  for (const name of await foldersOf(repository)) {
+    const versions = (await foldersOf(join(repository, name))).filter((version) => /^[1-9]\d*$/.test(version));
+    const version = versions.sort((a, b) => Number(a) - Number(b)).at(-1);
+    if (version !== undefined) found.push({ name, version });
+    else {
+      problems.push(
+        `model ${name}: no version in ${join(repository, name)}: a version is a folder named by a whole number, such as 1`,
+      );
+    }
   }
-  return await loadVersion(chosen, version, join(repository, chosen, version));
+  return { found, problems };
+}
+
+/**
+ * Loads the highest version of every model and checks each against its manifest (the graph's hash included).
+ * Throws SetupError with every problem of all of them.
+ */
+export async function loadRepository(
+  repository: string,
+  defaultName: string,
+): Promise<{ readonly models: readonly Model[]; readonly defaultName: string }> {
+  const { found, problems } = await findModels(repository);
+  if (problems.length > 0) throw new SetupError('environment', problems);
+  const chosen = chooseDefault(
+    repository,
+    found.map(({ name }) => name),
+    defaultName,
+  );
+  const loaded = await Promise.allSettled(found.map((model) => loadModel(repository, model)));
+  const failures = loaded.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+  if (failures.length > 0) throw mergeSetupErrors(failures);
+  return { models: loaded.map((result) => (result as PromiseFulfilledResult<Model>).value), defaultName: chosen };
+}
+
+/** Loads one version. Throws SetupError with every problem found. */
+export async function loadModel(repository: string, { name, version }: FoundModel): Promise<Model> {
+  return await loadVersion(name, version, join(repository, name, version));
 }
 
 async function loadVersion(name: string, version: string, folder: string): Promise<Model> {

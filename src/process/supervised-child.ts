@@ -27,6 +27,8 @@ export interface ChildObserver {
   childReady(role: ChildRole, index: number, pid: number, startMs: number): void;
   /** `cause` is bounded: `exit`, `signal`, `timeout`, `protocol`, `start`. */
   childLost(role: ChildRole, index: number, pid: number, cause: LossCause, detail: string): void;
+  /** The child has ended because it was asked to. */
+  childStopped(role: ChildRole, index: number): void;
   /** A line that the child wrote to its standard output or error. */
   childLine(role: ChildRole, index: number, line: string): void;
 }
@@ -174,7 +176,8 @@ export class SupervisedChild {
           };
           const wasReady = this.#readySince > 0;
           this.#events.onLost(lost.cause);
-          if (!this.#stopping) {
+          if (this.#stopping) observer.childStopped(role, index);
+          else {
             const detail = failure ? failure.problems.join('; ') : lost.detail;
             observer.childLost(role, index, child.pid ?? 0, failure ? 'start' : lost.cause, detail);
           }
