@@ -48,6 +48,7 @@ export class Service {
   readonly #childObserver: ChildObserver;
   #rpc: RpcServer | null = null;
   #http: HttpServer | null = null;
+  #reloadWanted = false;
   /** Absent until everything in it works. */
   #line: Line | null = null;
 
@@ -101,11 +102,13 @@ export class Service {
     const { address, httpAddress } = this.#settings;
     const startMs = Math.round(this.#clock.now() - startedAt);
     this.#log.info({ address: `${address.host}:${port}`, http: `${httpAddress.host}:${httpPort}`, startMs }, 'serving');
+    if (this.#reloadWanted) void this.reload();
     return { port, httpPort };
   }
 
-  /** Brings the models in line with the repository, as it is asked for by hand; the log says what came of it. */
+  /** Brings the models in line with the repository, as it is asked for by hand; the log says what came of it. While starting: afterwards. */
   async reload(): Promise<void> {
+    if (this.state === 'starting') this.#reloadWanted = true;
     if (this.state === 'serving') await this.#line?.catalog.reload({ retryFailed: true });
   }
 

@@ -28,6 +28,8 @@ export interface InferencePoolSettings {
 
 /** What the pools of all models share. */
 export interface SharedProcesses {
+  /** Aborted: processes that are being started are ended. */
+  readonly signal: AbortSignal;
   /** How many models there are. */
   readonly models: number;
   /** A number for a new process that no other one has. */
@@ -58,6 +60,7 @@ export class InferencePool {
   readonly embeddingSize: number;
 
   readonly #onStopped: () => void;
+  #stopping: Promise<void> | undefined;
 
   private constructor(
     lanes: readonly InferenceLane[],
@@ -84,10 +87,11 @@ export class InferencePool {
     let provider = settings.executionProvider;
     const maxBatchSizeOn = (found: string) => (model.manifest.batchInvariant ? chooseBatchSize(settings, found) : 1);
     const indices: number[] = [];
+    const lanes: InferenceLane[] = [];
     const newLane = (): InferenceLane => {
       const index = shared.takeIndex();
       indices.push(index);
-      return new Lane(
+      const lane: InferenceLane = new Lane(
         {
           role: 'inference',
           index,
@@ -111,36 +115,46 @@ export class InferencePool {
         CODEC,
         settings.inferenceTimeoutMs,
       );
+      lanes.push(lane);
+      return lane;
     };
-
-    const first = newLane();
+    const stopAll = async () => {
+      await Promise.all(lanes.map((lane) => lane.stop()));
+    };
     const giveBack = () => {
       for (const index of indices) shared.returnIndex(index);
     };
-    await first.start().catch((error: unknown) => {
+    const { signal } = shared;
+    const onAbort = () => void stopAll();
+    signal.addEventListener('abort', onAbort);
+    try {
+      signal.throwIfAborted();
+      const first = newLane();
+      await first.start();
+      signal.throwIfAborted();
+      const hello = first.hello as InferenceHello;
+      if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda') provider = hello.executionProvider;
+
+      const share = Math.floor(chooseCount(settings, hello.executionProvider) / shared.models);
+      const others = Array.from({ length: Math.max(1, share) - 1 }, newLane);
+      const started = await Promise.allSettled(others.map((lane) => lane.start()));
+      const failure = started.find((result) => result.status === 'rejected');
+      if (failure !== undefined) throw failure.reason;
+      signal.throwIfAborted();
+      return new InferencePool(lanes, hello, maxBatchSizeOn(hello.executionProvider), giveBack);
+    } catch (error) {
+      await stopAll();
       giveBack();
       throw error;
-    });
-    const hello = first.hello as InferenceHello;
-    if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda') provider = hello.executionProvider;
-
-    const share = Math.floor(chooseCount(settings, hello.executionProvider) / shared.models);
-    const count = Math.max(1, share);
-    const others = Array.from({ length: count - 1 }, () => newLane());
-    const lanes = [first, ...others];
-    const started = await Promise.allSettled(others.map((lane) => lane.start()));
-    const failure = started.find((result) => result.status === 'rejected');
-    if (failure !== undefined) {
-      await Promise.all(lanes.map((lane) => lane.stop()));
-      giveBack();
-      throw failure.reason;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
     }
-    return new InferencePool(lanes, hello, maxBatchSizeOn(hello.executionProvider), giveBack);
   }
 
-  async stop(): Promise<void> {
-    await Promise.all(this.lanes.map((lane) => lane.stop()));
-    this.#onStopped();
+  /** Waits for nothing: batches in flight are lost. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopping ??= Promise.all(this.lanes.map((lane) => lane.stop())).then(() => this.#onStopped());
+    return this.#stopping;
   }
 }
 

@@ -125,9 +125,14 @@ async function foldersOf(folder: string): Promise<string[]> {
     ]);
   });
   return entries
-    .filter((entry) => (entry.isDirectory() || entry.isSymbolicLink()) && !entry.name.startsWith('.'))
+    .filter((entry) => (entry.isDirectory() || entry.isSymbolicLink()) && !isForeign(entry.name))
     .map((entry) => entry.name)
     .sort();
+}
+
+/** Hidden, or what a file system keeps in its root, which a volume of models may be. */
+function isForeign(name: string): boolean {
+  return name.startsWith('.') || name === 'lost+found';
 }
 
 async function hashOf(path: string): Promise<string> {

@@ -17,6 +17,8 @@ export interface ExerciseOptions {
   /** Images in the line at a time: enough to keep every process busy; at most the number of permits. */
   readonly concurrency: number;
   readonly clock: Clock;
+  /** Aborted: the images are taken out of the line, and the exercise rejects. */
+  readonly signal?: AbortSignal;
 }
 
 /** Long enough for the figure to settle, short enough to start within a moment. */
@@ -37,18 +39,23 @@ export async function exercise(options: ExerciseOptions): Promise<number> {
   return await answerFor(answerOne, MEASURE_MS, 2 * concurrency, options);
 }
 
-/** Like `exercise` without the measuring, for a model that joins while others are being served: `images` and no more. */
+/**
+ * Like `exercise` without the measuring, for a model that joins while others are being served: `images` and no more.
+ * When it has settled, none of its images is left in the line.
+ */
 export async function prove(options: ExerciseOptions, images: number): Promise<void> {
   const answerOne = answerer(options);
   await answerOne();
   await answerFor(answerOne, 0, images, options);
 }
 
-function answerer({ pipeline, line, takePermit, picture: image, clock }: ExerciseOptions): () => Promise<void> {
-  const { signal } = new AbortController();
+function answerer(options: ExerciseOptions): () => Promise<void> {
+  const { pipeline, line, takePermit, picture: image, clock } = options;
+  const signal = options.signal ?? new AbortController().signal;
   // Every image in the line listens to it.
   setMaxListeners(0, signal);
   return async () => {
+    signal.throwIfAborted();
     const permit = await takePermit();
     const asked = { line, image, topK: 5, wantsEmbedding: false, expiresAt: Number.POSITIVE_INFINITY, signal };
     await pipeline.answer({ ...asked, arrivedAt: clock.now() }, permit);
@@ -64,16 +71,21 @@ async function answerFor(
 ): Promise<number> {
   const startedAt = clock.now();
   let finished = 0;
+  let failed = false;
   const wantsMore = () => {
     const spent = clock.now() - startedAt;
-    return spent < LONGEST_MS && (spent < milliseconds || finished < images);
+    return !failed && spent < LONGEST_MS && (spent < milliseconds || finished < images);
   };
   const caller = async () => {
     while (wantsMore()) {
-      await answerOne();
+      await answerOne().catch((error: unknown) => {
+        failed = true;
+        throw error;
+      });
       finished++;
     }
   };
-  await Promise.all(Array.from({ length: concurrency }, caller));
+  const callers = await Promise.allSettled(Array.from({ length: concurrency }, caller));
+  for (const each of callers) if (each.status === 'rejected') throw each.reason;
   return (finished / (clock.now() - startedAt)) * 1000;
 }

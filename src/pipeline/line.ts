@@ -6,7 +6,7 @@ import { statfsSync } from 'node:fs';
 import type { Clock } from '../clock.js';
 import { DecoderPool, type DecoderPoolSettings } from '../decode/decoder-pool.js';
 import { mergeSetupErrors } from '../errors.js';
-import type { InferencePoolSettings } from '../inference/inference-pool.js';
+import { InferencePool, type InferencePoolSettings } from '../inference/inference-pool.js';
 import { pixelBytesOf } from '../model/manifest.js';
 import type { Model } from '../model/repository.js';
 import type { ChildObserver } from '../process/supervised-child.js';
@@ -14,7 +14,7 @@ import { SLOT_HEADER_BYTES, SlotFile } from '../slots/slots.js';
 import { exercise, prove } from './exercise.js';
 import { type CatalogObserver, ModelCatalog } from './model-catalog.js';
 import type { ModelLine, ModelLineObserver } from './model-line.js';
-import { Permits } from './permits.js';
+import { type Permit, Permits } from './permits.js';
 import { Pipeline, type PipelineObserver } from './pipeline.js';
 
 export interface LineSettings extends DecoderPoolSettings, InferencePoolSettings {
@@ -37,6 +37,11 @@ export interface LineOptions {
 /** Slots while the line is exercised; there will be more or fewer permits once it is known what the machine can do. */
 const EXERCISE_SLOTS = 128;
 const MOST_PERMITS = 65_536;
+/**
+ * Slots beyond those of the permits, for new versions to prove themselves on. With permits of its own a version never takes
+ * one from a caller, and one that is to replace a version that hangs doesn't wait for the permits that this one holds.
+ */
+const PROVING_SLOTS = 8;
 /** How much of the free shared memory the slots may take when their number is the server's to choose. */
 const SLOT_SHARE_OF_FREE_MEMORY = 0.5;
 /** The size of an ordinary photo, as drawn for the exercise. */
@@ -69,12 +74,11 @@ export class Line {
     const { settings, models, defaultName, clock, childObserver, observer } = options;
     const layout = { pixelBytes: Math.max(...models.map(({ manifest }) => pixelBytesOf(manifest))) };
     const slotCount = settings.permits === 'auto' ? EXERCISE_SLOTS : settings.permits;
-    const slots = SlotFile.create(settings.sharedMemoryDir, layout, slotCount);
+    const slots = SlotFile.create(settings.sharedMemoryDir, layout, slotCount + PROVING_SLOTS);
     const catalog = new ModelCatalog({
       repository: settings.models,
-      slots,
-      inference: settings,
-      childObserver,
+      pixelBytes: layout.pixelBytes,
+      startPool: (model, shared) => InferencePool.create(model, slots, settings, childObserver, shared),
       observer,
     });
     const [decoding, serving] = await Promise.allSettled([
@@ -101,6 +105,7 @@ export class Line {
         line,
         takePermit: () => trial.takeForStream(new AbortController().signal),
         picture,
+        // Half of them: streams are given no more.
         concurrency: Math.min(busy(line, decoders), Math.ceil(slotCount / 2)),
         clock,
       }));
@@ -111,7 +116,7 @@ export class Line {
       }
       givePermits(options, slots, imagesPerSecond, busy(catalog.resolve(''), decoders));
       const line = new Line({ pipeline, catalog, decoders, slots, picture, imagesPerSecond });
-      catalog.prove = (candidate) => line.#prove(candidate, options);
+      catalog.prove = (candidate, signal) => line.#prove(candidate, options, signal);
       return line;
     } catch (error) {
       await takeDown();
@@ -129,12 +134,17 @@ export class Line {
     this.slots.close();
   }
 
-  /** A new version answers drawn pictures, beside what is being served, before it is offered. */
-  async #prove(line: ModelLine, { permits, clock }: LineOptions): Promise<void> {
+  /** A new version answers drawn pictures, beside what is being served, before it is offered. One at a time. */
+  async #prove(line: ModelLine, { permits, clock }: LineOptions, signal: AbortSignal): Promise<void> {
     const { pipeline, picture } = this;
-    const takePermit = () => permits.takeForStream(new AbortController().signal);
-    const concurrency = line.model.maxBatchSize;
-    await prove({ pipeline, line, takePermit, picture, concurrency, clock }, 4 * concurrency);
+    const proving = new Permits(PROVING_SLOTS, clock);
+    const takePermit = async (): Promise<Permit> => {
+      const permit = proving.tryTake();
+      if (permit === null) throw new Error('more images than slots to prove a version with');
+      return { slot: permits.limit + permit.slot, release: () => permit.release() };
+    };
+    const concurrency = Math.min(line.model.maxBatchSize, PROVING_SLOTS);
+    await prove({ pipeline, line, takePermit, picture, concurrency, clock, signal }, 4 * concurrency);
   }
 }
 
@@ -143,23 +153,41 @@ function busy({ model, processes }: ModelLine, decoders: DecoderPool): number {
   return 2 * decoders.lanes.length + 2 * model.maxBatchSize * processes;
 }
 
-/** As many permits as images are finished in a second, at least what keeps every process at work, as far as there is shared memory. */
+/** Gives the permits, with slots for them and for proving. */
 function givePermits(
   { settings, permits }: LineOptions,
   slots: SlotFile,
   imagesPerSecond: number,
   fewest: number,
 ): void {
-  if (settings.permits !== 'auto') {
-    permits.raise(settings.permits);
-    return;
-  }
   const { bavail, bsize } = statfsSync(settings.sharedMemoryDir);
-  const room = Math.floor((bavail * bsize * SLOT_SHARE_OF_FREE_MEMORY) / (slots.layout.pixelBytes + SLOT_HEADER_BYTES));
-  const wanted = Math.min(Math.max(Math.round(imagesPerSecond), fewest), MOST_PERMITS);
-  const count = Math.min(wanted, slots.count + room);
-  slots.grow(count);
+  const slotBytes = slots.layout.pixelBytes + SLOT_HEADER_BYTES;
+  const count =
+    settings.permits === 'auto'
+      ? choosePermits({ imagesPerSecond, fewest, slots: slots.count, freeBytes: bavail * bsize, slotBytes })
+      : settings.permits;
+  slots.grow(count + PROVING_SLOTS);
   permits.raise(count);
+}
+
+/**
+ * How many permits are given where the number is the server's to choose: as many as images are finished in a second, at
+ * least what keeps every process at work, as far as there is shared memory for their slots.
+ */
+export function choosePermits(found: {
+  readonly imagesPerSecond: number;
+  /** Images that keep every process at work. */
+  readonly fewest: number;
+  /** Slots that there are. */
+  readonly slots: number;
+  /** Shared memory that is free beside them. */
+  readonly freeBytes: number;
+  readonly slotBytes: number;
+}): number {
+  const { imagesPerSecond, fewest, slots, freeBytes, slotBytes } = found;
+  const room = Math.floor((freeBytes * SLOT_SHARE_OF_FREE_MEMORY) / slotBytes);
+  const wanted = Math.min(Math.max(Math.round(imagesPerSecond), fewest), MOST_PERMITS);
+  return Math.min(wanted, slots + room - PROVING_SLOTS);
 }
 
 /** Width and height of an ordinary photo, or what the limits let in of it: a drawn JPEG has less than half a byte a pixel and 1,000 more. */

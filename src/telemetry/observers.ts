@@ -49,11 +49,16 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
     version,
     execution_provider: executionProvider,
   });
-  const current = new Map<string, string>();
+  const current = new Set<string>();
+  const forget = (name: string) => {
+    metrics.queueLength.remove({ stage: 'batch', model: name });
+    metrics.batchSize.remove({ model: name });
+    metrics.inferenceDuration.remove({ model: name });
+  };
   return {
     modelServed({ model, processes }) {
       const { name, version, executionProvider, fallbackReason, maxBatchSize } = model;
-      current.set(name, version);
+      current.add(name);
       metrics.modelInfo.set(infoOf(model), 1);
       metrics.providerFallback.set({ model: name }, fallbackReason === null ? 0 : 1);
       if (fallbackReason !== null) {
@@ -62,19 +67,20 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
       log.info({ model: `${name}/${version}`, executionProvider, processes, maxBatchSize }, 'model served');
       onChange();
     },
-    modelRetired(model) {
-      const { name, version } = model;
+    modelWithdrawn(model) {
+      current.delete(model.name);
       metrics.modelInfo.remove(infoOf(model));
-      if (current.get(name) === version) {
-        current.delete(name);
-        metrics.providerFallback.remove({ model: name });
-        metrics.queueLength.remove({ stage: 'batch', model: name });
-      }
-      log.info({ model: `${name}/${version}` }, 'model retired');
+      metrics.providerFallback.remove({ model: model.name });
       onChange();
+    },
+    modelRetired({ name, version }) {
+      if (!current.has(name)) forget(name);
+      log.info({ model: `${name}/${version}` }, 'model retired');
     },
     modelFailed(name, version, problems) {
       metrics.modelFailures.inc({ model: name });
+      // Of a version that could be proved for a while, under a name that nobody is served.
+      if (!current.has(name)) forget(name);
       log.error({ model: name, version, problems }, 'model not loaded: serving what was served before');
     },
   };

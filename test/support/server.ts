@@ -87,6 +87,15 @@ export function processState(pid: number): string | null {
   return statOf(pid)?.[0] ?? null;
 }
 
+/** What the process was started with; empty where there is no such process or no /proc. */
+export function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
+
 /** The fields of /proc/PID/stat from the third on. */
 function statOf(pid: number): string[] | null {
   try {

@@ -41,10 +41,10 @@ describe('the exposition', () => {
     const metrics = createMetrics();
     const { log } = createLog();
     const line = createPipelineObserver(metrics);
-    line.queueLength('decode', 1);
-    line.queueLength('batch', 0);
+    line.decodeQueueLength(1);
+    line.batchQueueLength('small', 0);
     line.decoded('jpeg', 1.5);
-    line.executed(4, 8);
+    line.executed('small', 4, 8);
     line.answered(2, 30);
     createCallObserver(metrics, log).callEnded('Classify', 'OK', null, 12);
     const masked = (await linesOf(metrics)).map((sample) =>
@@ -67,6 +67,7 @@ describe('the exposition', () => {
       const growth = bound / (seconds[at] ?? 0);
       assert.ok(growth >= 1.49 && growth <= 2, `${bound} is ${growth} times the bound before`);
     }
+    createPipelineObserver(metrics).executed('small', 1, 1);
     assert.deepEqual(await boundsOf('vitserve_batch_size'), [1, 2, 4, 8, 16, 32, 64, 128, 256]);
   });
 
@@ -89,27 +90,29 @@ describe('what the line reports', () => {
     const metrics = createMetrics();
     const line = createPipelineObserver(metrics);
     line.decoded('png', 1_500);
-    line.executed(4, 250);
+    line.executed('small', 4, 250);
     line.answered(20, null);
     line.answered(30, 500);
     line.dropped('batch', 'expired');
     line.dropped('batch', 'expired');
-    line.retried('decode');
-    line.queueLength('batch', 17);
+    line.decodeRetried();
+    line.batchRetried('small');
+    line.batchQueueLength('small', 17);
     assert.deepEqual(await samplesOf(metrics), [
       'vitserve_decode_duration_seconds_sum{format="png"} 1.5',
       'vitserve_decode_duration_seconds_count{format="png"} 1',
       'vitserve_queue_duration_seconds_sum 0.05',
       'vitserve_queue_duration_seconds_count 2',
-      'vitserve_inference_duration_seconds_sum 0.25',
-      'vitserve_inference_duration_seconds_count 1',
-      'vitserve_batch_size_sum 4',
-      'vitserve_batch_size_count 1',
+      'vitserve_inference_duration_seconds_sum{model="small"} 0.25',
+      'vitserve_inference_duration_seconds_count{model="small"} 1',
+      'vitserve_batch_size_sum{model="small"} 4',
+      'vitserve_batch_size_count{model="small"} 1',
       'vitserve_deadline_slack_seconds_sum 0.5',
       'vitserve_deadline_slack_seconds_count 1',
       'vitserve_dropped_images_total{stage="batch",cause="expired"} 2',
       'vitserve_retries_total{stage="decode"} 1',
-      'vitserve_queue_length{stage="batch"} 17',
+      'vitserve_retries_total{stage="batch"} 1',
+      'vitserve_queue_length{stage="batch",model="small"} 17',
     ]);
   });
 });
