@@ -1,5 +1,6 @@
 // What the benchmarks share: a server in a process of its own, closed-loop callers, and figures from /metrics.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -17,11 +18,13 @@ export async function startServer(flags = [], nodeFlags = []) {
   });
   const exited = new Promise((resolve) => child.once('exit', resolve));
   const lines = createInterface({ input: child.stdout });
+  const entries = [];
   const serving = await new Promise((resolve, reject) => {
     exited.then((code) => reject(new Error(`the server ended with exit code ${code}`)));
     const settings = {};
     lines.on('line', (line) => {
       const entry = JSON.parse(line);
+      entries.push(entry);
       if (entry.msg === 'exercised') Object.assign(settings, entry);
       if (entry.msg === 'serving') resolve({ ...settings, ...entry });
       if (entry.level === 'error' || entry.level === 'fatal') console.error(line);
@@ -33,6 +36,14 @@ export async function startServer(flags = [], nodeFlags = []) {
     settings: serving,
     startMs: performance.now() - startedAt,
     metrics: () => scrape(`http://${serving.http}/metrics`),
+    /** Waits for the first line of the log with this text that matches. */
+    async logged(msg, matches = () => true) {
+      for (;;) {
+        const entry = entries.find((each) => each.msg === msg && matches(each));
+        if (entry !== undefined) return entry;
+        await Promise.race([once(lines, 'line'), exited.then((code) => Promise.reject(new Error(`ended: ${code}`)))]);
+      }
+    },
     async stop() {
       child.kill('SIGTERM');
       return await exited;

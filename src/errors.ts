@@ -58,10 +58,18 @@ export class RequestError extends Error {
   /** When the same call is worth trying again, in milliseconds from now; set for retryable reasons where it is known. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(reason: Reason, message: string, options: { cause?: unknown; retryAfterMs?: number } = {}) {
+  /** The request field at fault, where it is not the usual one of the reason. */
+  readonly field: string | undefined;
+
+  constructor(
+    reason: Reason,
+    message: string,
+    options: { cause?: unknown; retryAfterMs?: number; field?: string } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.reason = reason;
     this.retryAfterMs = options.retryAfterMs;
+    this.field = options.field;
   }
 }
 
@@ -86,6 +94,18 @@ export class SetupError extends Error {
     this.kind = kind;
     this.problems = problems;
   }
+}
+
+/** All problems of several failures as one SetupError; a failure that is none goes first, as it is. */
+export function mergeSetupErrors(failures: readonly unknown[]): unknown {
+  const foreign = failures.find((failure) => !(failure instanceof SetupError));
+  if (foreign !== undefined) return foreign;
+  const setup = failures as readonly SetupError[];
+  const kind = setup.some((failure) => failure.kind === 'usage') ? 'usage' : 'environment';
+  return new SetupError(
+    kind,
+    setup.flatMap(({ problems }) => problems),
+  );
 }
 
 /** The text of anything thrown, for logs and for messages to operators. */

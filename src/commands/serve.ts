@@ -33,6 +33,10 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
         );
       } else resolve(service.state === 'starting' ? 0 : 1);
     };
+    process.on('SIGHUP', () => {
+      log.info({ signal: 'SIGHUP' }, 'signal');
+      void service.reload();
+    });
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });

@@ -94,6 +94,17 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'Such a model costs what a trained one costs and knows nothing: good for sizing a machine, and never for answers. Its ' +
       'manifest says `"weights": "random"` under `provenance`, and without this option that is an error at start.',
   },
+  modelsPollIntervalMs: {
+    name: 'models-poll-interval',
+    group: 'Model',
+    type: duration(0),
+    default: 0,
+    summary: 'How often the model repository is looked at for new versions. 0s: only on SIGHUP.',
+    reason:
+      'A new version is started in processes of its own, answers drawn pictures, and only then takes the place of the ' +
+      'old one, which answers what it has begun. Off by default, so that nothing changes unless somebody says so; ' +
+      '`kill -HUP` asks for it at once. A version that could not be loaded is left alone until the next SIGHUP or version.',
+  },
   executionProvider: {
     name: 'execution-provider',
     group: 'Model',
@@ -110,10 +121,11 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Processes',
     type: autoOr(integer(1, 256)),
     default: 'auto',
-    summary: 'Processes that run the model. auto: one per available core on CPU, one on CUDA or when simulated.',
+    summary: 'Processes that run models, all models together. auto: one per available core on CPU, one each otherwise.',
     reason:
       'On a CPU, several single-threaded processes make more of the cores than one process with many threads (ViT-Ti ' +
-      'int8 on two cores: 240 images/s against 131). Each holds its own copy of the model, so give fewer of them more ' +
+      'int8 on two cores: 240 images/s against 131). Several models share them equally, and each has one at least. ' +
+      'Each process holds its own copy of the model, so give fewer of them more ' +
       '`inference-threads` where copies do not fit the memory. The cores counted are those that the cgroup quota ' +
       'grants, not those of the machine.',
   },

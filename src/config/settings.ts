@@ -22,6 +22,8 @@ export interface ServeSettings {
   /** Empty: the only model of the repository. */
   readonly model: string;
   readonly allowRandomWeights: boolean;
+  /** 0: the repository is read at start and on SIGHUP only. */
+  readonly modelsPollIntervalMs: number;
   readonly executionProvider: ExecutionProviderChoice;
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';

@@ -7,56 +7,77 @@
 import { readSync } from 'node:fs';
 import { systemClock } from '../clock.js';
 import { messageOf, toRequestError } from '../errors.js';
-import type { Recipe } from '../model/recipe.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { type SlotLayout, SlotView } from '../slots/slots.js';
 import type { JpegDecoderChoice } from './decode-image.js';
 import { drawJpeg } from './draw.js';
-import { type DecoderHello, type DecoderReply, decodeCall, encodeReply } from './messages.js';
-import { createPixelPreparer } from './prepare-pixels.js';
+import { type DecoderCall, type DecoderHello, type DecoderReply, decodeCall, encodeReply } from './messages.js';
+import { createPixelDecoder, type PixelDecoder, type PixelPlan, type PixelPreparer } from './prepare-pixels.js';
 
 export interface DecoderSettings {
-  readonly recipe: Recipe;
-  readonly height: number;
-  readonly width: number;
   readonly maxImagePixels: number;
   readonly jpegDecoder: JpegDecoderChoice;
   readonly slots: SlotLayout;
 }
+
+/** How many plans are kept ready. Each model has one; beyond this the one unused longest is made anew when it comes again. */
+const PLANS_KEPT = 16;
 
 const FIRST_INBOX_FD = FIRST_SHARED_FD + 1;
 
 await runChild<DecoderSettings>({
   async start(settings) {
     const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
-    const preparer = createPixelPreparer(settings);
-    const pixels = new Uint8Array(settings.slots.pixelBytes);
+    const decoder = createPixelDecoder(settings);
+    const ready = new Map<string, Prepared>();
+    const preparedFor = (plan: string): Prepared => {
+      const found = ready.get(plan) ?? prepare(plan, decoder);
+      ready.delete(plan);
+      ready.set(plan, found);
+      const [oldest] = ready.keys();
+      if (ready.size > PLANS_KEPT && oldest !== undefined) ready.delete(oldest);
+      return found;
+    };
 
-    const decode = async (slot: number, inbox: number, length: number): Promise<DecoderReply> => {
+    const decode = async (call: Extract<DecoderCall, { kind: 'decode' }>): Promise<DecoderReply> => {
+      const { slot, inbox, bytes: length } = call;
       if (!slots.isWanted(slot, systemClock.now())) return { kind: 'skipped' };
       const startedAt = systemClock.now();
       try {
-        const { sourceWidth, sourceHeight, format, decoder } = await preparer.prepare(readInbox(inbox, length), pixels);
+        const { preparer, pixels } = preparedFor(call.plan);
+        const prepared = await preparer.prepare(readInbox(inbox, length), pixels);
         slots.writePixels(slot, pixels);
         const decodeMs = systemClock.now() - startedAt;
-        return { kind: 'decoded', decodeMs, width: sourceWidth, height: sourceHeight, format, decoder };
+        const { sourceWidth: width, sourceHeight: height, format, decoder: by } = prepared;
+        return { kind: 'decoded', decodeMs, width, height, format, decoder: by };
       } catch (error) {
         const { reason, message } = toRequestError(error);
         return { kind: 'refused', reason, message: reason === 'INTERNAL' ? messageOf(error) : message };
       }
     };
 
-    const { jpegDecoder, jpegFallback } = preparer;
+    const { jpegDecoder, jpegFallback } = decoder;
     return {
       hello: { jpegDecoder, jpegFallback } satisfies DecoderHello,
       answer: async (bytes) => {
         const call = decodeCall(bytes);
         if (call.kind === 'draw') return encodeReply({ kind: 'drawn', jpeg: await drawJpeg(call.width, call.height) });
-        return encodeReply(await decode(call.slot, call.inbox, call.bytes));
+        return encodeReply(await decode(call));
       },
     };
   },
 });
+
+interface Prepared {
+  readonly preparer: PixelPreparer;
+  /** Where the preparer writes; exactly as large as the model's pixels. */
+  readonly pixels: Uint8Array;
+}
+
+function prepare(text: string, decoder: PixelDecoder): Prepared {
+  const plan = JSON.parse(text) as PixelPlan;
+  return { preparer: decoder.preparerFor(plan), pixels: new Uint8Array(plan.height * plan.width * 3) };
+}
 
 function readInbox(inbox: number, length: number): Buffer {
   const image = Buffer.allocUnsafeSlow(length);

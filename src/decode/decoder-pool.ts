@@ -7,7 +7,6 @@
  */
 import { closeSync, ftruncateSync, writeSync } from 'node:fs';
 import { messageOf, RequestError } from '../errors.js';
-import type { Recipe } from '../model/recipe.js';
 import { availableCores } from '../process/cores.js';
 import { Lane } from '../process/lane.js';
 import type { ChildObserver } from '../process/supervised-child.js';
@@ -19,7 +18,13 @@ import type { TurboJpegMissing } from './turbojpeg-library.js';
 
 /** An image to be decoded into a slot; `draw` is for the exercise before ready. */
 export type DecodeRequest =
-  | { readonly kind: 'decode'; readonly slot: number; readonly image: Uint8Array }
+  | {
+      readonly kind: 'decode';
+      readonly slot: number;
+      readonly image: Uint8Array;
+      /** The model's PixelPlan as JSON. */
+      readonly plan: string;
+    }
   | { readonly kind: 'draw'; readonly width: number; readonly height: number };
 
 export type DecoderLane = Lane<DecodeRequest, DecoderReply>;
@@ -48,18 +53,9 @@ export class DecoderPool {
     this.#inboxes = inboxes;
   }
 
-  static async create(
-    recipe: Recipe,
-    pixels: { readonly height: number; readonly width: number },
-    slots: SlotFile,
-    settings: DecoderPoolSettings,
-    observer: ChildObserver,
-  ): Promise<DecoderPool> {
+  static async create(slots: SlotFile, settings: DecoderPoolSettings, observer: ChildObserver): Promise<DecoderPool> {
     const count = settings.decoderProcesses === 'auto' ? availableCores() : settings.decoderProcesses;
     const decoderSettings: DecoderSettings = {
-      recipe,
-      height: pixels.height,
-      width: pixels.width,
       maxImagePixels: settings.maxImagePixels,
       jpegDecoder: settings.jpegDecoder,
       slots: slots.layout,
@@ -137,7 +133,7 @@ function createEncoder(inboxes: readonly number[]): (request: DecodeRequest) => 
   let next = 0;
   return (request) => {
     if (request.kind === 'draw') return encodeCall(request);
-    const { image, slot } = request;
+    const { image, slot, plan } = request;
     const inbox = next;
     const fd = inboxes[inbox] as number;
     if (grown[inbox]) ftruncateSync(fd, RESERVED_INBOX_BYTES);
@@ -152,6 +148,6 @@ function createEncoder(inboxes: readonly number[]): (request: DecodeRequest) => 
       });
     }
     next = (next + 1) % inboxes.length;
-    return encodeCall({ kind: 'decode', slot, inbox, bytes: image.byteLength });
+    return encodeCall({ kind: 'decode', slot, inbox, bytes: image.byteLength, plan });
   };
 }

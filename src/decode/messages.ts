@@ -2,7 +2,8 @@
  * What the front and a decoder process say to each other: fixed binary layouts, little-endian. The encoded image itself
  * lies in one of the decoder's inbox files (`decoder-pool.ts`), the pixels go to a slot.
  *
- * Call:  `u8 kind | u32 slot | u32 inbox | u32 bytes` (decode) or `u8 kind | u32 width | u32 height` (draw).
+ * Call:  `u8 kind | u32 slot | u32 inbox | u32 bytes`, then the pixel plan as JSON (decode), or
+ *        `u8 kind | u32 width | u32 height` (draw).
  * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format | u8 decoder`, for `refused` a JSON
  *        `{ reason, message }`, for `drawn` the JPEG file.
  */
@@ -16,7 +17,14 @@ const FORMATS: readonly DecodableFormat[] = ['jpeg', 'png', 'webp'];
 const DECODERS: readonly DecoderName[] = ['turbojpeg', 'sharp'];
 
 export type DecoderCall =
-  | { readonly kind: 'decode'; readonly slot: number; readonly inbox: number; readonly bytes: number }
+  | {
+      readonly kind: 'decode';
+      readonly slot: number;
+      readonly inbox: number;
+      readonly bytes: number;
+      /** A PixelPlan as JSON: every call says what its model wants, so a decoder needs to know of no models. */
+      readonly plan: string;
+    }
   /** Draw a picture of this size and answer with it as a JPEG file: what the service is exercised with before it is ready. */
   | { readonly kind: 'draw'; readonly width: number; readonly height: number };
 
@@ -45,11 +53,12 @@ export interface DecoderHello {
   readonly jpegFallback: TurboJpegMissing | null;
 }
 
+const CALL_BYTES = 13;
 const CALL = { decode: 1, draw: 2 } as const;
 const REPLY = { decoded: 1, refused: 2, skipped: 3, drawn: 4 } as const;
 
 export function encodeCall(call: DecoderCall): Buffer {
-  const bytes = Buffer.alloc(13);
+  const bytes = Buffer.alloc(CALL_BYTES + (call.kind === 'decode' ? Buffer.byteLength(call.plan) : 0));
   bytes.writeUInt8(CALL[call.kind], 0);
   if (call.kind === 'draw') {
     bytes.writeUInt32LE(call.width, 1);
@@ -58,6 +67,7 @@ export function encodeCall(call: DecoderCall): Buffer {
     bytes.writeUInt32LE(call.slot, 1);
     bytes.writeUInt32LE(call.inbox, 5);
     bytes.writeUInt32LE(call.bytes, 9);
+    bytes.write(call.plan, CALL_BYTES);
   }
   return bytes;
 }
@@ -71,6 +81,7 @@ export function decodeCall(bytes: Buffer): DecoderCall {
     slot: bytes.readUInt32LE(1),
     inbox: bytes.readUInt32LE(5),
     bytes: bytes.readUInt32LE(9),
+    plan: bytes.toString('utf8', CALL_BYTES),
   };
 }
 

@@ -29,43 +29,59 @@ export interface PixelPreparer {
    * @throws RequestError with an IMAGE_… reason if the image is at fault.
    */
   prepare(bytes: Buffer, target: Uint8Array): Promise<PreparedImage>;
+}
+
+/** What a model wants of an image. Travels to the decoders with every call. */
+export interface PixelPlan {
+  readonly recipe: Recipe;
+  /** What the model takes, in pixels. */
+  readonly height: number;
+  readonly width: number;
+}
+
+/** What a process decodes with, for any number of plans: they share its memory. */
+export interface PixelDecoder {
   /** What ordinary JPEG files are decoded with. */
   readonly jpegDecoder: DecoderName;
   /** Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted. */
   readonly jpegFallback: TurboJpegMissing | null;
+  /** @throws RangeError if the recipe doesn't always yield height × width */
+  preparerFor(plan: PixelPlan): PixelPreparer;
 }
 
-/**
- * @param options.jpegDecoder `auto` (where not given): libturbojpeg where it can be loaded
- * @param options.height, options.width what the model takes, in pixels
- * @throws RangeError if the recipe doesn't always yield height × width
- */
-export function createPixelPreparer(options: {
-  maxImagePixels: number;
-  jpegDecoder?: JpegDecoderChoice;
-  recipe: Recipe;
-  height: number;
-  width: number;
-}): PixelPreparer {
-  const { maxImagePixels, recipe, height, width } = options;
-  const yielded = outputSize(recipe);
-  if (yielded === null || yielded.height !== height || yielded.width !== width) {
-    const found = yielded === null ? 'pictures of varying size' : `${yielded.height} × ${yielded.width}`;
-    throw new RangeError(`the recipe yields ${found}, the model takes ${height} × ${width} (height × width)`);
-  }
-  const memory = createPassMemory();
-  const decoder = createImageDecoder({ maxImagePixels, jpegDecoder: options.jpegDecoder ?? 'auto', memory });
-  const resampler = createResampler(memory);
+export interface PixelDecoderOptions {
+  readonly maxImagePixels: number;
+  /** `auto` (where not given): libturbojpeg where it can be loaded. */
+  readonly jpegDecoder?: JpegDecoderChoice;
+}
 
+export function createPixelDecoder({ maxImagePixels, jpegDecoder = 'auto' }: PixelDecoderOptions): PixelDecoder {
+  const memory = createPassMemory();
+  const decoder = createImageDecoder({ maxImagePixels, jpegDecoder, memory });
+  const resampler = createResampler(memory);
   return {
     jpegDecoder: decoder.jpegDecoder,
     jpegFallback: decoder.jpegFallback,
-    async prepare(bytes, target) {
-      const picture = await decoder.decode(bytes);
-      const geometry = planGeometry(recipe, picture.width, picture.height);
-      resampler.resample(picture, geometry, recipe.interpolation, target);
-      const { format, decoder: ran, width: sourceWidth, height: sourceHeight } = picture;
-      return { format, decoder: ran, sourceWidth, sourceHeight };
+    preparerFor({ recipe, height, width }) {
+      const yielded = outputSize(recipe);
+      if (yielded === null || yielded.height !== height || yielded.width !== width) {
+        const found = yielded === null ? 'pictures of varying size' : `${yielded.height} × ${yielded.width}`;
+        throw new RangeError(`the recipe yields ${found}, the model takes ${height} × ${width} (height × width)`);
+      }
+      return {
+        async prepare(bytes, target) {
+          const picture = await decoder.decode(bytes);
+          const geometry = planGeometry(recipe, picture.width, picture.height);
+          resampler.resample(picture, geometry, recipe.interpolation, target);
+          const { format, decoder: ran, width: sourceWidth, height: sourceHeight } = picture;
+          return { format, decoder: ran, sourceWidth, sourceHeight };
+        },
+      };
     },
   };
+}
+
+/** For a process that prepares images for one model only. */
+export function createPixelPreparer(options: PixelDecoderOptions & PixelPlan): PixelPreparer {
+  return createPixelDecoder(options).preparerFor(options);
 }

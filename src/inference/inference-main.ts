@@ -5,7 +5,7 @@
  * cancellation or expiry had reached the front by then is not executed.
  */
 import { systemClock } from '../clock.js';
-import type { Manifest } from '../model/manifest.js';
+import { type Manifest, pixelBytesOf } from '../model/manifest.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { type SlotLayout, SlotView } from '../slots/slots.js';
 import { decodeCall, encodeReply, type InferenceRequest, type InferenceResult } from './messages.js';
@@ -41,14 +41,14 @@ await runChild<InferenceSettings>({
 });
 
 async function openSession(settings: InferenceSettings): Promise<{ session: Session; fallbackReason: string | null }> {
-  const { simulatedCosts, manifest, slots } = settings;
+  const { simulatedCosts, manifest } = settings;
   if (simulatedCosts === null) return await loadOnnxSession(settings);
-  const session = createSimulatedSession(simulatedCosts, slots.pixelBytes, manifest.labels.length);
+  const session = createSimulatedSession(simulatedCosts, pixelBytesOf(manifest), manifest.labels.length);
   return { session, fallbackReason: null };
 }
 
 function createBatchRunner(session: Session, settings: InferenceSettings): (call: Buffer) => Promise<Uint8Array> {
-  const { pixelBytes } = settings.slots;
+  const pixelBytes = pixelBytesOf(settings.manifest);
   const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
   const pixels = new Uint8Array(settings.maxBatchSize * pixelBytes);
   return async (call) => {
@@ -56,7 +56,7 @@ function createBatchRunner(session: Session, settings: InferenceSettings): (call
     const now = systemClock.now();
     const wanted = images.filter(({ slot }) => slots.isWanted(slot, now));
     wanted.forEach(({ slot }, index) => {
-      slots.readPixels(slot, pixels, index * pixelBytes);
+      slots.readPixels(slot, pixels, index * pixelBytes, pixelBytes);
     });
     const results = wanted.length === 0 ? [] : await execute(session, pixels, wanted);
     const bySlot = new Map(wanted.map(({ slot }, index) => [slot, results[index]]));

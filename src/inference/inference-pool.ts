@@ -17,12 +17,24 @@ import type { Cost } from './simulated-session.js';
 
 export interface InferencePoolSettings {
   readonly executionProvider: ProviderChoice;
+  /** All models together; each gets an equal share, and one at least. */
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';
   readonly maxBatchSize: number | 'auto';
   readonly simulatedInference: readonly Cost[] | null;
   readonly startTimeoutMs: number;
   readonly inferenceTimeoutMs: number;
+}
+
+/** What the pools of all models share. */
+export interface SharedProcesses {
+  /** Aborted: processes that are being started are ended. */
+  readonly signal: AbortSignal;
+  /** How many models there are. */
+  readonly models: number;
+  /** A number for a new process that no other one has. */
+  takeIndex(): number;
+  returnIndex(index: number): void;
 }
 
 export type InferenceLane = Lane<readonly InferenceRequest[], readonly InferenceResult[]>;
@@ -47,8 +59,17 @@ export class InferencePool {
   readonly maxBatchSize: number;
   readonly embeddingSize: number;
 
-  private constructor(lanes: readonly InferenceLane[], hello: InferenceHello, maxBatchSize: number) {
+  readonly #onStopped: () => void;
+  #stopping: Promise<void> | undefined;
+
+  private constructor(
+    lanes: readonly InferenceLane[],
+    hello: InferenceHello,
+    maxBatchSize: number,
+    onStopped: () => void,
+  ) {
     this.lanes = lanes;
+    this.#onStopped = onStopped;
     this.executionProvider = hello.executionProvider;
     this.fallbackReason = hello.fallbackReason;
     this.embeddingSize = hello.embeddingSize;
@@ -61,11 +82,16 @@ export class InferencePool {
     slots: SlotFile,
     settings: InferencePoolSettings,
     observer: ChildObserver,
+    shared: SharedProcesses,
   ): Promise<InferencePool> {
     let provider = settings.executionProvider;
     const maxBatchSizeOn = (found: string) => (model.manifest.batchInvariant ? chooseBatchSize(settings, found) : 1);
-    const newLane = (index: number): InferenceLane =>
-      new Lane(
+    const indices: number[] = [];
+    const lanes: InferenceLane[] = [];
+    const newLane = (): InferenceLane => {
+      const index = shared.takeIndex();
+      indices.push(index);
+      const lane: InferenceLane = new Lane(
         {
           role: 'inference',
           index,
@@ -89,26 +115,46 @@ export class InferencePool {
         CODEC,
         settings.inferenceTimeoutMs,
       );
-
-    const first = newLane(0);
-    await first.start();
-    const hello = first.hello as InferenceHello;
-    if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda') provider = hello.executionProvider;
-
-    const count = chooseCount(settings, hello.executionProvider);
-    const others = Array.from({ length: count - 1 }, (_, index) => newLane(index + 1));
-    const lanes = [first, ...others];
-    const started = await Promise.allSettled(others.map((lane) => lane.start()));
-    const failure = started.find((result) => result.status === 'rejected');
-    if (failure !== undefined) {
+      lanes.push(lane);
+      return lane;
+    };
+    const stopAll = async () => {
       await Promise.all(lanes.map((lane) => lane.stop()));
-      throw failure.reason;
+    };
+    const giveBack = () => {
+      for (const index of indices) shared.returnIndex(index);
+    };
+    const { signal } = shared;
+    const onAbort = () => void stopAll();
+    signal.addEventListener('abort', onAbort);
+    try {
+      signal.throwIfAborted();
+      const first = newLane();
+      await first.start();
+      signal.throwIfAborted();
+      const hello = first.hello as InferenceHello;
+      if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda') provider = hello.executionProvider;
+
+      const share = Math.floor(chooseCount(settings, hello.executionProvider) / shared.models);
+      const others = Array.from({ length: Math.max(1, share) - 1 }, newLane);
+      const started = await Promise.allSettled(others.map((lane) => lane.start()));
+      const failure = started.find((result) => result.status === 'rejected');
+      if (failure !== undefined) throw failure.reason;
+      signal.throwIfAborted();
+      return new InferencePool(lanes, hello, maxBatchSizeOn(hello.executionProvider), giveBack);
+    } catch (error) {
+      await stopAll();
+      giveBack();
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
     }
-    return new InferencePool(lanes, hello, maxBatchSizeOn(hello.executionProvider));
   }
 
-  async stop(): Promise<void> {
-    await Promise.all(this.lanes.map((lane) => lane.stop()));
+  /** Waits for nothing: batches in flight are lost. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopping ??= Promise.all(this.lanes.map((lane) => lane.stop())).then(() => this.#onStopped());
+    return this.#stopping;
   }
 }
 

@@ -66,6 +66,11 @@ const manifestSchema = z
 
 export type Manifest = z.infer<typeof manifestSchema>;
 
+/** Bytes of one image as the model takes it: height × width × 3. */
+export function pixelBytesOf({ input }: Manifest): number {
+  return input.height * input.width * 3;
+}
+
 /** Parses manifest text. Either the manifest or every problem found, one line each, `path: what is wrong`. */
 export function parseManifest(text: string): { manifest: Manifest } | { problems: string[] } {
   let json: unknown;

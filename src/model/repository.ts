@@ -6,7 +6,7 @@ import { createReadStream, existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { messageOf, SetupError } from '../errors.js';
+import { mergeSetupErrors, messageOf, SetupError } from '../errors.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { RANDOM_WEIGHTS } from './provenance.js';
 import { outputSize } from './recipe.js';
@@ -18,40 +18,87 @@ export interface Model {
   readonly manifest: Manifest;
 }
 
-/**
- * Loads one model's highest version and checks it against its manifest (the graph's hash included).
- * `name` may be empty where the repository holds one model only. A model with random weights is refused unless
- * `allowRandomWeights`. Throws SetupError with every problem found.
- */
-export async function loadModel(
-  repository: string,
-  name: string,
-  { allowRandomWeights = false }: { readonly allowRandomWeights?: boolean } = {},
-): Promise<Model> {
-  const names = await foldersOf(repository);
-  const chosen = name === '' && names.length === 1 ? (names[0] as string) : name;
-  if (chosen === '') {
+/** A model's highest version, as the folders tell; nothing in it has been read. */
+export interface FoundModel {
+  readonly name: string;
+  readonly version: string;
+}
+
+/** Which name a call without one means. Throws SetupError where that can't be known. */
+export function chooseDefault(repository: string, names: readonly string[], wanted: string): string {
+  if (wanted === '' && names.length === 1) return names[0] as string;
+  if (wanted === '') {
     throw new SetupError('usage', [
       names.length === 0
         ? `models: ${repository} holds no model: it wants <name>/<version>/model.json`
-        : `model: ${repository} holds ${names.length} models: say which with --model (${names.join(', ')})`,
+        : `model: ${repository} holds ${names.length} models: say which is the default with --model (${names.join(', ')})`,
     ]);
   }
-  if (!names.includes(chosen)) {
+  if (!names.includes(wanted)) {
     const known = names.length === 0 ? 'it is empty' : `it has ${names.join(', ')}`;
-    throw new SetupError('usage', [`model: no model "${chosen}" in ${repository}: ${known}`]);
+    throw new SetupError('usage', [`model: no model "${wanted}" in ${repository}: ${known}`]);
   }
-  const versions = (await foldersOf(join(repository, chosen))).filter((version) => /^[1-9]\d*$/.test(version));
-  const version = versions.sort((a, b) => Number(a) - Number(b)).at(-1);
-  if (version === undefined) {
-    throw new SetupError('environment', [
-      `model ${chosen}: no version in ${join(repository, chosen)}: a version is a folder named by a whole number, such as 1`,
-    ]);
+  return wanted;
+}
+
+/** Every model of the repository, by name. Folders without a version are problems, but those of others are found all the same. */
+export async function findModels(repository: string): Promise<{ found: FoundModel[]; problems: string[] }> {
+  const found: FoundModel[] = [];
+  const problems: string[] = [];
+  for (const name of await foldersOf(repository)) {
+    const version = await highestVersion(repository, name);
+    if (version !== undefined) found.push({ name, version });
+    else problems.push(noVersion(repository, name));
   }
-  const model = await loadVersion(chosen, version, join(repository, chosen, version));
+  return { found, problems };
+}
+
+async function highestVersion(repository: string, name: string): Promise<string | undefined> {
+  const versions = (await foldersOf(join(repository, name))).filter((version) => /^[1-9]\d*$/.test(version));
+  return versions.sort((a, b) => Number(a) - Number(b)).at(-1);
+}
+
+function noVersion(repository: string, name: string): string {
+  return `model ${name}: no version in ${join(repository, name)}: a version is a folder named by a whole number, such as 1`;
+}
+
+export interface LoadOptions {
+  /** Whether a model may be loaded whose weights are random, which is made for measuring. */
+  readonly allowRandomWeights: boolean;
+}
+
+/**
+ * Loads the highest version of every model and checks each against its manifest (the graph's hash included).
+ * Throws SetupError with every problem of all of them.
+ */
+export async function loadRepository(
+  repository: string,
+  defaultName: string,
+  options: LoadOptions = { allowRandomWeights: false },
+): Promise<{ readonly models: readonly Model[]; readonly defaultName: string }> {
+  const { found, problems } = await findModels(repository);
+  if (problems.length > 0) throw new SetupError('environment', problems);
+  const chosen = chooseDefault(
+    repository,
+    found.map(({ name }) => name),
+    defaultName,
+  );
+  const loaded = await Promise.allSettled(found.map((model) => loadModel(repository, model, options)));
+  const failures = loaded.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+  if (failures.length > 0) throw mergeSetupErrors(failures);
+  return { models: loaded.map((result) => (result as PromiseFulfilledResult<Model>).value), defaultName: chosen };
+}
+
+/** Loads one version. Throws SetupError with every problem found. */
+export async function loadModel(
+  repository: string,
+  { name, version }: FoundModel,
+  { allowRandomWeights }: LoadOptions,
+): Promise<Model> {
+  const model = await loadVersion(name, version, join(repository, name, version));
   if (model.manifest.provenance.weights === RANDOM_WEIGHTS && !allowRandomWeights) {
     throw new SetupError('usage', [
-      `model ${chosen}/${version} has random weights, so its answers mean nothing: name another model, or set allow-random-weights to measure with it`,
+      `model ${name}/${version} has random weights, so its answers mean nothing: name another model, or set allow-random-weights to measure with it`,
     ]);
   }
   return model;
@@ -59,14 +106,17 @@ export async function loadModel(
 
 /**
  * Loads the model of a folder: of a version (`models/vit/2`), or of a model's highest version (`models/vit`). The same
- * checks as in `loadModel`.
+ * checks as in `loadModel`, random weights allowed.
  */
 export async function loadModelFolder(folder: string): Promise<Model> {
   const path = resolve(folder);
   if (existsSync(join(path, 'model.json'))) {
     return await loadVersion(basename(dirname(path)), basename(path), path);
   }
-  return await loadModel(dirname(path), basename(path), { allowRandomWeights: true });
+  const [repository, name] = [dirname(path), basename(path)];
+  const version = await highestVersion(repository, name);
+  if (version === undefined) throw new SetupError('environment', [noVersion(repository, name)]);
+  return await loadModel(repository, { name, version }, { allowRandomWeights: true });
 }
 
 async function loadVersion(name: string, version: string, folder: string): Promise<Model> {
@@ -111,9 +161,14 @@ async function foldersOf(folder: string): Promise<string[]> {
     ]);
   });
   return entries
-    .filter((entry) => (entry.isDirectory() || entry.isSymbolicLink()) && !entry.name.startsWith('.'))
+    .filter((entry) => (entry.isDirectory() || entry.isSymbolicLink()) && !isForeign(entry.name))
     .map((entry) => entry.name)
     .sort();
+}
+
+/** Hidden, or what a file system keeps in its root, which a volume of models may be. */
+function isForeign(name: string): boolean {
+  return name.startsWith('.') || name === 'lost+found';
 }
 
 async function hashOf(path: string): Promise<string> {

@@ -1,15 +1,24 @@
 /**
- * Before the server says ready, the line is exercised from end to end with drawn pictures: it proves that every stage
- * works, wakes the JIT compilers and the allocators, and tells how many images a second this machine finishes.
+ * Before a model is said to be ready, the line is exercised with it from end to end on drawn pictures: it proves that every
+ * stage works, wakes the JIT compilers and the allocators, and tells how many images a second this machine finishes.
  */
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
-import type { Permits } from './permits.js';
+import type { ModelLine } from './model-line.js';
+import type { Permit } from './permits.js';
 import type { Pipeline } from './pipeline.js';
 
-/** Images a second that the line finished, of drawn pictures about as hard as a photo. */
-export interface Capacity {
-  readonly imagesPerSecond: number;
+export interface ExerciseOptions {
+  readonly pipeline: Pipeline;
+  readonly line: ModelLine;
+  readonly takePermit: () => Promise<Permit>;
+  /** An image file. */
+  readonly picture: Uint8Array;
+  /** Images in the line at a time: enough to keep every process busy; at most the number of permits. */
+  readonly concurrency: number;
+  readonly clock: Clock;
+  /** Aborted: the images are taken out of the line, and the exercise rejects. */
+  readonly signal?: AbortSignal;
 }
 
 /** Long enough for the figure to settle, short enough to start within a moment. */
@@ -19,44 +28,64 @@ const MEASURE_MS = 250;
 const LONGEST_MS = 30_000;
 
 /**
- * @param concurrency images in the line at a time: enough to keep every process busy; at most the number of permits
+ * @returns images a second that the line finished, of pictures like the one given
  * @throws whatever the line throws: a line that can't answer a drawn picture can't serve
  */
-export async function exercise(
-  pipeline: Pipeline,
-  permits: Permits,
-  picture: Uint8Array,
-  concurrency: number,
-  clock: Clock,
-): Promise<Capacity> {
-  const { signal } = new AbortController();
+export async function exercise(options: ExerciseOptions): Promise<number> {
+  const { concurrency } = options;
+  const answerOne = answerer(options);
+  await answerOne();
+  await answerFor(answerOne, WARM_UP_MS, concurrency, options);
+  return await answerFor(answerOne, MEASURE_MS, 2 * concurrency, options);
+}
+
+/**
+ * Like `exercise` without the measuring, for a model that joins while others are being served: `images` and no more.
+ * When it has settled, none of its images is left in the line.
+ */
+export async function prove(options: ExerciseOptions, images: number): Promise<void> {
+  const answerOne = answerer(options);
+  await answerOne();
+  await answerFor(answerOne, 0, images, options);
+}
+
+function answerer(options: ExerciseOptions): () => Promise<void> {
+  const { pipeline, line, takePermit, picture: image, clock } = options;
+  const signal = options.signal ?? new AbortController().signal;
   // Every image in the line listens to it.
   setMaxListeners(0, signal);
-  const answerOne = async () => {
-    const permit = permits.tryTake();
-    if (permit === null) throw new Error('the exercise has fewer permits than images');
-    const arrivedAt = clock.now();
-    const asked = { image: picture, topK: 5, wantsEmbedding: false };
-    await pipeline.answer({ ...asked, arrivedAt, expiresAt: Number.POSITIVE_INFINITY, signal }, permit);
+  return async () => {
+    signal.throwIfAborted();
+    const permit = await takePermit();
+    const asked = { line, image, topK: 5, wantsEmbedding: false, expiresAt: Number.POSITIVE_INFINITY, signal };
+    await pipeline.answer({ ...asked, arrivedAt: clock.now() }, permit);
   };
-  const answerFor = async (milliseconds: number, images: number): Promise<number> => {
-    const startedAt = clock.now();
-    let finished = 0;
-    const wantsMore = () => {
-      const spent = clock.now() - startedAt;
-      return spent < LONGEST_MS && (spent < milliseconds || finished < images);
-    };
-    const caller = async () => {
-      while (wantsMore()) {
-        await answerOne();
-        finished++;
-      }
-    };
-    await Promise.all(Array.from({ length: concurrency }, caller));
-    return (finished / (clock.now() - startedAt)) * 1000;
-  };
+}
 
-  await answerOne();
-  await answerFor(WARM_UP_MS, concurrency);
-  return { imagesPerSecond: await answerFor(MEASURE_MS, 2 * concurrency) };
+/** Answers images for this long, and this many at least. Resolves to images a second. */
+async function answerFor(
+  answerOne: () => Promise<void>,
+  milliseconds: number,
+  images: number,
+  { concurrency, clock }: ExerciseOptions,
+): Promise<number> {
+  const startedAt = clock.now();
+  let finished = 0;
+  let failed = false;
+  const wantsMore = () => {
+    const spent = clock.now() - startedAt;
+    return !failed && spent < LONGEST_MS && (spent < milliseconds || finished < images);
+  };
+  const caller = async () => {
+    while (wantsMore()) {
+      await answerOne().catch((error: unknown) => {
+        failed = true;
+        throw error;
+      });
+      finished++;
+    }
+  };
+  const callers = await Promise.allSettled(Array.from({ length: concurrency }, caller));
+  for (const each of callers) if (each.status === 'rejected') throw each.reason;
+  return (finished / (clock.now() - startedAt)) * 1000;
 }

@@ -4,7 +4,7 @@
  * What holds: every request given to `answer` settles exactly once; its permit is given back exactly then; nobody works on
  * an image whose caller has left (abort signal) or whose deadline has passed, as far as that was known when the work began.
  */
-import { Dispatcher, type DispatchObserver } from '../batch/dispatcher.js';
+import { Dispatcher } from '../batch/dispatcher.js';
 import type { BatchLane } from '../batch/lane.js';
 import type { Clock } from '../clock.js';
 import type { DecodeRequest } from '../decode/decoder-pool.js';
@@ -14,9 +14,12 @@ import { RequestError } from '../errors.js';
 import type { InferenceRequest, InferenceResult, Prediction } from '../inference/messages.js';
 import { ProcessLostError } from '../process/lane.js';
 import type { SlotFile } from '../slots/slots.js';
+import type { ModelLine } from './model-line.js';
 import type { Permit } from './permits.js';
 
 export interface ImageRequest {
+  /** The model that is asked. */
+  readonly line: ModelLine;
   /** JPEG, PNG or WebP file. */
   readonly image: Uint8Array;
   /** Predictions to answer with; at most the class count. */
@@ -44,18 +47,15 @@ export interface Answer {
 export interface PipelineObserver {
   /** `decoder`: what decoded it, `turbojpeg` or `sharp`. */
   decoded(format: string, decoder: string, decodeMs: number): void;
-  executed(batchSize: number, executionMs: number): void;
   answered(queueMs: number, deadlineSlackMs: number | null): void;
   dropped(stage: 'decode' | 'batch', cause: 'cancelled' | 'expired'): void;
-  retried(stage: 'decode' | 'batch'): void;
-  queueLength(stage: 'decode' | 'batch', length: number): void;
+  decodeRetried(): void;
+  decodeQueueLength(length: number): void;
 }
 
 export interface PipelineOptions {
   readonly slots: SlotFile;
   readonly decoders: readonly BatchLane<DecodeRequest, DecoderReply>[];
-  readonly inference: readonly BatchLane<readonly InferenceRequest[], readonly InferenceResult[]>[];
-  readonly maxBatchSize: number;
   readonly maxImageBytes: number;
   readonly clock: Clock;
   readonly observer: PipelineObserver;
@@ -66,42 +66,29 @@ type DecodeImage = Extract<DecodeRequest, { kind: 'decode' }>;
 export class Pipeline {
   readonly #options: PipelineOptions;
   readonly #decoding: Dispatcher<DecodeImage, DecoderReply, DecodeRequest, DecoderReply>;
-  readonly #batching: Dispatcher<
-    InferenceRequest,
-    InferenceResult,
-    readonly InferenceRequest[],
-    readonly InferenceResult[]
-  >;
-
   constructor(options: PipelineOptions) {
     this.#options = options;
-    const isLoss = (error: unknown) => error instanceof ProcessLostError;
     this.#decoding = new Dispatcher({
       lanes: options.decoders,
       maxBatchSize: 1,
       toCall: ([image]) => image as DecodeImage,
       toResults: (reply) => [reply],
-      isLoss,
-      observer: this.#stageObserver('decode'),
-    });
-    this.#batching = new Dispatcher({
-      lanes: options.inference,
-      maxBatchSize: options.maxBatchSize,
-      toCall: (images) => images,
-      toResults: (results) => {
-        const executed = results.find((result) => result.kind === 'executed');
-        if (executed !== undefined) options.observer.executed(executed.batchSize, executed.executionMs);
-        return results;
+      isLoss: (error) => error instanceof ProcessLostError,
+      observer: {
+        queueLength: (length) => options.observer.decodeQueueLength(length),
+        retried: () => options.observer.decodeRetried(),
       },
-      isLoss,
-      observer: this.#stageObserver('batch'),
     });
   }
 
   /** The answer to one image. Rejects with a RequestError, or with what went wrong inside, which is the server's fault. Takes the permit over. */
-  async answer(request: ImageRequest, permit: Permit): Promise<Answer> {
+  answer(request: ImageRequest, permit: Permit): Promise<Answer> {
+    return request.line.use(() => this.#answer(request, permit));
+  }
+
+  async #answer(request: ImageRequest, permit: Permit): Promise<Answer> {
     const { slots, clock, observer } = this.#options;
-    const { signal, expiresAt, topK, wantsEmbedding } = request;
+    const { line, signal, expiresAt, topK, wantsEmbedding } = request;
     const { slot } = permit;
     const cancelSlot = () => slots.cancel(slot);
     try {
@@ -109,8 +96,8 @@ export class Pipeline {
       slots.open(slot, expiresAt);
       signal.addEventListener('abort', cancelSlot, { once: true });
 
-      const decoded = await this.#decode({ kind: 'decode', slot, image: request.image }, signal);
-      const executed = await this.#execute({ slot, topK, wantsEmbedding }, signal);
+      const decoded = await this.#decode({ kind: 'decode', slot, image: request.image, plan: line.plan }, signal);
+      const executed = await this.#execute(line, { slot, topK, wantsEmbedding }, signal);
 
       const now = clock.now();
       const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);
@@ -164,10 +151,11 @@ export class Pipeline {
   }
 
   async #execute(
+    line: ModelLine,
     image: InferenceRequest,
     signal: AbortSignal,
   ): Promise<Extract<InferenceResult, { kind: 'executed' }>> {
-    const result = await this.#counted('batch', signal, this.#batching.add(image, signal));
+    const result = await this.#counted('batch', signal, line.infer(image, signal));
     if (result.kind === 'skipped') throw this.#left('batch', signal);
     return result;
   }
@@ -190,13 +178,5 @@ export class Pipeline {
     const expired = error instanceof RequestError && error.reason === 'DEADLINE_EXCEEDED';
     this.#options.observer.dropped(stage, expired ? 'expired' : 'cancelled');
     return error;
-  }
-
-  #stageObserver(stage: 'decode' | 'batch'): DispatchObserver {
-    const { observer } = this.#options;
-    return {
-      queueLength: (length) => observer.queueLength(stage, length),
-      retried: () => observer.retried(stage),
-    };
   }
 }

@@ -4,6 +4,8 @@ export interface ServedModel {
   readonly version: string;
   /** The provider that really runs: `cpu`, `cuda`, `simulated`. */
   readonly executionProvider: string;
+  /** Why `auto` did not get CUDA, or null. Not for callers: for the log and the metrics. */
+  readonly fallbackReason: string | null;
   readonly labels: readonly string[];
   readonly inputHeight: number;
   readonly inputWidth: number;

@@ -27,6 +27,8 @@ export interface ChildObserver {
   childReady(role: ChildRole, index: number, pid: number, startMs: number): void;
   /** `cause` is bounded: `exit`, `signal`, `timeout`, `protocol`, `start`. */
   childLost(role: ChildRole, index: number, pid: number, cause: LossCause, detail: string): void;
+  /** The child was asked to end and is gone for good, if it was there at all. Told once. */
+  childStopped(role: ChildRole, index: number): void;
   /** A line that the child wrote to its standard output or error. */
   childLine(role: ChildRole, index: number, line: string): void;
 }
@@ -66,6 +68,7 @@ export class SupervisedChild {
   #readySince = 0;
   #losses = 0;
   #stopping = false;
+  #stopped = false;
   #killCause: { cause: LossCause; detail: string } | null = null;
   #restartTimer: NodeJS.Timeout | undefined;
   #exited: Promise<void> = Promise.resolve();
@@ -103,6 +106,9 @@ export class SupervisedChild {
     const grace = setTimeout(() => this.#process?.kill('SIGKILL'), STOP_GRACE_MS);
     await this.#exited;
     clearTimeout(grace);
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#spec.observer.childStopped(this.#spec.role, this.#spec.index);
   }
 
   #spawn(): Promise<void> {

@@ -9,12 +9,13 @@ import type { ClassifyRequest__Output } from '../contract/generated/vitserve/v1/
 import type { ClassifyResponse } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
 import { RequestError, toRequestError } from '../errors.js';
 import type { Admission } from '../pipeline/admission.js';
+import type { ModelLine } from '../pipeline/model-line.js';
 import type { Permit } from '../pipeline/permits.js';
 import type { Answer, ImageRequest } from '../pipeline/pipeline.js';
-import type { ServedModel } from '../pipeline/served-model.js';
 import { type CallObserver, contextOf, leavingError, takePermit } from './admission-interceptor.js';
 import { ClassifyStreamCall } from './classify-stream.js';
 import { toClassifyResponse, toEmbedResponse, toModel } from './messages.js';
+import { pageOf } from './pages.js';
 import { toCallStatus } from './status.js';
 
 const USUAL_TOP_K = 5;
@@ -26,14 +27,22 @@ export interface ServerCall {
   on(event: 'cancelled', listener: () => void): unknown;
 }
 
+/** Which models there are; `pipeline/model-catalog.ts` is shaped like it. */
+export interface Models {
+  /** The default model for ''. Throws RequestError MODEL_UNKNOWN. */
+  resolve(name: string): ModelLine;
+  /** By name. */
+  list(): readonly ModelLine[];
+}
+
 export interface ClassificationOptions {
   readonly admission: Admission;
   readonly clock: Clock;
   readonly observer: CallObserver;
   /** The straight line; absent until the processes are up, when no call gets this far. */
   readonly answer: (request: ImageRequest, permit: Permit) => Promise<Answer>;
-  /** The model that is served; throws RequestError STARTING while there is none. */
-  readonly model: () => ServedModel;
+  /** The models that are served; throws RequestError STARTING while there are none. */
+  readonly models: () => Models;
 }
 
 export class ClassificationCalls {
@@ -56,11 +65,12 @@ export class ClassificationCalls {
     Embed: (call, reply) =>
       this.#answerUnary('Embed', call, reply, async (signal, permit) => {
         const { image, normalize } = call.request;
-        const model = this.#modelNamed(call.request.model);
+        const line = this.#options.models().resolve(call.request.model);
+        const { model } = line;
         if (model.embeddingSize === 0) {
           throw new RequestError('EMBEDDING_UNSUPPORTED', `model ${model.name} has no embedding output`);
         }
-        const request = this.#imageRequest(call, signal, { image, topK: 0, wantsEmbedding: true });
+        const request = this.#imageRequest(call, signal, { line, image, topK: 0, wantsEmbedding: true });
         return toEmbedResponse(await this.#options.answer(request, permit), model, normalize);
       }),
 
@@ -72,15 +82,18 @@ export class ClassificationCalls {
       stream.run().finally(() => this.#streams.delete(stream));
     },
 
-    GetModel: (call, reply) => this.#reply('GetModel', reply, () => toModel(this.#modelNamed(call.request.model))),
+    GetModel: (call, reply) =>
+      this.#reply('GetModel', reply, () => toModel(this.#options.models().resolve(call.request.model).model)),
 
     ListModels: (call, reply) =>
       this.#reply('ListModels', reply, () => {
         const { pageSize, pageToken } = call.request;
-        if (pageSize < 0) throw new RequestError('PAGE_INVALID', 'page_size is negative: send 0 or more');
-        // One model is served, so there is one page and no token is ever given out.
-        if (pageToken !== '') throw new RequestError('PAGE_INVALID', 'page_token is none that this server gave out');
-        return { models: [toModel(this.#options.model())], nextPageToken: '' };
+        const models = this.#options
+          .models()
+          .list()
+          .map(({ model }) => model);
+        const { page, nextPageToken } = pageOf(models, pageSize, pageToken);
+        return { models: page.map(toModel), nextPageToken };
       }),
   };
 
@@ -91,30 +104,25 @@ export class ClassificationCalls {
     signal: AbortSignal,
     permit: Permit,
   ): Promise<ClassifyResponse> {
-    const model = this.#modelNamed(request.model);
+    const line = this.#options.models().resolve(request.model);
+    const { model } = line;
     if (request.topK < 0) {
       throw new RequestError('TOP_K_OUT_OF_RANGE', `top_k is ${request.topK}: send 0 (five) or more`);
     }
     const topK = Math.min(request.topK === 0 ? USUAL_TOP_K : request.topK, model.labels.length);
-    const imageRequest = this.#imageRequest(call, signal, { image: request.image, topK, wantsEmbedding: false });
+    const imageRequest = this.#imageRequest(call, signal, { line, image: request.image, topK, wantsEmbedding: false });
     return toClassifyResponse(await this.#options.answer(imageRequest, permit), model);
   }
 
   #imageRequest(
     call: ServerCall,
     signal: AbortSignal,
-    asked: Pick<ImageRequest, 'image' | 'topK' | 'wantsEmbedding'>,
+    asked: Pick<ImageRequest, 'line' | 'image' | 'topK' | 'wantsEmbedding'>,
   ): ImageRequest {
     const { clock } = this.#options;
     const leftMs = Number(call.getDeadline()) - Date.now();
     const now = clock.now();
     return { ...asked, arrivedAt: now, expiresAt: now + leftMs, signal };
-  }
-
-  #modelNamed(name: string): ServedModel {
-    const model = this.#options.model();
-    if (name === '' || name === model.name) return model;
-    throw new RequestError('MODEL_UNKNOWN', `no such model: this server has ${model.name}`);
   }
 
   #answerUnary<Response>(

@@ -44,7 +44,8 @@ export function toCallStatus(error: RequestError): CallStatus {
 
 /** The same as data, for one image of a stream. */
 export function toRpcStatus(error: RequestError): Status & { code: grpcStatus; message: string } {
-  const { status, field } = describeReason(error.reason);
+  const { status, field: usualField } = describeReason(error.reason);
+  const field = error.field ?? usualField;
   const message = cut(error.message);
   const info = { reason: error.reason, domain: ERROR_DOMAIN };
   const details = [pack<ErrorInfo, ErrorInfo__Output>('google.rpc.ErrorInfo', info)];

@@ -17,6 +17,7 @@ export const SLOT_HEADER_BYTES = 64;
 
 /** Layout of the slot file; the same on both sides. */
 export interface SlotLayout {
+  /** Room for the pixels of the largest model. */
   readonly pixelBytes: number;
 }
 
@@ -136,11 +137,11 @@ export class SlotView {
     }
   }
 
-  /** Reads the slot's pixels into `target` from `offset` on. */
-  readPixels(slot: number, target: Uint8Array, offset: number): void {
+  /** Reads the first `length` bytes of the slot's pixels into `target` from `offset` on. */
+  readPixels(slot: number, target: Uint8Array, offset: number, length: number): void {
     const at = slotOffset(this.#layout, slot) + SLOT_HEADER_BYTES;
-    for (let done = 0; done < this.#layout.pixelBytes; ) {
-      const count = readSync(this.#fd, target, offset + done, this.#layout.pixelBytes - done, at + done);
+    for (let done = 0; done < length; ) {
+      const count = readSync(this.#fd, target, offset + done, length - done, at + done);
       if (count === 0) throw new Error(`slot ${slot} lies beyond the file`);
       done += count;
     }

@@ -62,13 +62,15 @@ export function createMetrics() {
     }),
     inferenceDuration: new Histogram({
       name: 'vitserve_inference_duration_seconds',
-      help: 'One execution of a batch in an inference process.',
+      help: 'One execution of a batch in an inference process, by model.',
+      labelNames: ['model'] as const,
       buckets: SECONDS,
       registers,
     }),
     batchSize: new Histogram({
       name: 'vitserve_batch_size',
-      help: 'Images executed together.',
+      help: 'Images executed together, by model.',
+      labelNames: ['model'] as const,
       buckets: BATCH_SIZES,
       registers,
     }),
@@ -92,8 +94,8 @@ export function createMetrics() {
     }),
     queueLength: new Gauge({
       name: 'vitserve_queue_length',
-      help: 'Images that wait for a process, by stage.',
-      labelNames: ['stage'] as const,
+      help: 'Images that wait for a process, by stage (decode, batch) and, where it has one, model.',
+      labelNames: ['stage', 'model'] as const,
       registers,
     }),
     permitsLimit: new Gauge({
@@ -130,7 +132,14 @@ export function createMetrics() {
     }),
     providerFallback: new Gauge({
       name: 'vitserve_execution_provider_fallback',
-      help: '1 if execution-provider auto did not get CUDA and runs on the CPU instead.',
+      help: '1 if execution-provider auto did not get CUDA and runs on the CPU instead, by model.',
+      labelNames: ['model'] as const,
+      registers,
+    }),
+    modelFailures: new Counter({
+      name: 'vitserve_model_failures_total',
+      help: 'Versions of a model that could not be loaded while serving, by model; empty for the repository itself.',
+      labelNames: ['model'] as const,
       registers,
     }),
     processReady: new Gauge({

@@ -4,7 +4,10 @@
 import { stripVTControlCharacters } from 'node:util';
 import type { Reason } from '../errors.js';
 import type { Admission } from '../pipeline/admission.js';
+import type { CatalogObserver } from '../pipeline/model-catalog.js';
+import type { ModelLineObserver } from '../pipeline/model-line.js';
 import type { PipelineObserver } from '../pipeline/pipeline.js';
+import type { ServedModel } from '../pipeline/served-model.js';
 import type { ChildObserver, ChildRole } from '../process/supervised-child.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
@@ -17,26 +20,69 @@ export interface CallObserver {
   callFailed(method: string, cause: unknown): void;
 }
 
-export function createPipelineObserver(metrics: Metrics): PipelineObserver {
+export function createPipelineObserver(metrics: Metrics): PipelineObserver & ModelLineObserver {
   // Looked up once: finding a series by its labels costs more than counting.
-  const queueLength = {
-    decode: metrics.queueLength.labels({ stage: 'decode' }),
-    batch: metrics.queueLength.labels({ stage: 'batch' }),
-  };
-  const { queueDuration, inferenceDuration, batchSize: batchSizes, deadlineSlack } = metrics;
+  const decodeQueue = metrics.queueLength.labels({ stage: 'decode', model: '' });
+  const { queueDuration, deadlineSlack } = metrics;
   return {
     decoded: (format, decoder, decodeMs) => metrics.decodeDuration.observe({ format, decoder }, decodeMs / 1000),
-    executed(batchSize, executionMs) {
-      batchSizes.observe(batchSize);
-      inferenceDuration.observe(executionMs / 1000);
-    },
     answered(queueMs, deadlineSlackMs) {
       queueDuration.observe(queueMs / 1000);
       if (deadlineSlackMs !== null) deadlineSlack.observe(deadlineSlackMs / 1000);
     },
     dropped: (stage, cause) => metrics.dropped.inc({ stage, cause }),
-    retried: (stage) => metrics.retries.inc({ stage }),
-    queueLength: (stage, length) => queueLength[stage].set(length),
+    decodeRetried: () => metrics.retries.inc({ stage: 'decode' }),
+    decodeQueueLength: (length) => decodeQueue.set(length),
+    executed(model, batchSize, executionMs) {
+      metrics.batchSize.observe({ model }, batchSize);
+      metrics.inferenceDuration.observe({ model }, executionMs / 1000);
+    },
+    batchRetried: () => metrics.retries.inc({ stage: 'batch' }),
+    batchQueueLength: (model, length) => metrics.queueLength.set({ stage: 'batch', model }, length),
+  };
+}
+
+/** Which models are served, and which could not be. `onChange` is called after either has been noted. */
+export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: () => void): CatalogObserver {
+  const infoOf = ({ name, version, executionProvider }: ServedModel) => ({
+    model: name,
+    version,
+    execution_provider: executionProvider,
+  });
+  const current = new Set<string>();
+  const forget = (name: string) => {
+    metrics.queueLength.remove({ stage: 'batch', model: name });
+    metrics.batchSize.remove({ model: name });
+    metrics.inferenceDuration.remove({ model: name });
+  };
+  return {
+    modelServed({ model, processes }) {
+      const { name, version, executionProvider, fallbackReason, maxBatchSize } = model;
+      current.add(name);
+      metrics.modelInfo.set(infoOf(model), 1);
+      metrics.providerFallback.set({ model: name }, fallbackReason === null ? 0 : 1);
+      if (fallbackReason !== null) {
+        log.warn({ model: name, reason: fallbackReason }, 'CUDA is not available: running on the CPU');
+      }
+      log.info({ model: `${name}/${version}`, executionProvider, processes, maxBatchSize }, 'model served');
+      onChange();
+    },
+    modelWithdrawn(model) {
+      current.delete(model.name);
+      metrics.modelInfo.remove(infoOf(model));
+      metrics.providerFallback.remove({ model: model.name });
+      onChange();
+    },
+    modelRetired({ name, version }) {
+      if (!current.has(name)) forget(name);
+      log.info({ model: `${name}/${version}` }, 'model retired');
+    },
+    modelFailed(name, version, problems) {
+      metrics.modelFailures.inc({ model: name });
+      // Of a version that could be proved for a while, under a name that nobody is served.
+      if (!current.has(name)) forget(name);
+      log.error({ model: name, version, problems }, 'model not loaded: serving what was served before');
+    },
   };
 }
 
@@ -64,6 +110,12 @@ export function createChildObserver(metrics: Metrics, log: Logger): ChildObserve
       metrics.processMemory.remove({ role, index });
       metrics.processLosses.inc({ role, cause });
       log.warn({ role, index, pid, cause, detail }, 'process lost');
+    },
+    childStopped(role, index) {
+      pids.delete(`${role} ${index}`);
+      metrics.processReady.remove({ role, index });
+      metrics.processCpu.remove({ role, index });
+      metrics.processMemory.remove({ role, index });
     },
     childLine(role, index, raw) {
       const line = stripVTControlCharacters(raw).slice(0, 1000);

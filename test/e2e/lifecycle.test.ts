@@ -10,6 +10,7 @@ import { test } from 'node:test';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import {
+  commandLine,
   eventually,
   freePort,
   isAlive,
@@ -201,7 +202,8 @@ test('while it starts it refuses calls with STARTING and is not ready, and SIGTE
   ]);
   // A child that is stopped on its way keeps the server starting for as long as it takes to look.
   const stopped = await eventually('a child is stopped while it starts', () => {
-    const [pid] = server.childPids();
+    // Not before it runs its own program: until then the front waits for it in the system call that makes it.
+    const pid = server.childPids().find((child) => /-main\.js/.test(commandLine(child)));
     if (pid === undefined) return null;
     process.kill(pid, 'SIGSTOP');
     return processState(pid) === 'T' ? pid : null;

@@ -29,6 +29,7 @@ const RECIPE: Recipe = {
   std: [0.5, 0.5, 0.5],
   normalizedInGraph: true,
 };
+const PLAN = JSON.stringify({ recipe: RECIPE, height: SIDE, width: SIDE });
 const MAX_IMAGE_PIXELS = 1_000_000;
 /** Decoding is over long before; a slot that is opened with less would be skipped. */
 const FAR_AWAY = Number.MAX_SAFE_INTEGER;
@@ -55,6 +56,7 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
     view = new SlotView(slots.fd, LAYOUT);
     const observer = {
       childReady: () => {},
+      childStopped: () => {},
       childLost: (...about: readonly unknown[]) => lost.push(about.join(' ')),
       childLine: () => {},
     };
@@ -63,8 +65,6 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
         slot,
         pixels: Buffer.alloc(LAYOUT.pixelBytes),
         pool: await DecoderPool.create(
-          RECIPE,
-          { height: SIDE, width: SIDE },
           slots,
           {
             decoderProcesses: 1,
@@ -92,8 +92,8 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
     slots.open(slot, FAR_AWAY);
     const [lane] = pool.lanes;
     assert.ok(lane);
-    const reply = await lane.call({ kind: 'decode', slot, image });
-    if (reply.kind === 'decoded') view.readPixels(slot, pixels, 0);
+    const reply = await lane.call({ kind: 'decode', slot, image, plan: PLAN });
+    if (reply.kind === 'decoded') view.readPixels(slot, pixels, 0, LAYOUT.pixelBytes);
     return reply;
   }
 

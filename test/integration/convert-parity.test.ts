@@ -8,7 +8,7 @@ import { after, describe, test } from 'node:test';
 import { convertModel } from '#vitserve/commands/convert.js';
 import { loadConvertSettings } from '#vitserve/config/load.js';
 import { loadOnnxSession } from '#vitserve/inference/onnx-session.js';
-import { loadModel } from '#vitserve/model/repository.js';
+import { loadModelFolder } from '#vitserve/model/repository.js';
 import { drawnPixels } from '../support/drawn-pixels.js';
 import { pythonWith } from '../support/python.js';
 import { REPOSITORY } from '../support/server.js';
@@ -51,7 +51,7 @@ describe('a converted checkpoint', { skip }, () => {
       const argv = [join(folder, name), '--models', models, ...expected.flags];
       const { settings, source } = loadConvertSettings(argv, {});
       await convertModel(source, settings, 'test');
-      const { graphPath, manifest } = await loadModel(models, name);
+      const { graphPath, manifest } = await loadModelFolder(join(models, name));
       assert.deepEqual([manifest.input.height, manifest.input.width], [expected.height, expected.width]);
       const { session } = await loadOnnxSession({ graphPath, manifest, provider: 'cpu', threads: 1 });
       const { scores, embeddings } = await session.run(drawnPixels(2, expected.height, expected.width), 2);

@@ -8,7 +8,7 @@ import { type Converted, convertModel } from '#vitserve/commands/convert.js';
 import { loadConvertSettings } from '#vitserve/config/load.js';
 import { SetupError } from '#vitserve/errors.js';
 import { loadOnnxSession } from '#vitserve/inference/onnx-session.js';
-import { loadModel } from '#vitserve/model/repository.js';
+import { loadModelFolder, loadRepository } from '#vitserve/model/repository.js';
 import { drawnPixels } from '../support/drawn-pixels.js';
 import { REPOSITORY } from '../support/server.js';
 
@@ -22,7 +22,7 @@ function convert(...argv: string[]): Promise<Converted> {
 }
 
 async function open(repository: string, name: string) {
-  const { graphPath, manifest } = await loadModel(repository, name, { allowRandomWeights: true });
+  const { graphPath, manifest } = await loadModelFolder(join(repository, name));
   const { session } = await loadOnnxSession({ graphPath, manifest, provider: 'cpu', threads: 1 });
   const { height, width } = manifest.input;
   /** Copies, because outputs are valid until the next run only. */
@@ -85,8 +85,8 @@ describe('a model with random weights', () => {
   test('says what it is, and is served only where that is allowed', async () => {
     const { notes } = await convert('--random', 'Ti/16', '--image-size', '32', '--name', 'marked');
     assert.match(notes.join(), /--allow-random-weights/);
-    await assert.rejects(loadModel(models, 'marked'), /random weights.*allow-random-weights/);
-    const { manifest } = await loadModel(models, 'marked', { allowRandomWeights: true });
+    await assert.rejects(loadRepository(models, 'marked', { allowRandomWeights: false }), /random weights.*allow-random-weights/);
+    const { manifest } = await loadModelFolder(join(models, 'marked'));
     assert.equal(manifest.provenance.weights, 'random');
   });
 

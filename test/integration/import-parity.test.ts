@@ -12,7 +12,7 @@ import { before, describe, test } from 'node:test';
 import sharp from 'sharp';
 import { createPixelPreparer } from '#vitserve/decode/prepare-pixels.js';
 import { loadOnnxSession } from '#vitserve/inference/onnx-session.js';
-import { loadModel } from '#vitserve/model/repository.js';
+import { loadModelFolder } from '#vitserve/model/repository.js';
 import { texture } from '../support/images.js';
 import { pythonWith } from '../support/python.js';
 import { REPOSITORY, runProgram, suiteScope, temporaryFolder, vitserve } from '../support/server.js';
@@ -93,7 +93,7 @@ describe('imported models against PyTorch', skip, () => {
       const finished = await vitserve(t, args);
       assert.equal(finished.code, 0, finished.stderr);
 
-      const { graphPath, manifest } = await loadModel(models, 'it');
+      const { graphPath, manifest } = await loadModelFolder(join(models, 'it'));
       assert.equal(manifest.input.type, 'uint8', 'prepared, and not served as it is');
       assert.equal(manifest.embedding?.size, 48, 'the representation was found');
       if (!FIXED_BATCH.includes(name)) assert.equal(manifest.batchInvariant, true);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { createPixelPreparer } from '#vitserve/decode/prepare-pixels.js';
 import { loadOnnxSession } from '#vitserve/inference/onnx-session.js';
-import { loadModel, type Model } from '#vitserve/model/repository.js';
+import { loadModelFolder, loadRepository, type Model } from '#vitserve/model/repository.js';
 import { float, valueInfoOf } from '#vitserve/onnx/build.js';
 import { DataType, type ModelProto } from '#vitserve/onnx/model-proto.js';
 import { blocksOf } from '../contract/repository.js';
@@ -48,7 +48,9 @@ async function imported(scope: Scope, path: string, flags: readonly string[] = [
   const models = join(temporaryFolder(scope), 'models');
   const finished = await vitserve(scope, ['import', path, '--models', models, ...flags]);
   assert.equal(finished.code, 0, finished.stderr);
-  const model = await loadModel(models, '');
+  const loaded = await loadRepository(models, '', { allowRandomWeights: false });
+  const [model] = loaded.models;
+  assert(model !== undefined);
   return { ...finished, models, model };
 }
 
@@ -270,7 +272,7 @@ describe('the model repository', () => {
     const client = new PlainClient(t, server.address);
     const image = await jpeg(1);
     const { predictions } = await client.classify({ image, topK: LABELS.length });
-    const { manifest } = await loadModel(models, 'vit');
+    const { manifest } = await loadModelFolder(join(models, 'vit'));
     const pixels = new Uint8Array(SIDE * SIDE * 3);
     const side = { height: SIDE, width: SIDE, maxImagePixels: 1e6 };
     await createPixelPreparer({ ...side, recipe: manifest.preprocessing }).prepare(image, pixels);
@@ -308,7 +310,7 @@ describe('the model repository', () => {
     assert.ok(!existsSync(join(models, 'vit')));
     const forced = await vitserve(t, [...args, '--force']);
     assert.equal(forced.code, 0, forced.stderr);
-    assert.equal((await loadModel(models, 'vit')).manifest.batchInvariant, false);
+    assert.equal((await loadModelFolder(join(models, 'vit'))).manifest.batchInvariant, false);
   });
 });
 

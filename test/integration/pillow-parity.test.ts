@@ -12,7 +12,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { createImageDecoder, type JpegDecoderChoice } from '#vitserve/decode/decode-image.js';
-import { createPixelPreparer } from '#vitserve/decode/prepare-pixels.js';
+import { createPixelDecoder } from '#vitserve/decode/prepare-pixels.js';
 import { RequestError } from '#vitserve/errors.js';
 import { type Interpolation, outputSize, type Recipe } from '#vitserve/model/recipe.js';
 import { REPOSITORY } from '../golden/golden.js';
@@ -112,9 +112,10 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
       const size = outputSize(recipe);
       assert.ok(size);
       return CHOICES.map((jpegDecoder) => {
-        const preparer = createPixelPreparer({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder, recipe, ...size });
+        const decoder = createPixelDecoder({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder });
+        const preparer = decoder.preparerFor({ recipe, ...size });
         const target = Buffer.alloc(size.width * size.height * 3);
-        return { name: `${name} (${preparer.jpegDecoder})`, at, preparer, target, equal: 0 };
+        return { name: `${name} (${decoder.jpegDecoder})`, at, preparer, target, equal: 0 };
       });
     });
     const different: string[] = [];

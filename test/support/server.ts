@@ -87,6 +87,15 @@ export function processState(pid: number): string | null {
   return statOf(pid)?.[0] ?? null;
 }
 
+/** What the process was started with; empty where there is no such process or no /proc. */
+export function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
+
 /** The fields of /proc/PID/stat from the third on. */
 function statOf(pid: number): string[] | null {
   try {
@@ -94,6 +103,15 @@ function statOf(pid: number): string[] | null {
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   } catch {
     return null;
+  }
+}
+
+/** The words of the process's command line; none where it is gone. */
+export function commandLineOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
   }
 }
 

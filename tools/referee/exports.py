@@ -6,7 +6,6 @@ Out: a folder with one folder a model, laid out as its exporter lays it out, and
          flags          what `vitserve import` has to be told
          tolerance      1e-4, or 5e-3 for float16
          probabilities  [images][classes], from PyTorch in float32, the images prepared by the library's own code
-         embeddings     [images][size], or null where the export has none that can be told
      and `images`, the names in order; `skipped`, exporters that this Python lacks.
 
     python tools/referee/exports.py OUT IMAGES

@@ -40,6 +40,7 @@ describe('serve settings', () => {
       logLevel: 'info',
       logFormat: 'auto',
       simulatedInference: null,
+      modelsPollIntervalMs: 0,
     });
     assert.deepEqual(new Set(Object.values(sources)), new Set(['default']));
     assert.deepEqual(changes, []);

@@ -15,7 +15,16 @@ import { REASONS, type Reason } from '#vitserve/errors.js';
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 
 const calls: fc.Arbitrary<DecoderCall> = fc.oneof(
-  fc.record({ kind: fc.constant('decode' as const), slot: u32, inbox: u32, bytes: u32 }, { noNullPrototype: true }),
+  fc.record(
+    {
+      kind: fc.constant('decode' as const),
+      slot: u32,
+      inbox: u32,
+      bytes: u32,
+      plan: fc.oneof(fc.json(), fc.string({ unit: 'grapheme' })),
+    },
+    { noNullPrototype: true },
+  ),
   fc.record({ kind: fc.constant('draw' as const), width: u32, height: u32 }, { noNullPrototype: true }),
 );
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { SetupError } from '#vitserve/errors.js';
-import { loadModel } from '#vitserve/model/repository.js';
+import { findModels, loadModel, loadRepository, type Model } from '#vitserve/model/repository.js';
 import { manifestWith } from './sample-manifest.js';
 
 let repository: string;
@@ -29,8 +29,14 @@ function write(name: string, version: string, changes: Readonly<Record<string, u
   return folder;
 }
 
+/** The model that is the default one. */
+async function loadDefault(folder: string, name: string): Promise<Model> {
+  const { models, defaultName } = await loadRepository(folder, name);
+  return models.find((model) => model.name === defaultName) ?? assert.fail('the default model is not there');
+}
+
 async function refusal(name = ''): Promise<{ readonly kind: string; readonly problems: readonly string[] }> {
-  const error: unknown = await loadModel(repository, name).then(
+  const error: unknown = await loadRepository(repository, name).then(
     () => assert.fail('the model was loaded'),
     (thrown: unknown) => thrown,
   );
@@ -41,7 +47,7 @@ async function refusal(name = ''): Promise<{ readonly kind: string; readonly pro
 describe('a model that can be served', () => {
   test('is the default model of this repository', async () => {
     const models = fileURLToPath(new URL('../../../models', import.meta.url));
-    const model = await loadModel(models, '');
+    const model = await loadDefault(models, '');
     assert.equal(model.name, 'vit-cifar10');
     assert.equal(model.graphPath, join(models, 'vit-cifar10', model.version, 'model.onnx'));
     assert.equal(model.manifest.labels[0], 'airplane');
@@ -49,7 +55,7 @@ describe('a model that can be served', () => {
 
   test('need not be named where it is the only one', async () => {
     const folder = write('small', '1');
-    const { name, version, graphPath } = await loadModel(repository, '');
+    const { name, version, graphPath } = await loadDefault(repository, '');
     assert.deepEqual(
       { name, version, graphPath },
       { name: 'small', version: '1', graphPath: join(folder, 'model.onnx') },
@@ -59,19 +65,19 @@ describe('a model that can be served', () => {
   test('is the one that is named', async () => {
     write('small', '1');
     write('large', '1');
-    assert.equal((await loadModel(repository, 'large')).name, 'large');
+    assert.equal((await loadDefault(repository, 'large')).name, 'large');
   });
 
   test('is its highest version, by number and not by text', async () => {
     for (const version of ['9', '10', '2']) write('small', version);
-    assert.equal((await loadModel(repository, 'small')).version, '10');
+    assert.equal((await loadDefault(repository, 'small')).version, '10');
   });
 
   test('has versions only in folders that are named by whole numbers', async () => {
     write('small', '1');
     for (const version of ['02', '3-draft', 'latest', '-4', '5.0', '0']) write('small', version);
     writeFileSync(join(repository, 'small', '6'), 'a file');
-    assert.equal((await loadModel(repository, 'small')).version, '1');
+    assert.equal((await loadDefault(repository, 'small')).version, '1');
   });
 
   test('may have random weights only where that is allowed', async () => {
@@ -79,24 +85,26 @@ describe('a model that can be served', () => {
     const { kind, problems } = await refusal('measured');
     assert.equal(kind, 'usage');
     assert.match(problems.join(), /measured\/1 has random weights.*allow-random-weights/);
-    assert.equal((await loadModel(repository, 'measured', { allowRandomWeights: true })).version, '1');
+    const found = { name: 'measured', version: '1' };
+    assert.equal((await loadModel(repository, found, { allowRandomWeights: true })).version, '1');
     write('measured', '2', { 'provenance.weights': 'trained' });
-    assert.equal((await loadModel(repository, 'measured')).version, '2');
+    assert.equal((await loadDefault(repository, 'measured')).version, '2');
   });
 
   test('may be a link to a folder elsewhere', async () => {
     const elsewhere = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
     write('small', '1');
     symlinkSync(join(repository, 'small'), join(elsewhere, 'linked'));
-    assert.equal((await loadModel(elsewhere, '')).name, 'linked');
+    assert.equal((await loadDefault(elsewhere, '')).name, 'linked');
     rmSync(elsewhere, { recursive: true });
   });
 
   test('is told apart from files and hidden folders beside it', async () => {
     write('small', '1');
     write('.cache', '1');
+    mkdirSync(join(repository, 'lost+found'));
     writeFileSync(join(repository, 'README.md'), '');
-    assert.equal((await loadModel(repository, '')).name, 'small');
+    assert.equal((await loadDefault(repository, '')).name, 'small');
   });
 });
 
@@ -126,7 +134,7 @@ describe('a repository', () => {
     for (const name of ['b', 'a', 'c']) write(name, '1');
     assert.deepEqual(await refusal(), {
       kind: 'usage',
-      problems: [`model: ${repository} holds 3 models: say which with --model (a, b, c)`],
+      problems: [`model: ${repository} holds 3 models: say which is the default with --model (a, b, c)`],
     });
   });
 
@@ -203,5 +211,46 @@ describe('a version', () => {
     assert.deepEqual((await refusal()).problems, [
       `model small/1: ${join(folder, 'model.json')}: preprocessing makes pixels of varying size, input wants 32 × 32`,
     ]);
+  });
+});
+
+describe('several models', () => {
+  test('are all loaded, each in its highest version, ordered by name', async () => {
+    for (const [name, version] of [
+      ['small', '1'],
+      ['large', '2'],
+      ['large', '10'],
+    ] as const) {
+      write(name, version);
+    }
+    const { models, defaultName } = await loadRepository(repository, 'small');
+    assert.deepEqual(
+      models.map(({ name, version }) => `${name}/${version}`),
+      ['large/10', 'small/1'],
+    );
+    assert.equal(defaultName, 'small');
+  });
+
+  test('with problems are told all of them', async () => {
+    write('a', '1', { 'input.height': 0 });
+    write('b', '1', { 'graph.sha256': 'a'.repeat(64) });
+    write('c', '1');
+    const { kind, problems } = await refusal('c');
+    assert.equal(kind, 'environment');
+    assert.equal(problems.length, 2);
+    assert.match(problems[0] ?? '', /^model a\/1: .*input\.height/);
+    assert.match(problems[1] ?? '', /^model b\/1: .*is not the graph/);
+  });
+
+  test('are found beside folders without a version, which are problems', async () => {
+    write('small', '1');
+    for (const name of ['broken', 'empty']) mkdirSync(join(repository, name));
+    const { found, problems } = await findModels(repository);
+    assert.deepEqual(found, [{ name: 'small', version: '1' }]);
+    assert.deepEqual(
+      problems.map((problem) => problem.slice(0, problem.indexOf(' in '))),
+      ['model broken: no version', 'model empty: no version'],
+    );
+    assert.deepEqual((await refusal('small')).problems, problems);
   });
 });

@@ -1,7 +1,8 @@
 /** The line, exercised by fake processes that take their time on a fake clock. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { exercise } from '#vitserve/pipeline/exercise.js';
+import { exercise, prove } from '#vitserve/pipeline/exercise.js';
+import { settled, watch } from '../../support/fake-lane.js';
 import { createLine, DECODED, EXECUTED, JPEG, type Line } from './line.js';
 
 let line: Line;
@@ -19,7 +20,15 @@ function answerAll(executionMs: number): void {
   };
 }
 
-const run = (concurrency: number) => exercise(line.pipeline, line.permits, JPEG, concurrency, line.clock);
+const options = (concurrency: number) => ({
+  pipeline: line.pipeline,
+  line: line.model,
+  takePermit: async () => line.permits.tryTake() ?? assert.fail('no permit is left'),
+  picture: JPEG,
+  concurrency,
+  clock: line.clock,
+});
+const run = (concurrency: number) => exercise(options(concurrency));
 
 describe('the exercise', () => {
   for (const [executionMs, imagesPerSecond] of [
@@ -28,16 +37,14 @@ describe('the exercise', () => {
   ] as const) {
     test(`of a line that takes ${executionMs} ms an image finds ${imagesPerSecond} images a second`, async () => {
       answerAll(executionMs);
-      const capacity = await run(4);
-      assert.ok(Math.abs(capacity.imagesPerSecond - imagesPerSecond) < 1e-9);
+      assert.ok(Math.abs((await run(4)) - imagesPerSecond) < 1e-9);
       assert.equal(line.permits.inUse, 0);
     });
   }
 
   test('lets a slow line answer a few images for each place, but does not go on for ever', async () => {
     answerAll(1_000);
-    const capacity = await run(2);
-    assert.ok(Math.abs(capacity.imagesPerSecond - 1) < 1e-9);
+    assert.ok(Math.abs((await run(2)) - 1) < 1e-9);
     // One to begin with, two to warm up, four to measure; those that had begun by then are finished.
     assert.ok(line.inference.sent.length >= 7 && line.inference.sent.length <= 9);
 
@@ -59,9 +66,40 @@ describe('the exercise', () => {
     await assert.rejects(run(2), /decoder: no memory/);
     assert.equal(line.permits.inUse, 0);
   });
+});
 
-  test('fails where there are fewer permits than images', async () => {
+describe('the proof', () => {
+  test('of a version takes as many images as are asked for, after one alone', async () => {
     answerAll(10);
-    await assert.rejects(run(9), /fewer permits than images/);
+    await prove(options(3), 6);
+    assert.equal(line.decoder.sent.length, 1 + 6 + 2, 'those that had begun with the last one are finished');
+    assert.equal(line.permits.inUse, 0);
+  });
+
+  test('of a version that can not answer fails, with none of its images left', async () => {
+    let answers = 0;
+    line.decoder.onCall = () => line.decoder.answer(DECODED);
+    line.inference.onCall = () => {
+      if (answers++ === 0) line.inference.answer([EXECUTED]);
+      else line.inference.fail(new Error(`broken ${answers}`));
+    };
+    await assert.rejects(prove(options(4), 100), /broken 2/);
+    assert.equal(line.permits.inUse, 0);
+    assert.ok(line.decoder.sent.length <= 1 + 4, 'nobody goes on after the first failure');
+  });
+
+  test('is given up when the signal says so, also where no process takes an image any more', async () => {
+    answerAll(10);
+    line.inference.lose();
+    const leaving = new AbortController();
+    const proof = watch(prove({ ...options(4), signal: leaving.signal }, 100));
+    for (let turn = 0; turn < 5; turn++) await settled();
+    assert.equal(line.permits.inUse, 1);
+    assert.equal(proof.state.kind, 'open');
+    leaving.abort(new Error('stopping'));
+    await settled();
+    assert.deepEqual(proof.state, { kind: 'rejected', error: leaving.signal.reason });
+    assert.equal(line.permits.inUse, 0);
+    await assert.rejects(prove({ ...options(4), signal: leaving.signal }, 100), /stopping/);
   });
 });

@@ -173,7 +173,7 @@ describe('an image whose process is lost', () => {
     const error = errorOf(asked);
     assert.ok(error instanceof RequestError);
     assert.equal(error.reason, 'PROCESS_LOST');
-    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'retried batch', 'retried batch']);
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'retried batch small', 'retried batch small']);
   });
 });
 

@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import type { DecodeRequest } from '#vitserve/decode/decoder-pool.js';
 import type { DecoderReply } from '#vitserve/decode/messages.js';
 import type { InferenceRequest, InferenceResult } from '#vitserve/inference/messages.js';
+import { ModelLine } from '#vitserve/pipeline/model-line.js';
 import { type Permit, Permits } from '#vitserve/pipeline/permits.js';
 import { type Answer, type ImageRequest, Pipeline } from '#vitserve/pipeline/pipeline.js';
+import type { ServedModel } from '#vitserve/pipeline/served-model.js';
 import { SlotFile, SlotView } from '#vitserve/slots/slots.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { FakeLane, type Outcome, watch } from '../../support/fake-lane.js';
@@ -34,10 +36,24 @@ export const EXECUTED = {
 
 const LAYOUT = { pixelBytes: 12 };
 
+export const MODEL: ServedModel = {
+  name: 'small',
+  version: '1',
+  executionProvider: 'cpu',
+  fallbackReason: null,
+  labels: ['cat', 'dog', 'fox', 'owl'],
+  inputHeight: 2,
+  inputWidth: 2,
+  embeddingSize: 2,
+  maxBatchSize: 4,
+};
+export const PLAN = '{"of":"small"}';
+
 export interface Line {
   readonly clock: FakeClock;
   readonly permits: Permits;
   readonly pipeline: Pipeline;
+  readonly model: ModelLine;
   readonly decoder: FakeLane<DecodeRequest, DecoderReply>;
   readonly inference: FakeLane<readonly InferenceRequest[], readonly InferenceResult[]>;
   /** What the observer was told, one line each, without queue lengths. */
@@ -64,17 +80,24 @@ export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line 
   const pipeline = new Pipeline({
     slots: file,
     decoders: [decoder],
-    inference: [inference],
-    maxBatchSize,
     maxImageBytes: MAX_IMAGE_BYTES,
     clock,
     observer: {
       decoded: (format, decoder, decodeMs) => events.push(`decoded ${format} ${decoder} ${decodeMs}`),
-      executed: (batchSize, executionMs) => events.push(`executed ${batchSize} ${executionMs}`),
       answered: (queueMs, slackMs) => events.push(`answered ${queueMs} ${slackMs}`),
       dropped: (stage, cause) => events.push(`dropped ${stage} ${cause}`),
-      retried: (stage) => events.push(`retried ${stage}`),
-      queueLength: () => {},
+      decodeRetried: () => events.push('retried decode'),
+      decodeQueueLength: () => {},
+    },
+  });
+  const model = new ModelLine({
+    model: { ...MODEL, maxBatchSize },
+    plan: PLAN,
+    lanes: [inference],
+    observer: {
+      executed: (name, batchSize, executionMs) => events.push(`executed ${name} ${batchSize} ${executionMs}`),
+      batchRetried: (name) => events.push(`retried batch ${name}`),
+      batchQueueLength: () => {},
     },
   });
 
@@ -82,6 +105,7 @@ export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line 
     clock,
     permits,
     pipeline,
+    model,
     decoder,
     inference,
     events,
@@ -99,6 +123,7 @@ export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line 
       };
       const { signal } = new AbortController();
       const whole: ImageRequest = {
+        line: model,
         image: JPEG,
         topK: 5,
         wantsEmbedding: false,

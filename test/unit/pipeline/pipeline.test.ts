@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
 import { settled } from '../../support/fake-lane.js';
-import { createLine, DECODED, EXECUTED, JPEG, type Line, MAX_IMAGE_BYTES } from './line.js';
+import { createLine, DECODED, EXECUTED, JPEG, type Line, MAX_IMAGE_BYTES, PLAN } from './line.js';
 
 let line: Line;
 beforeEach(() => {
@@ -31,7 +31,7 @@ describe('an image', () => {
   test('is decoded, executed and answered with what the graph said and where the time went', async () => {
     const asked = line.ask({ topK: 2, wantsEmbedding: true, arrivedAt: 990, expiresAt: 1_500 });
     const { slot } = asked.permit;
-    assert.deepEqual(line.decoder.pending, [{ kind: 'decode', slot, image: JPEG }]);
+    assert.deepEqual(line.decoder.pending, [{ kind: 'decode', slot, image: JPEG, plan: PLAN }]);
     line.clock.advance(10);
     line.decoder.answer(DECODED);
     await settled();
@@ -54,7 +54,7 @@ describe('an image', () => {
     });
     assert.equal(asked.releases.count, 1);
     assert.equal(line.permits.inUse, 0);
-    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'executed 3 7', 'answered 28 470']);
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'executed small 3 7', 'answered 28 470']);
   });
 
   test('without a deadline has no slack to report', async () => {
@@ -101,7 +101,7 @@ describe('an image', () => {
     );
     assert.deepEqual(
       line.events.filter((event) => event.startsWith('executed')),
-      ['executed 1 7', 'executed 2 7'],
+      ['executed small 1 7', 'executed small 2 7'],
       'an execution is told once, however many images it had',
     );
   });
@@ -113,7 +113,7 @@ describe('an image', () => {
     test(`may be a ${name} file`, () => {
       const image = Buffer.from(head, 'latin1');
       line.ask({ image });
-      assert.deepEqual(line.decoder.pending, [{ kind: 'decode', slot: 7, image }]);
+      assert.deepEqual(line.decoder.pending, [{ kind: 'decode', slot: 7, image, plan: PLAN }]);
     });
   }
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { status as grpcStatus } from '@grpc/grpc-js';
 import { SERVICE_NAME } from '#vitserve/contract/contract.js';
-import { Health } from '#vitserve/rpc/health.js';
+import { Health, type Statuses } from '#vitserve/rpc/health.js';
 
 type Check = Health['handlers']['Check'];
 type Watch = Health['handlers']['Watch'];
@@ -16,6 +16,12 @@ function check(health: Health, service: string): string {
     seen = error ? `${grpcStatus[error.code ?? 0]}: ${error.details}` : String(response?.status);
   });
   return seen;
+}
+
+/** Of the server and of these models. */
+function statuses(serving: boolean, models: Readonly<Record<string, boolean>> = {}): Statuses {
+  const ofModels = Object.entries(models).map(([name, each]) => [`${SERVICE_NAME}/${name}`, each] as const);
+  return new Map([['', serving], [SERVICE_NAME, serving], ...ofModels]);
 }
 
 class FakeWatch {
@@ -54,9 +60,9 @@ describe('Check', () => {
     test(`says whether ${service || 'the server'} answers`, () => {
       const health = new Health();
       assert.equal(check(health, service), 'NOT_SERVING');
-      health.serving = true;
+      health.show(statuses(true));
       assert.equal(check(health, service), 'SERVING');
-      health.serving = false;
+      health.show(statuses(false));
       assert.equal(check(health, service), 'NOT_SERVING');
     });
   }
@@ -70,13 +76,13 @@ describe('Check', () => {
 
 test('List has the status of both names and no others', () => {
   const health = new Health();
-  health.serving = true;
+  health.show(statuses(true));
   check(health, 'vitserve.v1.Other');
-  let statuses: unknown;
+  let listed: unknown;
   health.handlers.List({ request: {} } as Parameters<List>[0], (_, response) => {
-    statuses = response?.statuses;
+    listed = response?.statuses;
   });
-  assert.deepEqual(statuses, { '': { status: 'SERVING' }, [SERVICE_NAME]: { status: 'SERVING' } });
+  assert.deepEqual(listed, { '': { status: 'SERVING' }, [SERVICE_NAME]: { status: 'SERVING' } });
 });
 
 describe('Watch', () => {
@@ -85,9 +91,9 @@ describe('Watch', () => {
       const health = new Health();
       const watch = new FakeWatch(health, service);
       assert.deepEqual(watch.written, ['NOT_SERVING']);
-      health.serving = true;
-      health.serving = true;
-      health.serving = false;
+      health.show(statuses(true));
+      health.show(statuses(true));
+      health.show(statuses(false));
       assert.deepEqual(watch.written, ['NOT_SERVING', 'SERVING', 'NOT_SERVING']);
       assert.equal(watch.ended, 0);
     });
@@ -97,7 +103,7 @@ describe('Watch', () => {
     const health = new Health();
     const [first, second] = [new FakeWatch(health, ''), new FakeWatch(health, '')];
     first.cancel();
-    health.serving = true;
+    health.show(statuses(true));
     health.close();
     assert.deepEqual([first.written, first.ended], [['NOT_SERVING'], 0]);
     assert.deepEqual([second.written, second.ended], [['NOT_SERVING', 'SERVING'], 1]);
@@ -106,7 +112,7 @@ describe('Watch', () => {
   test('of a name that the server does not have is SERVICE_UNKNOWN, stays open and hears of nothing', () => {
     const health = new Health();
     const watch = new FakeWatch(health, 'vitserve.v1.Other');
-    health.serving = true;
+    health.show(statuses(true));
     assert.deepEqual([watch.written, watch.ended], [['SERVICE_UNKNOWN'], 0]);
   });
 
@@ -115,7 +121,7 @@ describe('Watch', () => {
     const watches = ['', SERVICE_NAME, 'vitserve.v1.Other'].map((service) => new FakeWatch(health, service));
     health.close();
     health.close();
-    health.serving = true;
+    health.show(statuses(true));
     assert.deepEqual(
       watches.map(({ ended }) => ended),
       [1, 1, 1],
@@ -128,5 +134,47 @@ describe('Watch', () => {
     const [known, unknown] = [new FakeWatch(health, ''), new FakeWatch(health, 'vitserve.v1.Other')];
     assert.deepEqual([known.written, known.ended], [['NOT_SERVING'], 1]);
     assert.deepEqual([unknown.written, unknown.ended], [['SERVICE_UNKNOWN'], 1]);
+  });
+});
+
+describe('a model', () => {
+  const small = `${SERVICE_NAME}/small`;
+
+  test('has a status of its own, whatever that of the server is', () => {
+    const health = new Health();
+    assert.match(check(health, small), /^NOT_FOUND/);
+    health.show(statuses(true, { small: false, large: true }));
+    assert.equal(check(health, small), 'NOT_SERVING');
+    assert.equal(check(health, `${SERVICE_NAME}/large`), 'SERVING');
+    assert.equal(check(health, ''), 'SERVING');
+    assert.match(check(health, 'small'), /^NOT_FOUND/);
+    health.show(statuses(true, { large: true }));
+    assert.match(check(health, small), /^NOT_FOUND/);
+  });
+
+  test('is listed with its full name', () => {
+    const health = new Health();
+    health.show(statuses(false, { small: true }));
+    let listed: unknown;
+    health.handlers.List({ request: {} } as Parameters<List>[0], (_, response) => {
+      listed = response?.statuses;
+    });
+    assert.deepEqual(listed, {
+      '': { status: 'NOT_SERVING' },
+      [SERVICE_NAME]: { status: 'NOT_SERVING' },
+      [small]: { status: 'SERVING' },
+    });
+  });
+
+  test('that appears, changes, disappears and comes back while it is watched is told so, and others are not', () => {
+    const health = new Health();
+    const watch = new FakeWatch(health, small);
+    const other = new FakeWatch(health, SERVICE_NAME);
+    for (const models of [{ small: true }, { small: true, large: true }, { small: false }, {}, { small: true }]) {
+      health.show(statuses(false, models));
+    }
+    assert.deepEqual(watch.written, ['SERVICE_UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN', 'SERVING']);
+    assert.deepEqual(other.written, ['NOT_SERVING']);
+    assert.equal(watch.ended, 0);
   });
 });

@@ -9,6 +9,7 @@ const MODEL: ServedModel = {
   name: 'small',
   version: '3',
   executionProvider: 'cpu',
+  fallbackReason: null,
   labels: ['cat', 'dog', 'fox'],
   inputHeight: 32,
   inputWidth: 48,

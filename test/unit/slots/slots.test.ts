@@ -30,7 +30,7 @@ const pixelsOf = (slot: number) => Uint8Array.from({ length: LAYOUT.pixelBytes }
 
 function readSlot(view: SlotView, slot: number): Uint8Array {
   const pixels = new Uint8Array(LAYOUT.pixelBytes);
-  view.readPixels(slot, pixels, 0);
+  view.readPixels(slot, pixels, 0, LAYOUT.pixelBytes);
   return pixels;
 }
 
@@ -82,7 +82,7 @@ describe('the slot file', () => {
     const pixels = new Uint8Array(layout.pixelBytes).fill(7);
     view.writePixels(3, pixels);
     const read = new Uint8Array(layout.pixelBytes);
-    view.readPixels(3, read, 0);
+    view.readPixels(3, read, 0, layout.pixelBytes);
     assert.ok(Buffer.from(read).equals(pixels));
     file.close();
   });
@@ -144,10 +144,20 @@ describe('a slot', () => {
     withSlots(3, (_, view) => {
       for (const slot of [0, 1, 2]) view.writePixels(slot, pixelsOf(slot));
       const batch = new Uint8Array(3 * LAYOUT.pixelBytes);
-      view.readPixels(2, batch, LAYOUT.pixelBytes);
+      view.readPixels(2, batch, LAYOUT.pixelBytes, LAYOUT.pixelBytes);
       assert.deepEqual(batch.subarray(0, LAYOUT.pixelBytes), new Uint8Array(LAYOUT.pixelBytes));
       assert.deepEqual(batch.subarray(LAYOUT.pixelBytes, 2 * LAYOUT.pixelBytes), pixelsOf(2));
       assert.deepEqual(batch.subarray(2 * LAYOUT.pixelBytes), new Uint8Array(LAYOUT.pixelBytes));
+    });
+  });
+
+  test('may hold the fewer pixels of a smaller model, and no more than these are read', () => {
+    withSlots(2, (_, view) => {
+      view.writePixels(0, pixelsOf(0));
+      view.writePixels(0, Uint8Array.of(1, 2, 3));
+      const read = new Uint8Array(LAYOUT.pixelBytes).fill(9);
+      view.readPixels(0, read, 1, 3);
+      assert.deepEqual([...read.subarray(0, 5)], [9, 1, 2, 3, 9]);
     });
   });
 

@@ -20,16 +20,16 @@ vitserve_decode_duration_seconds_count{format="jpeg",decoder="turbojpeg"} N
 vitserve_queue_duration_seconds_bucket{le="*"} N
 vitserve_queue_duration_seconds_sum N
 vitserve_queue_duration_seconds_count N
-# HELP vitserve_inference_duration_seconds One execution of a batch in an inference process.
+# HELP vitserve_inference_duration_seconds One execution of a batch in an inference process, by model.
 # TYPE vitserve_inference_duration_seconds histogram
-vitserve_inference_duration_seconds_bucket{le="*"} N
-vitserve_inference_duration_seconds_sum N
-vitserve_inference_duration_seconds_count N
-# HELP vitserve_batch_size Images executed together.
+vitserve_inference_duration_seconds_bucket{le="*",model="small"} N
+vitserve_inference_duration_seconds_sum{model="small"} N
+vitserve_inference_duration_seconds_count{model="small"} N
+# HELP vitserve_batch_size Images executed together, by model.
 # TYPE vitserve_batch_size histogram
-vitserve_batch_size_bucket{le="*"} N
-vitserve_batch_size_sum N
-vitserve_batch_size_count N
+vitserve_batch_size_bucket{le="*",model="small"} N
+vitserve_batch_size_sum{model="small"} N
+vitserve_batch_size_count{model="small"} N
 # HELP vitserve_deadline_slack_seconds Time left to the deadline when an image with one was answered.
 # TYPE vitserve_deadline_slack_seconds histogram
 vitserve_deadline_slack_seconds_bucket{le="*"} N
@@ -39,10 +39,10 @@ vitserve_deadline_slack_seconds_count N
 # TYPE vitserve_dropped_images_total counter
 # HELP vitserve_retries_total Images given to another process because theirs was lost, by stage.
 # TYPE vitserve_retries_total counter
-# HELP vitserve_queue_length Images that wait for a process, by stage.
+# HELP vitserve_queue_length Images that wait for a process, by stage (decode, batch) and, where it has one, model.
 # TYPE vitserve_queue_length gauge
-vitserve_queue_length{stage="decode"} N
-vitserve_queue_length{stage="batch"} N
+vitserve_queue_length{stage="decode",model=""} N
+vitserve_queue_length{stage="batch",model="small"} N
 # HELP vitserve_permits_limit Images that may be worked on at a time.
 # TYPE vitserve_permits_limit gauge
 vitserve_permits_limit N
@@ -59,9 +59,10 @@ vitserve_slot_bytes N
 # TYPE vitserve_state gauge
 # HELP vitserve_model_info Always 1: the model that is served, its version and the execution provider that really runs it.
 # TYPE vitserve_model_info gauge
-# HELP vitserve_execution_provider_fallback 1 if execution-provider auto did not get CUDA and runs on the CPU instead.
+# HELP vitserve_execution_provider_fallback 1 if execution-provider auto did not get CUDA and runs on the CPU instead, by model.
 # TYPE vitserve_execution_provider_fallback gauge
-vitserve_execution_provider_fallback N
+# HELP vitserve_model_failures_total Versions of a model that could not be loaded while serving, by model; empty for the repository itself.
+# TYPE vitserve_model_failures_total counter
 # HELP vitserve_process_ready 1 if the child process takes calls, by role (decoder, inference) and index.
 # TYPE vitserve_process_ready gauge
 # HELP vitserve_process_losses_total Child processes that ended without being asked to, by role and cause (exit, signal, timeout, protocol, start).

@@ -3,11 +3,14 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { Admission } from '#vitserve/pipeline/admission.js';
+import type { ModelLine } from '#vitserve/pipeline/model-line.js';
 import { Permits } from '#vitserve/pipeline/permits.js';
+import type { ServedModel } from '#vitserve/pipeline/served-model.js';
 import type { Logger } from '#vitserve/telemetry/log.js';
 import { createMetrics, type Metrics } from '#vitserve/telemetry/metrics.js';
 import {
   createCallObserver,
+  createCatalogObserver,
   createChildObserver,
   createPipelineObserver,
   watchAdmission,
@@ -41,10 +44,10 @@ describe('the exposition', () => {
     const metrics = createMetrics();
     const { log } = createLog();
     const line = createPipelineObserver(metrics);
-    line.queueLength('decode', 1);
-    line.queueLength('batch', 0);
+    line.decodeQueueLength(1);
+    line.batchQueueLength('small', 0);
     line.decoded('jpeg', 'turbojpeg', 1.5);
-    line.executed(4, 8);
+    line.executed('small', 4, 8);
     line.answered(2, 30);
     createCallObserver(metrics, log).callEnded('Classify', 'OK', null, 12);
     const masked = (await linesOf(metrics)).map((sample) =>
@@ -67,6 +70,7 @@ describe('the exposition', () => {
       const growth = bound / (seconds[at] ?? 0);
       assert.ok(growth >= 1.49 && growth <= 2, `${bound} is ${growth} times the bound before`);
     }
+    createPipelineObserver(metrics).executed('small', 1, 1);
     assert.deepEqual(await boundsOf('vitserve_batch_size'), [1, 2, 4, 8, 16, 32, 64, 128, 256]);
   });
 
@@ -89,27 +93,29 @@ describe('what the line reports', () => {
     const metrics = createMetrics();
     const line = createPipelineObserver(metrics);
     line.decoded('png', 'sharp', 1_500);
-    line.executed(4, 250);
+    line.executed('small', 4, 250);
     line.answered(20, null);
     line.answered(30, 500);
     line.dropped('batch', 'expired');
     line.dropped('batch', 'expired');
-    line.retried('decode');
-    line.queueLength('batch', 17);
+    line.decodeRetried();
+    line.batchRetried('small');
+    line.batchQueueLength('small', 17);
     assert.deepEqual(await samplesOf(metrics), [
       'vitserve_decode_duration_seconds_sum{format="png",decoder="sharp"} 1.5',
       'vitserve_decode_duration_seconds_count{format="png",decoder="sharp"} 1',
       'vitserve_queue_duration_seconds_sum 0.05',
       'vitserve_queue_duration_seconds_count 2',
-      'vitserve_inference_duration_seconds_sum 0.25',
-      'vitserve_inference_duration_seconds_count 1',
-      'vitserve_batch_size_sum 4',
-      'vitserve_batch_size_count 1',
+      'vitserve_inference_duration_seconds_sum{model="small"} 0.25',
+      'vitserve_inference_duration_seconds_count{model="small"} 1',
+      'vitserve_batch_size_sum{model="small"} 4',
+      'vitserve_batch_size_count{model="small"} 1',
       'vitserve_deadline_slack_seconds_sum 0.5',
       'vitserve_deadline_slack_seconds_count 1',
       'vitserve_dropped_images_total{stage="batch",cause="expired"} 2',
       'vitserve_retries_total{stage="decode"} 1',
-      'vitserve_queue_length{stage="batch"} 17',
+      'vitserve_retries_total{stage="batch"} 1',
+      'vitserve_queue_length{stage="batch",model="small"} 17',
     ]);
   });
 });
@@ -163,7 +169,100 @@ describe('what the door shows', () => {
   });
 });
 
+describe('what the catalog reports', () => {
+  /** What is served of `name`, and what its line has reported. */
+  const lineOf = (name: string, version: string, fallbackReason: string | null = null) => {
+    const model = { name, version, executionProvider: 'cpu', fallbackReason, maxBatchSize: 4 } as ServedModel;
+    return { model, processes: 2 } as ModelLine;
+  };
+  const stand = () => {
+    const metrics = createMetrics();
+    const { log, lines } = createLog();
+    const shown: string[] = [];
+    const catalog = createCatalogObserver(metrics, log, () => shown.push('health'));
+    const line = createPipelineObserver(metrics);
+    const work = (name: string) => {
+      line.executed(name, 2, 500);
+      line.batchQueueLength(name, 3);
+    };
+    return { metrics, catalog, lines, shown, work };
+  };
+
+  test('is the version that callers get, one for each model, and no other', async () => {
+    const { metrics, catalog, lines, shown, work } = stand();
+    const [first, second] = [lineOf('small', '1'), lineOf('small', '2', 'no driver')];
+    catalog.modelServed(first);
+    work('small');
+    const before = await samplesOf(metrics);
+    catalog.modelWithdrawn(first.model);
+    catalog.modelServed(second);
+    catalog.modelRetired(first.model);
+    const after = await samplesOf(metrics);
+    assert.deepEqual(
+      after.filter((sample) => !before.includes(sample)),
+      [
+        'vitserve_model_info{model="small",version="2",execution_provider="cpu"} 1',
+        'vitserve_execution_provider_fallback{model="small"} 1',
+      ],
+    );
+    assert.deepEqual(
+      before.filter((sample) => !after.includes(sample)),
+      ['vitserve_model_info{model="small",version="1",execution_provider="cpu"} 1'],
+    );
+    assert.equal(shown.length, 3);
+    assert.deepEqual(
+      lines.map((line) => (line as unknown[]).slice(0, 2)),
+      [
+        ['info', 'model served'],
+        ['warn', 'CUDA is not available: running on the CPU'],
+        ['info', 'model served'],
+        ['info', 'model retired'],
+      ],
+    );
+  });
+
+  test('leaves no series of a model that is gone, and keeps those of one that has come back meanwhile', async () => {
+    const { metrics, catalog, work } = stand();
+    const line = lineOf('small', '1');
+    catalog.modelServed(line);
+    work('small');
+    const served = await samplesOf(metrics);
+    catalog.modelWithdrawn(line.model);
+    catalog.modelServed(lineOf('small', '1'));
+    catalog.modelRetired(line.model);
+    assert.deepEqual(await samplesOf(metrics), served);
+    catalog.modelWithdrawn(line.model);
+    catalog.modelRetired(line.model);
+    assert.deepEqual(await samplesOf(metrics), []);
+  });
+
+  test('counts and logs what could not be loaded, and leaves nothing else of it', async () => {
+    const { metrics, catalog, lines, work } = stand();
+    work('new');
+    catalog.modelFailed('new', '7', ['no graph', 'no labels']);
+    assert.deepEqual(await samplesOf(metrics), ['vitserve_model_failures_total{model="new"} 1']);
+    assert.deepEqual(lines, [
+      [
+        'error',
+        'model not loaded: serving what was served before',
+        { model: 'new', version: '7', problems: ['no graph', 'no labels'] },
+      ],
+    ]);
+  });
+});
+
 describe('what the children report', () => {
+  test('leaves nothing of a child that has ended as it was asked to, lost before or not', async () => {
+    const metrics = createMetrics();
+    const children = createChildObserver(metrics, createLog().log);
+    children.childReady('inference', 0, 2 ** 30, 40);
+    children.childStopped('inference', 0);
+    children.childReady('inference', 1, 2 ** 30, 40);
+    children.childLost('inference', 1, 2 ** 30, 'exit', 'exit code 1');
+    children.childStopped('inference', 1);
+    assert.doesNotMatch((await linesOf(metrics)).join('\n'), /^vitserve_process_ready\{/m);
+  });
+
   test('is shown by role and index, and logged', async () => {
     const metrics = createMetrics();
     const { log, lines } = createLog();

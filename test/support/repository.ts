@@ -1,0 +1,33 @@
+/** A model repository that a test changes while it is being served: versions are copies of the default model. */
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { MODELS, type Scope, temporaryFolder } from './server.js';
+
+const ORIGINAL = join(MODELS, 'vit-cifar10');
+
+type Manifest = Record<string, unknown>;
+
+export class Repository {
+  readonly folder: string;
+
+  constructor(scope: Scope) {
+    this.folder = temporaryFolder(scope);
+  }
+
+  /** A version that appears at once, as `mv` lets it. Its manifest may be changed, or its graph be something else. */
+  put(name: string, version: number, change: (manifest: Manifest) => Manifest = (manifest) => manifest): string {
+    const [newest] = readdirSync(ORIGINAL).sort((a, b) => Number(b) - Number(a));
+    const beginning = join(this.folder, `.${name}-${version}`);
+    cpSync(join(ORIGINAL, newest as string), beginning, { recursive: true });
+    const path = join(beginning, 'model.json');
+    writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')) as Manifest)));
+    const folder = join(this.folder, name, String(version));
+    mkdirSync(join(this.folder, name), { recursive: true });
+    renameSync(beginning, folder);
+    return folder;
+  }
+
+  remove(...path: readonly string[]): void {
+    rmSync(join(this.folder, ...path), { recursive: true });
+  }
+}
