@@ -85,7 +85,10 @@ describe('a model with random weights', () => {
   test('says what it is, and is served only where that is allowed', async () => {
     const { notes } = await convert('--random', 'Ti/16', '--image-size', '32', '--name', 'marked');
     assert.match(notes.join(), /--allow-random-weights/);
-    await assert.rejects(loadRepository(models, 'marked', { allowRandomWeights: false }), /random weights.*allow-random-weights/);
+    await assert.rejects(
+      loadRepository(models, 'marked', { allowRandomWeights: false }),
+      /random weights.*allow-random-weights/,
+    );
     const { manifest } = await loadModelFolder(join(models, 'marked'));
     assert.equal(manifest.provenance.weights, 'random');
   });

@@ -19,7 +19,7 @@ describe('serve settings', () => {
       reflection: true,
       models: fileURLToPath(new URL('../../../models', import.meta.url)),
       model: '',
-    allowRandomWeights: false,
+      allowRandomWeights: false,
       executionProvider: 'auto',
       inferenceProcesses: 'auto',
       inferenceThreads: 'auto',
