@@ -3,16 +3,22 @@
  * The program: command line and environment in, exit code out. Which command, what it is told, and nothing else.
  */
 import { readFileSync } from 'node:fs';
-import { classify } from './commands/classify.js';
-import { convert } from './commands/convert.js';
-import { importModel } from './commands/import.js';
-import { inspect } from './commands/inspect.js';
-import { quantize } from './commands/quantize.js';
-import { serve } from './commands/serve.js';
 import { COMMAND_NAMES, type CommandName } from './config/commands.js';
 import { asksForHelp, commandHelp, generalHelp } from './config/help.js';
 import { nearestName } from './config/nearest.js';
 import { messageOf, SetupError } from './errors.js';
+
+type Program = (argv: readonly string[], environment: NodeJS.ProcessEnv, version: string) => Promise<number>;
+
+/** Each is loaded when it is called, so that a server holds nothing of the tools: no graph room, no onnxruntime. */
+const PROGRAMS: Record<CommandName, Program> = {
+  serve: async (...given) => (await import('./commands/serve.js')).serve(...given),
+  classify: async (argv, environment) => (await import('./commands/classify.js')).classify(argv, environment),
+  import: async (...given) => (await import('./commands/import.js')).importModel(...given),
+  convert: async (...given) => (await import('./commands/convert.js')).convert(...given),
+  quantize: async (...given) => (await import('./commands/quantize.js')).quantize(...given),
+  inspect: async (argv, environment) => (await import('./commands/inspect.js')).inspect(argv, environment),
+};
 
 function version(): string {
   const file = new URL('../package.json', import.meta.url);
@@ -41,11 +47,7 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     process.stdout.write(commandHelp(command as CommandName));
     return 0;
   }
-  if (command === 'quantize') return await quantize(argv, process.env, version());
-  if (command === 'inspect') return await inspect(argv, process.env);
-  if (command === 'convert') return await convert(argv, process.env, version());
-  if (command === 'import') return await importModel(argv, process.env, version());
-  return command === 'serve' ? await serve(argv, process.env, version()) : await classify(argv, process.env);
+  return await PROGRAMS[command as CommandName](argv, process.env, version());
 }
 
 try {

@@ -44,7 +44,7 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
   const failed = service.start().then(
     () => new Promise<never>(() => {}),
     (error: unknown) => {
-      if (!(error instanceof SetupError)) log.error({ err: error }, 'could not start');
+      if (!(error instanceof SetupError) || error.problems.length === 0) log.error({ err: error }, 'could not start');
       else for (const problem of error.problems) log.error(problem);
       return error instanceof SetupError && error.kind === 'usage' ? 2 : 1;
     },

@@ -220,7 +220,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
   maxImageBytes: {
     name: 'max-image-bytes',
     group: 'Limits',
-    type: bytes(1, GIB),
+    type: bytes(1024, GIB),
     default: 16 * MIB,
     summary: 'Largest image file accepted, in bytes.',
     reason:

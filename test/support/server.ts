@@ -106,15 +106,6 @@ function statOf(pid: number): string[] | null {
   }
 }
 
-/** The words of the process's command line; none where it is gone. */
-export function commandLineOf(pid: number): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-  } catch {
-    return [];
-  }
-}
-
 function childrenOf(pid: number): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -163,6 +154,13 @@ export interface SpawnOptions {
   readonly detached?: boolean;
 }
 
+/** Fronts that run. A test file that is ended from outside (a time limit, Ctrl-C) runs no clean-up, so they go with it here. */
+const running = new Set<number>();
+process.on('exit', () => {
+  for (const pid of running) process.kill(pid, 'SIGKILL');
+});
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(1));
+
 /** A server that is starting, serving, or has ended. */
 export class ServerProcess {
   readonly pid: number;
@@ -182,6 +180,8 @@ export class ServerProcess {
     stderr.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
     });
+    running.add(this.pid);
+    child.once('exit', () => running.delete(this.pid));
     this.exited = once(child, 'close').then(([code, signal]) => {
       this.exit = { code: code as number | null, signal: signal as NodeJS.Signals | null };
       return this.exit;
