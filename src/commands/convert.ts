@@ -104,7 +104,7 @@ async function write(
     embedding: { name: 'embedding', size: hidden },
     preprocessing: { ...recipe, mean: [...recipe.mean], std: [...recipe.std], normalizedInGraph: true },
     labels: [...labels],
-    batchInvariant: true,
+    batchInvariant: dtype === 'float16' ? 'accelerator' : true,
   };
   const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
   const parsed = parseManifest(text);

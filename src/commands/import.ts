@@ -21,10 +21,10 @@ import { importedManifest, operatorSetsOf, producerOf } from './importing/import
 import { beginVersion, type NewVersion } from './importing/model-folder.js';
 import { readLabels, readSource, type Source } from './importing/read-source.js';
 import {
+  batchInvariance,
   type Comparison,
   checkClassCount,
   compareWithOriginal,
-  isBatchInvariant,
   openOriginal,
   openServed,
   sensitivityOf,
@@ -110,7 +110,7 @@ async function build(importing: Importing, target: NewVersion): Promise<[text: s
   await original.close();
   const manifest = {
     ...unchecked,
-    batchInvariant: form.fixedBatch === null && (await isBatchInvariant(served, random, tolerance.batch)),
+    batchInvariant: form.fixedBatch === null && (await batchInvariance(served, random, tolerance.batch)),
   };
   await writeFile(join(target.folder, 'model.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   const findings: Findings = {

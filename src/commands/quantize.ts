@@ -115,8 +115,9 @@ function manifestOf(source: Model, { dtype }: QuantizeSettings, sha256: string, 
       quantizedBy: `vitserve ${version}, ${dtype}`,
     },
     graph: { file: GRAPH_FILE, sha256 },
-    // One scale for the activations of a whole batch: an image's answer would depend on who else is in it.
-    batchInvariant: dtype === 'int8' ? false : manifest.batchInvariant,
+    // One scale for the activations of a whole batch: an image's answer would depend on who else is in it. In float16 the CPU's
+    // kernels round differently by batch.
+    batchInvariant: dtype === 'float16' && manifest.batchInvariant ? 'accelerator' : false,
   };
 }
 

@@ -13,14 +13,12 @@ import { createLogger } from '../telemetry/log.js';
 export async function serve(argv: readonly string[], environment: NodeJS.ProcessEnv, version: string): Promise<number> {
   const { settings, changes } = loadServeSettings(argv, environment);
   const log = createLogger(settings.logLevel, settings.logFormat, process.stdout.isTTY);
-  const set = Object.fromEntries(changes.map(({ name, value, source }) => [name, `${value} (${source})`]));
-  log.info({ version, node: process.version, pid: process.pid, set }, 'vitserve');
-
-  const service = new Service(settings, log);
+  let service: Service | null = null;
+  // Before the first word is said, so that whoever reads it may send a signal.
   const stopped = new Promise<number>((resolve) => {
     const onSignal = (signal: NodeJS.Signals) => {
       log.info({ signal }, 'signal');
-      if (service.state === 'serving') {
+      if (service?.state === 'serving') {
         service.drain().then(
           (inTime) => {
             if (!inTime) log.warn('calls that had not ended within drain-timeout were cut');
@@ -31,15 +29,20 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
             resolve(1);
           },
         );
-      } else resolve(service.state === 'starting' ? 0 : 1);
+      } else resolve(service === null || service.state === 'starting' ? 0 : 1);
     };
     process.on('SIGHUP', () => {
       log.info({ signal: 'SIGHUP' }, 'signal');
-      void service.reload();
+      void service?.reload();
     });
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });
+
+  const set = Object.fromEntries(changes.map(({ name, value, source }) => [name, `${value} (${source})`]));
+  log.info({ version, node: process.version, pid: process.pid, set }, 'vitserve');
+
+  service = new Service(settings, log);
 
   const failed = service.start().then(
     () => new Promise<never>(() => {}),

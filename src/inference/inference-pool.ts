@@ -5,6 +5,7 @@
  * the provider is settled: a process that is replaced later gets the same one or none, never a quieter second choice.
  */
 
+import { mayBatch } from '../model/manifest.js';
 import type { Model } from '../model/repository.js';
 import { availableCores } from '../process/cores.js';
 import { type CallCodec, Lane } from '../process/lane.js';
@@ -85,7 +86,7 @@ export class InferencePool {
     shared: SharedProcesses,
   ): Promise<InferencePool> {
     let provider = settings.executionProvider;
-    const maxBatchSizeOn = (found: string) => (model.manifest.batchInvariant ? chooseBatchSize(settings, found) : 1);
+    const maxBatchSizeOn = (found: string) => (mayBatch(model.manifest, found) ? chooseBatchSize(settings, found) : 1);
     const indices: number[] = [];
     const lanes: InferenceLane[] = [];
     const newLane = (): InferenceLane => {

@@ -56,8 +56,11 @@ const manifestSchema = z
     embedding: z.nullable(z.strictObject({ name: z.string().min(1), size: z.int().min(1) })),
     preprocessing: recipeSchema,
     labels: z.array(z.string().min(1)).min(1),
-    /** Whether an image's answer is the same in any batch. Where it is not, images are executed one by one. */
-    batchInvariant: z.boolean(),
+    /**
+     * Whether an image's answer is the same in any batch. Where it is not, images are executed one by one. `accelerator`: it is
+     * to within rounding (float16), so batches are made on an accelerator, where they pay, and not on the CPU.
+     */
+    batchInvariant: z.union([z.boolean(), z.literal('accelerator')], { error: 'must be true, false or "accelerator"' }),
   })
   .refine(({ input, preprocessing }) => preprocessing.normalizedInGraph === (input.type === 'uint8'), {
     path: ['preprocessing', 'normalizedInGraph'],
@@ -69,6 +72,11 @@ export type Manifest = z.infer<typeof manifestSchema>;
 /** Bytes of one image as the model takes it: height × width × 3. */
 export function pixelBytesOf({ input }: Manifest): number {
   return input.height * input.width * 3;
+}
+
+/** Whether images of the model may be executed together on this provider. */
+export function mayBatch({ batchInvariant }: Manifest, provider: string): boolean {
+  return batchInvariant === 'accelerator' ? provider !== 'cpu' : batchInvariant;
 }
 
 /** Parses manifest text. Either the manifest or every problem found, one line each, `path: what is wrong`. */

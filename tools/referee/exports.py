@@ -35,14 +35,17 @@ LABELS = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
 OPSET = 17
 
 
-def seeded(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
-    """A model whose answers differ from image to image: weights larger than any library initialises them with."""
+def seeded(make: Callable[[], torch.nn.Module], gain: float = 2.0) -> torch.nn.Module:
+    """A model whose answers differ from image to image: weights larger than any library initialises them with.
+
+    `gain`: how much a product with a matrix enlarges what it is given; with 1 and more layers numbers stay where trained models have them.
+    """
     torch.manual_seed(20101192)
     model = make().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                parameter.normal_(0, 2.0 / parameter[0].numel() ** 0.5)
+                parameter.normal_(0, gain / parameter[0].numel() ** 0.5)
             else:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     return model

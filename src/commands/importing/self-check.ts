@@ -99,14 +99,14 @@ function largestDifference(some: Float32Array, others: Float32Array): number {
 }
 
 /**
- * Whether each image's answer is the same alone and among the others: bit by bit with a tolerance of 0, else in its
- * probabilities. The tolerance is for float16, whose kernels round otherwise at other sizes.
+ * Whether each image's answer is the same alone and among the others, as the manifest says it: bit by bit with a tolerance of
+ * 0, else in its probabilities. The tolerance is for float16, whose kernels round otherwise at other sizes.
  */
-export async function isBatchInvariant(
+export async function batchInvariance(
   served: Session,
   pixels: readonly Uint8Array[],
   tolerance: number,
-): Promise<boolean> {
+): Promise<Manifest['batchInvariant']> {
   const together = await run(served, new Uint8Array(Buffer.concat(pixels)), pixels.length);
   for (const [index, image] of pixels.entries()) {
     const alone = await run(served, image, 1);
@@ -120,7 +120,7 @@ export async function isBatchInvariant(
     if (alone.embeddings === null || together.embeddings === null) continue;
     if (!bytesOf(row(together.embeddings, alone.embeddings)).equals(bytesOf(alone.embeddings))) return false;
   }
-  return true;
+  return tolerance > 0 ? 'accelerator' : true;
 }
 
 /** The server's own session over a graph and its manifest. */

@@ -62,8 +62,10 @@ function recipeText({ resize, interpolation, crop, mean, std }: Recipe): string 
 }
 
 function batchText({ manifest, form: { fixedBatch }, batchTolerance }: Findings): string {
-  const precision = batchTolerance === 0 ? '' : `, to within ${batchTolerance}`;
-  if (manifest.batchInvariant) return `an answer is the same in any batch${precision}`;
+  if (manifest.batchInvariant === true) return 'an answer is the same in any batch';
+  if (manifest.batchInvariant === 'accelerator') {
+    return `an answer is the same in any batch to within ${batchTolerance}; on the CPU images are executed one by one`;
+  }
   return fixedBatch === null
     ? 'an answer depends on its batch, so images are executed one by one'
     : `of ${fixedBatch} only, so images are executed one by one`;

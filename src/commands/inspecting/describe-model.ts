@@ -32,6 +32,12 @@ export function describeModel(findings: Inspected & { readonly providers: Provid
   return `${model ?? graphPath}\n${lines.map(([name, text]) => `  ${name.padEnd(NAME_WIDTH)} ${text}\n`).join('')}`;
 }
 
+const BATCHES = {
+  true: 'of any size: an answer does not depend on who else is in the batch',
+  false: 'of one image: in larger ones an answer would depend on the others',
+  accelerator: 'of any size on an accelerator, where answers are the same to within rounding; of one image on the CPU',
+};
+
 function manifestLines({
   labels,
   preprocessing,
@@ -49,12 +55,7 @@ function manifestLines({
       `${output.kind}, ${output.activation}${embedding === null ? '; no embedding' : `; embedding of ${embedding.size}`}`,
     ],
     ['recipe', recipeText(preprocessing)],
-    [
-      'batches',
-      batchInvariant
-        ? 'of any size: an answer does not depend on who else is in the batch'
-        : 'of one image: in larger ones an answer would depend on the others',
-    ],
+    ['batches', BATCHES[`${batchInvariant}`]],
     ['licence', license],
     ...Object.entries(provenance).map(([key, text], at): Line => [at === 0 ? 'provenance' : '', `${key}: ${text}`]),
   ];

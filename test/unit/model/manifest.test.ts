@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { type Manifest, parseManifest } from '#vitserve/model/manifest.js';
+import { type Manifest, mayBatch, parseManifest } from '#vitserve/model/manifest.js';
 import { manifestWith } from './sample-manifest.js';
 
 /** The problems of a manifest that differs from a sound one in the values at these paths; `undefined` takes a key away. */
@@ -56,11 +56,7 @@ describe('a problem is told with the path of its key', () => {
       'preprocessing.crop: Invalid input: expected object, received undefined',
     ],
     ['a newer format', { formatVersion: 2 }, 'formatVersion: Invalid input: expected 1'],
-    [
-      'a value of another type',
-      { batchInvariant: 'yes' },
-      'batchInvariant: Invalid input: expected boolean, received string',
-    ],
+    ['a value of another type', { batchInvariant: 'yes' }, 'batchInvariant: must be true, false or "accelerator"'],
     [
       'a graph in another folder',
       { 'graph.file': '../model.onnx' },
@@ -137,4 +133,12 @@ test('text that is not JSON is one problem', () => {
 test('JSON that is no object is one problem', () => {
   const result = parseManifest('[]');
   assert.deepEqual(result, { problems: ['manifest: Invalid input: expected object, received array'] });
+});
+
+test('a model is batched where an answer does not depend on its batch', () => {
+  const on = (batchInvariant: unknown, provider: string) =>
+    mayBatch(parsed(JSON.stringify(manifestWith({ batchInvariant }))), provider);
+  assert.deepEqual([on(true, 'cpu'), on(true, 'cuda')], [true, true]);
+  assert.deepEqual([on(false, 'cpu'), on(false, 'cuda')], [false, false]);
+  assert.deepEqual([on('accelerator', 'cpu'), on('accelerator', 'cuda')], [false, true]);
 });
