@@ -29,12 +29,16 @@ async function measure(callers, flags) {
   }
 }
 
+function bucket(samples, bound) {
+  for (const [key, value] of samples) if (key.startsWith(`vitserve_batch_size_bucket{le="${bound}"`)) return value;
+  return 0;
+}
+
 function histogram(before, after) {
   const bounds = [1, 2, 4, 8, 16, 32];
   let below = 0;
   return bounds.map((bound) => {
-    const key = `vitserve_batch_size_bucket{le="${bound}"}`;
-    const upTo = (after.get(key) ?? 0) - (before.get(key) ?? 0);
+    const upTo = bucket(after, bound) - bucket(before, bound);
     const share = upTo - below;
     below = upTo;
     return `≤${bound}: ${share}`;

@@ -34,7 +34,7 @@ import {
 type LoadedRepository = Awaited<ReturnType<typeof loadRepository>>;
 
 /** First calls through the gRPC server, which wake its JIT compiler. */
-const WARM_UP_CALLS = 64;
+const WARM_UP_CALLS = 32;
 
 export class Service {
   readonly #settings: ServeSettings;

@@ -22,8 +22,8 @@ export interface ExerciseOptions {
 }
 
 /** Long enough for the figure to settle, short enough to start within a moment. */
-const WARM_UP_MS = 150;
-const MEASURE_MS = 250;
+const WARM_UP_MS = 100;
+const MEASURE_MS = 200;
 /** Slow models get as long as a few images take, but not longer than this. */
 const LONGEST_MS = 30_000;
 
