@@ -9,6 +9,9 @@ import { messageOf, SetupError } from '../errors.js';
 import { Service } from '../service.js';
 import { createLogger } from '../telemetry/log.js';
 
+/** Signals within this time of the last one are the same wish. */
+const REPEAT_MS = 500;
+
 /** Resolves with the exit code. Throws SetupError where the settings are wrong. */
 export async function serve(argv: readonly string[], environment: NodeJS.ProcessEnv, version: string): Promise<number> {
   const { settings, changes } = loadServeSettings(argv, environment);
@@ -16,7 +19,11 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
   let service: Service | null = null;
   // Before the first word is said, so that whoever reads it may send a signal.
   const stopped = new Promise<number>((resolve) => {
+    let firstAt = Number.NEGATIVE_INFINITY;
     const onSignal = (signal: NodeJS.Signals) => {
+      // Under npm a Ctrl-C comes twice: from the terminal, which signals the whole process group, and passed on by npm.
+      if (performance.now() - firstAt < REPEAT_MS) return;
+      firstAt = performance.now();
       log.info({ signal }, 'signal');
       if (service?.state === 'serving') {
         service.drain().then(

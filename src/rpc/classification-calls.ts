@@ -48,9 +48,17 @@ export interface ClassificationOptions {
 export class ClassificationCalls {
   readonly #options: ClassificationOptions;
   readonly #streams = new Set<ClassifyStreamCall>();
+  /** One for each unary call that is being answered. */
+  readonly #cuts = new Set<() => void>();
 
   constructor(options: ClassificationOptions) {
     this.#options = options;
+  }
+
+  /** Ends every call that is still open, with DRAINING: the time to finish them is over. */
+  cut(): void {
+    for (const cut of this.#cuts) cut();
+    for (const stream of this.#streams) stream.cut();
   }
 
   /** Streams take no further images: each ends when those that it has are answered. */
@@ -135,12 +143,22 @@ export class ClassificationCalls {
     const leaving = new AbortController();
     // Fires after every call, also an answered one, when nobody listens to the signal any more.
     call.on('cancelled', () => leaving.abort(leavingError(call)));
+    const cut = () => {
+      this.#cuts.delete(cut);
+      const error = new RequestError('DRAINING', 'the server stopped before the image was answered: call another one');
+      leaving.abort(error);
+      reply(toCallStatus(error));
+    };
+    this.#cuts.add(cut);
     work(leaving.signal, permit)
       .then(
-        (response) => reply(null, response),
-        (thrown: unknown) => this.#fail(method, reply, thrown),
+        (response) => this.#cuts.has(cut) && reply(null, response),
+        (thrown: unknown) => this.#cuts.has(cut) && this.#fail(method, reply, thrown),
       )
-      .finally(() => permit.release());
+      .finally(() => {
+        this.#cuts.delete(cut);
+        permit.release();
+      });
   }
 
   #reply<Response>(method: string, reply: sendUnaryData<Response>, work: () => Response): void {

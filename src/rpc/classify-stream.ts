@@ -66,6 +66,14 @@ export class ClassifyStreamCall {
     else call.end();
   }
 
+  /** Ends the call now, answered or not. */
+  cut(): void {
+    const error = this.#drainingError();
+    this.#leaving.abort(error);
+    this.#endInput();
+    this.#call.emit('error', toCallStatus(error));
+  }
+
   drain(): void {
     this.#draining = true;
     this.#endInput();

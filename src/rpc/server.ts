@@ -13,6 +13,9 @@ import { withLinkedDescriptors } from './reflection.js';
 // What grpc-js prints of errors, bypassing the log, arrives as errors as well.
 setLogVerbosity(logVerbosity.NONE);
 
+/** How long calls that were cut may take to be told so. */
+const CUT_GRACE_MS = 200;
+
 /** Room in a message beside the image, so that an image slightly too large gets an error that says so. */
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
 
@@ -72,7 +75,7 @@ export class RpcServer {
     this.#calls.drainStreams();
   }
 
-  /** Waits for the calls in flight for at most `timeoutMs`, then cuts them. Resolves to whether all of them ended by themselves. */
+  /** Waits for the calls in flight for at most `timeoutMs`, then ends them with DRAINING. Resolves to whether all of them ended by themselves. */
   async close(timeoutMs: number): Promise<boolean> {
     this.health.close();
     const ended = new Promise<boolean>((resolve) => this.#server.tryShutdown((error) => resolve(error === undefined)));
@@ -82,7 +85,12 @@ export class RpcServer {
     });
     const inTime = await Promise.race([ended, cut]);
     clearTimeout(timer);
-    if (!inTime) this.#server.forceShutdown();
+    if (!inTime) {
+      this.#calls.cut();
+      // The statuses have to reach their callers before the connections go.
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CUT_GRACE_MS))]);
+      this.#server.forceShutdown();
+    }
     return inTime;
   }
 }

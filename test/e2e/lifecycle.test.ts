@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import {
@@ -172,12 +173,42 @@ test('calls that do not end within the drain timeout are cut, and the exit code 
   await assertNothingLeft(server, folder);
 });
 
+test('a signal that comes twice at once, as Ctrl-C does under npm, is one: the server drains', async (t) => {
+  const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8']);
+  const { thaw, calls } = await callsInFlight(t, server, client, 2);
+  server.signal('SIGINT');
+  await server.logged('state', ({ state }) => state === 'draining');
+  server.signal('SIGINT');
+  thaw();
+  await Promise.all(calls);
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+  await assertNothingLeft(server, folder);
+});
+
+test('calls that have not ended within the drain timeout are ended with the reason DRAINING, and the exit code is 1', async (t) => {
+  const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8', '--drain-timeout', '300ms']);
+  const { calls } = await callsInFlight(t, server, client, 3);
+  const failures = Promise.all(calls.map(failureOf));
+  const since = performance.now();
+  server.signal('SIGTERM');
+  const told = await failures;
+  assert(performance.now() - since < 1_500, 'they are told when the time is over, not when the processes have ended');
+  assert.deepEqual(
+    told.map(({ code, reason }) => [code, reason]),
+    Array(3).fill(['UNAVAILABLE', 'DRAINING']),
+  );
+  assert.deepEqual(await server.exited, { code: 1, signal: null });
+  await assertNothingLeft(server, folder);
+});
+
 test('a second signal ends the server at once, with exit code 1 and without a child left, even a stopped one', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8']);
   const { calls } = await callsInFlight(t, server, client, 2);
   const failures = Promise.all(calls.map(failureOf));
   server.signal('SIGTERM');
   await server.logged('state', ({ state }) => state === 'draining');
+  // Sooner it would be the same signal again, as a Ctrl-C under npm comes twice.
+  await delay(600);
   const since = performance.now();
   server.signal('SIGTERM');
   assert.deepEqual(await server.exited, { code: 1, signal: null });
