@@ -130,7 +130,8 @@ function summarize(
     `  pixels    ${image.height} × ${image.width} in patches of ${patch.height} × ${patch.width}: ${tokens} tokens`,
     `  graph     ${dtype} for ${target}, ${Math.round(bytes / MIB)} MiB${from}`,
     `  took      ${(milliseconds / 1000).toFixed(1)} s, and ${peak} MiB of memory at most`,
-    `wrote ${place}`,
+    `wrote ${place}; serve it with`,
+    `  vitserve serve --models ${dirname(dirname(place))} --model ${basename(dirname(place))}`,
     '',
   ].join('\n');
 }

@@ -130,6 +130,7 @@ export function createCallObserver(metrics: Metrics, log: Logger): CallObserver 
     callEnded(method, code, reason, durationMs) {
       metrics.requests.inc({ method, code, reason: reason ?? '' });
       metrics.requestDuration.observe({ method }, durationMs / 1000);
+      log.debug({ method, code, reason, durationMs }, 'call ended');
     },
     streamImageEnded: (code, reason) => metrics.streamImages.inc({ code, reason: reason ?? '' }),
     callFailed: (method, cause) => log.error({ method, err: cause }, 'call failed'),

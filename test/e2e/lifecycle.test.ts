@@ -186,7 +186,13 @@ test('a signal that comes twice at once, as Ctrl-C does under npm, is one: the s
 });
 
 test('calls that have not ended within the drain timeout are ended with the reason DRAINING, and the exit code is 1', async (t) => {
-  const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8', '--drain-timeout', '300ms']);
+  const { server, folder, client } = await startWatched(t, [
+    ...SIMULATED,
+    '--permits',
+    '8',
+    '--drain-timeout',
+    '300ms',
+  ]);
   const { calls } = await callsInFlight(t, server, client, 3);
   const failures = Promise.all(calls.map(failureOf));
   const since = performance.now();
