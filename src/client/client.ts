@@ -34,6 +34,22 @@ export interface CallSettings {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+/** All in PEM form. */
+export interface ClientTls {
+  /** The authorities that the server's certificate may come from; without it, those of the system. */
+  readonly ca?: Buffer;
+  /** To be shown to a server that asks for one, with its key. */
+  readonly identity?: { readonly cert: Buffer; readonly key: Buffer };
+}
+
+export interface ClientOptions {
+  readonly retries?: boolean;
+  /** Absent: plaintext. */
+  readonly tls?: ClientTls;
+  /** A bearer token, sent with every call. */
+  readonly token?: string;
+}
+
 /** Requests up to this size are kept for a retry. */
 const RETRY_BUFFER_BYTES = 64 * 1024 * 1024;
 
@@ -55,11 +71,18 @@ const SERVICE_CONFIG = {
 
 export class VitserveClient {
   readonly #stub: ClassificationServiceClient;
+  readonly #metadata: Readonly<Record<string, string>>;
 
-  /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. */
-  constructor(target: string, options: { readonly retries?: boolean } = {}) {
+  /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. Throws where certificate and key are no pair. */
+  constructor(target: string, options: ClientOptions = {}) {
     const { ClassificationService } = loadContract().contract.vitserve.v1;
-    this.#stub = new ClassificationService(target, credentials.createInsecure(), {
+    const { tls, token } = options;
+    this.#metadata = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const channel =
+      tls === undefined
+        ? credentials.createInsecure()
+        : credentials.createSsl(tls.ca ?? null, tls.identity?.key ?? null, tls.identity?.cert ?? null);
+    this.#stub = new ClassificationService(target, channel, {
       'grpc.enable_retries': options.retries === false ? 0 : 1,
       'grpc.service_config': JSON.stringify(SERVICE_CONFIG),
       'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
@@ -69,19 +92,23 @@ export class VitserveClient {
   }
 
   classify(request: ClassifyRequest, settings?: CallSettings): Promise<ClassifyResponse__Output> {
-    return call((...rest) => this.#stub.classify(request, ...rest), settings);
+    return call((...rest) => this.#stub.classify(request, ...rest), this.#with(settings));
   }
 
   embed(request: EmbedRequest, settings?: CallSettings): Promise<EmbedResponse__Output> {
-    return call((...rest) => this.#stub.embed(request, ...rest), settings);
+    return call((...rest) => this.#stub.embed(request, ...rest), this.#with(settings));
   }
 
   getModel(model = '', settings?: CallSettings): Promise<Model__Output> {
-    return call((...rest) => this.#stub.getModel({ model }, ...rest), settings);
+    return call((...rest) => this.#stub.getModel({ model }, ...rest), this.#with(settings));
   }
 
   close(): void {
     this.#stub.close();
+  }
+
+  #with(settings: CallSettings = {}): CallSettings {
+    return { ...settings, metadata: { ...this.#metadata, ...settings.metadata } };
   }
 }
 

@@ -11,7 +11,7 @@ import { resolve } from 'node:path';
 import { SetupError } from '../errors.js';
 import { COMMANDS, type CommandName } from './commands.js';
 import { jsonToText, readConfigFile } from './config-file.js';
-import { contradictions } from './contradictions.js';
+import { contradictions, unpairedKey } from './contradictions.js';
 import { type ConvertSettings, convertProblems } from './convert-options.js';
 import { type Environment, readEnvironment } from './environment.js';
 import { readCommandLine } from './flags.js';
@@ -63,6 +63,8 @@ export function loadClassifySettings(
 ): Loaded<ClassifySettings> & { readonly files: readonly string[] } {
   const { loaded, positionals, problems } = load<ClassifySettings>('classify', argv, env, surroundings);
   if (positionals.length === 0) problems.push('vitserve classify needs at least one FILE');
+  const unpaired = unpairedKey(loaded.settings);
+  if (unpaired !== undefined) problems.push(unpaired);
   if (problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, files: positionals };
 }
