@@ -9,6 +9,9 @@ import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 
 export type CallEnding = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
 
+/** How long trailers may take to be written. */
+const TRAILERS_MS = 50;
+
 interface BaseCall {
   stream?: Partial<ServerHttp2Stream>;
   decoder?: { maxReadMessageLength?: number };
@@ -25,9 +28,10 @@ interface BaseCall {
  */
 export function resetStream(call: ServerInterceptingCallInterface): void {
   const { stream } = call as BaseCall;
-  const reset = () => setImmediate(() => stream?.close?.(constants.NGHTTP2_NO_ERROR));
-  if (stream?.headersSent === true) stream.once?.('wantTrailers', reset);
-  else reset();
+  const reset = () => stream?.close?.(constants.NGHTTP2_NO_ERROR);
+  if (stream?.headersSent !== true) setImmediate(reset);
+  // A reset overtakes trailers that have not been written yet, and nothing says when they have been.
+  else stream.once?.('wantTrailers', () => setTimeout(reset, TRAILERS_MS).unref());
 }
 
 /** Messages of this call may have so many bytes and no more; grpc-js has one limit for all methods of a server. */

@@ -126,7 +126,7 @@ describe('a TLS port', () => {
     await Promise.all([silent.closed, half.closed]);
     assert.deepEqual(refused, ['handshake_timeout', 'handshake_timeout']);
     await eventually('only the third is left', () => open() === 1);
-    const muteClosed = once(mute, 'close');
+    const muteClosed = once(mute.resume(), 'close');
     clock.advance(300);
     await muteClosed;
     assert.deepEqual(refused, Array(3).fill('handshake_timeout'));

@@ -62,14 +62,14 @@ export class RawSocket {
   /** Resolves when the other end has closed, or the connection is lost. */
   readonly closed: Promise<void>;
   received = Buffer.alloc(0);
-  isClosed = false;
+  #isClosed = false;
 
   private constructor(socket: Socket) {
     this.socket = socket;
     socket.on('error', () => {});
     this.closed = new Promise((resolve) => {
       const onEnd = () => {
-        this.isClosed = true;
+        this.#isClosed = true;
         resolve();
       };
       socket.on('close', onEnd);
@@ -92,6 +92,10 @@ export class RawSocket {
     return raw;
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed || this.socket.destroyed;
+  }
+
   /** The same, with HTTP/2 begun. */
   static async http2(scope: Scope, port: number): Promise<RawSocket> {
     const raw = await RawSocket.open(scope, port);
@@ -101,7 +105,7 @@ export class RawSocket {
 
   /** Resolves when the bytes are on their way, or the connection is closed. */
   async send(...parts: Uint8Array[]): Promise<void> {
-    if (this.isClosed || this.socket.destroyed) return;
+    if (this.isClosed) return;
     const written = new Promise<void>((resolve) => this.socket.write(Buffer.concat(parts), () => resolve()));
     await Promise.race([written, this.closed]);
   }

@@ -17,8 +17,9 @@ const parse = (contents: readonly Buffer[]) => {
 test('a look finds new content, nothing where there is none, and keeps what it had where the new is of no use', async (t) => {
   const folder = temporaryFolder(t);
   const paths = ['one', 'two'].map((name) => join(folder, name));
-  const write = (...contents: string[]) =>
-    contents.forEach((content, at) => writeFileSync(paths[at] as string, content));
+  const write = (...contents: string[]) => {
+    for (const [at, content] of contents.entries()) writeFileSync(paths[at] as string, content);
+  };
   write('a', 'b');
   const files = await WatchedFiles.open(
     paths.map((path) => ({ option: 'some-file', path })),
