@@ -68,7 +68,7 @@ function certificate(asked: Asked, isAuthority: boolean, publicKey: KeyObject, i
   );
   const signature = der(0x03, Buffer.from([0]), sign('sha256', signed, by));
   const base64 = sequence(signed, algorithm, signature).toString('base64');
-  return `-----BEGIN CERTIFICATE-----\n${base64.replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`;
+  return `-----BEGIN CERTIFICATE-----\n${(base64.match(/.{1,64}/g) ?? []).join('\n')}\n-----END CERTIFICATE-----\n`;
 }
 
 function der(tag: number, ...content: (Buffer | string)[]): Buffer {
