@@ -1,7 +1,7 @@
 /**
  * What the server needs of a call and grpc-js has no public way to. All that is known here of its inside: the innermost
  * intercepting call has `stream`, `decoder` and `maxReceiveMessageSize`, and sends its own statuses through its own
- * `sendStatus`. Where an update moves one of them nothing breaks, but protection is lost: `test/faults/base-call.test.ts`
+ * `sendStatus`. Where an update moves one of them nothing breaks, but protection is lost: `test/faults/hostile-connections.test.ts`
  * and `test/integration/refusal.test.ts` fail then.
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
