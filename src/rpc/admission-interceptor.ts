@@ -176,7 +176,7 @@ function errorBehind({ code, details }: CallEnding, kind: CallKind, maxImageByte
   if (code === grpcStatus.DEADLINE_EXCEEDED) return new RequestError('DEADLINE_EXCEEDED', 'the deadline passed');
   const meaning = meaningOf(details);
   if (meaning === 'too-large' && kind !== 'other') {
-    return new RequestError('IMAGE_TOO_LARGE', `the image has more than ${maxImageBytes} bytes: send a smaller one`);
+    return new RequestError('IMAGE_TOO_LARGE', `the image has more bytes than the limit of ${maxImageBytes}: send a smaller file`);
   }
   return meaning === null ? null : new RequestError('REQUEST_MALFORMED', `the request can't be read: ${details}`);
 }

@@ -199,7 +199,7 @@ describe('a server on a hostile network', () => {
     retrying.close();
     assert(error instanceof VitserveError);
     assert.deepEqual([error.code, error.reason], ['INVALID_ARGUMENT', 'IMAGE_TOO_LARGE']);
-    assert.match(error.message, new RegExp(`more than ${MAX_IMAGE_BYTES} bytes`));
+    assert.match(error.message, new RegExp(`more bytes than the limit of ${MAX_IMAGE_BYTES}`));
     await server.metricIs('vitserve_requests_total', tooLarge, before + 1);
     assert.equal(
       await server.metric('vitserve_requests_total', { method: 'Classify' }),
