@@ -46,6 +46,9 @@ export const WARM_UP_KEY = 'vitserve-warm-up';
 
 const HEALTH_PATH = '/grpc.health.v1.Health/';
 
+/** Of all keys and values of a call; the limit that other gRPC servers have. */
+const MOST_METADATA_BYTES = 16 * 1024;
+
 /** How long after the end of a broken-off body the cancellation may follow. */
 const LEAVING_MS = 20;
 
@@ -114,6 +117,7 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
       paced.sendStatus(toCallStatus(toRequestError(thrown)));
     };
     const admitMetadata = (metadata: Metadata) => {
+      checkSize(metadata);
       const isWarmUp = admission.gate === 'STARTING' && metadata.get(WARM_UP_KEY)[0] === warmUpToken;
       if (!isWarmUp && !path.startsWith(HEALTH_PATH)) authenticate(metadata);
       if (!isWarmUp && kind !== 'other') admission.checkGate();
@@ -170,13 +174,29 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
   };
 }
 
+/** Throws RequestError. Node takes several hundred KiB of headers. */
+function checkSize(metadata: Metadata): void {
+  let bytes = 0;
+  for (const [key, values] of Object.entries(metadata.toJSON())) {
+    for (const value of values) bytes += key.length + value.length;
+  }
+  if (bytes <= MOST_METADATA_BYTES) return;
+  throw new RequestError(
+    'REQUEST_MALFORMED',
+    `the metadata has ${bytes} bytes; the limit is ${MOST_METADATA_BYTES}: send less`,
+  );
+}
+
 /** What a status that grpc-js found by itself means in our own table, or null: it has no word for it. */
 function errorBehind({ code, details }: CallEnding, kind: CallKind, maxImageBytes: number): RequestError | null {
   if (code === grpcStatus.OK) return null;
   if (code === grpcStatus.DEADLINE_EXCEEDED) return new RequestError('DEADLINE_EXCEEDED', 'the deadline passed');
   const meaning = meaningOf(details);
   if (meaning === 'too-large' && kind !== 'other') {
-    return new RequestError('IMAGE_TOO_LARGE', `the image has more bytes than the limit of ${maxImageBytes}: send a smaller file`);
+    return new RequestError(
+      'IMAGE_TOO_LARGE',
+      `the image has more bytes than the limit of ${maxImageBytes}: send a smaller file`,
+    );
   }
   return meaning === null ? null : new RequestError('REQUEST_MALFORMED', `the request can't be read: ${details}`);
 }

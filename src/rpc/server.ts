@@ -2,14 +2,7 @@
  * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection; and, if asked for,
  * another one with nothing but health, for those who can't show a certificate.
  */
-import {
-  logVerbosity,
-  type Metadata,
-  Server,
-  ServerCredentials,
-  type ServerOptions,
-  setLogVerbosity,
-} from '@grpc/grpc-js';
+import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import type { Address } from '../config/value-types.js';
 import { loadContract } from '../contract/contract.js';
@@ -17,6 +10,8 @@ import { mergeSetupErrors } from '../errors.js';
 import { type CallObserver, createAdmissionInterceptor } from './admission-interceptor.js';
 import { ClassificationCalls, type ClassificationOptions } from './classification-calls.js';
 import { type CredentialSettings, Credentials } from './credentials.js';
+import { OTHER_MESSAGE_BYTES } from './door.js';
+import { createGrpcServer, type GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
 import { type ConnectionObserver, Listener } from './listener.js';
 import { withLinkedDescriptors } from './reflection.js';
@@ -30,14 +25,8 @@ const CUT_GRACE_MS = 200;
 
 /** Room in a message beside the image, so that an image slightly too large gets an error that says by how much. */
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
-/** Calls at a time on one connection; a client library makes further ones wait. */
-const MOST_CALLS_OF_A_CONNECTION = 1000;
-/** A connection on which nothing moves for so long is asked for a sign of life, and ended without one. */
-const KEEPALIVE_MS = 60_000;
-const KEEPALIVE_TIMEOUT_MS = 20_000;
 /** The kubelet, and whoever else asks for health only. */
 const MOST_HEALTH_CONNECTIONS = 256;
-const HEALTH_MESSAGE_BYTES = 16 * 1024;
 
 export interface RpcServerOptions extends ClassificationOptions, CredentialSettings {
   readonly address: Address;
@@ -58,11 +47,11 @@ export interface RpcServerOptions extends ClassificationOptions, CredentialSetti
 
 /** What `listen` has brought up. */
 interface Parts {
-  readonly server: Server;
-  readonly inject: (connection: import('node:net').Socket) => void;
+  readonly main: GrpcServer;
   readonly listener: Listener;
-  readonly healthServer: Server;
-  readonly healthListener: Listener | null;
+  readonly plain: GrpcServer;
+  /** null where health has no port of its own. */
+  readonly plainListener: Listener | null;
   readonly health: Health;
   readonly calls: ClassificationCalls;
   readonly credentials: Credentials;
@@ -85,7 +74,7 @@ export class RpcServer {
 
   /** null where health has no port of its own. */
   get healthPort(): number | null {
-    return this.#parts.healthListener?.port ?? null;
+    return this.#parts.plainListener?.port ?? null;
   }
 
   /** Listens from here on. Rejects with SetupError when an address can't be had, or certificates or tokens can't be read. */
@@ -95,66 +84,56 @@ export class RpcServer {
     const health = new Health();
     const calls = new ClassificationCalls(options);
     const credentials = await Credentials.open(options, clock, observer);
-    const server = new Server({
-      ...connectionOptions(options),
-      'grpc.max_receive_message_length': options.maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
-      interceptors: [
-        createAdmissionInterceptor({
-          ...options,
-          authenticate: (metadata: Metadata) => credentials.authenticate(metadata.get('authorization')),
-        }),
-      ],
+    const main = createGrpcServer({
+      ...options,
+      maxMessageBytes: options.maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
+      interceptor: createAdmissionInterceptor({
+        ...options,
+        authenticate: (metadata) => credentials.authenticate(metadata.get('authorization')),
+      }),
     });
-    server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
-    server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
-    if (options.reflection) new ReflectionService(withLinkedDescriptors(definition)).addToServer(server);
-    const healthServer = new Server({
-      ...connectionOptions(options),
-      'grpc.max_receive_message_length': HEALTH_MESSAGE_BYTES,
+    main.server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
+    main.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
+    if (options.reflection) new ReflectionService(withLinkedDescriptors(definition)).addToServer(main.server);
+    const plain = createGrpcServer({
+      ...options,
+      maxMessageBytes: OTHER_MESSAGE_BYTES,
+      interceptor: createAdmissionInterceptor({ ...options, authenticate: () => {} }),
     });
-    healthServer.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
+    plain.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
 
-    const inject = injectorOf(server);
+    const { address, healthAddress, maxConnections } = options;
     const bound = await Promise.allSettled([
       Listener.listen({
         option: 'address',
-        address: options.address,
+        address,
         tls: credentials.tls,
-        maxConnections: options.maxConnections,
+        maxConnections,
         clock,
         observer,
-        inject,
+        inject: main.inject,
       }),
-      options.healthAddress === null
+      healthAddress === null
         ? null
         : Listener.listen({
             option: 'health-address',
-            address: options.healthAddress,
+            address: healthAddress,
             tls: null,
             maxConnections: MOST_HEALTH_CONNECTIONS,
             clock,
             observer: { ...observer, connectionsOpen: () => {} },
-            inject: injectorOf(healthServer),
+            inject: plain.inject,
           }),
     ]);
     const failures = bound.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-    const [listener, healthListener] = bound.map((result) => (result.status === 'fulfilled' ? result.value : null));
+    const [listener, plainListener] = bound.map((result) => (result.status === 'fulfilled' ? result.value : null));
     if (failures.length > 0 || !listener) {
       listener?.close();
-      healthListener?.close();
+      plainListener?.close();
       throw mergeSetupErrors(failures);
     }
     credentials.watch((context) => listener.setTls(context));
-    const parts = {
-      server,
-      inject,
-      listener,
-      healthServer,
-      healthListener: healthListener ?? null,
-      health,
-      calls,
-      credentials,
-    };
+    const parts = { main, listener, plain, plainListener: plainListener ?? null, health, calls, credentials };
     return new RpcServer(options, parts);
   }
 
@@ -175,7 +154,7 @@ export class RpcServer {
       maxConnections: 4,
       clock: this.#options.clock,
       observer: { connectionsOpen: () => {}, connectionRefused: () => {} },
-      inject: this.#parts.inject,
+      inject: this.#parts.main.inject,
     });
   }
 
@@ -186,11 +165,11 @@ export class RpcServer {
 
   /** Waits for the calls in flight for at most `timeoutMs`, then ends them with DRAINING. Resolves to whether all of them ended by themselves. */
   async close(timeoutMs: number): Promise<boolean> {
-    const { server, listener, healthServer, healthListener, calls, credentials } = this.#parts;
+    const { main, listener, plain, plainListener, calls, credentials } = this.#parts;
     this.health.close();
     credentials.stop();
     listener.close();
-    const ended = new Promise<boolean>((resolve) => server.tryShutdown((error) => resolve(error === undefined)));
+    const ended = new Promise<boolean>((resolve) => main.server.tryShutdown((error) => resolve(error === undefined)));
     let timer: NodeJS.Timeout | undefined;
     const cut = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), timeoutMs);
@@ -201,32 +180,11 @@ export class RpcServer {
       calls.cut();
       // The statuses have to reach their callers before the connections go.
       await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CUT_GRACE_MS))]);
-      server.forceShutdown();
+      main.server.forceShutdown();
     }
     listener.destroy();
-    healthServer.forceShutdown();
-    healthListener?.destroy();
+    plain.server.forceShutdown();
+    plainListener?.destroy();
     return inTime;
   }
-}
-
-/** How long connections last, on either port. */
-function connectionOptions({ maxConnectionIdleMs, maxConnectionAgeMs }: RpcServerOptions): ServerOptions {
-  return {
-    // Its accounting on every call serves a tool that is not offered here.
-    'grpc.enable_channelz': 0,
-    'grpc.max_concurrent_streams': MOST_CALLS_OF_A_CONNECTION,
-    'grpc.keepalive_time_ms': KEEPALIVE_MS,
-    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-    ...(maxConnectionIdleMs === 0 ? {} : { 'grpc.max_connection_idle_ms': maxConnectionIdleMs }),
-    ...(maxConnectionAgeMs === 0
-      ? {}
-      : { 'grpc.max_connection_age_ms': maxConnectionAgeMs, 'grpc.max_connection_age_grace_ms': maxConnectionAgeMs }),
-  };
-}
-
-/** Takes connections that were made elsewhere. TLS, where there is any, has been dealt with there. */
-function injectorOf(server: Server): Parts['inject'] {
-  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  return (connection) => injector.injectConnection(connection);
 }

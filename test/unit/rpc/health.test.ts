@@ -194,7 +194,10 @@ describe('a model', () => {
 describe('Watch in numbers', () => {
   test('has a bound for a connection, and gives places back', () => {
     const health = new Health();
-    const watches = Array.from({ length: MOST_WATCHES_OF_A_CONNECTION }, (_, at) => new FakeWatch(health, `name ${at}`));
+    const watches = Array.from(
+      { length: MOST_WATCHES_OF_A_CONNECTION },
+      (_, at) => new FakeWatch(health, `name ${at}`),
+    );
     assert(watches.every(({ refused, written }) => refused === null && written.length === 1));
     const extra = new FakeWatch(health, '');
     assert.match(String(extra.refused), /^RESOURCE_EXHAUSTED: overloaded: 16 Watch calls of this connection/);
