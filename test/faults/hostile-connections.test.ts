@@ -311,3 +311,42 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 });
+
+test('connections that grow old and idle are replaced, and no call is lost by it', async (t) => {
+  const server = await ServerProcess.start(t, [
+    ...SIMULATED,
+    ...['--permits', '64', '--max-connection-age', '300ms', '--max-connection-idle', '100ms'],
+  ]);
+  const image = await plainPng([10, 200, 30]);
+  // Calls that the server has not begun are sent again by the library, unless it is told not to.
+  const clients = [1, 2, 3].map(() => new PlainClient(t, server.address, { 'grpc.enable_retries': 1 }));
+  const until = performance.now() + 3_000;
+  const answers = await Promise.all(
+    clients.map(async (client, at) => {
+      let answered = 0;
+      for (; performance.now() < until; answered++) {
+        assert.equal((await client.classify({ image })).predictions.length, 5);
+        // The last one lets its connection become idle now and then.
+        if (at === 2 && answered % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 150));
+      }
+      return answered;
+    }),
+  );
+  t.diagnostic(`${answers.join(' + ')} calls`);
+  await server.metricIs('vitserve_connections_in_use', {}, 0);
+});
+
+test('of two thousand connections as many are open as may be, and callers who have one are answered', async (t) => {
+  const server = await ServerProcess.start(t, [...SIMULATED, '--max-connections', '100']);
+  const client = new PlainClient(t, server.address);
+  const image = await plainPng([10, 200, 30]);
+  await client.classify({ image });
+  const raws: RawSocket[] = [];
+  for (let opened = 0; opened < 2_000; opened += 100) {
+    raws.push(...(await Promise.all(Array.from({ length: 100 }, () => RawSocket.open(t, server.port)))));
+  }
+  await eventually('all others are closed', () => raws.filter(({ isClosed }) => !isClosed).length <= 99);
+  await server.metricIs('vitserve_connections_in_use', {}, 100);
+  assert.equal(await server.metric('vitserve_connections_refused_total', { cause: 'limit' }), 1_901);
+  assert.equal((await client.classify({ image })).predictions.length, 5);
+});
