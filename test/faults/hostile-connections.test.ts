@@ -10,7 +10,7 @@ import { gzipSync } from 'node:zlib';
 import { VitserveClient, VitserveError } from '#vitserve/client/client.js';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
-import { framed, RawConnection, reasonIn } from '../support/raw-call.js';
+import { countingProxy, framed, RawConnection, reasonIn } from '../support/raw-call.js';
 import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
 import { eventually, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
 
@@ -225,6 +225,25 @@ describe('a server on a hostile network', () => {
     await stream.count(1);
     stream.send('two', { image: Buffer.alloc(8 * MIB, 0xd8) });
     assert.deepEqual((await stream.ended)?.reason, 'IMAGE_TOO_LARGE');
+    await isWell();
+  });
+
+  test('an upload above the limit is reset, in a stream that has been answered too: the server takes less than 2 MB of 32', async (t) => {
+    const tooLarge = Buffer.alloc(16_000_000, 0xd8);
+    const proxy = await countingProxy(t, server.port);
+    const connection = await RawConnection.open(t, proxy.port);
+    const unary = connection.begin('Classify');
+    await unary.writeAll(framed({ image: tooLarge }));
+    assert.equal(reasonIn((await unary.ended).headers), 'IMAGE_TOO_LARGE');
+
+    const answered = await server.metric('vitserve_stream_images_total', { code: 'OK' });
+    const stream = connection.begin('ClassifyStream');
+    stream.write(framed({ requestId: '1', request: { image } }, 'vitserve.v1.ClassifyStreamRequest'));
+    await server.metricIs('vitserve_stream_images_total', { code: 'OK' }, answered + 1);
+    await stream.writeAll(framed({ request: { image: tooLarge } }, 'vitserve.v1.ClassifyStreamRequest'));
+    assert.equal(reasonIn((await stream.ended).headers), 'IMAGE_TOO_LARGE');
+    t.diagnostic(`${proxy.bytesToServer()} bytes reached the server`);
+    assert(proxy.bytesToServer() < 2_000_000, `${proxy.bytesToServer()} bytes reached the server`);
     await isWell();
   });
 
