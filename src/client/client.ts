@@ -43,6 +43,7 @@ export interface ClientTls {
 }
 
 export interface ClientOptions {
+  /** false: an answer that is an error is final. What a server that closes the connection has not begun is always sent again. */
   readonly retries?: boolean;
   /** Absent: plaintext. */
   readonly tls?: ClientTls;
@@ -53,8 +54,9 @@ export interface ClientOptions {
 /** Requests up to this size are kept for a retry. */
 const RETRY_BUFFER_BYTES = 64 * 1024 * 1024;
 
+const LOAD_BALANCING = { loadBalancingConfig: [{ round_robin: {} }] };
 const SERVICE_CONFIG = {
-  loadBalancingConfig: [{ round_robin: {} }],
+  ...LOAD_BALANCING,
   methodConfig: [
     {
       name: [{ service: 'vitserve.v1.ClassificationService' }],
@@ -83,8 +85,7 @@ export class VitserveClient {
         ? credentials.createInsecure()
         : credentials.createSsl(tls.ca ?? null, tls.identity?.key ?? null, tls.identity?.cert ?? null);
     this.#stub = new ClassificationService(target, channel, {
-      'grpc.enable_retries': options.retries === false ? 0 : 1,
-      'grpc.service_config': JSON.stringify(SERVICE_CONFIG),
+      'grpc.service_config': JSON.stringify(options.retries === false ? LOAD_BALANCING : SERVICE_CONFIG),
       'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.per_rpc_retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.max_receive_message_length': -1,
