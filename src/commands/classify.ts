@@ -24,7 +24,7 @@ const BAR_WIDTH = 24;
 
 export async function classify(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
   const { settings, files } = loadClassifySettings(argv, environment);
-  const client = new VitserveClient(formatAddress(settings.address), await clientOptions(settings));
+  const client = createClient(formatAddress(settings.address), await clientOptions(settings));
   const progress = new Progress(files.length, process.stderr);
   const outcomes = new Map<number, Outcome>();
   let failures = 0;
@@ -55,6 +55,16 @@ export async function classify(argv: readonly string[], environment: NodeJS.Proc
   progress.clear();
   client.close();
   return failures === 0 ? 0 : 1;
+}
+
+/** Throws SetupError for certificates and keys that are none, or no pair. */
+function createClient(target: string, options: ClientOptions): VitserveClient {
+  try {
+    return new VitserveClient(target, options);
+  } catch (error) {
+    const text = `tls-ca, tls-cert or tls-key holds no PEM, or the key is another certificate's (${messageOf(error)})`;
+    throw new SetupError('environment', [text]);
+  }
 }
 
 /** Throws SetupError for files that can't be read, or hold nothing of use. */

@@ -232,6 +232,9 @@ describe('a server with TLS and certificates of callers', () => {
     assert.equal((await classify({ '--tls-ca': flags['--tls-ca'], '--token-file': flags['--token-file'] })).code, 1);
     const unpaired = await classify({ '--tls-cert': flags['--tls-cert'] });
     assert.deepEqual([unpaired.code, unpaired.stderr], [2, 'vitserve: tls-cert needs its key: give tls-key too\n']);
+    const foreignKey = write('foreign.key', callers.issue({ name: 'other' }).key);
+    const mismatched = await classify({ ...flags, '--tls-key': foreignKey });
+    assert.match(mismatched.stderr, /^vitserve: tls-ca, tls-cert or tls-key holds no PEM, or the key is another/);
     const missing = await classify({ '--tls-ca': join(folder, 'nowhere') });
     assert.match(missing.stderr, /^vitserve: tls-ca: .*nowhere can't be read/);
   });
