@@ -25,9 +25,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn import functional as F
-from training.data import LABELS, crop_and_flip, erase, hold_out, mix, normalise, random_operation, read_split
+from training.data import LABELS, Split, crop_and_flip, erase, hold_out, mix, normalise, random_operation, read_split
 from training.muon import Muon
 from training.network import build_student
 from training.report import calibrate, predict, write_report
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--no-mimic", dest="mimic", action="store_false", help="ordinary random start of the attention")
     for name, value, text in (
         ("seed", 1, ""),
-        ("threads", 2, ""),
+        ("processes", 2, "that share each batch, one thread each: they wait for each other once a step, threads would at every operation"),
         ("validation", 5000, "training images held out for model selection and calibration"),
         ("patch", 4, ""),
         ("hidden", 192, ""),
@@ -154,13 +154,44 @@ def save_model(model: ViTForImageClassification, out: Path) -> None:
     (out / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
 
 
+def add_up(gradients: list[Tensor], *numbers: float) -> list[float]:
+    """Replace gradients by their sum over all processes, in one exchange; answers the sums of `numbers`."""
+    flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor(numbers)])
+    if distributed.is_initialized():
+        distributed.all_reduce(flat)
+    *parts, rest = flat.split([g.numel() for g in gradients] + [len(numbers)])
+    if gradients:
+        torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+    return rest.tolist()
+
+
 def train(args: argparse.Namespace) -> None:
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
     args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.processes)
     held_out, training = hold_out(read_split(args.data / "train.zip", args.work / "train.npz"), args.validation, args.seed)
-    teacher = train_teacher(training, held_out, args.teacher_width, args.teacher_epochs, args.work / "teacher.pt") if args.distil else None
+    if args.distil:
+        train_teacher(training, held_out, args.teacher_width, args.teacher_epochs, args.work / "teacher.pt")
+    (args.work / "rendezvous").unlink(missing_ok=True)
+    multiprocessing.spawn(train_student, (args,), args.processes)
+
+    model = build_student(args.patch, args.hidden, args.layers, args.heads, args.mlp_ratio, 0.0)
+    state = State(**torch.load(args.work / "checkpoint.pt", weights_only=True)["state"])
+    model.load_state_dict(state.best_weights)
+    temperature = calibrate(model, held_out)
+    save_model(model, args.out)
+    write_report(model, read_split(args.data / "test.zip", args.work / "test.npz"), held_out, temperature, state.minutes, args.out)
+
+
+def train_student(rank: int, args: argparse.Namespace) -> None:
+    """One of the processes. All draw the same order of images, take their share of each batch, and end each step with the same weights."""
+    torch.set_num_threads(1)
+    if args.processes > 1:
+        distributed.init_process_group("gloo", init_method=f"file://{args.work.resolve()}/rendezvous", rank=rank, world_size=args.processes)
+    held_out, training = hold_out(read_split(args.data / "train.zip", args.work / "train.npz"), args.validation, args.seed)
+    held_out = Split(held_out.pixels[rank :: args.processes], held_out.labels[rank :: args.processes])
+    teacher = train_teacher(training, held_out, args.teacher_width, 0, args.work / "teacher.pt") if args.distil else None
 
     torch.manual_seed(args.seed)  # the same start whether or not the teacher was at hand
     model = build_student(args.patch, args.hidden, args.layers, args.heads, args.mlp_ratio, args.drop_path, args.mimic)
@@ -196,46 +227,49 @@ def train(args: argparse.Namespace) -> None:
         return max(state.step / (steps * args.epochs), stopwatch.minutes / args.minutes)
 
     while progress() < 1.0:
-        torch.manual_seed(args.seed * 10_000 + state.epoch)  # by epoch, so that a resumed run draws what an unbroken one would
+        epoch_seed = args.seed * 10_000 + state.epoch  # by epoch, so that a resumed run draws what an unbroken one would
+        torch.manual_seed(epoch_seed)
+        order = torch.randperm(len(training))[: steps * args.batch]
+        torch.manual_seed(epoch_seed * args.processes + rank)
         model.train()
         losses: list[float] = []
-        for index in torch.randperm(len(training))[: steps * args.batch].split(args.batch):
+        for index in order.split(args.batch):
             tokens.kept = round(patches * args.kept_tokens) if progress() < args.kept_until else patches
             rate = learning_rate(progress(), args.lr, args.warmup)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-            batch = training.take(index)
+            batch = training.take(index[rank :: args.processes])
             images = normalise(random_operation(crop_and_flip(batch.pixels), args.operation))
             images, targets = mix(images, F.one_hot(batch.labels, len(LABELS)).float(), args.cutmix, args.mixup)
             images = erase(images, args.erase)
             loss = step_loss(images, targets, None if teacher is None else teach(teacher, images))
-            loss.backward()
+            (loss / args.processes).backward()
+            stopwatch.tick()
+            minutes = stopwatch.minutes if rank == 0 else 0.0  # one clock decides for all
+            mean_loss, stopwatch.minutes = add_up([p.grad for p in model.parameters()], loss.item() / args.processes, minutes)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # table 3 of the ViT paper clips at global norm 1
             for optimizer in optimizers:
                 optimizer.step()
             model.zero_grad()
             state.step += 1
             average(averaged, model, min(args.ema, (1 + state.step) / (10 + state.step)))
-            losses.append(loss.item())
-            stopwatch.tick()
+            losses.append(mean_loss)
             if progress() >= 1.0:
                 break
-        accuracy = (predict(averaged, held_out, autocast=True).argmax(1) == held_out.labels).float().mean().item()
+        correct = (predict(averaged, held_out, autocast=True).argmax(1) == held_out.labels).float().sum()
+        accuracy = add_up([], correct.item())[0] / args.validation
         if accuracy >= state.best_accuracy:
             state.best_accuracy, state.best_weights = accuracy, copy.deepcopy(averaged.state_dict())
         stopwatch.tick()
         state.epoch, state.minutes = state.epoch + 1, stopwatch.minutes
         values = (str(state.epoch), f"{state.minutes:.2f}", f"{rate:.3g}", f"{np.mean(losses):.4f}", f"{accuracy:.4f}")
         state.rows.append(dict(zip(CSV_COLUMNS, values, strict=True)))
+        if rank > 0:
+            continue
         save_checkpoint(checkpoint, state, **parts)
         write_csv(args.out / "training.csv", state.rows)
         print(" ".join(f"{name}={value}" for name, value in state.rows[-1].items()), flush=True)
-
-    averaged.load_state_dict(state.best_weights)
-    temperature = calibrate(averaged, held_out)
-    save_model(averaged, args.out)
-    write_report(averaged, read_split(args.data / "test.zip", args.work / "test.npz"), held_out, temperature, state.minutes, args.out)
 
 
 if __name__ == "__main__":

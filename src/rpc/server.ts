@@ -9,6 +9,7 @@ import { createAdmissionInterceptor } from './admission-interceptor.js';
 import { ClassificationCalls, type ClassificationOptions } from './classification-calls.js';
 import { Health } from './health.js';
 import { withLinkedDescriptors } from './reflection.js';
+import { widenConnectionWindows, widenStreamWindows } from './upload-window.js';
 
 // What grpc-js prints of errors, bypassing the log, arrives as errors as well.
 setLogVerbosity(logVerbosity.NONE);
@@ -53,6 +54,7 @@ export class RpcServer {
       'grpc.enable_channelz': 0,
       interceptors: [createAdmissionInterceptor(options)],
     });
+    widenStreamWindows(server);
     server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
     server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
     if (options.reflection) new ReflectionService(withLinkedDescriptors(definition)).addToServer(server);
@@ -67,6 +69,7 @@ export class RpcServer {
         reject(new SetupError('environment', [text]));
       });
     });
+    widenConnectionWindows(server);
     return new RpcServer(server, bound, health, calls);
   }
 
