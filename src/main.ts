@@ -30,6 +30,7 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     process.stderr.write(generalHelp());
     return 2;
   }
+  if (command === 'help') return await run(argv.length === 0 ? ['--help'] : [argv[0] ?? '', '--help']);
   if (command === '--version') {
     process.stdout.write(`${version()}\n`);
     return 0;

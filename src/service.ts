@@ -109,7 +109,11 @@ export class Service {
   /** Brings the models in line with the repository, as it is asked for by hand; the log says what came of it. While starting: afterwards. */
   async reload(): Promise<void> {
     if (this.state === 'starting') this.#reloadWanted = true;
-    if (this.state === 'serving') await this.#line?.catalog.reload({ retryFailed: true });
+    if (this.state !== 'serving' || this.#line === null) return;
+    const { catalog } = this.#line;
+    await catalog.reload({ retryFailed: true });
+    const models = catalog.list().map(({ model }) => `${model.name}/${model.version}`);
+    this.#log.info({ models }, 'looked at the model repository again');
   }
 
   /** Looks for new versions by itself, where that is asked for. */
