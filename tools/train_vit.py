@@ -58,8 +58,8 @@ def parse_args() -> argparse.Namespace:
         ("heads", 3, ""),
         ("mlp-ratio", 2, ""),
         ("batch", 128, ""),
-        ("teacher-width", 32, "channels of the teacher's first stage"),
-        ("teacher-epochs", 16, ""),
+        ("teacher-width", 48, "channels of the teacher's first stage"),
+        ("teacher-epochs", 10, ""),
     ):
         parser.add_argument(f"--{name}", type=int, default=value, help=text)
     for name, value, text in (
@@ -70,8 +70,8 @@ def parse_args() -> argparse.Namespace:
         ("ema", 0.999, "decay of the averaged weights"),
         ("operation", 0.5, "probability of a random operation on a group of images"),
         ("cutmix", 0.4, "probability of CutMix for a batch"),
-        ("mixup", 0.0, "probability of mixup for a batch"),
-        ("erase", 0.0, "probability of random erasing for an image"),
+        ("mixup", 0.1, "probability of mixup for a batch"),
+        ("erase", 0.1, "probability of random erasing for an image"),
         ("smoothing", 0.1, "label smoothing"),
         ("drop-path", 0.0, "stochastic depth of the last block; rises linearly from 0"),
         ("distil", 0.8, "share of the teacher in the loss"),
