@@ -56,8 +56,11 @@ const SERVICE_CONFIG = {
 export class VitserveClient {
   readonly #stub: ClassificationServiceClient;
 
-  /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. */
-  constructor(target: string, options: { readonly retries?: boolean } = {}) {
+  /**
+   * `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. `ownConnection`: shares no connection
+   * with other clients of the same target.
+   */
+  constructor(target: string, options: { readonly retries?: boolean; readonly ownConnection?: boolean } = {}) {
     const { ClassificationService } = loadContract().contract.vitserve.v1;
     this.#stub = new ClassificationService(target, credentials.createInsecure(), {
       'grpc.enable_retries': options.retries === false ? 0 : 1,
@@ -65,11 +68,26 @@ export class VitserveClient {
       'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.per_rpc_retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.max_receive_message_length': -1,
+      'grpc.use_local_subchannel_pool': options.ownConnection === true ? 1 : 0,
     });
   }
 
   classify(request: ClassifyRequest, settings?: CallSettings): Promise<ClassifyResponse__Output> {
     return call((...rest) => this.#stub.classify(request, ...rest), settings);
+  }
+
+  /** A request as it is on the wire, for callers that send the same one many times. */
+  static encodeClassify(request: ClassifyRequest): Buffer {
+    return loadContract().contract.vitserve.v1.ClassificationService.service.Classify.requestSerialize(request);
+  }
+
+  classifyEncoded(request: Buffer, settings?: CallSettings): Promise<ClassifyResponse__Output> {
+    const { path, responseDeserialize } = loadContract().contract.vitserve.v1.ClassificationService.service.Classify;
+    const asItIs = (bytes: Buffer) => bytes;
+    return call(
+      (...rest) => this.#stub.makeUnaryRequest(path, asItIs, responseDeserialize, request, ...rest),
+      settings,
+    );
   }
 
   embed(request: EmbedRequest, settings?: CallSettings): Promise<EmbedResponse__Output> {
