@@ -58,11 +58,12 @@ export async function measure(options: MeasureOptions): Promise<Measurement> {
     if (unreachableSince !== null && endedAt - unreachableSince >= LOST_AFTER_MS) lost.abort();
     return isThere;
   };
-  await runLoad(load, { clock, until, signal: AbortSignal.any([signal, lost.signal]), call });
+  const stopped = AbortSignal.any([signal, lost.signal]);
+  await runLoad(load, { clock, until, signal: stopped, call });
   cancelBegin();
   cancelEnd();
 
-  const figures = tally.figures(clock.now());
+  const figures = tally.figures(stopped.aborted ? clock.now() : until);
   const { cpuMs, ...own } = generator.end();
   const calls = figures.callsPerSecond * figures.seconds;
   return {

@@ -1,5 +1,5 @@
 /** Measurements on a clock of their own, which goes from one timer to the next: hours of load in a moment. */
-import { type MeasureOptions, type Measurement, measure } from '#vitserve/bench/measure.js';
+import { type Measurement, type MeasureOptions, measure } from '#vitserve/bench/measure.js';
 import type { Outcome } from '#vitserve/bench/tally.js';
 import type { Clock } from '#vitserve/clock.js';
 
