@@ -25,7 +25,7 @@ export function renderReport(measurements: readonly Measurement[]): string {
       .join('  ')
       .trimEnd(),
   );
-  return [...lines, ...measurements.flatMap(warningsOf), ''].join('\n');
+  return [...lines, ...transportErrors(measurements), ...measurements.flatMap(warningsOf), ''].join('\n');
 }
 
 /** A load as a heading: `32 callers`, `200/s`. */
@@ -91,6 +91,16 @@ function outcomeRows(measurements: readonly Measurement[]): Row[] {
 /** A deadline may be seen by the server or by the client alone, which makes no difference to the caller. */
 function outcomeName(code: string, reason: string): string {
   return reason === '' || reason === code ? code : `${code} ${reason}`;
+}
+
+/** What errors without a reason say: they are the transport's and not the server's, so their code alone tells little. */
+function transportErrors(measurements: readonly Measurement[]): string[] {
+  const messages = new Map<string, string>();
+  for (const { code, reason, message } of measurements.flatMap(({ outcomes }) => outcomes)) {
+    const tellsLittle = reason === '' && message !== '' && code !== 'DEADLINE_EXCEEDED';
+    if (tellsLittle && !messages.has(code)) messages.set(code, message);
+  }
+  return [...messages].map(([code, message]) => `${code}, for example: ${message}`);
 }
 
 /** Where the generator may have been the limit, or the measurement was cut short. */

@@ -19,10 +19,12 @@ export interface Outcome {
   readonly code: string;
   /** The server's reason; empty for OK and for statuses of the transport. */
   readonly reason: string;
+  /** What the status says beside its code; empty for OK. */
+  readonly message: string;
   readonly timing: ServerTiming | null;
 }
 
-export const NOT_SENT: Outcome = { code: 'NOT_SENT', reason: '', timing: null };
+export const NOT_SENT: Outcome = { code: 'NOT_SENT', reason: '', message: '', timing: null };
 
 /** Times on one clock, in milliseconds. */
 export interface EndedCall {
@@ -43,7 +45,8 @@ export interface TallyFigures {
   readonly latencyMs: DurationSummary | null;
   /** The same for calls that ended with another status: how soon a refusal is known. */
   readonly failureLatencyMs: DurationSummary | null;
-  readonly outcomes: readonly { readonly code: string; readonly reason: string; readonly calls: number }[];
+  /** By status and reason; `message` is that of the first such call. */
+  readonly outcomes: readonly (Omit<Outcome, 'timing'> & { readonly calls: number })[];
   /** Calls under way when the measurement was ended early. */
   readonly unfinished: number;
   /** What the server says of the calls that it answered. */
@@ -72,7 +75,7 @@ export class Tally {
   readonly #server = { decodeMs: new Durations(), queueMs: new Durations(), inferenceMs: new Durations() };
   readonly #elsewhere = new Durations();
   readonly #batchSizes = new Map<number, number>();
-  readonly #outcomes = new Map<string, { readonly code: string; readonly reason: string; calls: number }>();
+  readonly #outcomes = new Map<string, Omit<Outcome, 'timing'> & { calls: number }>();
   #begun = 0;
   #ended = 0;
   #answersInTime = 0;
@@ -129,9 +132,9 @@ export class Tally {
     return time >= this.#from && time < this.#until;
   }
 
-  #count({ code, reason }: Outcome): void {
+  #count({ code, reason, message }: Outcome): void {
     const key = `${code} ${reason}`;
-    const entry = this.#outcomes.get(key) ?? { code, reason, calls: 0 };
+    const entry = this.#outcomes.get(key) ?? { code, reason, message, calls: 0 };
     entry.calls++;
     this.#outcomes.set(key, entry);
   }

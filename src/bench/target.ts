@@ -8,7 +8,7 @@ import { VitserveClient, VitserveError } from '../client/client.js';
 import type { Duration__Output } from '../contract/generated/google/protobuf/Duration.js';
 import type { ClassifyResponse__Output } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
 import type { ModelVersion__Output } from '../contract/generated/vitserve/v1/ModelVersion.js';
-import { SetupError } from '../errors.js';
+import { messageOf, SetupError } from '../errors.js';
 import type { Outcome } from './tally.js';
 
 export interface TargetOptions {
@@ -61,10 +61,10 @@ export class Target {
     const request = this.#requests[at % this.#requests.length] as Buffer;
     try {
       const { timing } = await client.classifyEncoded(request, { timeoutMs: this.#options.timeoutMs });
-      return { code: 'OK', reason: '', timing: timingOf(timing) };
+      return { code: 'OK', reason: '', message: '', timing: timingOf(timing) };
     } catch (error) {
       const { code, reason } = error instanceof VitserveError ? error : { code: 'UNKNOWN', reason: '' };
-      return { code, reason, timing: null };
+      return { code, reason, message: messageOf(error), timing: null };
     }
   };
 

@@ -52,12 +52,8 @@ async function measureAll(loads: readonly Load[], target: Target, settings: Benc
   const measurements: Measurement[] = [];
   for (const load of loads) {
     say(`${nameOf(load)}, ${seconds(warmUpMs + durationMs)} …`);
-    const { send } = target;
-    const measurement = await measure({
-      ...{ load, send, warmUpMs, durationMs, timeoutMs },
-      clock: systemClock,
-      signal: enough.signal,
-    });
+    const asked = { load, warmUpMs, durationMs, timeoutMs };
+    const measurement = await measure({ ...asked, send: target.send, clock: systemClock, signal: enough.signal });
     measurements.push(measurement);
     if (enough.signal.aborted || measurement.lost) break;
   }

@@ -54,7 +54,7 @@ describe('vitserve bench', () => {
     return JSON.parse(stdout) as Report;
   };
   /** Calls by code and reason, as the server's metrics have them. */
-  const countedByServer = async (outcomes: Measurement['outcomes']) => {
+  const countedByServer = async (outcomes: readonly { readonly code: string; readonly reason: string }[]) => {
     const counts = outcomes.map(({ code, reason }) =>
       server.metric('vitserve_requests_total', { method: 'Classify', code, reason }),
     );
@@ -69,8 +69,8 @@ describe('vitserve bench', () => {
   ] as const) {
     test(`${what}: every call is counted once, as the server counts it, refusals too`, async (t) => {
       const reasons = [
-        { code: 'OK', reason: '', calls: 0 },
-        { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED', calls: 0 },
+        { code: 'OK', reason: '' },
+        { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED' },
       ];
       const earlier = await countedByServer(reasons);
       const { measurements, model, images } = await report(t, ...load, '--warm-up', '0s', '--duration', '1s', folder);

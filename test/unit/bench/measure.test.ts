@@ -5,8 +5,8 @@ import { MOST_IN_FLIGHT } from '#vitserve/bench/load.js';
 import type { Outcome } from '#vitserve/bench/tally.js';
 import { measured, OK, type Stand } from './stand.js';
 
-const OVERLOADED: Outcome = { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED', timing: null };
-const NO_CONNECTION: Outcome = { code: 'UNAVAILABLE', reason: '', timing: null };
+const OVERLOADED: Outcome = { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED', message: 'full', timing: null };
+const NO_CONNECTION: Outcome = { code: 'UNAVAILABLE', reason: '', message: 'no connection', timing: null };
 
 /** Answers each call after 10 ms, one at a time, in their order; stands still between these times. */
 function server(stallFrom: number, stallUntil: number) {
@@ -56,17 +56,23 @@ describe('a closed loop', () => {
 
   test('does not spin where there is no server, and gives up', async () => {
     let calls = 0;
-    const { lost, outcomes, latencyMs, seconds } = await measured({ load: { kind: 'closed', callers: 2 } }, () => {
-      return async () => {
-        calls++;
-        return NO_CONNECTION;
-      };
-    });
+    const { lost, outcomes, latencyMs, seconds, unfinished } = await measured(
+      { load: { kind: 'closed', callers: 2 } },
+      ({ later }) => {
+        return async () => {
+          calls++;
+          await later(1);
+          return NO_CONNECTION;
+        };
+      },
+    );
     assert.equal(lost, true);
     assert.equal(latencyMs, null);
     isNear(seconds, 5, 0.2);
     assert.ok(calls >= 80 && calls <= 104, `${calls} calls`);
-    assert.deepEqual(outcomes, [{ code: 'UNAVAILABLE', reason: '', calls }]);
+    assert.deepEqual(outcomes, [
+      { code: 'UNAVAILABLE', reason: '', message: 'no connection', calls: calls - unfinished },
+    ]);
   });
 
   test('goes on where the server comes back, or says itself that it is not available', async () => {
@@ -74,7 +80,7 @@ describe('a closed loop', () => {
       const { lost } = await measured({ load: { kind: 'closed', callers: 1 } }, ({ clock, later }) => async () => {
         await later(5);
         const comesBack = reason === '' && clock.now() % 4000 < 150;
-        return comesBack ? OVERLOADED : { code: 'UNAVAILABLE', reason, timing: null };
+        return comesBack ? OVERLOADED : { code: 'UNAVAILABLE', reason, message: '', timing: null };
       });
       assert.equal(lost, false);
     }
@@ -133,7 +139,7 @@ describe('an open loop', () => {
           most = Math.max(most, ++underWay);
           await later(2500);
           underWay--;
-          return { code: 'DEADLINE_EXCEEDED', reason: '', timing: null };
+          return { code: 'DEADLINE_EXCEEDED', reason: '', message: 'no connection', timing: null };
         },
     );
     assert.equal(most, MOST_IN_FLIGHT);

@@ -13,7 +13,7 @@ const CLOSED: Measurement = {
   goodputPerSecond: 98.76,
   latencyMs: spread(1.234),
   failureLatencyMs: null,
-  outcomes: [{ code: 'OK', reason: '', calls: 12_345 }],
+  outcomes: [{ code: 'OK', reason: '', message: '', calls: 12_345 }],
   unfinished: 0,
   server: {
     decodeMs: spread(1.5),
@@ -34,9 +34,9 @@ const OPEN: Measurement = {
   server: null,
   failureLatencyMs: spread(3),
   outcomes: [
-    { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED', calls: 700 },
-    { code: 'DEADLINE_EXCEEDED', reason: 'DEADLINE_EXCEEDED', calls: 20 },
-    { code: 'DEADLINE_EXCEEDED', reason: '', calls: 1 },
+    { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED', message: 'full', calls: 700 },
+    { code: 'DEADLINE_EXCEEDED', reason: 'DEADLINE_EXCEEDED', message: 'too late', calls: 20 },
+    { code: 'DEADLINE_EXCEEDED', reason: '', message: 'gave up', calls: 1 },
   ],
   sendLagMs: spread(0.2),
 };
@@ -84,6 +84,13 @@ describe('the table', () => {
   });
 });
 
+test('what an error of the transport says is shown once, for an example', () => {
+  const broken = { ...OPEN, outcomes: [{ code: 'INTERNAL', reason: '', message: 'stream reset', calls: 7 }] };
+  const text = renderReport([OPEN, broken, broken]);
+  assert.equal(text.split('INTERNAL, for example: stream reset\n').length, 2);
+  for (const own of ['full', 'too late', 'gave up']) assert.ok(!text.includes(own), text);
+});
+
 describe('warnings', () => {
   test('there are none where the generator had time to spare', () => {
     assert.deepEqual([...warningsOf(CLOSED), ...warningsOf(OPEN)], []);
@@ -97,7 +104,7 @@ describe('warnings', () => {
       /^2000\/s: calls were sent late \(p99 40\.0 ms\)/,
     );
     assert.deepEqual(warningsOf({ ...CLOSED, sendLagMs: spread(4) }), [], 'a closed loop has no time table');
-    const unsent = { ...OPEN, outcomes: [{ code: 'NOT_SENT', reason: '', calls: 1 }] };
+    const unsent = { ...OPEN, outcomes: [{ code: 'NOT_SENT', reason: '', message: '', calls: 1 }] };
     assert.match(warningsOf(unsent).join(), /2000 calls under way/);
     assert.match(warningsOf({ ...CLOSED, lost: true }).join(), /out of reach/);
   });

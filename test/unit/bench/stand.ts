@@ -6,6 +6,7 @@ import type { Clock } from '#vitserve/clock.js';
 export const OK: Outcome = {
   code: 'OK',
   reason: '',
+  message: '',
   timing: { decodeMs: 1, queueMs: 0, inferenceMs: 2, batchSize: 1 },
 };
 
