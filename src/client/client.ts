@@ -34,6 +34,12 @@ export interface CallSettings {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+export interface ClientOptions {
+  readonly retries?: boolean;
+  /** Shares no connection with other clients of the same target. */
+  readonly ownConnection?: boolean;
+}
+
 /** Requests up to this size are kept for a retry. */
 const RETRY_BUFFER_BYTES = 64 * 1024 * 1024;
 
@@ -56,11 +62,8 @@ const SERVICE_CONFIG = {
 export class VitserveClient {
   readonly #stub: ClassificationServiceClient;
 
-  /**
-   * `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. `ownConnection`: shares no connection
-   * with other clients of the same target.
-   */
-  constructor(target: string, options: { readonly retries?: boolean; readonly ownConnection?: boolean } = {}) {
+  /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. */
+  constructor(target: string, options: ClientOptions = {}) {
     const { ClassificationService } = loadContract().contract.vitserve.v1;
     this.#stub = new ClassificationService(target, credentials.createInsecure(), {
       'grpc.enable_retries': options.retries === false ? 0 : 1,
