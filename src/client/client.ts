@@ -34,6 +34,12 @@ export interface CallSettings {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+export interface ClientOptions {
+  readonly retries?: boolean;
+  /** Shares no connection with other clients of the same target. */
+  readonly ownConnection?: boolean;
+}
+
 /** Requests up to this size are kept for a retry. */
 const RETRY_BUFFER_BYTES = 64 * 1024 * 1024;
 
@@ -57,7 +63,7 @@ export class VitserveClient {
   readonly #stub: ClassificationServiceClient;
 
   /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. */
-  constructor(target: string, options: { readonly retries?: boolean } = {}) {
+  constructor(target: string, options: ClientOptions = {}) {
     const { ClassificationService } = loadContract().contract.vitserve.v1;
     this.#stub = new ClassificationService(target, credentials.createInsecure(), {
       'grpc.enable_retries': options.retries === false ? 0 : 1,
@@ -65,11 +71,26 @@ export class VitserveClient {
       'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.per_rpc_retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.max_receive_message_length': -1,
+      'grpc.use_local_subchannel_pool': options.ownConnection === true ? 1 : 0,
     });
   }
 
   classify(request: ClassifyRequest, settings?: CallSettings): Promise<ClassifyResponse__Output> {
     return call((...rest) => this.#stub.classify(request, ...rest), settings);
+  }
+
+  /** A request as it is on the wire, for callers that send the same one many times. */
+  static encodeClassify(request: ClassifyRequest): Buffer {
+    return loadContract().contract.vitserve.v1.ClassificationService.service.Classify.requestSerialize(request);
+  }
+
+  classifyEncoded(request: Buffer, settings?: CallSettings): Promise<ClassifyResponse__Output> {
+    const { path, responseDeserialize } = loadContract().contract.vitserve.v1.ClassificationService.service.Classify;
+    const asItIs = (bytes: Buffer) => bytes;
+    return call(
+      (...rest) => this.#stub.makeUnaryRequest(path, asItIs, responseDeserialize, request, ...rest),
+      settings,
+    );
   }
 
   embed(request: EmbedRequest, settings?: CallSettings): Promise<EmbedResponse__Output> {

@@ -18,6 +18,7 @@ export const GROUPS = [
   'Simulation',
   'Source',
   'Request',
+  'Load',
   'Output',
   'Checks',
 ] as const;
