@@ -14,6 +14,7 @@ export type StatusName =
   | 'UNAVAILABLE'
   | 'DEADLINE_EXCEEDED'
   | 'CANCELLED'
+  | 'UNAUTHENTICATED'
   | 'INTERNAL';
 
 interface ReasonEntry {
@@ -31,9 +32,11 @@ export const REASONS = {
   IMAGE_UNDECODABLE: { status: 'INVALID_ARGUMENT', field: 'image' },
   TOP_K_OUT_OF_RANGE: { status: 'INVALID_ARGUMENT', field: 'top_k' },
   REQUEST_MISSING: { status: 'INVALID_ARGUMENT', field: 'request' },
+  REQUEST_MALFORMED: { status: 'INVALID_ARGUMENT' },
   PAGE_INVALID: { status: 'INVALID_ARGUMENT', field: 'page_token' },
   MODEL_UNKNOWN: { status: 'NOT_FOUND', field: 'model' },
   EMBEDDING_UNSUPPORTED: { status: 'FAILED_PRECONDITION' },
+  UNAUTHENTICATED_CALLER: { status: 'UNAUTHENTICATED' },
   OVERLOADED: { status: 'RESOURCE_EXHAUSTED', retryable: true },
   UPLOAD_TIMEOUT: { status: 'DEADLINE_EXCEEDED' },
   STARTING: { status: 'UNAVAILABLE', retryable: true },

@@ -27,6 +27,8 @@ import {
   createCallObserver,
   createCatalogObserver,
   createChildObserver,
+  createConnectionObserver,
+  createCredentialObserver,
   createPipelineObserver,
   watchAdmission,
 } from './telemetry/observers.js';
@@ -99,17 +101,26 @@ export class Service {
     }
     const port = this.#rpc?.port ?? 0;
     const httpPort = this.#http?.port ?? 0;
-    const { address, httpAddress } = this.#settings;
+    const { address, httpAddress, healthAddress } = this.#settings;
     const startMs = Math.round(this.#clock.now() - startedAt);
-    this.#log.info({ address: `${address.host}:${port}`, http: `${httpAddress.host}:${httpPort}`, startMs }, 'serving');
+    const healthPort = this.#rpc?.healthPort ?? null;
+    const health = healthPort === null ? {} : { health: `${healthAddress?.host}:${healthPort}` };
+    this.#log.info(
+      { address: `${address.host}:${port}`, http: `${httpAddress.host}:${httpPort}`, ...health, startMs },
+      'serving',
+    );
     if (this.#reloadWanted) void this.reload();
     return { port, httpPort };
   }
 
-  /** Brings the models in line with the repository, as it is asked for by hand; the log says what came of it. While starting: afterwards. */
+  /**
+   * Brings models, certificates and tokens in line with their files, as it is asked for by hand; the log says what came of
+   * it. While starting: afterwards.
+   */
   async reload(): Promise<void> {
     if (this.state === 'starting') this.#reloadWanted = true;
     if (this.state !== 'serving' || this.#line === null) return;
+    await this.#rpc?.reloadCredentials();
     const { catalog } = this.#line;
     await catalog.reload({ retryFailed: true });
     const models = catalog.list().map(({ model }) => `${model.name}/${model.version}`);
@@ -142,16 +153,18 @@ export class Service {
 
   /** Everything that needs no process, at the same time, so that all that is wrong is reported at once. */
   async #bindAndLoad(): Promise<LoadedRepository> {
-    const { address, httpAddress, models, model, allowRandomWeights } = this.#settings;
+    const { httpAddress, models, model, allowRandomWeights } = this.#settings;
     const [rpc, http, loaded] = await Promise.allSettled([
       RpcServer.listen({
-        ...address,
-        maxImageBytes: this.#settings.maxImageBytes,
-        reflection: this.#settings.reflection,
+        ...this.#settings,
         warmUpToken: this.#warmUpToken,
         admission: this.#admission,
         clock: this.#clock,
-        observer: createCallObserver(this.#metrics, this.#log),
+        observer: {
+          ...createCallObserver(this.#metrics, this.#log),
+          ...createConnectionObserver(this.#metrics, this.#log),
+          ...createCredentialObserver(this.#metrics, this.#log),
+        },
         answer: (request, permit) => this.#started().pipeline.answer(request, permit),
         models: () => this.#started().catalog,
       }),
@@ -207,11 +220,8 @@ export class Service {
 
   /** The first calls through the gRPC server are the server's own, so that no caller pays for cold code. */
   async #warmUpCalls(image: Buffer): Promise<void> {
-    const { host } = this.#settings.address;
-    const local = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
-    const client = new VitserveClient(`${local.includes(':') ? `[${local}]` : local}:${this.#rpc?.port}`, {
-      retries: false,
-    });
+    const listener = await this.#rpc?.listenForWarmUp();
+    const client = new VitserveClient(`127.0.0.1:${listener?.port}`, { retries: false });
     try {
       const metadata = { [WARM_UP_KEY]: this.#warmUpToken };
       let left = Math.min(WARM_UP_CALLS, 4 * this.#permits.limit);
@@ -221,6 +231,7 @@ export class Service {
       await Promise.all(Array.from({ length: Math.min(4, this.#permits.limit) }, caller));
     } finally {
       client.close();
+      listener?.destroy();
     }
   }
 

@@ -34,8 +34,21 @@ export interface CallSettings {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+/** All in PEM form. */
+export interface ClientTls {
+  /** The authorities that the server's certificate may come from; without it, those of the system. */
+  readonly ca?: Buffer;
+  /** To be shown to a server that asks for one, with its key. */
+  readonly identity?: { readonly cert: Buffer; readonly key: Buffer };
+}
+
 export interface ClientOptions {
+  /** false: an answer that is an error is final. What a server that closes the connection has not begun is always sent again. */
   readonly retries?: boolean;
+  /** Absent: plaintext. */
+  readonly tls?: ClientTls;
+  /** A bearer token, sent with every call. */
+  readonly token?: string;
   /** Shares no connection with other clients of the same target. */
   readonly ownConnection?: boolean;
 }
@@ -43,8 +56,9 @@ export interface ClientOptions {
 /** Requests up to this size are kept for a retry. */
 const RETRY_BUFFER_BYTES = 64 * 1024 * 1024;
 
+const LOAD_BALANCING = { loadBalancingConfig: [{ round_robin: {} }] };
 const SERVICE_CONFIG = {
-  loadBalancingConfig: [{ round_robin: {} }],
+  ...LOAD_BALANCING,
   methodConfig: [
     {
       name: [{ service: 'vitserve.v1.ClassificationService' }],
@@ -61,13 +75,19 @@ const SERVICE_CONFIG = {
 
 export class VitserveClient {
   readonly #stub: ClassificationServiceClient;
+  readonly #metadata: Readonly<Record<string, string>>;
 
-  /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. */
+  /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. Throws where certificate and key are no pair. */
   constructor(target: string, options: ClientOptions = {}) {
     const { ClassificationService } = loadContract().contract.vitserve.v1;
-    this.#stub = new ClassificationService(target, credentials.createInsecure(), {
-      'grpc.enable_retries': options.retries === false ? 0 : 1,
-      'grpc.service_config': JSON.stringify(SERVICE_CONFIG),
+    const { tls, token } = options;
+    this.#metadata = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const channel =
+      tls === undefined
+        ? credentials.createInsecure()
+        : credentials.createSsl(tls.ca ?? null, tls.identity?.key ?? null, tls.identity?.cert ?? null);
+    this.#stub = new ClassificationService(target, channel, {
+      'grpc.service_config': JSON.stringify(options.retries === false ? LOAD_BALANCING : SERVICE_CONFIG),
       'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.per_rpc_retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.max_receive_message_length': -1,
@@ -76,7 +96,7 @@ export class VitserveClient {
   }
 
   classify(request: ClassifyRequest, settings?: CallSettings): Promise<ClassifyResponse__Output> {
-    return call((...rest) => this.#stub.classify(request, ...rest), settings);
+    return call((...rest) => this.#stub.classify(request, ...rest), this.#with(settings));
   }
 
   /** A request as it is on the wire, for callers that send the same one many times. */
@@ -89,20 +109,24 @@ export class VitserveClient {
     const asItIs = (bytes: Buffer) => bytes;
     return call(
       (...rest) => this.#stub.makeUnaryRequest(path, asItIs, responseDeserialize, request, ...rest),
-      settings,
+      this.#with(settings),
     );
   }
 
   embed(request: EmbedRequest, settings?: CallSettings): Promise<EmbedResponse__Output> {
-    return call((...rest) => this.#stub.embed(request, ...rest), settings);
+    return call((...rest) => this.#stub.embed(request, ...rest), this.#with(settings));
   }
 
   getModel(model = '', settings?: CallSettings): Promise<Model__Output> {
-    return call((...rest) => this.#stub.getModel({ model }, ...rest), settings);
+    return call((...rest) => this.#stub.getModel({ model }, ...rest), this.#with(settings));
   }
 
   close(): void {
     this.#stub.close();
+  }
+
+  #with(settings: CallSettings = {}): CallSettings {
+    return { ...settings, metadata: { ...this.#metadata, ...settings.metadata } };
   }
 }
 

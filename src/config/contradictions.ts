@@ -19,6 +19,24 @@ const RULES: readonly Rule[] = [
         : undefined,
   },
   {
+    looksAt: ['address', 'httpAddress', 'healthAddress'],
+    problem: ({ address, httpAddress, healthAddress }) =>
+      healthAddress !== null && (overlap(address, healthAddress) || overlap(httpAddress, healthAddress))
+        ? `health-address ${formatAddress(healthAddress)} takes the port of address or http-address: it needs one of its own`
+        : undefined,
+  },
+  {
+    looksAt: ['tlsCert', 'tlsKey'],
+    problem: (settings) => unpairedKey(settings),
+  },
+  {
+    looksAt: ['tlsClientCa', 'tlsCert'],
+    problem: ({ tlsClientCa, tlsCert }) =>
+      tlsClientCa !== null && tlsCert === null
+        ? 'tls-client-ca asks callers for certificates, which only TLS can: give tls-cert and tls-key too'
+        : undefined,
+  },
+  {
     looksAt: ['simulatedInference', 'executionProvider'],
     problem: ({ simulatedInference, executionProvider }) =>
       simulatedInference !== null && executionProvider !== 'auto'
@@ -50,6 +68,20 @@ export function contradictions(settings: ServeSettings, unreadable: ReadonlySet<
   return RULES.filter(({ looksAt }) => !looksAt.some((property) => unreadable.has(property)))
     .map((rule) => rule.problem(settings))
     .filter((problem) => problem !== undefined);
+}
+
+/** A certificate without its key, or a key without its certificate; the same for a server and a client. */
+export function unpairedKey({
+  tlsCert,
+  tlsKey,
+}: {
+  readonly tlsCert: string | null;
+  readonly tlsKey: string | null;
+}): string | undefined {
+  if ((tlsCert === null) === (tlsKey === null)) return undefined;
+  return tlsCert === null
+    ? 'tls-key is of no use without tls-cert: give both'
+    : 'tls-cert needs its key: give tls-key too';
 }
 
 /** Whether two listeners get in each other's way. Names are compared as they are: resolving them is not for the loader. */

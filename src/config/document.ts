@@ -29,6 +29,7 @@ with processes and limits that fit the machine. This page is for changing that. 
   \`0.0.0.0:8080\`;
 - [\`models\`](#--models), to serve models of your own;
 - [\`execution-provider\`](#--execution-provider), \`cuda\` where there has to be a GPU;
+- [\`tls-cert\`](#--tls-cert) and [\`token-file\`](#--token-file), to be called over a network: [security.md](security.md) says more;
 - [\`drain-delay\`](#--drain-delay), where a load balancer stands in front.
 
 Leave what can be \`auto\` at \`auto\` until a measurement says otherwise: the server measures the model on the machine at

@@ -12,7 +12,7 @@ import { SetupError } from '../errors.js';
 import type { BenchSettings } from './bench-options.js';
 import { COMMANDS, type CommandName } from './commands.js';
 import { jsonToText, readConfigFile } from './config-file.js';
-import { contradictions } from './contradictions.js';
+import { contradictions, unpairedKey } from './contradictions.js';
 import { type ConvertSettings, convertProblems } from './convert-options.js';
 import { type Environment, readEnvironment } from './environment.js';
 import { readCommandLine } from './flags.js';
@@ -64,6 +64,8 @@ export function loadClassifySettings(
 ): Loaded<ClassifySettings> & { readonly files: readonly string[] } {
   const { loaded, positionals, problems } = load<ClassifySettings>('classify', argv, env, surroundings);
   if (positionals.length === 0) problems.push('vitserve classify needs at least one FILE');
+  const unpaired = unpairedKey(loaded.settings);
+  if (unpaired !== undefined) problems.push(unpaired);
   if (problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, files: positionals };
 }

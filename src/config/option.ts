@@ -10,6 +10,7 @@ import type { ValueType } from './value-types.js';
 /** Headings of `--help` and of the documentation, in the order in which they appear there. */
 export const GROUPS = [
   'Serving',
+  'Security',
   'Model',
   'Processes',
   'Limits',

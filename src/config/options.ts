@@ -37,8 +37,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     default: { host: '127.0.0.1', port: 50_051 },
     summary: 'Where gRPC listens. Port 0 takes a free one.',
     reason:
-      'The default is reachable from this machine alone: the server asks callers for no credentials, so opening it to ' +
-      'a network is for you to decide. In a container use `0.0.0.0:50051`, or `[::]:50051` for IPv4 and IPv6. ' +
+      'The default is reachable from this machine alone: unless told otherwise the server asks callers for no credentials, so ' +
+      'opening it to a network is for you to decide ([security.md](security.md)). In a container use `0.0.0.0:50051`, or `[::]:50051` for IPv4 and IPv6. ' +
       '50051 is the port that gRPC examples and tools assume.',
   },
   httpAddress: {
@@ -60,6 +60,56 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     reason:
       'On by default, because it lets a newcomer call the server without the `.proto` file. It shows nothing ' +
       'else; turn it off where even the shape of an interface should not be public.',
+  },
+  tlsCert: {
+    name: 'tls-cert',
+    group: 'Security',
+    type: path(),
+    default: null,
+    summary: "PEM file with the server's certificate, followed by its intermediates. With it gRPC is TLS only.",
+    reason:
+      'There is none by default, because a certificate is somebody’s to give. The file and the two below are looked at every ' +
+      'ten seconds, and at once on SIGHUP: new connections get the new certificate, open ones stay as they are, and what ' +
+      'can not be used is logged and counted while the old one stays. [security.md](security.md#tls) has the rest.',
+  },
+  tlsKey: {
+    name: 'tls-key',
+    group: 'Security',
+    type: path(),
+    default: null,
+    summary: 'PEM file with the private key of tls-cert.',
+    reason: 'Needed with `tls-cert`, and of no use without it. A key that is locked with a passphrase is refused.',
+  },
+  tlsClientCa: {
+    name: 'tls-client-ca',
+    group: 'Security',
+    type: path(),
+    default: null,
+    summary: 'PEM file with the authorities whose certificates callers must show (mutual TLS).',
+    reason:
+      'Whoever has no certificate of one of these authorities gets no connection. The authorities of the system are never ' +
+      'trusted for this, for they would let in everybody who owns a domain; so a file without a certificate is an error.',
+  },
+  tokenFile: {
+    name: 'token-file',
+    group: 'Security',
+    type: path(),
+    default: null,
+    summary: 'File with bearer tokens, one a line, any of which callers must send. # begins a comment.',
+    reason:
+      'Callers send `authorization: Bearer TOKEN`; those who do not are answered with `UNAUTHENTICATED_CALLER`. Health needs ' +
+      'no token. Several tokens are valid at once, so that one can be replaced without a gap, and the file is looked ' +
+      'at every ten seconds. Use it together with TLS: without, everybody on the way can read the tokens.',
+  },
+  healthAddress: {
+    name: 'health-address',
+    group: 'Security',
+    type: address(0),
+    default: null,
+    summary: 'Where gRPC health listens besides, without TLS and tokens, and nothing else. Port 0 takes a free one.',
+    reason:
+      'The kubelet has no client certificate to show, so with `tls-client-ca` its gRPC probes need this port. It tells ' +
+      'whether the server and its models serve; keep it inside of the cluster all the same.',
   },
   models: {
     name: 'models',
@@ -215,7 +265,40 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     summary: 'Time a call may take to send its image, from when it is let in.',
     reason:
       'Without it, callers that stop sending would hold their place in `max-uploads` for ever. Ten seconds carry an ' +
-      'image of 16 MiB over a line of 14 Mbit/s. The call ends with `UPLOAD_TIMEOUT`.',
+      'image of 16 MiB over a line of 14 Mbit/s. The call ends with `UPLOAD_TIMEOUT`. It holds for each message of a ' +
+      'stream too, from its first byte on.',
+  },
+  maxConnections: {
+    name: 'max-connections',
+    group: 'Limits',
+    type: integer(1, 1_000_000),
+    default: 1024,
+    summary: 'Most connections to the gRPC port at the same time. Further ones are closed at once.',
+    reason:
+      'An open connection costs memory and a file descriptor, whoever holds it. A client library opens one and sends all its ' +
+      'calls over it, so this is about the number of callers. What is closed is counted in ' +
+      '`vitserve_connections_refused_total`. Raise it together with the limit of open files (`ulimit -n`).',
+  },
+  maxConnectionIdleMs: {
+    name: 'max-connection-idle',
+    group: 'Limits',
+    type: duration(0),
+    default: 600_000,
+    summary: 'Time after which a connection without an open call is asked to close. 0s: never.',
+    reason:
+      'Callers that have gone to sleep should not fill up `max-connections`. Client libraries connect anew with the next ' +
+      'call, so this costs them one handshake at most.',
+  },
+  maxConnectionAgeMs: {
+    name: 'max-connection-age',
+    group: 'Limits',
+    type: duration(0),
+    default: 3_600_000,
+    summary: 'Age, give or take a tenth, at which a connection is asked to close. 0s: never.',
+    reason:
+      'A connection stays with the instance that it was made to, so without this new instances get no calls, and a caller ' +
+      'whose certificate has expired stays in. Calls that are open may go on for as long again before they are cut. Lower ' +
+      'it, to a few minutes, where instances come and go.',
   },
   maxImageBytes: {
     name: 'max-image-bytes',
@@ -224,8 +307,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     default: 16 * MIB,
     summary: 'Largest image file accepted, in bytes.',
     reason:
-      'Nearly all photos of phones and cameras are below 16 MiB. A larger image is refused with `IMAGE_TOO_LARGE`; a message ' +
-      'more than 64 KiB above the limit is refused by gRPC itself while it arrives (RESOURCE_EXHAUSTED without details).',
+      'Nearly all photos of phones and cameras are below 16 MiB. A larger image is refused with `IMAGE_TOO_LARGE`, and one that ' +
+      'is more than 64 KiB above the limit already when its length is known, before it has arrived.',
   },
   maxImagePixels: {
     name: 'max-image-pixels',
@@ -334,6 +417,43 @@ export const CLASSIFY_OPTIONS: OptionTable<ClassifySettings> = {
     reason:
       'The default is that of `vitserve serve`. Both commands read the same variable, so where it is set for the ' +
       'server, `vitserve classify` beside it finds the server too.',
+  },
+  tlsCa: {
+    name: 'tls-ca',
+    group: 'Request',
+    type: path(),
+    default: null,
+    summary:
+      "PEM file with the authorities that the server's certificate may come from. With it the connection is TLS.",
+    reason:
+      'The server has to prove that it is the host that `address` names. For a certificate of a public authority give the ' +
+      "system's own list, such as `/etc/ssl/certs/ca-certificates.crt`.",
+  },
+  tlsCert: {
+    name: 'tls-cert',
+    group: 'Request',
+    type: path(),
+    default: null,
+    summary: 'PEM file with the certificate to show to a server that asks for one.',
+    reason: 'For servers with `tls-client-ca`. The key of the certificate comes from `tls-key`.',
+  },
+  tlsKey: {
+    name: 'tls-key',
+    group: 'Request',
+    type: path(),
+    default: null,
+    summary: 'PEM file with the private key of tls-cert.',
+    reason: 'Needed with `tls-cert`, and of no use without it.',
+  },
+  tokenFile: {
+    name: 'token-file',
+    group: 'Request',
+    type: path(),
+    default: null,
+    summary: 'File with the bearer token to send: its first line that is no comment.',
+    reason:
+      "In a file, because other users of a machine can see a program's flags. The file of a server will do: its first token is " +
+      'sent.',
   },
   model: {
     name: 'model',

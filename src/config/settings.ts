@@ -17,6 +17,14 @@ export interface ServeSettings {
   readonly address: Address;
   readonly httpAddress: Address;
   readonly reflection: boolean;
+  /** Absolute paths of PEM files, both or neither. */
+  readonly tlsCert: string | null;
+  readonly tlsKey: string | null;
+  /** Absolute path; null: callers need no certificate. */
+  readonly tlsClientCa: string | null;
+  /** Absolute path; null: callers need no token. */
+  readonly tokenFile: string | null;
+  readonly healthAddress: Address | null;
   /** Absolute path. */
   readonly models: string;
   /** Empty: the only model of the repository. */
@@ -35,6 +43,11 @@ export interface ServeSettings {
   readonly permits: number | 'auto';
   readonly maxUploads: number | 'auto';
   readonly uploadTimeoutMs: number;
+  readonly maxConnections: number;
+  /** 0: for ever. */
+  readonly maxConnectionIdleMs: number;
+  /** 0: for ever. */
+  readonly maxConnectionAgeMs: number;
   readonly maxImageBytes: number;
   readonly maxImagePixels: number;
   readonly decodeTimeoutMs: number;
@@ -50,6 +63,12 @@ export interface ServeSettings {
 
 export interface ClassifySettings {
   readonly address: Address;
+  /** Absolute paths of PEM files. Without any of the three the connection is not encrypted. */
+  readonly tlsCa: string | null;
+  readonly tlsCert: string | null;
+  readonly tlsKey: string | null;
+  /** Absolute path. */
+  readonly tokenFile: string | null;
   /** Empty: the server's default model. */
   readonly model: string;
   readonly topK: number;

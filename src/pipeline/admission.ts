@@ -17,6 +17,14 @@ export interface Upload {
   end(): void;
 }
 
+/** A place for one message of a stream. */
+export interface StreamUpload {
+  /** Whether the message has to wait for its place: nothing more of it should be read until `onTurn`. */
+  readonly waits: boolean;
+  /** The message is complete, or its call has ended. */
+  end(): void;
+}
+
 export type Gate = 'STARTING' | 'OPEN' | 'DRAINING';
 
 const SHORTEST_RETRY_MS = 10;
@@ -29,6 +37,8 @@ export class Admission {
   readonly #uploadTimeoutMs: number;
   readonly #random: () => number;
   #uploads = 0;
+  #streamUploads = 0;
+  readonly #waitingMessages: (() => void)[] = [];
   gate: Gate = 'STARTING';
   /** Called whenever the number of uploads has changed. */
   onChange: () => void = () => {};
@@ -68,11 +78,9 @@ export class Admission {
     this.#uploads++;
     this.onChange();
     let open = true;
-    const late = () =>
-      new RequestError('UPLOAD_TIMEOUT', `the request did not arrive within ${this.#uploadTimeoutMs} ms`);
     const cancelTimer = this.#clock.after(this.#uploadTimeoutMs, () => {
       end();
-      onTimeout(late());
+      onTimeout(this.#late());
     });
     const end = () => {
       if (!open) return;
@@ -84,13 +92,53 @@ export class Admission {
     return {
       end,
       admit: () => {
-        if (!open) throw late();
+        if (!open) throw this.#late();
         end();
         const permit = this.permits.tryTake();
         if (permit === null) throw this.#overloaded('as many images as permits are being worked on');
         return permit;
       },
     };
+  }
+
+  /**
+   * For a message of a stream of which the first bytes have come. There are as many places as for unary calls, which these
+   * don't take; who finds none waits, first come, first served. `onTimeout` is called when a message that has its place
+   * takes too long; the place is free again then.
+   */
+  beginStreamUpload(onTurn: () => void, onTimeout: (error: RequestError) => void): StreamUpload {
+    let cancelTimer = () => {};
+    let state: 'waiting' | 'open' | 'ended' = 'waiting';
+    const open = () => {
+      state = 'open';
+      this.#streamUploads++;
+      cancelTimer = this.#clock.after(this.#uploadTimeoutMs, () => {
+        end();
+        onTimeout(this.#late());
+      });
+    };
+    const onFree = () => {
+      open();
+      onTurn();
+    };
+    const end = () => {
+      if (state === 'waiting') this.#waitingMessages.splice(this.#waitingMessages.indexOf(onFree), 1);
+      if (state === 'open') {
+        cancelTimer();
+        this.#streamUploads--;
+      }
+      const hadPlace = state === 'open';
+      state = 'ended';
+      if (hadPlace) this.#waitingMessages.shift()?.();
+    };
+    const waits = this.#streamUploads >= this.#maxUploads();
+    if (waits) this.#waitingMessages.push(onFree);
+    else open();
+    return { waits, end };
+  }
+
+  #late(): RequestError {
+    return new RequestError('UPLOAD_TIMEOUT', `the request did not arrive within ${this.#uploadTimeoutMs} ms`);
   }
 
   #overloaded(why: string): RequestError {

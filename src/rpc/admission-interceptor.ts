@@ -1,10 +1,9 @@
 /**
  * Admission at the door: the interceptor that sees a call's metadata before its body.
  *
- * - Unary image calls: refused here, before the body is read, or given an upload allowance that becomes a permit when the
- *   body is complete. What is refused has its upload reset, not read to its end.
- * - Streams: never refused for load. The next message is read only when the one before it has its permit.
- * - Everything else (health, reflection, model queries) passes.
+ * Who may not come in is refused here, before anything of the body is read, and what is refused has its upload reset, not
+ * read to its end: callers without a valid token, calls that come too early or too late, and those that `door.ts` has no
+ * room for. Of a stream the next message is read only when the one before it has its permit.
  *
  * It also is where every call is counted, since only here every way of ending shows: answers, errors, the deadline that
  * grpc-js answers by itself, callers that leave. What the handler needs of this is found by the call's Metadata object,
@@ -17,12 +16,10 @@ import {
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
 } from '@grpc/grpc-js';
-import type { Clock } from '../clock.js';
-import { SERVICE_NAME } from '../contract/contract.js';
 import { type Reason, RequestError, toRequestError } from '../errors.js';
-import type { Admission, Upload } from '../pipeline/admission.js';
 import type { Permit } from '../pipeline/permits.js';
-import { resetStream } from './reset-stream.js';
+import { type CallEnding, interceptStatus, meaningOf, resetStream } from './base-call.js';
+import { type CallKind, Door, type DoorOptions, kindOf, type Stay } from './door.js';
 import { reasonOf, toCallStatus } from './status.js';
 
 /** Told how calls end; `telemetry/` implements it. `code` is the gRPC status name. */
@@ -47,8 +44,10 @@ export interface CallContext {
 /** Metadata key with which the server's own first calls come in while it is starting. */
 export const WARM_UP_KEY = 'vitserve-warm-up';
 
-const UNARY_IMAGE_PATHS = new Set([`/${SERVICE_NAME}/Classify`, `/${SERVICE_NAME}/Embed`]);
-const STREAM_PATH = `/${SERVICE_NAME}/ClassifyStream`;
+const HEALTH_PATH = '/grpc.health.v1.Health/';
+
+/** Of all keys and values of a call; the limit that other gRPC servers have. */
+const MOST_METADATA_BYTES = 16 * 1024;
 
 /** How long after the end of a broken-off body the cancellation may follow. */
 const LEAVING_MS = 20;
@@ -89,40 +88,52 @@ class PacedCall extends ServerInterceptingCall {
   }
 }
 
-export function createAdmissionInterceptor(options: {
-  readonly admission: Admission;
-  readonly clock: Clock;
+export interface AdmissionInterceptorOptions extends DoorOptions {
   readonly observer: CallObserver;
   readonly warmUpToken: string;
-}): ServerInterceptor {
-  const { admission, clock, observer, warmUpToken } = options;
+  /** Throws RequestError for a caller who may not come in. Health is open to everybody. */
+  readonly authenticate: (metadata: Metadata) => void;
+}
+
+export function createAdmissionInterceptor(options: AdmissionInterceptorOptions): ServerInterceptor {
+  const { admission, clock, observer, warmUpToken, authenticate } = options;
+  const door = new Door(options);
 
   return ({ path }, call) => {
     const method = path.slice(path.lastIndexOf('/') + 1);
-    const isUnaryImage = UNARY_IMAGE_PATHS.has(path);
-    const isStream = path === STREAM_PATH;
+    const kind = kindOf(path);
     const arrivedAt = clock.now();
-    let upload: Upload | null = null;
+    let stay: Stay | null = null;
     let hasMessage = false;
     let ended = false;
     const end = (code: grpcStatus, reason: Reason | null) => {
       if (ended) return;
       ended = true;
-      upload?.end();
+      stay?.end();
       observer.callEnded(method, grpcStatus[code] ?? 'UNKNOWN', reason, clock.now() - arrivedAt);
     };
     const refuse = (thrown: unknown) => {
-      paced.sendStatus(toCallStatus(toRequestError(thrown)));
       resetStream(call);
+      paced.sendStatus(toCallStatus(toRequestError(thrown)));
     };
     const admitMetadata = (metadata: Metadata) => {
+      checkSize(metadata);
       const isWarmUp = admission.gate === 'STARTING' && metadata.get(WARM_UP_KEY)[0] === warmUpToken;
-      if (!isWarmUp && (isUnaryImage || isStream)) admission.checkGate();
-      if (isUnaryImage) upload = admission.beginUpload(refuse);
+      if (!isWarmUp && !path.startsWith(HEALTH_PATH)) authenticate(metadata);
+      if (!isWarmUp && kind !== 'other') admission.checkGate();
+      stay = door.enter(kind, call, refuse);
     };
+    // Statuses of grpc-js's own come by here too, and get the reason that they lack.
+    interceptStatus(call, (status) => {
+      const error = reasonOf(status.metadata) === undefined ? errorBehind(status, kind, options.maxImageBytes) : null;
+      const sent = error === null ? status : toCallStatus(error);
+      end(sent.code ?? grpcStatus.UNKNOWN, reasonOf(sent.metadata) ?? null);
+      if (error !== null) resetStream(call);
+      return sent;
+    });
 
     const context: CallContext = { arrivedAt, permit: null, readNext: () => paced.readNext() };
-    const paced = new (isStream ? PacedCall : UnpacedCall)(call, {
+    const paced = new (kind === 'stream' ? PacedCall : UnpacedCall)(call, {
       start: (next) =>
         next({
           onReceiveMetadata(metadata, pass) {
@@ -137,16 +148,17 @@ export function createAdmissionInterceptor(options: {
           },
           onReceiveMessage(message, pass) {
             hasMessage = true;
+            stay?.onMessage();
             pass(message);
           },
           onReceiveHalfClose(pass) {
-            if (isUnaryImage && !hasMessage) {
+            if (kind === 'image' && !hasMessage) {
               // A caller who left amid the message looks like one who sent none, until `onCancel` comes a moment later.
               clock.after(LEAVING_MS, () => !ended && pass());
               return;
             }
             try {
-              context.permit = upload?.admit() ?? null;
+              context.permit = stay?.onComplete() ?? null;
             } catch (error) {
               refuse(error);
               return;
@@ -157,13 +169,36 @@ export function createAdmissionInterceptor(options: {
           },
           onCancel: () => end(...endingOf(call)),
         }),
-      sendStatus(status, pass) {
-        end(status.code ?? grpcStatus.UNKNOWN, reasonOf(status.metadata) ?? null);
-        pass(status);
-      },
     });
     return paced;
   };
+}
+
+/** Throws RequestError. Node takes several hundred KiB of headers. */
+function checkSize(metadata: Metadata): void {
+  let bytes = 0;
+  for (const [key, values] of Object.entries(metadata.toJSON())) {
+    for (const value of values) bytes += key.length + value.length;
+  }
+  if (bytes <= MOST_METADATA_BYTES) return;
+  throw new RequestError(
+    'REQUEST_MALFORMED',
+    `the metadata has ${bytes} bytes; the limit is ${MOST_METADATA_BYTES}: send less`,
+  );
+}
+
+/** What a status that grpc-js found by itself means in our own table, or null: it has no word for it. */
+function errorBehind({ code, details }: CallEnding, kind: CallKind, maxImageBytes: number): RequestError | null {
+  if (code === grpcStatus.OK) return null;
+  if (code === grpcStatus.DEADLINE_EXCEEDED) return new RequestError('DEADLINE_EXCEEDED', 'the deadline passed');
+  const meaning = meaningOf(details);
+  if (meaning === 'too-large' && kind !== 'other') {
+    return new RequestError(
+      'IMAGE_TOO_LARGE',
+      `the image has more bytes than the limit of ${maxImageBytes}: send a smaller file`,
+    );
+  }
+  return meaning === null ? null : new RequestError('REQUEST_MALFORMED', `the request can't be read: ${details}`);
 }
 
 /** The same shape without pacing: a unary call reads its one message and the end of it. */

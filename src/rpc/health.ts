@@ -3,7 +3,8 @@
  *
  * The names are a closed set: `''` (the server as a whole), the service, and the service with `/` and the name of a model.
  * Check on another name is NOT_FOUND, Watch answers SERVICE_UNKNOWN and stays open, and neither leaves anything behind.
- * Watches are ended by `close`, for an open stream would keep the server from stopping.
+ * Watches are bounded in number, for one connection and for all together, since they cost their callers nothing; and they
+ * are ended by `close`, for an open stream would keep the server from stopping.
  */
 import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from '@grpc/grpc-js';
 import { SERVICE_NAME } from '../contract/contract.js';
@@ -12,15 +13,23 @@ import type { HealthCheckRequest__Output } from '../contract/generated/grpc/heal
 import type { HealthCheckResponse } from '../contract/generated/grpc/health/v1/HealthCheckResponse.js';
 import type { HealthListRequest__Output } from '../contract/generated/grpc/health/v1/HealthListRequest.js';
 import type { HealthListResponse } from '../contract/generated/grpc/health/v1/HealthListResponse.js';
+import { RequestError } from '../errors.js';
+import { toCallStatus } from './status.js';
 
 type WatchCall = ServerWritableStream<HealthCheckRequest__Output, HealthCheckResponse>;
 
 /** Whether each name serves. */
 export type Statuses = ReadonlyMap<string, boolean>;
 
+/** A client library has one for each name that it calls. */
+export const MOST_WATCHES_OF_A_CONNECTION = 16;
+export const MOST_WATCHES = 2048;
+const FULL_RETRY_MS = 5_000;
+
 export class Health {
   /** Open ones, of unknown names too. */
   readonly #watches = new Set<WatchCall>();
+  readonly #watchesByPeer = new Map<string, number>();
   #statuses: Statuses = new Map([
     ['', false],
     [SERVICE_NAME, false],
@@ -54,13 +63,26 @@ export class Health {
       else reply({ code: status.NOT_FOUND, details: `no such service: this server has ${SERVICE_NAME}` });
     },
     Watch: (call: WatchCall) => {
+      const peer = call.getPeer();
+      const ofPeer = this.#watchesByPeer.get(peer) ?? 0;
+      if (this.#watches.size >= MOST_WATCHES || ofPeer >= MOST_WATCHES_OF_A_CONNECTION) {
+        const text = `overloaded: ${ofPeer} Watch calls of this connection and ${this.#watches.size} in all are open`;
+        call.emit('error', toCallStatus(new RequestError('OVERLOADED', text, { retryAfterMs: FULL_RETRY_MS })));
+        return;
+      }
       call.write(this.#watched(call.request.service));
       if (this.#closed) {
         call.end();
         return;
       }
       this.#watches.add(call);
-      call.on('cancelled', () => this.#watches.delete(call));
+      this.#watchesByPeer.set(peer, ofPeer + 1);
+      call.on('cancelled', () => {
+        this.#watches.delete(call);
+        const left = (this.#watchesByPeer.get(peer) ?? 1) - 1;
+        if (left > 0) this.#watchesByPeer.set(peer, left);
+        else this.#watchesByPeer.delete(peer);
+      });
     },
     List: (
       _call: ServerUnaryCall<HealthListRequest__Output, HealthListResponse>,

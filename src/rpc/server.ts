@@ -1,15 +1,21 @@
 /**
- * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection.
+ * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection; and, if asked for,
+ * another one with nothing but health, for those who can't show a certificate.
  */
-import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
+import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
+import type { Address } from '../config/value-types.js';
 import { loadContract } from '../contract/contract.js';
-import { messageOf, SetupError } from '../errors.js';
-import { createAdmissionInterceptor } from './admission-interceptor.js';
+import { mergeSetupErrors } from '../errors.js';
+import { type CallObserver, createAdmissionInterceptor } from './admission-interceptor.js';
 import { ClassificationCalls, type ClassificationOptions } from './classification-calls.js';
+import { type CredentialSettings, Credentials } from './credentials.js';
+import { OTHER_MESSAGE_BYTES } from './door.js';
+import { createGrpcServer, type GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
+import { type ConnectionObserver, Listener } from './listener.js';
 import { withLinkedDescriptors } from './reflection.js';
-import { widenConnectionWindows, widenStreamWindows } from './upload-window.js';
+import type { CredentialObserver } from './watched-files.js';
 
 // What grpc-js prints of errors, bypassing the log, arrives as errors as well.
 setLogVerbosity(logVerbosity.NONE);
@@ -17,71 +23,153 @@ setLogVerbosity(logVerbosity.NONE);
 /** How long calls that were cut may take to be told so. */
 const CUT_GRACE_MS = 200;
 
-/** Room in a message beside the image, so that an image slightly too large gets an error that says so. */
+/** Room in a message beside the image, so that an image slightly too large gets an error that says by how much. */
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
+/** The kubelet, and whoever else asks for health only. */
+const MOST_HEALTH_CONNECTIONS = 256;
 
-export interface RpcServerOptions extends ClassificationOptions {
-  readonly host: string;
-  /** 0: any free one. */
-  readonly port: number;
+export interface RpcServerOptions extends ClassificationOptions, CredentialSettings {
+  readonly address: Address;
+  /** Where health listens besides, in plaintext; null: nowhere. */
+  readonly healthAddress: Address | null;
   readonly maxImageBytes: number;
+  readonly uploadTimeoutMs: number;
+  readonly maxConnections: number;
+  /** 0: for ever. */
+  readonly maxConnectionIdleMs: number;
+  /** 0: for ever. */
+  readonly maxConnectionAgeMs: number;
   readonly reflection: boolean;
   /** Calls that carry it are taken while the server is starting. */
   readonly warmUpToken: string;
+  readonly observer: CallObserver & ConnectionObserver & CredentialObserver;
+}
+
+/** What `listen` has brought up. */
+interface Parts {
+  readonly main: GrpcServer;
+  readonly listener: Listener;
+  readonly plain: GrpcServer;
+  /** null where health has no port of its own. */
+  readonly plainListener: Listener | null;
+  readonly health: Health;
+  readonly calls: ClassificationCalls;
+  readonly credentials: Credentials;
 }
 
 export class RpcServer {
   readonly health: Health;
-  readonly port: number;
-  readonly #server: Server;
-  readonly #calls: ClassificationCalls;
+  readonly #options: RpcServerOptions;
+  readonly #parts: Parts;
 
-  private constructor(server: Server, port: number, health: Health, calls: ClassificationCalls) {
-    this.#server = server;
-    this.port = port;
-    this.health = health;
-    this.#calls = calls;
+  private constructor(options: RpcServerOptions, parts: Parts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.health = parts.health;
   }
 
-  /** Listens from here on. Rejects with SetupError when the address can't be had. */
+  get port(): number {
+    return this.#parts.listener.port;
+  }
+
+  /** null where health has no port of its own. */
+  get healthPort(): number | null {
+    return this.#parts.plainListener?.port ?? null;
+  }
+
+  /** Listens from here on. Rejects with SetupError when an address can't be had, or certificates or tokens can't be read. */
   static async listen(options: RpcServerOptions): Promise<RpcServer> {
     const { definition, contract } = loadContract();
+    const { clock, observer } = options;
     const health = new Health();
     const calls = new ClassificationCalls(options);
-    const server = new Server({
-      'grpc.max_receive_message_length': options.maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
-      // Its accounting on every call serves a tool that is not offered here.
-      'grpc.enable_channelz': 0,
-      interceptors: [createAdmissionInterceptor(options)],
+    const credentials = await Credentials.open(options, clock, observer);
+    const main = createGrpcServer({
+      ...options,
+      maxMessageBytes: options.maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
+      interceptor: createAdmissionInterceptor({
+        ...options,
+        authenticate: (metadata) => credentials.authenticate(metadata.get('authorization')),
+      }),
     });
-    widenStreamWindows(server);
-    server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
-    server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
-    if (options.reflection) new ReflectionService(withLinkedDescriptors(definition)).addToServer(server);
+    main.server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
+    main.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
+    if (options.reflection) new ReflectionService(withLinkedDescriptors(definition)).addToServer(main.server);
+    const plain = createGrpcServer({
+      ...options,
+      maxMessageBytes: OTHER_MESSAGE_BYTES,
+      interceptor: createAdmissionInterceptor({ ...options, authenticate: () => {} }),
+    });
+    plain.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
 
-    const { host, port } = options;
-    const target = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-    const bound = await new Promise<number>((resolve, reject) => {
-      server.bindAsync(target, ServerCredentials.createInsecure(), (error, boundPort) => {
-        if (error === null) return resolve(boundPort);
-        const cause = /errors: \[(.*)\]$/.exec(messageOf(error))?.[1] ?? messageOf(error);
-        const text = `address: can't listen on ${target} (${cause}): end what uses it, or choose another address`;
-        reject(new SetupError('environment', [text]));
-      });
+    const { address, healthAddress, maxConnections } = options;
+    const bound = await Promise.allSettled([
+      Listener.listen({
+        option: 'address',
+        address,
+        tls: credentials.tls,
+        maxConnections,
+        clock,
+        observer,
+        inject: main.inject,
+      }),
+      healthAddress === null
+        ? null
+        : Listener.listen({
+            option: 'health-address',
+            address: healthAddress,
+            tls: null,
+            maxConnections: MOST_HEALTH_CONNECTIONS,
+            clock,
+            observer: { ...observer, connectionsOpen: () => {} },
+            inject: plain.inject,
+          }),
+    ]);
+    const failures = bound.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    const [listener, plainListener] = bound.map((result) => (result.status === 'fulfilled' ? result.value : null));
+    if (failures.length > 0 || !listener) {
+      listener?.close();
+      plainListener?.close();
+      throw mergeSetupErrors(failures);
+    }
+    credentials.watch((context) => listener.setTls(context));
+    const parts = { main, listener, plain, plainListener: plainListener ?? null, health, calls, credentials };
+    return new RpcServer(options, parts);
+  }
+
+  /** Looks at the files of certificates and tokens now. */
+  async reloadCredentials(): Promise<void> {
+    await this.#parts.credentials.look();
+  }
+
+  /**
+   * A plaintext port on this machine for the server's own first calls, which have no certificate to show; nobody else is
+   * answered there, because the server is still starting. To be closed before it is not.
+   */
+  async listenForWarmUp(): Promise<Listener> {
+    return await Listener.listen({
+      option: 'warm-up',
+      address: { host: '127.0.0.1', port: 0 },
+      tls: null,
+      maxConnections: 4,
+      clock: this.#options.clock,
+      observer: { connectionsOpen: () => {}, connectionRefused: () => {} },
+      inject: this.#parts.main.inject,
     });
-    widenConnectionWindows(server);
-    return new RpcServer(server, bound, health, calls);
   }
 
   /** Streams end when what they have sent is answered. New calls are the admission's to refuse. */
   drainStreams(): void {
-    this.#calls.drainStreams();
+    this.#parts.calls.drainStreams();
   }
 
   /** Waits for the calls in flight for at most `timeoutMs`, then ends them with DRAINING. Resolves to whether all of them ended by themselves. */
   async close(timeoutMs: number): Promise<boolean> {
+    const { main, listener, plain, plainListener, calls, credentials } = this.#parts;
     this.health.close();
-    const ended = new Promise<boolean>((resolve) => this.#server.tryShutdown((error) => resolve(error === undefined)));
+    credentials.stop();
+    listener.close();
+    const ended = new Promise<boolean>((resolve) => main.server.tryShutdown((error) => resolve(error === undefined)));
     let timer: NodeJS.Timeout | undefined;
     const cut = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), timeoutMs);
@@ -89,11 +177,14 @@ export class RpcServer {
     const inTime = await Promise.race([ended, cut]);
     clearTimeout(timer);
     if (!inTime) {
-      this.#calls.cut();
+      calls.cut();
       // The statuses have to reach their callers before the connections go.
       await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CUT_GRACE_MS))]);
-      this.#server.forceShutdown();
+      main.server.forceShutdown();
     }
+    listener.destroy();
+    plain.server.forceShutdown();
+    plainListener?.destroy();
     return inTime;
   }
 }

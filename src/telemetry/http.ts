@@ -8,6 +8,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Registry } from 'prom-client';
 import { messageOf, SetupError } from '../errors.js';
 
+const REQUEST_TIMEOUT_MS = 10_000;
+const MOST_CONNECTIONS = 256;
+
 export interface HttpServer {
   readonly port: number;
   close(): Promise<void>;
@@ -41,10 +44,14 @@ export async function listenHttp(options: {
     }
   };
 
-  const server = createServer((request, response) => {
-    answer(request, response).catch(() => send(response, 500, 'internal error\n'));
-  });
-  server.requestTimeout = 10_000;
+  const server = createServer(
+    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 2_000 },
+    (request, response) => {
+      answer(request, response).catch(() => send(response, 500, 'internal error\n'));
+    },
+  );
+  // Probes and Prometheus need a few; who opens more, or says nothing, should not cost anything.
+  server.maxConnections = MOST_CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {
       const text = `http-address: can't listen on ${host}:${port} (${messageOf(error)}): end what uses it, or choose another address`;

@@ -113,6 +113,29 @@ export function createMetrics() {
       help: 'Unary image calls whose body has not arrived in full.',
       registers,
     }),
+    connections: new Gauge({
+      name: 'vitserve_connections_in_use',
+      help: 'Open connections to the gRPC port.',
+      registers,
+    }),
+    connectionsRefused: new Counter({
+      name: 'vitserve_connections_refused_total',
+      help: 'Connections ended before they could carry a call, by cause (limit, handshake_timeout, tls, client_certificate).',
+      labelNames: ['cause'] as const,
+      registers,
+    }),
+    credentialReloads: new Counter({
+      name: 'vitserve_credential_reloads_total',
+      help: 'Looks at files of credentials (certificate, tokens) that found new content, by result (loaded, kept).',
+      labelNames: ['kind', 'result'] as const,
+      registers,
+    }),
+    certificateExpiry: new Gauge({
+      name: 'vitserve_tls_certificate_expiry_timestamp_seconds',
+      help: 'When the certificates in use end (server, client_ca), the first one of each file, since the epoch.',
+      labelNames: ['certificate'] as const,
+      registers,
+    }),
     slotBytes: new Gauge({
       name: 'vitserve_slot_bytes',
       help: 'Shared memory reserved for pixel slots.',

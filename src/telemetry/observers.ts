@@ -20,6 +20,18 @@ export interface CallObserver {
   callFailed(method: string, cause: unknown): void;
 }
 
+/** As above, its `ConnectionObserver`. */
+export interface ConnectionObserver {
+  connectionsOpen(count: number): void;
+  connectionRefused(cause: string, peer: string, detail: string): void;
+}
+
+/** As above, its `CredentialObserver`. */
+export interface CredentialObserver {
+  credentialLoaded(kind: string, detail: Readonly<Record<string, string | number>>): void;
+  credentialKept(kind: string, problems: readonly string[]): void;
+}
+
 export function createPipelineObserver(metrics: Metrics): PipelineObserver & ModelLineObserver {
   // Looked up once: finding a series by its labels costs more than counting.
   const decodeQueue = metrics.queueLength.labels({ stage: 'decode', model: '' });
@@ -134,6 +146,43 @@ export function createCallObserver(metrics: Metrics, log: Logger): CallObserver 
     },
     streamImageEnded: (code, reason) => metrics.streamImages.inc({ code, reason: reason ?? '' }),
     callFailed: (method, cause) => log.error({ method, err: cause }, 'call failed'),
+  };
+}
+
+/** Counts connections; why one was refused is for the debug log, since anybody can make it grow. */
+export function createConnectionObserver(metrics: Metrics, log: Logger): ConnectionObserver {
+  return {
+    connectionsOpen: (count) => metrics.connections.set(count),
+    connectionRefused(cause, peer, detail) {
+      metrics.connectionsRefused.inc({ cause });
+      log.debug({ cause, peer, detail }, 'connection refused');
+    },
+  };
+}
+
+/** Which credentials are in use. What is wrong with new ones is counted on every look and logged once. */
+export function createCredentialObserver(metrics: Metrics, log: Logger): CredentialObserver {
+  const lastProblems = new Map<string, string>();
+  return {
+    credentialLoaded(kind, { expiresAt, clientCaExpiresAt, ...about }) {
+      lastProblems.delete(kind);
+      metrics.credentialReloads.inc({ kind, result: 'loaded' });
+      const expiry = { server: expiresAt, client_ca: clientCaExpiresAt };
+      const shown: Record<string, string> = {};
+      for (const [certificate, at] of Object.entries(expiry)) {
+        if (typeof at !== 'number') continue;
+        metrics.certificateExpiry.set({ certificate }, at / 1000);
+        shown[certificate] = new Date(at).toISOString();
+      }
+      log.info({ kind, ...about, ...(kind === 'certificate' ? { expires: shown } : {}) }, 'credentials loaded');
+    },
+    credentialKept(kind, problems) {
+      metrics.credentialReloads.inc({ kind, result: 'kept' });
+      const text = problems.join('\n');
+      if (lastProblems.get(kind) === text) return;
+      lastProblems.set(kind, text);
+      log.warn({ kind, problems }, 'credentials not loaded: those before stay in use');
+    },
   };
 }
 

@@ -24,9 +24,9 @@ export function filesBelow(folder: string, suffix: string): string[] {
     .sort();
 }
 
-/** README, CHANGELOG, CONTRIBUTING and everything in docs/. */
+/** README, CHANGELOG, CONTRIBUTING, SECURITY and everything in docs/. */
 export function documents(): string[] {
-  return ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...filesBelow('docs', '.md')];
+  return ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', ...filesBelow('docs', '.md')];
 }
 
 export type TableRow = Readonly<Record<string, string>>;

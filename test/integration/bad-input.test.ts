@@ -13,7 +13,7 @@ import { before, describe, type TestContext, test } from 'node:test';
 import { readTable, writeRow } from '../support/document-table.js';
 import { type CallFailure, failureOf, PlainClient, readDetails } from '../support/grpc-client.js';
 import { corruptPng, exactPng, GIF, garbage, jpeg, plainPng, SVG, TEXT, truncated, webp } from '../support/images.js';
-import { RawConnection } from '../support/raw-call.js';
+import { RawConnection, reasonIn } from '../support/raw-call.js';
 import {
   MODELS,
   ON_CPU,
@@ -126,8 +126,8 @@ describe('calls with bad input', () => {
     call.write(Buffer.from([0, 0, 0, 0, 2, 0x0f, 0xff]));
     call.finish();
     const { headers } = await call.ended;
-    const code = headers['grpc-status'] === '13' ? 'INTERNAL' : String(headers['grpc-status']);
-    return { code, message: decodeURIComponent(String(headers['grpc-message'])), reason: null };
+    const code = headers['grpc-status'] === '3' ? 'INVALID_ARGUMENT' : String(headers['grpc-status']);
+    return { code, message: decodeURIComponent(String(headers['grpc-message'])), reason: reasonIn(headers) };
   };
 
   const rows: { what: string; call: (t: TestContext) => Promise<Pick<CallFailure, 'code' | 'reason' | 'message'>> }[] =

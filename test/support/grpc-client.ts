@@ -5,13 +5,14 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
 import {
+  type ChannelCredentials,
   type ChannelOptions,
   type Client,
   type ClientDuplexStream,
   type ClientReadableStream,
   credentials,
   loadPackageDefinition,
-  type Metadata,
+  Metadata,
   type ServiceClientConstructor,
   type ServiceError,
   status,
@@ -157,13 +158,21 @@ export function messageType(name: string): MessageTypeDefinition<object, object>
   return definition[name] as MessageTypeDefinition<object, object>;
 }
 
+/** What a client shows to a server that asks for it. */
+export interface Identity {
+  readonly channel?: ChannelCredentials;
+  readonly token?: string;
+}
+
 export class PlainClient {
   readonly #clients: { readonly classification: Client; readonly health: Client; readonly reflection: Client };
+  readonly #metadata = new Metadata();
 
   /** Closed with the scope. Each has a connection of its own. */
-  constructor(scope: Scope, address: string, options: ChannelOptions = {}) {
+  constructor(scope: Scope, address: string, options: ChannelOptions = {}, { channel, token }: Identity = {}) {
+    if (token !== undefined) this.#metadata.set('authorization', `Bearer ${token}`);
     const open = (Constructor: unknown) =>
-      new (Constructor as ServiceClientConstructor)(address, credentials.createInsecure(), {
+      new (Constructor as ServiceClientConstructor)(address, channel ?? credentials.createInsecure(), {
         'grpc.enable_retries': 0,
         'grpc.use_local_subchannel_pool': 1,
         'grpc.max_receive_message_length': -1,
@@ -207,12 +216,12 @@ export class PlainClient {
 
   stream(settings: CallSettings = {}): ImageStream {
     const method = this.#method('classification', 'ClassifyStream');
-    return new ImageStream(method(optionsOf(settings)) as ClientDuplexStream<object, StreamResponse>);
+    return new ImageStream(method(this.#metadata, optionsOf(settings)) as ClientDuplexStream<object, StreamResponse>);
   }
 
   /** Names of the services that reflection lists. */
   async reflectedServices(): Promise<string[]> {
-    const call = this.#method('reflection', 'ServerReflectionInfo')({}) as ClientDuplexStream<
+    const call = this.#method('reflection', 'ServerReflectionInfo')(this.#metadata, {}) as ClientDuplexStream<
       object,
       { listServicesResponse: { service: { name: string }[] } }
     >;
@@ -238,7 +247,7 @@ export class PlainClient {
   }
 
   #open(client: 'classification' | 'health' | 'reflection', method: string, request: object): unknown {
-    return this.#method(client, method)(request, {});
+    return this.#method(client, method)(request, this.#metadata, {});
   }
 
   #unary<Response>(
@@ -252,7 +261,9 @@ export class PlainClient {
         if (error === null) resolve(response as Response);
         else reject(new CallFailure(error));
       };
-      const call = this.#method(client, method)(request, optionsOf(settings), reply) as { cancel(): void };
+      const call = this.#method(client, method)(request, this.#metadata, optionsOf(settings), reply) as {
+        cancel(): void;
+      };
       settings.signal?.addEventListener('abort', () => call.cancel(), { once: true });
     });
   }

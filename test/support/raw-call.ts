@@ -40,15 +40,24 @@ export class RawConnection {
     return this.#session.closed || this.#session.destroyed;
   }
 
-  /** Begins a call; `grpcTimeout` is the header's own text, such as `150m` for 150 ms. */
-  begin(method: string, { grpcTimeout }: { readonly grpcTimeout?: string } = {}): RawCall {
+  /** Begins a call; `grpcTimeout` is the header's own text, such as `150m` for 150 ms, and so is `encoding`. */
+  begin(method: string, more: { readonly grpcTimeout?: string; readonly encoding?: string } = {}): RawCall {
+    const { grpcTimeout, encoding } = more;
+    return this.beginPath(`/${SERVICE}/${method}`, {
+      ...(grpcTimeout === undefined ? {} : { 'grpc-timeout': grpcTimeout }),
+      ...(encoding === undefined ? {} : { 'grpc-encoding': encoding }),
+    });
+  }
+
+  /** The same for any service, with further headers. */
+  beginPath(path: string, more: Readonly<Record<string, string>> = {}): RawCall {
     return new RawCall(
       this.#session.request({
         ':method': 'POST',
-        ':path': `/${SERVICE}/${method}`,
+        ':path': path,
         'content-type': 'application/grpc',
         te: 'trailers',
-        ...(grpcTimeout === undefined ? {} : { 'grpc-timeout': grpcTimeout }),
+        ...more,
       }),
     );
   }

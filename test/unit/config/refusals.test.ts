@@ -125,6 +125,21 @@ describe('what serve refuses', () => {
     serve('--address=0.0.0.0:9', '--http-address=[::1]:9');
   });
 
+  test('a port of health that is another one’s, and halves of what belongs together', () => {
+    const taken = 'takes the port of address or http-address: it needs one of its own';
+    assert.deepEqual(serveProblems('--address=0.0.0.0:9', '--health-address=127.0.0.1:9'), [
+      `health-address 127.0.0.1:9 ${taken}`,
+    ]);
+    assert.deepEqual(serveProblems('--health-address=127.0.0.1:8080'), [`health-address 127.0.0.1:8080 ${taken}`]);
+    serve('--health-address=127.0.0.1:0');
+    assert.deepEqual(serveProblems('--tls-cert=a'), ['tls-cert needs its key: give tls-key too']);
+    assert.deepEqual(serveProblems('--tls-key=a'), ['tls-key is of no use without tls-cert: give both']);
+    assert.deepEqual(serveProblems('--tls-client-ca=a'), [
+      'tls-client-ca asks callers for certificates, which only TLS can: give tls-cert and tls-key too',
+    ]);
+    assert.equal(serve('--tls-cert=a', '--tls-key=b', '--tls-client-ca=c').tlsClientCa, '/srv/c');
+  });
+
   test('what is given is shown on one line and not at any length', () => {
     const [problem] = serveProblems(`--log-level=${'x\n'.repeat(500)}`);
     assert.ok(problem !== undefined && problem.length < 200, problem);

@@ -212,3 +212,43 @@ describe('the hint when to come back', () => {
     for (const milliseconds of hints) assert.ok(milliseconds >= 500 && milliseconds <= 1_500);
   });
 });
+
+describe('a message of a stream', () => {
+  test('has a place while there is one, and waits for its turn where there is none, in order', () => {
+    const { admission, clock } = createAdmission({ permits: 1, uploads: 2 });
+    const turns: string[] = [];
+    const begin = (name: string) =>
+      admission.beginStreamUpload(
+        () => turns.push(name),
+        () => turns.push(`${name} is late`),
+      );
+    const [first, second, third, fourth, fifth] = ['1', '2', '3', '4', '5'].map(begin);
+    assert.deepEqual(
+      [first, second, third, fourth, fifth].map((upload) => upload?.waits),
+      [false, false, true, true, true],
+    );
+    assert.equal(clock.timers, 2, 'who waits is not timed');
+    fourth?.end();
+    second?.end();
+    second?.end();
+    assert.deepEqual(turns, ['3']);
+    clock.advance(UPLOAD_TIMEOUT_MS - 1);
+    assert.deepEqual(turns, ['3']);
+    clock.advance(1);
+    assert.deepEqual(turns, ['3', '5', '1 is late', '3 is late'], 'a place that has become free is given on');
+    fifth?.end();
+    for (const upload of [first, third]) upload?.end();
+    assert.equal(clock.timers, 0);
+    assert.equal(begin('6').waits, false);
+  });
+
+  test('takes no place of unary calls', () => {
+    const { admission, begin } = createAdmission({ permits: 1, uploads: 1 });
+    const upload = admission.beginStreamUpload(
+      () => {},
+      () => {},
+    );
+    assert.equal(upload.waits, false);
+    begin().admit().release();
+  });
+});

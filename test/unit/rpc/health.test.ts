@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { status as grpcStatus } from '@grpc/grpc-js';
 import { SERVICE_NAME } from '#vitserve/contract/contract.js';
-import { Health, type Statuses } from '#vitserve/rpc/health.js';
+import { Health, MOST_WATCHES, MOST_WATCHES_OF_A_CONNECTION, type Statuses } from '#vitserve/rpc/health.js';
 
 type Check = Health['handlers']['Check'];
 type Watch = Health['handlers']['Watch'];
@@ -28,10 +28,13 @@ class FakeWatch {
   readonly request: { readonly service: string };
   readonly written: unknown[] = [];
   ended = 0;
+  refused: string | null = null;
+  readonly #peer: string;
   #onCancelled: (() => void) | undefined;
 
-  constructor(health: Health, service: string) {
+  constructor(health: Health, service: string, peer = '127.0.0.1:1') {
     this.request = { service };
+    this.#peer = peer;
     health.handlers.Watch(this as unknown as Parameters<Watch>[0]);
   }
 
@@ -42,6 +45,15 @@ class FakeWatch {
 
   end(): void {
     this.ended++;
+  }
+
+  getPeer(): string {
+    return this.#peer;
+  }
+
+  emit(event: string, status: { readonly code: number; readonly details: string }): void {
+    assert.equal(event, 'error');
+    this.refused = `${grpcStatus[status.code]}: ${status.details}`;
   }
 
   on(event: string, listener: () => void): void {
@@ -176,5 +188,34 @@ describe('a model', () => {
     assert.deepEqual(watch.written, ['SERVICE_UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN', 'SERVING']);
     assert.deepEqual(other.written, ['NOT_SERVING']);
     assert.equal(watch.ended, 0);
+  });
+});
+
+describe('Watch in numbers', () => {
+  test('has a bound for a connection, and gives places back', () => {
+    const health = new Health();
+    const watches = Array.from(
+      { length: MOST_WATCHES_OF_A_CONNECTION },
+      (_, at) => new FakeWatch(health, `name ${at}`),
+    );
+    assert(watches.every(({ refused, written }) => refused === null && written.length === 1));
+    const extra = new FakeWatch(health, '');
+    assert.match(String(extra.refused), /^RESOURCE_EXHAUSTED: overloaded: 16 Watch calls of this connection/);
+    assert.deepEqual(extra.written, []);
+    assert.equal(new FakeWatch(health, '', '127.0.0.1:2').refused, null, 'other connections have their own');
+    watches[0]?.cancel();
+    assert.equal(new FakeWatch(health, '').refused, null);
+    assert.notEqual(new FakeWatch(health, '').refused, null);
+  });
+
+  test('has a bound for all connections together', () => {
+    const health = new Health();
+    const open = (from: number, count: number) =>
+      Array.from({ length: count }, (_, at) => new FakeWatch(health, '', `127.0.0.1:${from + at}`));
+    const first = open(0, MOST_WATCHES);
+    assert(first.every(({ refused }) => refused === null));
+    assert.notEqual(open(MOST_WATCHES, 1)[0]?.refused, null);
+    for (const watch of first) watch.cancel();
+    assert(open(0, MOST_WATCHES).every(({ refused }) => refused === null));
   });
 });

@@ -52,6 +52,15 @@ vitserve_permits_in_use N
 # HELP vitserve_uploads_in_flight Unary image calls whose body has not arrived in full.
 # TYPE vitserve_uploads_in_flight gauge
 vitserve_uploads_in_flight N
+# HELP vitserve_connections_in_use Open connections to the gRPC port.
+# TYPE vitserve_connections_in_use gauge
+vitserve_connections_in_use N
+# HELP vitserve_connections_refused_total Connections ended before they could carry a call, by cause (limit, handshake_timeout, tls, client_certificate).
+# TYPE vitserve_connections_refused_total counter
+# HELP vitserve_credential_reloads_total Looks at files of credentials (certificate, tokens) that found new content, by result (loaded, kept).
+# TYPE vitserve_credential_reloads_total counter
+# HELP vitserve_tls_certificate_expiry_timestamp_seconds When the certificates in use end (server, client_ca), the first one of each file, since the epoch.
+# TYPE vitserve_tls_certificate_expiry_timestamp_seconds gauge
 # HELP vitserve_slot_bytes Shared memory reserved for pixel slots.
 # TYPE vitserve_slot_bytes gauge
 vitserve_slot_bytes N

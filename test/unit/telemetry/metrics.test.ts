@@ -12,6 +12,8 @@ import {
   createCallObserver,
   createCatalogObserver,
   createChildObserver,
+  createConnectionObserver,
+  createCredentialObserver,
   createPipelineObserver,
   watchAdmission,
 } from '#vitserve/telemetry/observers.js';
@@ -118,6 +120,50 @@ describe('what the line reports', () => {
       'vitserve_retries_total{stage="decode"} 1',
       'vitserve_retries_total{stage="batch"} 1',
       'vitserve_queue_length{stage="batch",model="small"} 17',
+    ]);
+  });
+});
+
+describe('what connections and credentials report', () => {
+  test('connections are counted, and why one was refused', async () => {
+    const metrics = createMetrics();
+    const { log, lines } = createLog();
+    const observer = createConnectionObserver(metrics, log);
+    observer.connectionsOpen(3);
+    observer.connectionRefused('limit', '10.0.0.1:5', 'full');
+    observer.connectionRefused('limit', '10.0.0.1:6', 'full');
+    assert.deepEqual(await samplesOf(metrics), [
+      'vitserve_connections_in_use 3',
+      'vitserve_connections_refused_total{cause="limit"} 2',
+    ]);
+    assert.deepEqual(lines, [], 'anybody could fill the log');
+  });
+
+  test('certificates show when they end; what is wrong with new ones is counted each time and logged once', async () => {
+    const metrics = createMetrics();
+    const { log, lines } = createLog();
+    const observer = createCredentialObserver(metrics, log);
+    const loaded = { fingerprint256: 'AB:CD', expiresAt: 1_800_000_000_000, clientCaExpiresAt: 1_900_000_000_000 };
+    observer.credentialLoaded('certificate', loaded);
+    observer.credentialLoaded('tokens', { tokens: 2 });
+    for (const problems of [['damaged'], ['damaged'], ['expired', 'damaged'], ['damaged']]) {
+      observer.credentialKept('certificate', problems);
+    }
+    assert.deepEqual(await samplesOf(metrics), [
+      'vitserve_credential_reloads_total{kind="certificate",result="loaded"} 1',
+      'vitserve_credential_reloads_total{kind="tokens",result="loaded"} 1',
+      'vitserve_credential_reloads_total{kind="certificate",result="kept"} 4',
+      'vitserve_tls_certificate_expiry_timestamp_seconds{certificate="server"} 1800000000',
+      'vitserve_tls_certificate_expiry_timestamp_seconds{certificate="client_ca"} 1900000000',
+    ]);
+    const expires = { server: '2027-01-15T08:00:00.000Z', client_ca: '2030-03-17T17:46:40.000Z' };
+    const kept = 'credentials not loaded: those before stay in use';
+    assert.deepEqual(lines, [
+      ['info', 'credentials loaded', { kind: 'certificate', fingerprint256: 'AB:CD', expires }],
+      ['info', 'credentials loaded', { kind: 'tokens', tokens: 2 }],
+      ['warn', kept, { kind: 'certificate', problems: ['damaged'] }],
+      ['warn', kept, { kind: 'certificate', problems: ['expired', 'damaged'] }],
+      ['warn', kept, { kind: 'certificate', problems: ['damaged'] }],
     ]);
   });
 });

@@ -1,0 +1,371 @@
+/**
+ * What strangers can do to the port without a valid call. After each attack the server answers a good call on a connection of
+ * its own, has lost no process and has not grown.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:http2';
+import { before, describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { VitserveClient, VitserveError } from '#vitserve/client/client.js';
+import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
+import { plainPng } from '../support/images.js';
+import { countingProxy, framed, RawConnection, reasonIn } from '../support/raw-call.js';
+import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
+import { eventually, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
+
+const CLASSIFY = `/${SERVICE}/Classify`;
+const MAX_IMAGE_BYTES = 2 ** 20;
+const UPLOAD_TIMEOUT_MS = 2_000;
+const MIB = 2 ** 20;
+/** Beyond what the front may have grown by during an attack; an attack that gets through takes hundreds. */
+const GROWTH_BYTES = 96 * MIB;
+
+function residentBytes(pid: number): number {
+  const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return Number(kilobytes) * 1024;
+}
+
+describe('a server on a hostile network', () => {
+  const scope = suiteScope();
+  let server: ServerProcess;
+  let client: PlainClient;
+  let image: Buffer;
+  let children: readonly number[];
+  let bytesBefore: number;
+
+  const isWell = async () => {
+    assert.equal((await client.classify({ image })).predictions.length, 5);
+    assert.equal(server.exit, null, server.output);
+    assert(!server.lines.some(({ level }) => level === 'error' || level === 'fatal'), server.output);
+    assert.deepEqual(server.childPids(), children, 'no process was lost');
+    const grownBy = residentBytes(server.pid) - bytesBefore;
+    assert(grownBy < GROWTH_BYTES, `the front has grown by ${Math.round(grownBy / MIB)} MiB`);
+  };
+
+  before(async () => {
+    server = await ServerProcess.start(scope, [
+      ...SIMULATED,
+      '--max-image-bytes',
+      String(MAX_IMAGE_BYTES),
+      '--upload-timeout',
+      `${UPLOAD_TIMEOUT_MS}ms`,
+      '--permits',
+      '64',
+    ]);
+    client = new PlainClient(scope, server.address);
+    image = await plainPng([10, 200, 30]);
+    await client.classify({ image });
+    children = server.childPids();
+    bytesBefore = residentBytes(server.pid);
+  });
+
+  test('10,000 calls that are reset as soon as they have begun', async (t) => {
+    const raw = await RawSocket.http2(t, server.port);
+    const headers = headerBlock(callHeaders(CLASSIFY));
+    for (let call = 0; call < 10_000 && !raw.isClosed; call++) {
+      const stream = 2 * call + 1;
+      await raw.send(
+        frame(FRAME.headers, END_HEADERS, stream, headers),
+        frame(FRAME.resetStream, 0, stream, Buffer.from([0, 0, 0, 8])),
+      );
+    }
+    await isWell();
+    await server.metricIs('vitserve_uploads_in_flight', {}, 0);
+    await server.metricIs('vitserve_permits_in_use', {}, 0);
+  });
+
+  test('headers that never end', async (t) => {
+    const raw = await RawSocket.http2(t, server.port);
+    const piece = headerBlock({ 'x-filler': 'a'.repeat(8_000) });
+    await raw.send(frame(FRAME.headers, 0, 1, headerBlock(callHeaders(CLASSIFY))));
+    let sent = 0;
+    for (; sent < 20_000 && !raw.isClosed; sent++) await raw.send(frame(FRAME.continuation, 0, 1, piece));
+    assert(raw.isClosed, `${sent} pieces were taken`);
+    await isWell();
+  });
+
+  for (const [what, type, payload] of [
+    ['PING', FRAME.ping, Buffer.alloc(8)],
+    ['SETTINGS', FRAME.settings, Buffer.alloc(0)],
+  ] as const) {
+    test(`${what} frames without end, their answers unread`, async (t) => {
+      const raw = await RawSocket.http2(t, server.port);
+      raw.socket.pause();
+      const many = Buffer.concat(Array.from({ length: 1_000 }, () => frame(type, 0, 0, payload)));
+      const patience = AbortSignal.timeout(3_000);
+      for (let sent = 0; sent < 500 && !raw.isClosed && !patience.aborted; sent++) {
+        await Promise.race([
+          raw.send(many),
+          new Promise((resolve) => patience.addEventListener('abort', resolve, { once: true })),
+        ]);
+      }
+      await isWell();
+    });
+  }
+
+  test('metadata of a megabyte is cut off, and so are a thousand entries of it', async (t) => {
+    for (const more of [
+      { 'x-filler': 'a'.repeat(MIB) },
+      Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [`x-${at}`, 'a'])),
+    ]) {
+      const session = connect(`http://127.0.0.1:${server.port}`, { maxSendHeaderBlockLength: 4 * MIB });
+      session.on('error', () => {});
+      t.after(() => session.destroy());
+      const stream = session.request(callHeaders(CLASSIFY, more));
+      const answered = await new Promise((resolve) => {
+        stream.on('response', resolve);
+        stream.on('error', () => resolve(null));
+        stream.on('close', () => resolve(null));
+      });
+      assert.equal(answered, null);
+    }
+    await isWell();
+  });
+
+  test('metadata beyond 16 KiB is refused by word', async (t) => {
+    const connection = await RawConnection.open(t, server.port);
+    for (const path of [CLASSIFY, '/grpc.health.v1.Health/Check']) {
+      const call = connection.beginPath(path, { 'x-filler': 'a'.repeat(20_000) });
+      const { headers } = await call.ended;
+      assert.deepEqual([headers['grpc-status'], reasonIn(headers)], ['3', 'REQUEST_MALFORMED']);
+    }
+    const large = connection.beginPath(CLASSIFY, { 'x-filler': 'a'.repeat(8_000) });
+    large.write(framed({ image }));
+    large.finish();
+    assert.equal((await large.ended).headers['grpc-status'], '0');
+    await isWell();
+  });
+
+  const malformed: readonly (readonly [string, ...Buffer[]])[] = [
+    ['HPACK that is none', frame(FRAME.headers, END_HEADERS, 1, Buffer.alloc(200, 0xff))],
+    ['DATA on the connection', frame(FRAME.data, 0, 0, Buffer.alloc(100))],
+    ['DATA of a call that was never begun', frame(FRAME.data, 0, 7, Buffer.alloc(100))],
+    ['a window that overflows', ...Array(3).fill(frame(FRAME.windowUpdate, 0, 0, Buffer.from([0x7f, 255, 255, 255])))],
+    ['a window of nothing', frame(FRAME.windowUpdate, 0, 0, Buffer.alloc(4))],
+    ['a PING of three bytes', frame(FRAME.ping, 0, 0, Buffer.alloc(3))],
+    ['SETTINGS that are cut', frame(FRAME.settings, 0, 0, Buffer.alloc(5))],
+    ['headers without a path', frame(FRAME.headers, END_HEADERS | END_STREAM, 1, headerBlock({ ':method': 'POST' }))],
+    ['a frame of a type that there is not', frame(200, 255, 1, Buffer.alloc(100))],
+    ['a frame longer than allowed', Buffer.concat([frame(FRAME.data, 0, 1, Buffer.alloc(200_000))])],
+    ['an even call number', frame(FRAME.headers, END_HEADERS, 2, headerBlock(callHeaders(CLASSIFY)))],
+    ['a reset of a call that was never begun', frame(FRAME.resetStream, 0, 9, Buffer.alloc(4))],
+    ['CONTINUATION of nothing', frame(FRAME.continuation, END_HEADERS, 1, Buffer.alloc(10))],
+  ];
+  test('frames that are malformed', async (t) => {
+    for (const [, ...frames] of malformed) {
+      const raw = await RawSocket.http2(t, server.port);
+      await raw.send(...frames);
+      raw.socket.end();
+    }
+    await isWell();
+  });
+
+  test('bytes that are no HTTP/2 at all', async (t) => {
+    const raws = await Promise.all(
+      ['GET / HTTP/1.1\r\nhost: x\r\n\r\n', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', '\0'.repeat(100_000)].map(
+        async (text) => {
+          const raw = await RawSocket.open(t, server.port);
+          await raw.send(Buffer.from(text, 'latin1'));
+          return raw;
+        },
+      ),
+    );
+    await Promise.all(raws.map(({ closed }) => closed));
+    await isWell();
+  });
+
+  test('a message that unfolds to a hundred times its size is refused as too large, and one that does not unfold as malformed', async (t) => {
+    const connection = await RawConnection.open(t, server.port);
+    const send = async (body: Buffer) => {
+      const call = connection.begin('Classify', { encoding: 'gzip' });
+      const prefix = Buffer.alloc(5);
+      prefix.writeUInt8(1, 0);
+      prefix.writeUInt32BE(body.length, 1);
+      call.write(Buffer.concat([prefix, body]));
+      call.finish();
+      const { headers } = await call.ended;
+      return [headers['grpc-status'], reasonIn(headers)];
+    };
+    const bomb = gzipSync(Buffer.alloc(100 * MIB));
+    for (let time = 0; time < 5; time++) assert.deepEqual(await send(bomb), ['3', 'IMAGE_TOO_LARGE']);
+    assert.deepEqual(await send(Buffer.from('no gzip')), ['3', 'REQUEST_MALFORMED']);
+    assert.deepEqual(await send(Buffer.alloc(0)), ['3', 'REQUEST_MALFORMED']);
+    await isWell();
+  });
+
+  test('a message that is none is refused as malformed', async (t) => {
+    const connection = await RawConnection.open(t, server.port);
+    const call = connection.begin('Classify');
+    call.write(Buffer.from([0, 0, 0, 0, 3, 0x0a, 0xff, 0xff]));
+    call.finish();
+    const { headers } = await call.ended;
+    assert.deepEqual([headers['grpc-status'], reasonIn(headers)], ['3', 'REQUEST_MALFORMED']);
+    await isWell();
+  });
+
+  test('a message above the limit is refused before it has come, once, and counted as what it is', async () => {
+    const tooLarge = { method: 'Classify', code: 'INVALID_ARGUMENT', reason: 'IMAGE_TOO_LARGE' };
+    const before = await server.metric('vitserve_requests_total', tooLarge);
+    const all = await server.metric('vitserve_requests_total', { method: 'Classify' });
+    const retrying = new VitserveClient(server.address);
+    const error = await retrying.classify({ image: Buffer.alloc(8 * MIB, 0xd8) }).catch((thrown: unknown) => thrown);
+    retrying.close();
+    assert(error instanceof VitserveError);
+    assert.deepEqual([error.code, error.reason], ['INVALID_ARGUMENT', 'IMAGE_TOO_LARGE']);
+    assert.match(error.message, new RegExp(`more bytes than the limit of ${MAX_IMAGE_BYTES}`));
+    await server.metricIs('vitserve_requests_total', tooLarge, before + 1);
+    assert.equal(
+      await server.metric('vitserve_requests_total', { method: 'Classify' }),
+      all + 1,
+      'nothing was retried',
+    );
+    const stream = client.stream();
+    stream.send('one', { image });
+    await stream.count(1);
+    stream.send('two', { image: Buffer.alloc(8 * MIB, 0xd8) });
+    assert.deepEqual((await stream.ended)?.reason, 'IMAGE_TOO_LARGE');
+    await isWell();
+  });
+
+  test('an upload above the limit is reset, in a stream that has been answered too: the server takes less than 2 MB of 32', async (t) => {
+    const tooLarge = Buffer.alloc(16_000_000, 0xd8);
+    const proxy = await countingProxy(t, server.port);
+    const connection = await RawConnection.open(t, proxy.port);
+    const unary = connection.begin('Classify');
+    await unary.writeAll(framed({ image: tooLarge }));
+    assert.equal(reasonIn((await unary.ended).headers), 'IMAGE_TOO_LARGE');
+
+    const answered = await server.metric('vitserve_stream_images_total', { code: 'OK' });
+    const stream = connection.begin('ClassifyStream');
+    stream.write(framed({ requestId: '1', request: { image } }, 'vitserve.v1.ClassifyStreamRequest'));
+    await server.metricIs('vitserve_stream_images_total', { code: 'OK' }, answered + 1);
+    await stream.writeAll(framed({ request: { image: tooLarge } }, 'vitserve.v1.ClassifyStreamRequest'));
+    assert.equal(reasonIn((await stream.ended).headers), 'IMAGE_TOO_LARGE');
+    t.diagnostic(`${proxy.bytesToServer()} bytes reached the server`);
+    assert(proxy.bytesToServer() < 2_000_000, `${proxy.bytesToServer()} bytes reached the server`);
+    await isWell();
+  });
+
+  test('a question about a model is short: one of a megabyte is refused before it has come', async (t) => {
+    const connection = await RawConnection.open(t, server.port);
+    const call = connection.begin('GetModel');
+    call.write(Buffer.from([0, 0, 0x10, 0, 0]));
+    const { headers } = await call.ended;
+    assert.deepEqual([headers['grpc-status'], reasonIn(headers)], ['3', 'REQUEST_MALFORMED']);
+    await isWell();
+  });
+
+  test('callers that send a byte at a time are ended, whatever they call', async (t) => {
+    const connection = await RawConnection.open(t, server.port);
+    const slow = [
+      ...['Classify', 'Embed', 'ClassifyStream', 'GetModel'].map((method) => connection.begin(method)),
+      connection.beginPath('/grpc.health.v1.Health/Check'),
+      connection.beginPath('/grpc.health.v1.Health/Watch'),
+    ];
+    const message = framed({ image });
+    let at = 0;
+    const timer = setInterval(() => {
+      for (const call of slow) call.write(message.subarray(at, at + 1));
+      at++;
+    }, 50);
+    t.after(() => clearInterval(timer));
+    for (const { ended } of slow) {
+      const { headers, afterMs } = await ended;
+      assert.deepEqual([headers['grpc-status'], reasonIn(headers)], ['4', 'UPLOAD_TIMEOUT']);
+      assert(afterMs < UPLOAD_TIMEOUT_MS + 2_000, `after ${afterMs} ms`);
+    }
+    await server.metricIs('vitserve_uploads_in_flight', {}, 0);
+    await isWell();
+  });
+
+  test('Watch on names at random: a bounded number is open, the others are refused', async (t) => {
+    const watchers = Array.from(
+      { length: 4 },
+      () => new PlainClient(t, server.address, { 'grpc.use_local_subchannel_pool': 1 }),
+    );
+    let refused = 0;
+    const open = watchers.flatMap((watcher, of) =>
+      Array.from({ length: 64 }, (_, at) => {
+        const watch = watcher.watch(`name-${of}-${at}-${'x'.repeat(500)}`);
+        void watch.ended.then((failure) => {
+          if (failure?.reason === 'OVERLOADED') refused++;
+        });
+        return watch;
+      }),
+    );
+    await eventually('all but 16 of each connection are refused', () => refused === 4 * (64 - 16));
+    assert.equal(open.filter(({ statuses }) => statuses[0] === 'SERVICE_UNKNOWN').length, 4 * 16);
+    assert.equal(await client.check(), 'SERVING');
+    for (const watch of open) watch.cancel();
+    await eventually('a new one gets in', async () => {
+      const watch = watchers[0]?.watch('');
+      const [first] = (await watch?.count(1).catch(() => [])) ?? [];
+      watch?.cancel();
+      return first?.status === 'SERVING';
+    });
+    await isWell();
+  });
+
+  test('an unknown method, and a call whose deadline is none, are refused', async (t) => {
+    const connection = await RawConnection.open(t, server.port);
+    const unknown = connection.begin('Nothing');
+    unknown.finish();
+    assert.equal((await unknown.ended).headers['grpc-status'], '12');
+    const odd = connection.begin('Classify', { grpcTimeout: 'soon' });
+    assert.deepEqual(reasonIn((await odd.ended).headers), 'REQUEST_MALFORMED');
+    await isWell();
+  });
+
+  test('a deadline that passes is answered with its reason', async (t) => {
+    const thaw = await server.freeze(t, 'inference');
+    const connection = await RawConnection.open(t, server.port);
+    const call = connection.begin('Classify', { grpcTimeout: '100m' });
+    call.write(framed({ image }));
+    call.finish();
+    const { headers } = await call.ended;
+    assert.deepEqual([headers['grpc-status'], reasonIn(headers)], ['4', 'DEADLINE_EXCEEDED']);
+    thaw();
+    assert.equal((await failureOf(client.classify({ image: Buffer.alloc(0) }))).reason, 'IMAGE_EMPTY');
+    await isWell();
+  });
+});
+
+test('connections that grow old and idle are replaced, and no call is lost by it', async (t) => {
+  const server = await ServerProcess.start(t, [
+    ...SIMULATED,
+    ...['--permits', '64', '--max-connection-age', '300ms', '--max-connection-idle', '100ms'],
+  ]);
+  const image = await plainPng([10, 200, 30]);
+  // Calls that the server has not begun are sent again by the library, unless it is told not to.
+  const clients = [1, 2, 3].map(() => new PlainClient(t, server.address, { 'grpc.enable_retries': 1 }));
+  const until = performance.now() + 3_000;
+  const answers = await Promise.all(
+    clients.map(async (client, at) => {
+      let answered = 0;
+      for (; performance.now() < until; answered++) {
+        assert.equal((await client.classify({ image })).predictions.length, 5);
+        // The last one lets its connection become idle now and then.
+        if (at === 2 && answered % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 150));
+      }
+      return answered;
+    }),
+  );
+  t.diagnostic(`${answers.join(' + ')} calls`);
+  await server.metricIs('vitserve_connections_in_use', {}, 0);
+});
+
+test('of two thousand connections as many are open as may be, and callers who have one are answered', async (t) => {
+  const server = await ServerProcess.start(t, [...SIMULATED, '--max-connections', '100']);
+  const client = new PlainClient(t, server.address);
+  const image = await plainPng([10, 200, 30]);
+  await client.classify({ image });
+  const raws: RawSocket[] = [];
+  for (let opened = 0; opened < 2_000; opened += 100) {
+    raws.push(...(await Promise.all(Array.from({ length: 100 }, () => RawSocket.open(t, server.port)))));
+  }
+  await eventually('all others are closed', () => raws.filter(({ isClosed }) => !isClosed).length <= 99);
+  await server.metricIs('vitserve_connections_in_use', {}, 100);
+  assert.equal(await server.metric('vitserve_connections_refused_total', { cause: 'limit' }), 1_901);
+  assert.equal((await client.classify({ image })).predictions.length, 5);
+});
