@@ -4,7 +4,7 @@
  * Requests are encoded once, so that the generator spends little of the processor that it may share with the server. There
  * are no retries: what the server refuses has to be seen.
  */
-import { VitserveClient, VitserveError } from '../client/client.js';
+import { type ClientOptions, VitserveClient, VitserveError } from '../client/client.js';
 import type { Duration__Output } from '../contract/generated/google/protobuf/Duration.js';
 import type { ClassifyResponse__Output } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
 import type { ModelVersion__Output } from '../contract/generated/vitserve/v1/ModelVersion.js';
@@ -21,6 +21,8 @@ export interface TargetOptions {
   readonly model: string;
   readonly topK: number;
   readonly timeoutMs: number;
+  /** Certificates and token. Absent: plaintext, and none. */
+  readonly client?: Pick<ClientOptions, 'tls' | 'token'>;
 }
 
 /** How long the first question may take. */
@@ -33,11 +35,11 @@ export class Target {
   #next = 0;
 
   constructor(options: TargetOptions) {
-    const { address, connections, images, model, topK } = options;
+    const { address, connections, images, model, topK, client } = options;
     this.#options = options;
     this.#clients = Array.from(
       { length: connections },
-      () => new VitserveClient(address, { retries: false, ownConnection: true }),
+      () => new VitserveClient(address, { ...client, retries: false, ownConnection: true }),
     );
     this.#requests = images.map((image) => VitserveClient.encodeClassify({ image, model, topK }));
   }

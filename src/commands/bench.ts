@@ -13,6 +13,7 @@ import type { BenchSettings } from '../config/bench-options.js';
 import { loadBenchSettings } from '../config/load.js';
 import { formatAddress } from '../config/value-types.js';
 import { readImages } from './benching/read-images.js';
+import { clientOptions } from './client-options.js';
 
 /** Alone, moderate, and more than most machines have cores for. */
 const DEFAULT_CALLERS = [1, 8, 32];
@@ -21,7 +22,7 @@ export async function bench(argv: readonly string[], environment: NodeJS.Process
   const { settings, paths } = loadBenchSettings(argv, environment);
   const { images, description } = await readImages(paths);
   const address = formatAddress(settings.address);
-  const target = new Target({ ...settings, address, images });
+  const target = new Target({ ...settings, address, images, client: await clientOptions(settings) });
   const model = await target.probe();
   const measurements = await measureAll(loadsOf(settings), target, settings);
   target.close();

@@ -4,7 +4,10 @@ import type { OptionTable } from './option.js';
 import type { ClassifySettings } from './settings.js';
 import { duration, integer, integers } from './value-types.js';
 
-export interface BenchSettings extends Pick<ClassifySettings, 'address' | 'model' | 'topK' | 'timeoutMs' | 'json'> {
+/** What of `vitserve classify`'s settings says whom to ask, and what. */
+type Asked = 'address' | 'tlsCa' | 'tlsCert' | 'tlsKey' | 'tokenFile' | 'model' | 'topK' | 'timeoutMs' | 'json';
+
+export interface BenchSettings extends Pick<ClassifySettings, Asked> {
   /** null: some that show much, unless there is a rate. */
   readonly callers: readonly number[] | null;
   /** Calls a second. */
@@ -17,9 +20,13 @@ export interface BenchSettings extends Pick<ClassifySettings, 'address' | 'model
 
 /** What is asked of the server is told as for `vitserve classify`. */
 export function benchOptions(classify: OptionTable<ClassifySettings>): OptionTable<BenchSettings> {
-  const { address, model, topK, timeoutMs, json } = classify;
+  const { address, tlsCa, tlsCert, tlsKey, tokenFile, model, topK, timeoutMs, json } = classify;
   return {
     address,
+    tlsCa,
+    tlsCert,
+    tlsKey,
+    tokenFile,
     model,
     topK,
     timeoutMs: {

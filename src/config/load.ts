@@ -129,6 +129,8 @@ export function loadBenchSettings(
   surroundings: LoadSurroundings = REAL_SURROUNDINGS,
 ): Loaded<BenchSettings> & { readonly paths: readonly string[] } {
   const { loaded, positionals, problems } = load<BenchSettings>('bench', argv, env, surroundings);
+  const unpaired = unpairedKey(loaded.settings);
+  if (unpaired !== undefined) problems.push(unpaired);
   if (problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, paths: positionals };
 }
