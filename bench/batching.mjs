@@ -2,7 +2,8 @@
 // interleaved. Small images, so that decoding costs as little as it can.
 //   node bench/batching.mjs [COSTS] [SECONDS] [ROUNDS]
 // COSTS is batch size:milliseconds,…; the default is ViT-B/16 on an A100. Ten times as slow: 1:10,8:22,32:65.
-import { closedLoop, median, pictures, startServer, total } from './server.mjs';
+import { pictures } from './pictures.mjs';
+import { median, startServer, underLoad } from './server.mjs';
 
 const costs = process.argv[2] ?? '1:1.0,8:2.2,32:6.5';
 const seconds = Number(process.argv[3] ?? 4);
@@ -12,17 +13,16 @@ const images = await pictures([], { width: 32, height: 32 });
 async function measure(callers, flags) {
   const server = await startServer(['--simulated-inference', costs, '--permits', '1024', ...flags]);
   try {
-    await closedLoop(server.address, images, callers, 1);
-    const before = await server.metrics();
-    const run = await closedLoop(server.address, images, callers, seconds);
-    const after = await server.metrics();
-    const grown = (name) => total(after, name) - total(before, name);
+    const run = await underLoad(server, images, { kind: 'closed', callers }, { seconds });
+    const { grown } = run;
     return {
       ...run,
+      p50: run.latencyMs.p50,
+      p99: run.latencyMs.p99,
       meanBatch: grown('vitserve_batch_size_sum') / grown('vitserve_batch_size_count'),
       queueMs: (grown('vitserve_queue_duration_seconds_sum') / grown('vitserve_queue_duration_seconds_count')) * 1000,
       busy: grown('vitserve_inference_duration_seconds_sum') / run.elapsed,
-      histogram: histogram(before, after),
+      histogram: histogram(run.before, run.after),
     };
   } finally {
     await server.stop();
@@ -58,7 +58,7 @@ for (const callers of [32, 128]) {
     ['batch size 1', single],
   ]) {
     console.log(
-      `${callers} callers, ${name}: ${of(runs, 'imagesPerSecond').toFixed(0)} images/s, mean batch ${of(runs, 'meanBatch').toFixed(1)}, ` +
+      `${callers} callers, ${name}: ${of(runs, 'goodputPerSecond').toFixed(0)} images/s, mean batch ${of(runs, 'meanBatch').toFixed(1)}, ` +
         `queue ${of(runs, 'queueMs').toFixed(1)} ms, p50 ${of(runs, 'p50').toFixed(1)} ms, p99 ${of(runs, 'p99').toFixed(1)} ms, ` +
         `accelerator busy ${(100 * of(runs, 'busy')).toFixed(0)} %`,
     );
@@ -67,6 +67,6 @@ for (const callers of [32, 128]) {
     );
   }
   console.log(
-    `${callers} callers, ratio ${(of(batched, 'imagesPerSecond') / of(single, 'imagesPerSecond')).toFixed(2)}`,
+    `${callers} callers, ratio ${(of(batched, 'goodputPerSecond') / of(single, 'goodputPerSecond')).toFixed(2)}`,
   );
 }

@@ -1,11 +1,12 @@
-// What the benchmarks share: a server in a process of its own, closed-loop callers, and figures from /metrics.
+// What the benchmarks share: a server in a process of its own, load as `vitserve bench` makes it, and figures from /metrics.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import sharp from 'sharp';
-import { VitserveClient } from '../dist/client/client.js';
+import { measure } from '../dist/bench/measure.js';
+import { Target } from '../dist/bench/target.js';
+import { systemClock } from '../dist/clock.js';
 
 const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
@@ -69,65 +70,77 @@ export function total(samples, name) {
   return sum;
 }
 
-/** Callers that send the next image as soon as they have an answer, for `seconds`. Latencies are milliseconds. */
-export async function closedLoop(address, images, callers, seconds) {
-  const client = new VitserveClient(address, { retries: false });
-  const latencies = [];
-  const batchSizes = new Map();
-  const errors = new Map();
-  const cpuBefore = process.cpuUsage();
-  const startedAt = performance.now();
-  const end = startedAt + seconds * 1000;
-  let next = 0;
-  const caller = async () => {
-    while (performance.now() < end) {
-      const sentAt = performance.now();
-      try {
-        const { timing } = await client.classify({ image: images[next++ % images.length] });
-        latencies.push(performance.now() - sentAt);
-        batchSizes.set(timing.batchSize, (batchSizes.get(timing.batchSize) ?? 0) + 1);
-      } catch (error) {
-        errors.set(error.reason || error.code, (errors.get(error.reason || error.code) ?? 0) + 1);
-      }
+/** CPU seconds of the front, the decoders and the inference processes between two readings of the metrics. */
+function cpuBetween(before, after) {
+  const role = (name) => {
+    let sum = 0;
+    for (const [key, value] of after) {
+      if (key.startsWith('vitserve_process_cpu_seconds{') && key.includes(`role="${name}"`))
+        sum += value - (before.get(key) ?? 0);
     }
+    return sum;
   };
-  await Promise.all(Array.from({ length: callers }, caller));
-  const elapsed = (performance.now() - startedAt) / 1000;
-  const cpu = process.cpuUsage(cpuBefore);
-  client.close();
-  latencies.sort((a, b) => a - b);
+  const front = total(after, 'process_cpu_seconds_total') - total(before, 'process_cpu_seconds_total');
+  return { front, decoders: role('decoder'), inference: role('inference') };
+}
+
+/**
+ * Puts a server under load as `vitserve bench` does, and adds what its metrics say of the time after the warm-up.
+ * `load` is that of src/bench/load.ts. Retries are off and deadlines far.
+ */
+export async function underLoad(server, images, load, settings = {}) {
+  const { seconds = 5, warmUpSeconds = 1, connections = 1, timeoutMs = 60_000, model = '' } = settings;
+  const target = new Target({ address: server.address, connections, images, model, topK: 5, timeoutMs });
+  const begin = sleep(warmUpSeconds * 1000).then(async () => ({
+    at: performance.now(),
+    samples: await server.metrics(),
+  }));
+  const measurement = await measure({
+    load,
+    send: target.send,
+    warmUpMs: warmUpSeconds * 1000,
+    durationMs: seconds * 1000,
+    timeoutMs,
+    clock: systemClock,
+    signal: new AbortController().signal,
+  });
+  const { at, samples: before } = await begin;
+  const elapsed = (performance.now() - at) / 1000;
+  const after = await server.metrics();
+  target.close();
+  const grown = (name) => total(after, name) - total(before, name);
+  const cpu = cpuBetween(before, after);
+  const executed = grown('vitserve_batch_size_sum');
   return {
-    answered: latencies.length,
+    ...measurement,
+    errors: Object.fromEntries(
+      measurement.outcomes
+        .filter(({ code }) => code !== 'OK')
+        .map(({ code, reason, calls }) => [reason || code, calls]),
+    ),
+    grown,
+    before,
+    after,
+    /** Seconds between the two readings of the metrics. */
     elapsed,
-    imagesPerSecond: latencies.length / elapsed,
-    p50: percentile(latencies, 0.5),
-    p99: percentile(latencies, 0.99),
-    batchSizes: [...batchSizes].sort(([a], [b]) => a - b),
-    errors: Object.fromEntries(errors),
-    clientCpuMs: (cpu.user + cpu.system) / 1000 / latencies.length,
+    /** Cores' worth of CPU time. */
+    cores: Object.fromEntries(Object.entries(cpu).map(([role, spent]) => [role, spent / elapsed])),
+    /** CPU-ms of each kind of process for each image executed, and of this program for each call. */
+    cpuMs: {
+      ...Object.fromEntries(Object.entries(cpu).map(([role, spent]) => [role, (spent / executed) * 1000])),
+      callers: measurement.generator.cpuMsPerCall ?? 0,
+    },
   };
 }
 
-export function percentile(sorted, share) {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+/** `front 0.96, decoders 1.71, …`: CPU-ms of each. */
+export function cpuText(cpuMs) {
+  return Object.entries(cpuMs)
+    .map(([who, milliseconds]) => `${who} ${milliseconds.toFixed(2)}`)
+    .join(', ');
 }
 
 export function median(values) {
-  return percentile(
-    [...values].sort((a, b) => a - b),
-    0.5,
-  );
-}
-
-/** JPEG files given on the command line, or drawn ones of the size of a photo. */
-export async function pictures(paths, { width = 500, height = 375, count = 16 } = {}) {
-  if (paths.length > 0) return paths.map((path) => readFileSync(path));
-  return await Promise.all(
-    Array.from({ length: count }, (_, seed) => {
-      const noise = { type: 'gaussian', mean: 100 + seed * 4, sigma: 12 + seed };
-      return sharp({ create: { width, height, channels: 3, background: 'grey', noise } })
-        .jpeg({ quality: 85 })
-        .toBuffer();
-    }),
-  );
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }

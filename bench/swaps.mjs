@@ -11,7 +11,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VitserveClient } from '../dist/client/client.js';
-import { median, pictures, startServer } from './server.mjs';
+import { pictures } from './pictures.mjs';
+import { median, startServer } from './server.mjs';
 
 const READINGS = 9;
 const FIRST_READING = 2;

@@ -18,6 +18,7 @@ const PROGRAMS: Record<CommandName, Program> = {
   convert: async (...given) => (await import('./commands/convert.js')).convert(...given),
   quantize: async (...given) => (await import('./commands/quantize.js')).quantize(...given),
   inspect: async (argv, environment) => (await import('./commands/inspect.js')).inspect(argv, environment),
+  bench: async (argv, environment) => (await import('./commands/bench.js')).bench(argv, environment),
 };
 
 function version(): string {
@@ -30,6 +31,7 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     process.stderr.write(generalHelp());
     return 2;
   }
+  if (command === 'help') return await run(argv.length === 0 ? ['--help'] : [argv[0] ?? '', '--help']);
   if (command === '--version') {
     process.stdout.write(`${version()}\n`);
     return 0;

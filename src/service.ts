@@ -119,9 +119,12 @@ export class Service {
    */
   async reload(): Promise<void> {
     if (this.state === 'starting') this.#reloadWanted = true;
-    if (this.state !== 'serving') return;
+    if (this.state !== 'serving' || this.#line === null) return;
     await this.#rpc?.reloadCredentials();
-    await this.#line?.catalog.reload({ retryFailed: true });
+    const { catalog } = this.#line;
+    await catalog.reload({ retryFailed: true });
+    const models = catalog.list().map(({ model }) => `${model.name}/${model.version}`);
+    this.#log.info({ models }, 'looked at the model repository again');
   }
 
   /** Looks for new versions by itself, where that is asked for. */

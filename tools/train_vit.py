@@ -1,15 +1,15 @@
-"""Train the default model: a small plain Vision Transformer on CIFAR-10.
+"""Train the default model: a small plain Vision Transformer on CIFAR-10, taught by a small convolutional network.
 
 The network is Hugging Face's ViTForImageClassification as it stands (class token, learned positions, pre-norm blocks, exact GELU:
 arXiv 2010.11929, section 3.1), so that what comes out is an ordinary checkpoint folder: config.json, model.safetensors,
-preprocessor_config.json, training.csv.
+preprocessor_config.json, with training.csv and report.json beside it.
 
-Model selection looks at a validation split held out of the training images. The test images are read once, after the last step, and
-only reported. The learning rate follows the work done: the share of --epochs or of --minutes that is used up, whichever is larger, so
-that a run on a busy machine still ends with a full cosine. A run that isn't cut short by --minutes repeats with the same seed, up to the
-rounding of the kernels.
+Model selection and calibration look at a validation split held out of the training images. The test images are read once, after the
+last step, and only reported. The learning rate follows the work done: the share of --epochs or of --minutes that is used up,
+whichever is larger, so that a run on a busy machine still ends with a full cosine. --resume goes on from the last whole epoch. A run
+that isn't cut short by --minutes repeats with the same seed, up to the rounding of the kernels.
 
-    python tools/train_vit.py --data DIR --work /tmp/run --out models/vit-cifar10/1 --epochs 19 --minutes 24 --compile
+    python tools/train_vit.py --data DIR --work /tmp/run --out models/vit-cifar10/1 --minutes 100
 """
 
 from __future__ import annotations
@@ -17,180 +17,83 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-import io
-import json
 import math
 import os
-import random
 import time
-import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn import functional as F
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+from training.data import LABELS, Split, crop_and_flip, erase, hold_out, mix, normalise, random_operation, read_split
+from training.muon import Muon
+from training.network import build_student
+from training.report import calibrate, predict, write_report
+from training.teacher import teach, train_teacher
+from transformers import ViTForImageClassification, ViTImageProcessorPil
 
-LABELS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-CSV_COLUMNS = ["epoch", "minutes", "learning_rate", "train_loss", "validation_accuracy", "test_accuracy"]
+CSV_COLUMNS = ["epoch", "minutes", "learning_rate", "train_loss", "validation_accuracy"]
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds train.zip and test.zip (<split>/<class>/NNNN.jpg)")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the decoded images and the resumable checkpoint")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the decoded images, the teacher and the resumable checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
-    parser.add_argument("--epochs", type=int, default=19)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="wall-clock budget, compilation and validation included")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--compile", action="store_true", help="torch.compile the training step (needs a C++ compiler)")
-    parser.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
-    parser.add_argument("--validation", type=int, default=5000, help="training images held out for model selection")
-    for name, value in (("patch", 4), ("hidden", 128), ("layers", 6), ("heads", 4), ("mlp-ratio", 2), ("batch", 128)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--epochs", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="budget of the student; time spent suspended isn't counted")
+    parser.add_argument("--no-compile", dest="compile", action="store_false", help="no torch.compile (which needs a C++ compiler)")
+    parser.add_argument("--adamw", action="store_true", help="AdamW for all weights, no Muon")
+    parser.add_argument("--no-mimic", dest="mimic", action="store_false", help="ordinary random start of the attention")
+    for name, value, text in (
+        ("seed", 1, ""),
+        ("processes", 2, "that share each batch, one thread each: they wait for each other once a step, threads would at every operation"),
+        ("validation", 5000, "training images held out for model selection and calibration"),
+        ("patch", 4, ""),
+        ("hidden", 192, ""),
+        ("layers", 4, ""),
+        ("heads", 3, ""),
+        ("mlp-ratio", 2, ""),
+        ("batch", 128, ""),
+        ("teacher-width", 48, "channels of the teacher's first stage"),
+        ("teacher-epochs", 10, ""),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=value, help=text)
     for name, value, text in (
         ("lr", 2e-3, "peak learning rate"),
         ("weight-decay", 0.05, "on matrices only"),
         ("beta2", 0.98, "AdamW's second moment; below 0.999 because the runs are short"),
         ("warmup", 0.06, "share of the run"),
-        ("ema", 0.998, "decay of the averaged weights"),
-        ("cutmix", 0.0, "probability of CutMix per batch"),
-        ("smoothing", 0.05, "label smoothing"),
+        ("ema", 0.999, "decay of the averaged weights"),
+        ("operation", 0.5, "probability of a random operation on a group of images"),
+        ("cutmix", 0.4, "probability of CutMix for a batch"),
+        ("mixup", 0.1, "probability of mixup for a batch"),
+        ("erase", 0.1, "probability of random erasing for an image"),
+        ("smoothing", 0.1, "label smoothing"),
         ("drop-path", 0.0, "stochastic depth of the last block; rises linearly from 0"),
+        ("distil", 0.8, "share of the teacher in the loss"),
+        ("temperature", 2.0, "softens teacher and student in the loss"),
+        ("kept-tokens", 1.0, "share of the patch tokens that is kept"),
+        ("kept-until", 0.7, "share of the run for which tokens are dropped"),
     ):
         parser.add_argument(f"--{name}", type=float, default=value, help=text)
     return parser.parse_args()
 
 
-def seed_all(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def make_optimizers(model: ViTForImageClassification, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
+    def in_block(name: str) -> bool:
+        return ".layers." in name
 
-
-# --- data
-
-
-@dataclass
-class Split:
-    """Pixels uint8 [n, 32, 32, 3] (RGB) and labels int64 [n]."""
-
-    pixels: Tensor
-    labels: Tensor
-
-    def take(self, index: Tensor) -> Split:
-        return Split(self.pixels[index], self.labels[index])
-
-
-def read_split(archive: Path, cache: Path) -> Split:
-    """Decode every JPEG of the archive with Pillow, in name order; keep the result in `cache`."""
-    if not cache.exists():
-        pixels, labels = [], []
-        with zipfile.ZipFile(archive) as source:
-            for name in sorted(n for n in source.namelist() if n.endswith(".jpg")):
-                pixels.append(np.asarray(Image.open(io.BytesIO(source.read(name))).convert("RGB")))
-                labels.append(LABELS.index(name.split("/")[-2]))
-        partial = cache.with_name("partial-" + cache.name)
-        np.savez(partial, pixels=np.stack(pixels), labels=np.array(labels, dtype=np.int64))
-        os.replace(partial, cache)
-    stored = np.load(cache)
-    return Split(torch.from_numpy(stored["pixels"]), torch.from_numpy(stored["labels"]))
-
-
-def normalise(pixels: Tensor) -> Tensor:
-    """uint8 [b, h, w, 3] to float32 [b, 3, h, w] in -1..1 (mean and std 0.5, ViTImageProcessor's defaults)."""
-    return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-
-
-def crop_and_flip(pixels: Tensor, pad: int = 4) -> Tensor:
-    """Random crop out of the zero-padded image and random horizontal flip, one draw an image; uint8 [b, h, w, 3]."""
-    batch, height, width, _ = pixels.shape
-    padded = F.pad(pixels, (0, 0, pad, pad, pad, pad))
-    rows = torch.randint(2 * pad + 1, (batch, 1)) + torch.arange(height)
-    columns = torch.randint(2 * pad + 1, (batch, 1)) + torch.arange(width)
-    columns = torch.where(torch.rand(batch, 1) < 0.5, columns.flip(1), columns)
-    return padded[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def cutmix(images: Tensor, targets: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """CutMix (arXiv 1905.04899, section 3.1): a square of each image, and its share of the target, comes from another one."""
-    if random.random() >= probability:
-        return images, targets
-    size, other = images.shape[-1], torch.randperm(len(images))
-    side = int(size * math.sqrt(np.random.uniform()))
-    top, left = random.randint(0, size - side), random.randint(0, size - side)
-    square = (..., slice(top, top + side), slice(left, left + side))
-    images = images.clone()
-    images[square] = images[other][square]
-    return images, torch.lerp(targets, targets[other], side * side / (size * size))
-
-
-# --- model
-
-
-class DropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382): drops a residual branch for a whole image while training."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
-            return branch
-        keep = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.rate
-        return branch * keep.to(branch.dtype) / (1.0 - self.rate)
-
-
-def sincos_positions(grid: int, size: int) -> Tensor:
-    """Sines and cosines of row and column at `size`/4 frequencies each: float32 [grid * grid, size] (arXiv 2205.01580, section 2)."""
-    frequency = 100.0 ** -(torch.arange(size // 4) / (size // 4 - 1))
-    row, column = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
-    angles = [axis.flatten()[:, None] * frequency for axis in (row, column)]
-    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
-
-
-def build_model(args: argparse.Namespace) -> ViTForImageClassification:
-    config = ViTConfig(
-        image_size=32,
-        patch_size=args.patch,
-        hidden_size=args.hidden,
-        num_hidden_layers=args.layers,
-        num_attention_heads=args.heads,
-        intermediate_size=args.hidden * args.mlp_ratio,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        layer_norm_eps=1e-6,  # as in the paper's own code
-        id2label=dict(enumerate(LABELS)),
-        label2id={label: index for index, label in enumerate(LABELS)},
-        # The backward pass of torch's flash attention for CPU takes longer than all the rest together at 65 tokens.
-        attn_implementation="eager",
-    )
-    model = ViTForImageClassification(config)
-    for index, layer in enumerate(model.vit.layers):
-        # A block's one dropout module sits at the end of both branches, just where stochastic depth belongs; it has no weights.
-        layer.dropout = DropPath(args.drop_path * index / max(1, args.layers - 1))
-        for module in layer.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)  # 0.02 is meant for wider networks
-    nn.init.zeros_(model.classifier.weight)  # section 3.2
-    # Learned positions that start from the plane's geometry: a short run has no time to find it out.
-    with torch.no_grad():
-        table = model.vit.embeddings.position_embeddings
-        table[0, 1:] = 0.5 * sincos_positions(32 // args.patch, args.hidden)
-    return model
-
-
-def make_optimizer(model: nn.Module, args: argparse.Namespace) -> torch.optim.AdamW:
-    matrices = [p for n, p in model.named_parameters() if p.ndim > 1 and "embeddings" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim <= 1 or "embeddings" in n]
-    groups = [{"params": matrices, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, args.beta2), fused=True)
+    named = list(model.named_parameters())
+    matrices = [p for n, p in named if p.ndim == 2 and in_block(n)]
+    head = [p for n, p in named if p.ndim == 2 and not in_block(n)]
+    others = [p for n, p in named if p.ndim != 2]
+    groups = [{"params": head + (matrices if args.adamw else []), "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, args.beta2), fused=True)
+    return [adamw] if args.adamw else [adamw, Muon(matrices, args.lr, args.weight_decay)]
 
 
 def learning_rate(progress: float, peak: float, warmup: float) -> float:
@@ -206,21 +109,6 @@ def average(into: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(into.parameters()), list(model.parameters()), 1.0 - decay)
 
 
-@torch.no_grad()
-def count_correct(model: nn.Module, split: Split, autocast: bool) -> tuple[Tensor, Tensor]:
-    """Correct and all images of each class: int64 [classes] twice."""
-    model.eval()
-    correct, total = torch.zeros(len(LABELS), dtype=torch.long), torch.bincount(split.labels, minlength=len(LABELS))
-    for pixels, labels in zip(split.pixels.split(500), split.labels.split(500), strict=True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            hit = model(normalise(pixels)).logits.argmax(1) == labels
-        correct += torch.bincount(labels[hit], minlength=len(LABELS))
-    return correct, total
-
-
-# --- run
-
-
 @dataclass
 class State:
     """All that a run needs to go on: counters, the table for training.csv, and the best averaged weights so far."""
@@ -231,6 +119,18 @@ class State:
     rows: list[dict[str, str]]
     best_accuracy: float
     best_weights: dict[str, Tensor]
+
+
+class Stopwatch:
+    """Minutes at work. A run that is suspended for a while isn't charged for it."""
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes, self._last = minutes, time.monotonic()
+
+    def tick(self, longest_s: float = 300.0) -> None:
+        now = time.monotonic()
+        self.minutes += min(now - self._last, longest_s) / 60.0
+        self._last = now
 
 
 def save_checkpoint(path: Path, state: State, **parts: nn.Module | torch.optim.Optimizer) -> None:
@@ -254,79 +154,122 @@ def save_model(model: ViTForImageClassification, out: Path) -> None:
     (out / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
 
 
+def add_up(gradients: list[Tensor], *numbers: float) -> list[float]:
+    """Replace gradients by their sum over all processes, in one exchange; answers the sums of `numbers`."""
+    flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor(numbers)])
+    if distributed.is_initialized():
+        distributed.all_reduce(flat)
+    *parts, rest = flat.split([g.numel() for g in gradients] + [len(numbers)])
+    if gradients:
+        torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+    return rest.tolist()
+
+
 def train(args: argparse.Namespace) -> None:
-    torch.set_num_threads(args.threads)
-    seed_all(args.seed)
     args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    images = read_split(args.data / "train.zip", args.work / "train.npz")
-    order = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(args.seed))
-    held_out, training = images.take(order[: args.validation]), images.take(order[args.validation :])
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.processes)
+    held_out, training = hold_out(read_split(args.data / "train.zip", args.work / "train.npz"), args.validation, args.seed)
+    if args.distil:
+        train_teacher(training, held_out, args.teacher_width, args.teacher_epochs, args.work / "teacher.pt")
+    (args.work / "rendezvous").unlink(missing_ok=True)
+    multiprocessing.spawn(train_student, (args,), args.processes)
 
-    model = build_model(args)
+    model = build_student(args.patch, args.hidden, args.layers, args.heads, args.mlp_ratio, 0.0)
+    state = State(**torch.load(args.work / "checkpoint.pt", weights_only=True)["state"])
+    model.load_state_dict(state.best_weights)
+    temperature = calibrate(model, held_out)
+    save_model(model, args.out)
+    write_report(model, read_split(args.data / "test.zip", args.work / "test.npz"), held_out, temperature, state.minutes, args.out)
+
+
+def train_student(rank: int, args: argparse.Namespace) -> None:
+    """One of the processes. All draw the same order of images, take their share of each batch, and end each step with the same weights."""
+    torch.set_num_threads(1)
+    if args.processes > 1:
+        distributed.init_process_group("gloo", init_method=f"file://{args.work.resolve()}/rendezvous", rank=rank, world_size=args.processes)
+    held_out, training = hold_out(read_split(args.data / "train.zip", args.work / "train.npz"), args.validation, args.seed)
+    held_out = Split(held_out.pixels[rank :: args.processes], held_out.labels[rank :: args.processes])
+    teacher = train_teacher(training, held_out, args.teacher_width, 0, args.work / "teacher.pt") if args.distil else None
+
+    torch.manual_seed(args.seed)  # the same start whether or not the teacher was at hand
+    model = build_student(args.patch, args.hidden, args.layers, args.heads, args.mlp_ratio, args.drop_path, args.mimic)
+    tokens = model.vit.embeddings.dropout
+    patches = tokens.kept
     averaged = copy.deepcopy(model).requires_grad_(False)
-    optimizer = make_optimizer(model, args)
+    optimizers = make_optimizers(model, args)
     state = State(0, 0, 0.0, [], 0.0, {})
     checkpoint = args.work / "checkpoint.pt"
+    parts = {"model": model, "averaged": averaged} | {type(optimizer).__name__: optimizer for optimizer in optimizers}
     if args.resume:
         stored = torch.load(checkpoint, weights_only=True)
         state = State(**stored["state"])
-        for name, part in (("model", model), ("averaged", averaged), ("optimizer", optimizer)):
+        for name, part in parts.items():
             part.load_state_dict(stored[name])
 
-    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=not args.float32):
+    def loss_of(inputs: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
             logits = model(inputs).logits
-        return F.cross_entropy(logits.float(), targets, label_smoothing=args.smoothing)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, targets, label_smoothing=args.smoothing)
+        if taught is None:
+            return loss
+        softened = F.log_softmax(logits / args.temperature, 1)
+        distance = F.kl_div(softened, F.log_softmax(taught / args.temperature, 1), reduction="batchmean", log_target=True)
+        return torch.lerp(loss, distance * args.temperature**2, args.distil)
 
     step_loss = torch.compile(loss_of) if args.compile else loss_of
-    steps = len(training.labels) // args.batch  # the remainder is dropped, so that compiled shapes never change
-    started = time.monotonic() - 60.0 * state.minutes
+    steps = len(training) // args.batch  # the remainder is dropped, so that compiled shapes never change
+    stopwatch = Stopwatch(state.minutes)
 
     def progress() -> float:
-        return max(state.step / (steps * args.epochs), (time.monotonic() - started) / 60.0 / args.minutes)
+        return max(state.step / (steps * args.epochs), stopwatch.minutes / args.minutes)
 
     while progress() < 1.0:
-        seed_all(args.seed * 10_000 + state.epoch)  # by epoch, so that a resumed run draws what an unbroken one would
+        epoch_seed = args.seed * 10_000 + state.epoch  # by epoch, so that a resumed run draws what an unbroken one would
+        torch.manual_seed(epoch_seed)
+        order = torch.randperm(len(training))[: steps * args.batch]
+        torch.manual_seed(epoch_seed * args.processes + rank)
         model.train()
         losses: list[float] = []
-        for index in torch.randperm(len(training.labels))[: steps * args.batch].split(args.batch):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(progress(), args.lr, args.warmup)
-            batch = training.take(index)
-            targets = F.one_hot(batch.labels, len(LABELS)).float()
-            loss = step_loss(*cutmix(normalise(crop_and_flip(batch.pixels)), targets, args.cutmix))
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # table 3 clips at global norm 1
-            optimizer.step()
-            optimizer.zero_grad()
+        for index in order.split(args.batch):
+            tokens.kept = round(patches * args.kept_tokens) if progress() < args.kept_until else patches
+            rate = learning_rate(progress(), args.lr, args.warmup)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            batch = training.take(index[rank :: args.processes])
+            images = normalise(random_operation(crop_and_flip(batch.pixels), args.operation))
+            images, targets = mix(images, F.one_hot(batch.labels, len(LABELS)).float(), args.cutmix, args.mixup)
+            images = erase(images, args.erase)
+            loss = step_loss(images, targets, None if teacher is None else teach(teacher, images))
+            (loss / args.processes).backward()
+            stopwatch.tick()
+            minutes = stopwatch.minutes if rank == 0 else 0.0  # one clock decides for all
+            mean_loss, stopwatch.minutes = add_up([p.grad for p in model.parameters()], loss.item() / args.processes, minutes)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # table 3 of the ViT paper clips at global norm 1
+            for optimizer in optimizers:
+                optimizer.step()
+            model.zero_grad()
             state.step += 1
             average(averaged, model, min(args.ema, (1 + state.step) / (10 + state.step)))
-            losses.append(loss.item())
+            losses.append(mean_loss)
             if progress() >= 1.0:
                 break
-        correct, total = count_correct(averaged, held_out, autocast=not args.float32)
-        accuracy = (correct.sum() / total.sum()).item()
+        correct = (predict(averaged, held_out, autocast=True).argmax(1) == held_out.labels).float().sum()
+        accuracy = add_up([], correct.item())[0] / args.validation
         if accuracy >= state.best_accuracy:
-            state.best_accuracy = accuracy
-            state.best_weights = copy.deepcopy(averaged.state_dict())
-        state.epoch += 1
-        state.minutes = (time.monotonic() - started) / 60.0
-        rate, loss = optimizer.param_groups[0]["lr"], np.mean(losses)
-        values = (str(state.epoch), f"{state.minutes:.2f}", f"{rate:.3g}", f"{loss:.4f}", f"{accuracy:.4f}", "")
+            state.best_accuracy, state.best_weights = accuracy, copy.deepcopy(averaged.state_dict())
+        stopwatch.tick()
+        state.epoch, state.minutes = state.epoch + 1, stopwatch.minutes
+        values = (str(state.epoch), f"{state.minutes:.2f}", f"{rate:.3g}", f"{np.mean(losses):.4f}", f"{accuracy:.4f}")
         state.rows.append(dict(zip(CSV_COLUMNS, values, strict=True)))
-        save_checkpoint(checkpoint, state, model=model, averaged=averaged, optimizer=optimizer)
+        if rank > 0:
+            continue
+        save_checkpoint(checkpoint, state, **parts)
         write_csv(args.out / "training.csv", state.rows)
-        print(" ".join(f"{name}={value}" for name, value in state.rows[-1].items() if value), flush=True)
-
-    averaged.load_state_dict(state.best_weights)
-    correct, total = count_correct(averaged, read_split(args.data / "test.zip", args.work / "test.npz"), autocast=False)
-    state.rows[-1]["test_accuracy"] = f"{correct.sum() / total.sum():.4f}"
-    write_csv(args.out / "training.csv", state.rows)
-    save_model(averaged, args.out)
-    per_class = {label: round(100 * value, 1) for label, value in zip(LABELS, (correct / total).tolist(), strict=True)}
-    summary = {"validation": state.best_accuracy, "test": float(correct.sum() / total.sum()), "test_percent_by_class": per_class}
-    print(json.dumps(summary | {"minutes": round(state.minutes, 1), "parameters": sum(p.numel() for p in model.parameters())}, indent=1))
+        print(" ".join(f"{name}={value}" for name, value in state.rows[-1].items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ export interface ClientOptions {
   readonly tls?: ClientTls;
   /** A bearer token, sent with every call. */
   readonly token?: string;
+  /** Shares no connection with other clients of the same target. */
+  readonly ownConnection?: boolean;
 }
 
 /** Requests up to this size are kept for a retry. */
@@ -89,11 +91,26 @@ export class VitserveClient {
       'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.per_rpc_retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.max_receive_message_length': -1,
+      'grpc.use_local_subchannel_pool': options.ownConnection === true ? 1 : 0,
     });
   }
 
   classify(request: ClassifyRequest, settings?: CallSettings): Promise<ClassifyResponse__Output> {
     return call((...rest) => this.#stub.classify(request, ...rest), this.#with(settings));
+  }
+
+  /** A request as it is on the wire, for callers that send the same one many times. */
+  static encodeClassify(request: ClassifyRequest): Buffer {
+    return loadContract().contract.vitserve.v1.ClassificationService.service.Classify.requestSerialize(request);
+  }
+
+  classifyEncoded(request: Buffer, settings?: CallSettings): Promise<ClassifyResponse__Output> {
+    const { path, responseDeserialize } = loadContract().contract.vitserve.v1.ClassificationService.service.Classify;
+    const asItIs = (bytes: Buffer) => bytes;
+    return call(
+      (...rest) => this.#stub.makeUnaryRequest(path, asItIs, responseDeserialize, request, ...rest),
+      this.#with(settings),
+    );
   }
 
   embed(request: EmbedRequest, settings?: CallSettings): Promise<EmbedResponse__Output> {

@@ -5,13 +5,12 @@
  * single files and the progress bar go to standard error. Exit code 1 if any file has no answer.
  */
 import { readFile } from 'node:fs/promises';
-import { type ClientOptions, VitserveClient, VitserveError } from '../client/client.js';
+import { VitserveClient, VitserveError } from '../client/client.js';
 import { loadClassifySettings } from '../config/load.js';
-import type { ClassifySettings } from '../config/settings.js';
 import { formatAddress } from '../config/value-types.js';
 import type { ClassifyResponse__Output } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
-import { messageOf, SetupError } from '../errors.js';
-import { tokensIn } from '../rpc/tokens.js';
+import { messageOf } from '../errors.js';
+import { clientOptions } from './client-options.js';
 import { Progress } from './progress.js';
 
 type Outcome = { readonly file: string } & (
@@ -24,7 +23,7 @@ const BAR_WIDTH = 24;
 
 export async function classify(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
   const { settings, files } = loadClassifySettings(argv, environment);
-  const client = createClient(formatAddress(settings.address), await clientOptions(settings));
+  const client = new VitserveClient(formatAddress(settings.address), await clientOptions(settings));
   const progress = new Progress(files.length, process.stderr);
   const outcomes = new Map<number, Outcome>();
   let failures = 0;
@@ -55,44 +54,6 @@ export async function classify(argv: readonly string[], environment: NodeJS.Proc
   progress.clear();
   client.close();
   return failures === 0 ? 0 : 1;
-}
-
-/** Throws SetupError for certificates and keys that are none, or no pair. */
-function createClient(target: string, options: ClientOptions): VitserveClient {
-  try {
-    return new VitserveClient(target, options);
-  } catch (error) {
-    const text = `tls-ca, tls-cert or tls-key holds no PEM, or the key is another certificate's (${messageOf(error)})`;
-    throw new SetupError('environment', [text]);
-  }
-}
-
-/** Throws SetupError for files that can't be read, or hold nothing of use. */
-async function clientOptions({ tlsCa, tlsCert, tlsKey, tokenFile }: ClassifySettings): Promise<ClientOptions> {
-  const problems: string[] = [];
-  const read = async (option: string, path: string | null): Promise<Buffer | null> => {
-    if (path === null) return null;
-    return await readFile(path).catch((error: unknown) => {
-      problems.push(`${option}: ${path} can't be read (${messageOf(error)})`);
-      return null;
-    });
-  };
-  const [ca, cert, key, tokens] = await Promise.all([
-    read('tls-ca', tlsCa),
-    read('tls-cert', tlsCert),
-    read('tls-key', tlsKey),
-    read('token-file', tokenFile),
-  ]);
-  if (problems.length > 0) throw new SetupError('environment', problems);
-  const [token] = tokens === null ? [] : tokensIn(String(tokens), tokenFile ?? '');
-  const tls = {
-    ...(ca === null ? {} : { ca }),
-    ...(cert === null || key === null ? {} : { identity: { cert, key } }),
-  };
-  return {
-    ...(ca === null && cert === null ? {} : { tls }),
-    ...(token === undefined ? {} : { token }),
-  };
 }
 
 async function classifyFile(

@@ -1,5 +1,6 @@
 /** The commands that take options, with the table of each: what `--help` and the documentation walk through. */
 
+import { benchOptions } from './bench-options.js';
 import { convertOptions } from './convert-options.js';
 import { importOptions } from './import-options.js';
 import { INSPECT_OPTIONS } from './inspect-options.js';
@@ -61,6 +62,15 @@ export const COMMANDS = {
     introduction:
       'Reads a model folder or a single ONNX file and tells what is in it. Exit code 1 where something is wrong with it.',
     options: optionRows(INSPECT_OPTIONS),
+  },
+  bench: {
+    usage: 'vitserve bench [options] [FILE|FOLDER…]',
+    summary: 'Put a running server under load and report its latency and throughput.',
+    introduction:
+      'Sends images to a running server, from a number of callers or at a rate, and prints what became of the calls, how long ' +
+      'they took and where. Without a FILE or FOLDER of JPEG, PNG or WebP files it draws a picture of the size of a photo. ' +
+      'Ctrl-C ends it with the figures so far. Exit code 1 if no call was answered, or the server was lost.',
+    options: optionRows(benchOptions(CLASSIFY_OPTIONS)),
   },
 } as const satisfies Record<string, Command>;
 

@@ -9,6 +9,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { SetupError } from '../errors.js';
+import type { BenchSettings } from './bench-options.js';
 import { COMMANDS, type CommandName } from './commands.js';
 import { jsonToText, readConfigFile } from './config-file.js';
 import { contradictions, unpairedKey } from './contradictions.js';
@@ -119,6 +120,19 @@ export function loadConvertSettings(
   problems.push(...convertProblems(loaded.settings, positionals));
   if (problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, source: positionals[0] ?? null };
+}
+
+/** `argv` is what follows `vitserve bench`. `paths` are files and folders as they were written, possibly none. */
+export function loadBenchSettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<BenchSettings> & { readonly paths: readonly string[] } {
+  const { loaded, positionals, problems } = load<BenchSettings>('bench', argv, env, surroundings);
+  const unpaired = unpairedKey(loaded.settings);
+  if (unpaired !== undefined) problems.push(unpaired);
+  if (problems.length > 0) throw new SetupError('usage', problems);
+  return { ...loaded, paths: positionals };
 }
 
 interface Loading<Settings> {

@@ -19,6 +19,7 @@ export const GROUPS = [
   'Simulation',
   'Source',
   'Request',
+  'Load',
   'Output',
   'Checks',
 ] as const;

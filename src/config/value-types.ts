@@ -9,7 +9,17 @@
 import { isIPv4, isIPv6 } from 'node:net';
 
 export interface ValueType<Value> {
-  readonly kind: 'string' | 'path' | 'boolean' | 'integer' | 'choice' | 'duration' | 'bytes' | 'address' | 'cost-table';
+  readonly kind:
+    | 'string'
+    | 'path'
+    | 'boolean'
+    | 'integer'
+    | 'integers'
+    | 'choice'
+    | 'duration'
+    | 'bytes'
+    | 'address'
+    | 'cost-table';
   /** Stands for the value in usage lines, such as `HOST:PORT`. */
   readonly placeholder: string;
   /** What is accepted, worded to follow "give". */
@@ -72,6 +82,21 @@ export function integer(min: number, max: number): ValueType<number> {
     json: 'number',
     parse: (text) => (/^\d{1,15}$/.test(text) ? within(Number(text), min, max) : undefined),
     format: String,
+  };
+}
+
+/** Some whole numbers, at least one: `1,8,32`. */
+export function integers(min: number, max: number): ValueType<readonly number[]> {
+  const one = integer(min, max);
+  return {
+    kind: 'integers',
+    placeholder: 'N,…',
+    accepts: `whole numbers from ${min} to ${max}, separated by commas, such as 1,8,32`,
+    parse(text) {
+      const values = text.split(',').map((part) => one.parse(part));
+      return values.every((value) => value !== undefined) ? values : undefined;
+    },
+    format: (values) => values.join(','),
   };
 }
 

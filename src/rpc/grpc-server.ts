@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerInterceptor, type ServerOptions } from '@grpc/grpc-js';
+import { widenConnectionWindows, widenStreamWindows } from './upload-window.js';
 
 /** Calls at a time on one connection; a client library makes further ones wait. */
 const MOST_CALLS_OF_A_CONNECTION = 1000;
@@ -40,6 +41,8 @@ export function createGrpcServer(options: {
     interceptors: [interceptor],
   };
   const server = new Server(channelOptions);
+  widenStreamWindows(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  widenConnectionWindows(server);
   return { server, inject: (connection) => injector.injectConnection(connection) };
 }

@@ -20,8 +20,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   telemetry: LEAVES,
   rpc: [...LEAVES, ...GROUND, ...STAGES, 'pipeline', 'telemetry'],
   client: [...LEAVES, ...GROUND],
+  bench: [...LEAVES, ...GROUND, 'client'],
   service: [...LEAVES, ...GROUND, ...STAGES, 'pipeline', 'telemetry', 'rpc', 'client'],
-  commands: [...LEAVES, ...GROUND, ...STAGES, 'onnx', 'pipeline', 'telemetry', 'rpc', 'client', 'service'],
+  commands: [...LEAVES, ...GROUND, ...STAGES, 'onnx', 'pipeline', 'telemetry', 'rpc', 'client', 'bench', 'service'],
   main: [...LEAVES, ...GROUND, 'commands'],
 };
 

@@ -142,6 +142,13 @@ test('--help names the commands, and a command’s --help all of its flags', asy
   for (const flag of ['address', 'top-k', '[no-]json']) assert(classify.stdout.includes(`--${flag}`), flag);
 });
 
+test('help is --help', async (t) => {
+  const [asked, flag] = await Promise.all([vitserve(t, ['help']), vitserve(t, ['--help'])]);
+  assert.deepEqual([asked.code, asked.stdout], [0, flag.stdout]);
+  const [askedServe, flagServe] = await Promise.all([vitserve(t, ['help', 'serve']), vitserve(t, ['serve', '--help'])]);
+  assert.deepEqual([askedServe.code, askedServe.stdout], [0, flagServe.stdout]);
+});
+
 test('without a command the help goes to standard error, with exit code 2', async (t) => {
   const [none, help] = await Promise.all([vitserve(t, []), vitserve(t, ['--help'])]);
   assert.deepEqual(none, { code: 2, stdout: '', stderr: help.stdout });

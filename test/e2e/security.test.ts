@@ -207,7 +207,7 @@ describe('a server with TLS and certificates of callers', () => {
     assert(!server.output.includes('PRIVATE KEY'));
   });
 
-  test('is called by vitserve classify, which says what it lacks', async (t) => {
+  test('is called by vitserve classify, which says what it lacks, and by vitserve bench', async (t) => {
     const server = await start(t, new SecretFolder(t, files(newServerCertificate())), '--token-file', tokenFile(t));
     const folder = temporaryFolder(t);
     const write = (name: string, content: string) => {
@@ -227,6 +227,9 @@ describe('a server with TLS and certificates of callers', () => {
       vitserve(t, ['classify', '--address', server.address, '--timeout', '5s', ...Object.entries(given).flat(), image]);
     const answered = await classify(flags);
     assert.equal(answered.code, 0, answered.stderr);
+    const benching = ['bench', '--address', server.address, '--callers', '1', '--warm-up', '0s', '--duration', '200ms'];
+    const measured = await vitserve(t, [...benching, ...Object.entries(flags).flat(), image]);
+    assert.equal(measured.code, 0, measured.stderr);
     const { '--token-file': _, ...tokenless } = flags;
     assert.match((await classify(tokenless)).stderr, /a token is needed/);
     assert.equal((await classify({ '--tls-ca': flags['--tls-ca'], '--token-file': flags['--token-file'] })).code, 1);

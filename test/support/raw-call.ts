@@ -126,14 +126,16 @@ export function reasonIn(headers: IncomingHttpHeaders): string | null {
   return (messageType('google.rpc.ErrorInfo').deserialize(info.value) as { reason: string }).reason;
 }
 
-/** Passes connections on and counts what goes towards the server. `cut` breaks them off. */
+/** Passes connections on and counts them, and what goes towards the server. `cut` breaks them off. */
 export async function countingProxy(
   scope: Scope,
   port: number,
-): Promise<{ readonly port: number; bytesToServer(): number; cut(): void }> {
+): Promise<{ readonly port: number; bytesToServer(): number; connections(): number; cut(): void }> {
   let bytes = 0;
+  let connections = 0;
   const sockets = new Set<Socket>();
   const proxy = createServer((near) => {
+    connections++;
     const far = createConnection(port, '127.0.0.1');
     for (const socket of [near, far]) {
       sockets.add(socket);
@@ -158,5 +160,10 @@ export async function countingProxy(
     cut();
     proxy.close();
   });
-  return { port: (proxy.address() as { port: number }).port, bytesToServer: () => bytes, cut };
+  return {
+    port: (proxy.address() as { port: number }).port,
+    bytesToServer: () => bytes,
+    connections: () => connections,
+    cut,
+  };
 }

@@ -12,6 +12,7 @@ import {
   costTable,
   duration,
   integer,
+  integers,
   path,
   string,
   type ValueType,
@@ -50,6 +51,11 @@ describe('values', () => {
     type: autoOr(integer(1, 256)),
     accepts: { auto: 'auto', '8': 8 },
     refuses: ['', 'Auto', 'AUTO', '0'],
+  });
+  check('integers', {
+    type: integers(1, 64),
+    accepts: { '7': [7], '1,8,32': [1, 8, 32], '8,1,8': [8, 1, 8] },
+    refuses: ['', ',', '1,', ',1', '1,,2', '0,1', '1,65', '1, 2', '1-3', 'auto'],
   });
   check('choice', {
     type: choice('auto', 'cpu', 'cuda'),

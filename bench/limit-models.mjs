@@ -1,0 +1,88 @@
+// Models to measure limits with, made by the project's own commands: their weights are random, so their answers mean
+// nothing and their cost is real. Each has a repository of its own, because a server loads all that a repository has.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { presetRecipe } from '../dist/model/sources/recipe-presets.js';
+import { int, ints } from '../dist/onnx/build.js';
+import { readModel, writeModel } from '../dist/onnx/files.js';
+import { GraphBuilder } from '../dist/onnx/graph-builder.js';
+import { DataType } from '../dist/onnx/model-proto.js';
+
+const SIDE = 224;
+const CLASSES = 1000;
+
+/** By the name they are asked for with. */
+export const LIMIT_MODELS = {
+  toy: { title: 'a toy graph (decoding and serving alone)', make: makeToy },
+  ti: { title: 'ViT-Ti/16 int8', make: (folder) => makeTransformer('Ti/16', folder) },
+  b: { title: 'ViT-B/16 int8', make: (folder) => makeTransformer('B/16', folder) },
+};
+
+/** The model in `home`, made where it is not there yet. */
+export async function limitModel(name, home) {
+  const repository = join(home, name);
+  const folder = join(repository, `limit-${name}`, '1');
+  if (!existsSync(folder)) await LIMIT_MODELS[name].make(folder);
+  const floatGraph = join(home, `${name}.float-input.onnx`);
+  if (!existsSync(floatGraph)) await writeFloatInput(join(folder, 'model.onnx'), floatGraph);
+  return { ...LIMIT_MODELS[name], repository, folder, floatGraph };
+}
+
+function vitserve(...args) {
+  const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+  const { status, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`vitserve ${args.join(' ')}: ${stderr}`);
+}
+
+function makeTransformer(variant, folder) {
+  const float = join(dirname(dirname(dirname(folder))), 'float', variant.replace('/', '-'), '1');
+  if (!existsSync(float)) vitserve('convert', '--random', variant, '--out', float);
+  vitserve('quantize', float, '--out', folder);
+}
+
+/** The mean of every 16th pixel of every 16th row, times a small matrix: an image costs it microseconds. */
+async function makeToy(folder) {
+  const graph = new GraphBuilder();
+  graph.input('pixels', DataType.UINT8, ['batch', SIDE, SIDE, 3]);
+  const window = [
+    graph.ints('from', [0, 0]),
+    graph.ints('to', [SIDE, SIDE]),
+    graph.ints('axes', [1, 2]),
+    graph.ints('steps', [16, 16]),
+  ];
+  const some = graph.node('Slice', 'some', ['pixels', ...window]);
+  const floats = graph.node('Cast', 'floats', [some], { to: int(DataType.FLOAT) });
+  const mean = graph.node('ReduceMean', 'mean', [floats], { axes: ints([1, 2]), keepdims: int(0) });
+  const weights = Float32Array.from({ length: 3 * CLASSES }, (_, index) => Math.sin(index) / 100);
+  const logits = graph.node('MatMul', 'logits', [mean, graph.floats('weights', [3, CLASSES], weights)]);
+  graph.node('Softmax', 'probabilities', [logits], { axis: int(-1) });
+  graph.output('probabilities', ['batch', CLASSES]);
+
+  const writing = `${folder}.writing`;
+  mkdirSync(writing, { recursive: true });
+  const { sha256 } = await writeModel(join(writing, 'model.onnx'), graph.model('toy', 17, 'bench'));
+  const manifest = {
+    formatVersion: 1,
+    description: 'A graph that costs next to nothing, for measuring what everything else costs.',
+    license: 'none: there is nothing in it',
+    provenance: { weights: 'random' },
+    graph: { file: 'model.onnx', sha256 },
+    input: { name: 'pixels', layout: 'NHWC', type: 'uint8', height: SIDE, width: SIDE },
+    output: { name: 'probabilities', kind: 'probabilities', activation: 'softmax' },
+    embedding: null,
+    preprocessing: presetRecipe('hf-vit', { height: SIDE, width: SIDE }),
+    labels: Array.from({ length: CLASSES }, (_, index) => `class ${index}`),
+    batchInvariant: true,
+  };
+  writeFileSync(join(writing, 'model.json'), JSON.stringify(manifest));
+  renameSync(writing, folder);
+}
+
+/** The same graph with float input, for a program that normalises by itself. Its pixels are then normalised twice, which costs nothing more. */
+async function writeFloatInput(from, to) {
+  const model = await readModel(from);
+  model.graph.input[0].type.tensorType.elemType = DataType.FLOAT;
+  await writeModel(to, model);
+}

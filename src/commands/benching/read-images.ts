@@ -1,0 +1,66 @@
+/** The images that a server is put under load with: files, folders of them, or one that is drawn. */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { drawJpeg } from '../../decode/draw.js';
+import { messageOf, SetupError } from '../../errors.js';
+
+export interface BenchImages {
+  readonly images: readonly Buffer[];
+  /** What they are, for the heading of a report. */
+  readonly description: string;
+}
+
+/** So many are held in memory; more show nothing more. */
+const MOST_IMAGES = 1000;
+/** Width and height of the pictures that ViTs are mostly measured with (ImageNet), on average. */
+const DRAWN_SIZE = [500, 375] as const;
+
+/** Throws SetupError for every path that can't be read, all at once. */
+export async function readImages(paths: readonly string[]): Promise<BenchImages> {
+  if (paths.length === 0) {
+    const [width, height] = DRAWN_SIZE;
+    const image = await drawJpeg(width, height);
+    return { images: [image], description: `a drawn JPEG of ${width} × ${height}, ${kilobytes([image])}` };
+  }
+  const problems: string[] = [];
+  const files: string[] = [];
+  for (const path of paths) {
+    try {
+      files.push(...(await filesOf(path)));
+    } catch (error) {
+      problems.push(messageOf(error));
+    }
+  }
+  const images: Buffer[] = [];
+  for (const file of files.slice(0, MOST_IMAGES)) {
+    try {
+      images.push(await readFile(file));
+    } catch (error) {
+      problems.push(`${file}: can't be read (${messageOf(error)})`);
+    }
+  }
+  if (problems.length > 0) throw new SetupError('usage', problems);
+  const count =
+    files.length > images.length ? `the first ${images.length} of ${files.length} files` : plural(images.length);
+  return { images, description: `${count}, ${kilobytes(images)}` };
+}
+
+async function filesOf(path: string): Promise<string[]> {
+  const found = await stat(path).catch((error: unknown) => {
+    throw new Error(`${path}: can't be read (${messageOf(error)})`);
+  });
+  if (!found.isDirectory()) return [path];
+  const entries = await readdir(path, { recursive: true });
+  const files = entries.filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).sort();
+  if (files.length === 0) throw new Error(`${path}: no JPEG, PNG or WebP file in it`);
+  return files.map((file) => join(path, file));
+}
+
+function plural(count: number): string {
+  return count === 1 ? 'one file' : `${count} files`;
+}
+
+function kilobytes(images: readonly Buffer[]): string {
+  const mean = images.reduce((sum, { length }) => sum + length, 0) / images.length / 1000;
+  return `${mean.toFixed(mean < 10 ? 1 : 0)} kB${images.length === 1 ? '' : ' on average'}`;
+}
