@@ -29,9 +29,18 @@ interface BaseCall {
 export function resetStream(call: ServerInterceptingCallInterface): void {
   const { stream } = call as BaseCall;
   const reset = () => stream?.close?.(constants.NGHTTP2_NO_ERROR);
-  if (stream?.headersSent !== true) setImmediate(reset);
-  // A reset overtakes trailers that have not been written yet, and nothing says when they have been.
-  else stream.once?.('wantTrailers', () => setTimeout(reset, TRAILERS_MS).unref());
+  if (stream?.headersSent !== true) {
+    setImmediate(reset);
+    return;
+  }
+  const pause = () => void stream.pause?.();
+  pause();
+  stream.once?.('wantTrailers', () => {
+    // grpc-js now reads on, to throw the rest away.
+    process.nextTick(pause);
+    // A reset overtakes trailers that have not been written yet, and nothing says when they have been.
+    setTimeout(reset, TRAILERS_MS).unref();
+  });
 }
 
 /** Messages of this call may have so many bytes and no more; grpc-js has one limit for all methods of a server. */
