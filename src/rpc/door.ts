@@ -7,7 +7,7 @@
  *   to send it.
  *
  * So what callers can make the front hold is bounded, whoever they are: (2 × `max-uploads` + permits) × `max-image-bytes`,
- * and for streams that wait and other calls MOST_STREAMS × 64 KiB (a window of HTTP/2) + MOST_OTHERS × OTHER_MESSAGE_BYTES.
+ * and for streams that wait and other calls MOST_STREAMS × STREAM_WINDOW_BYTES + MOST_OTHERS × OTHER_MESSAGE_BYTES.
  */
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import type { Clock } from '../clock.js';
@@ -20,7 +20,7 @@ import { limitMessages, watchBody } from './base-call.js';
 export type CallKind = 'image' | 'stream' | 'other';
 
 /** Open at a time, over all connections. */
-export const MOST_STREAMS = 1024;
+export const MOST_STREAMS = 256;
 export const MOST_OTHERS = 4096;
 /** A question about a model or a service has a name or two. */
 export const OTHER_MESSAGE_BYTES = 16 * 1024;

@@ -11,9 +11,9 @@
 import type { Http2Server, Settings } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 
-export const STREAM_WINDOW_BYTES = 1024 * 1024;
-export const CONNECTION_WINDOW_BYTES = 8 * 1024 * 1024;
-const FRAME_BYTES = 1024 * 1024;
+export const STREAM_WINDOW_BYTES = 256 * 1024;
+export const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
+const FRAME_BYTES = 256 * 1024;
 
 interface Inside {
   readonly commonServerOptions?: { settings?: Settings };

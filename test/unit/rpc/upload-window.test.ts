@@ -24,7 +24,7 @@ test('clients are told of wide windows and large frames, and other settings stay
   t.after(() => session.destroy());
   await once(session, 'remoteSettings');
   assert.equal(session.remoteSettings.initialWindowSize, STREAM_WINDOW_BYTES);
-  assert.equal(session.remoteSettings.maxFrameSize, 1024 * 1024);
+  assert.equal(session.remoteSettings.maxFrameSize, 256 * 1024);
   assert.equal(session.remoteSettings.maxConcurrentStreams, 77);
   // The window update is a frame of its own, sent with the settings; a ping comes back after it.
   await new Promise<void>((resolve, reject) => session.ping((error) => (error === null ? resolve() : reject(error))));
