@@ -58,6 +58,8 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
+  /** Those that the gRPC server has, in their outermost form. */
+  readonly #handed = new Set<Socket>();
   readonly #tls: TlsServer | null;
   #closed = false;
 
@@ -100,6 +102,13 @@ export class Listener {
   close(): void {
     this.#closed = true;
     for (const server of this.#servers) server.close();
+  }
+
+  /** Resolves when every connection that the gRPC server was given has closed, as it sees to when it shuts down. */
+  async drained(): Promise<void> {
+    for (const connection of this.#handed) {
+      if (!connection.closed) await new Promise((resolve) => connection.on('close', resolve));
+    }
   }
 
   /** Ends those that are left. */
@@ -164,6 +173,7 @@ export class Listener {
       connection.destroy();
       return;
     }
+    this.#handed.add(connection);
     const bytesBefore = connection.bytesRead;
     const cancelTimer = clock.after(handshakeTimeoutMs, () => {
       if (connection.bytesRead - bytesBefore >= PREFACE_BYTES) return;
@@ -176,6 +186,7 @@ export class Listener {
       cancelLinger = clock.after(lingerMs, () => connection.destroy());
     });
     connection.on('close', () => {
+      this.#handed.delete(connection);
       cancelTimer();
       cancelLinger();
     });

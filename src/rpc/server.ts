@@ -169,7 +169,13 @@ export class RpcServer {
     this.health.close();
     credentials.stop();
     listener.close();
-    const ended = new Promise<boolean>((resolve) => main.server.tryShutdown((error) => resolve(error === undefined)));
+    // From Node 24 on grpc-js takes its sessions for closed as soon as they have been asked to close.
+    const ended = new Promise<boolean>((resolve) =>
+      main.server.tryShutdown((error) => resolve(error === undefined)),
+    ).then(async (inOrder) => {
+      await listener.drained();
+      return inOrder;
+    });
     let timer: NodeJS.Timeout | undefined;
     const cut = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), timeoutMs);

@@ -97,6 +97,23 @@ describe('a plaintext port', () => {
     await eventually('it is gone', () => open() === 0);
   });
 
+  test('knows when the connections that it has handed over are gone', async (t) => {
+    const { listener, open } = await listen(t);
+    await listener.drained();
+    const [one, other] = [await RawSocket.http2(t, listener.port), await RawSocket.http2(t, listener.port)];
+    await eventually('both are open', () => open() === 2);
+    let isDrained = false;
+    const drained = listener.drained().then(() => {
+      isDrained = true;
+    });
+    other.socket.destroy();
+    await eventually('one has gone', () => open() === 1);
+    assert.equal(isDrained, false);
+    one.socket.destroy();
+    await drained;
+    assert.equal(open(), 0);
+  });
+
   test('a port that is taken, and a name that there is not, are set-up errors that say what to do', async (t) => {
     const { listener } = await listen(t);
     await assert.rejects(listen(t, { address: { host: '127.0.0.1', port: listener.port } }), {
