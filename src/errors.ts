@@ -35,6 +35,7 @@ export const REASONS = {
   MODEL_UNKNOWN: { status: 'NOT_FOUND', field: 'model' },
   EMBEDDING_UNSUPPORTED: { status: 'FAILED_PRECONDITION' },
   OVERLOADED: { status: 'RESOURCE_EXHAUSTED', retryable: true },
+  DEADLINE_UNREACHABLE: { status: 'RESOURCE_EXHAUSTED', retryable: true },
   UPLOAD_TIMEOUT: { status: 'DEADLINE_EXCEEDED' },
   STARTING: { status: 'UNAVAILABLE', retryable: true },
   DRAINING: { status: 'UNAVAILABLE', retryable: true },

@@ -54,6 +54,7 @@ const EXPECTED: Readonly<Record<Reason, readonly [code: string, field: string | 
   MODEL_UNKNOWN: ['NOT_FOUND', 'model', false],
   EMBEDDING_UNSUPPORTED: ['FAILED_PRECONDITION', null, false],
   OVERLOADED: ['RESOURCE_EXHAUSTED', null, true],
+  DEADLINE_UNREACHABLE: ['RESOURCE_EXHAUSTED', null, true],
   UPLOAD_TIMEOUT: ['DEADLINE_EXCEEDED', null, false],
   STARTING: ['UNAVAILABLE', null, true],
   DRAINING: ['UNAVAILABLE', null, true],
