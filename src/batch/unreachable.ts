@@ -16,10 +16,11 @@ export function refusalOf(finishMs: number, leftMs: number): RequestError | null
   return neededMs > leftMs ? unreachable(neededMs, leftMs) : null;
 }
 
-/** `neededMs`: the shortest deadline that would do, from now on, as `leftMs` is. */
+/** `neededMs`: the shortest deadline that would do, from now on, as `leftMs` is; one that has passed is no longer out of reach but over. */
 export function unreachable(neededMs: number, leftMs: number): RequestError {
+  if (leftMs <= 0) return new RequestError('DEADLINE_EXCEEDED', 'the deadline passed before the image was worked on');
   const text =
-    `the deadline is in ${Math.max(0, Math.floor(leftMs))} ms and can't be met: with ${Math.ceil(neededMs)} ms it could be, ` +
+    `the deadline is in ${Math.floor(leftMs)} ms and can't be met: with ${Math.ceil(neededMs)} ms it could be, ` +
     'as things are: allow that much, or call another instance';
   // By then the queue will be as much shorter as the answer would have been late.
   const retryAfterMs = Math.min(Math.max(Math.ceil(neededMs - leftMs), SHORTEST_RETRY_MS), LONGEST_RETRY_MS);

@@ -14,7 +14,7 @@ import type { Clock } from '../clock.js';
 import type { DecodeRequest } from '../decode/decoder-pool.js';
 import type { DecoderReply } from '../decode/messages.js';
 import { requireDecodable } from '../decode/sniff.js';
-import { RequestError } from '../errors.js';
+import { type Reason, RequestError } from '../errors.js';
 import type { InferenceRequest, InferenceResult, Prediction } from '../inference/messages.js';
 import { ProcessLostError } from '../process/lane.js';
 import type { SlotFile } from '../slots/slots.js';
@@ -49,12 +49,15 @@ export interface Answer {
   readonly batchSize: number;
 }
 
+/** Why an image was not worked on. */
+export type DropCause = 'cancelled' | 'expired' | 'unreachable';
+
 /** Told what the line does; `telemetry/` implements it. Times are milliseconds. */
 export interface PipelineObserver {
   /** `decoder`: what decoded it, `turbojpeg` or `sharp`. */
   decoded(format: string, decoder: string, decodeMs: number): void;
   answered(queueMs: number, deadlineSlackMs: number | null): void;
-  dropped(stage: 'decode' | 'batch', cause: 'cancelled' | 'expired' | 'unreachable'): void;
+  dropped(stage: 'decode' | 'batch', cause: DropCause): void;
   decodeRetried(): void;
   decodeQueueLength(length: number): void;
 }
@@ -159,7 +162,7 @@ export class Pipeline {
     const finishMs = line.predictMs(urgency, decodedMs, this.#decoding.countBefore(urgency));
     const refusal = finishMs === null ? null : refusalOf(finishMs, leftMs);
     if (refusal === null) return;
-    observer.dropped('decode', 'unreachable');
+    observer.dropped('decode', causeOf(refusal));
     throw refusal;
   }
 
@@ -196,10 +199,9 @@ export class Pipeline {
     try {
       return await work;
     } catch (error) {
-      if (signal.aborted && error === signal.reason) this.#left(stage, signal);
-      else if (error instanceof RequestError && error.reason === 'DEADLINE_UNREACHABLE') {
-        this.#options.observer.dropped(stage, 'unreachable');
-      }
+      const isDropped = error instanceof RequestError && DROPPED.includes(error.reason);
+      if (isDropped || (signal.aborted && error === signal.reason))
+        this.#options.observer.dropped(stage, causeOf(error));
       throw error;
     }
   }
@@ -209,8 +211,16 @@ export class Pipeline {
     const error: unknown = signal.aborted
       ? signal.reason
       : new RequestError('DEADLINE_EXCEEDED', 'the deadline passed before the image was worked on');
-    const expired = error instanceof RequestError && error.reason === 'DEADLINE_EXCEEDED';
-    this.#options.observer.dropped(stage, expired ? 'expired' : 'cancelled');
+    this.#options.observer.dropped(stage, causeOf(error));
     return error;
   }
+}
+
+/** What a dispatcher refuses by itself. */
+const DROPPED: readonly Reason[] = ['DEADLINE_UNREACHABLE', 'DEADLINE_EXCEEDED'];
+
+function causeOf(error: unknown): DropCause {
+  const reason = error instanceof RequestError ? error.reason : null;
+  if (reason === 'DEADLINE_UNREACHABLE') return 'unreachable';
+  return reason === 'DEADLINE_EXCEEDED' ? 'expired' : 'cancelled';
 }

@@ -206,7 +206,7 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
     } catch (error) {
       if (error instanceof RequestError) {
         image.refusal = error;
-        end('refused');
+        end(error.reason === 'DEADLINE_EXCEEDED' ? 'expired' : 'refused');
       } else end(error === 'left' || error === 'expired' ? error : 'lost');
     }
     for (const cancel of timers) cancel?.();
