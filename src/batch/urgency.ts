@@ -5,7 +5,7 @@
  *   an image is passed over only by images that came no more than that much later, and one that has waited for so long by
  *   none that came after it (those that could have been more urgent have expired).
  * - An image of a stream counts as a unary call without a deadline that came `overtakingLimitMs` later: it goes behind every
- *   unary call that comes within that time, and behind none that comes afterwards.
+ *   unary call that comes within that time, and is passed over by none that comes more than twice that time later.
  */
 export interface Urgent {
   /** Monotonic milliseconds. */
