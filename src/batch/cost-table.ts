@@ -45,15 +45,14 @@ export class CostTable {
     if (samples.length > SAMPLES) samples.shift();
     this.#samples.set(batchSize, samples);
     const milliseconds = clippedMean(samples);
-    const others = this.#rows.filter((row) => row.batchSize !== batchSize);
     // Where two sizes contradict each other, the newer measurement is right.
-    const smaller = others
-      .filter((row) => row.batchSize < batchSize)
-      .map((row) => ({ ...row, milliseconds: Math.min(row.milliseconds, milliseconds) }));
-    const larger = others
-      .filter((row) => row.batchSize > batchSize)
-      .map((row) => ({ ...row, milliseconds: Math.max(row.milliseconds, milliseconds) }));
-    this.#rows = [...smaller, { batchSize, milliseconds }, ...larger];
+    const others = this.#rows
+      .filter((row) => row.batchSize !== batchSize)
+      .map((row) => {
+        const within = row.batchSize < batchSize ? Math.min : Math.max;
+        return { batchSize: row.batchSize, milliseconds: within(row.milliseconds, milliseconds) };
+      });
+    this.#rows = [...others, { batchSize, milliseconds }].sort((one, other) => one.batchSize - other.batchSize);
   }
 
   /** Milliseconds that a batch of so many images takes; null while nothing is known. */

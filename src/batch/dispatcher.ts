@@ -15,15 +15,14 @@
  * that kills its process does not fail the others.
  *
  * Pure logic: it knows lanes and promises, no processes; time comes from a clock. It learns by itself what batches cost,
- * and never refuses anybody by a table that is empty, or that may have grown old: an image that finds a process free is
- * let through when no batch was answered for PROBE_AFTER_MS.
+ * and never refuses anybody by a table that is empty, or that may have grown old (`Lanes.probes`).
  */
 import type { Clock } from '../clock.js';
 import { Arrivals } from './arrivals.js';
 import type { CostTable } from './cost-table.js';
 import { type Expiring, formBatch } from './forming.js';
 import type { BatchLane } from './lane.js';
-import { LaneWork } from './lane-work.js';
+import { Lanes } from './lanes.js';
 import { Patience } from './patience.js';
 import { predictFinishMs } from './prediction.js';
 import { unreachable } from './unreachable.js';
@@ -31,12 +30,6 @@ import { UrgencyQueue } from './urgency-queue.js';
 
 /** Times an image may be given to a process before its loss is the caller's to know. */
 export const MAX_ATTEMPTS = 3;
-
-/** One executing and one in advance. */
-const MAX_IN_FLIGHT = 2;
-
-/** How long ago a batch must have been answered for a caller to be refused where nobody is before him. */
-const PROBE_AFTER_MS = 1_000;
 
 export interface DispatchObserver {
   /** Images in the queue, after every change. */
@@ -83,27 +76,19 @@ export interface DispatcherOptions<Image, Result, Call, Reply> {
 
 export class Dispatcher<Image, Result, Call, Reply> {
   readonly #options: DispatcherOptions<Image, Result, Call, Reply>;
-  readonly #lanes: ReadonlyMap<BatchLane<Call, Reply>, LaneWork>;
+  readonly #lanes: Lanes<Call, Reply>;
   readonly #arrivals = new Arrivals();
   readonly #patience: Patience;
   readonly #queue = new UrgencyQueue<Waiting<Image, Result>>();
   /** Images that lost a process; they go first, each alone. */
   readonly #retries: Waiting<Image, Result>[] = [];
   #order = 0;
-  #answeredAt = Number.NEGATIVE_INFINITY;
   #cancelWake: () => void = () => {};
 
   constructor(options: DispatcherOptions<Image, Result, Call, Reply>) {
     this.#options = options;
     this.#patience = new Patience(options.maxQueueDelayMs, options.costs, this.#arrivals);
-    this.#lanes = new Map(options.lanes.map((lane) => [lane, new LaneWork()]));
-    for (const [lane, work] of this.#lanes) {
-      lane.onChange = () => {
-        const now = options.clock.now();
-        if (work.answered(lane.inFlight, now) > 0) this.#answeredAt = now;
-        this.#dispatch();
-      };
-    }
+    this.#lanes = new Lanes(options.lanes, options.costs, options.clock, () => this.#dispatch());
   }
 
   get queueLength(): number {
@@ -112,12 +97,12 @@ export class Dispatcher<Image, Result, Call, Reply> {
 
   /** Images that wait or are being worked on. */
   get images(): number {
-    return this.queueLength + this.#given;
+    return this.queueLength + this.#lanes.images;
   }
 
   /** How many of them go before one of this urgency that came now. */
   countBefore(urgency: number): number {
-    return this.#given + this.#retries.length + this.#queue.countBefore(urgency);
+    return this.#lanes.images + this.#retries.length + this.#queue.countBefore(urgency);
   }
 
   /**
@@ -125,14 +110,11 @@ export class Dispatcher<Image, Result, Call, Reply> {
    * have not come yet either. Null where that can't be told.
    */
   predictMs(urgency: number, { inMs = 0, ahead = 0 } = {}): number | null {
-    const { maxBatchSize, costs, clock } = this.#options;
-    const now = clock.now();
+    const { maxBatchSize, costs } = this.#options;
     const before = ahead + this.#queue.countBefore(urgency);
-    const ready = [...this.#lanes].filter(([lane]) => lane.ready);
-    if (before === 0 && ready.some(([lane]) => this.#isProbe(lane, now))) return inMs;
-    const freeInMs = ready.map(([, work]) => work.remainingMs(costs, now));
+    if (before === 0 && this.#lanes.probes()) return inMs;
     const finishMs = predictFinishMs({
-      freeInMs,
+      freeInMs: this.#lanes.freeInMs(),
       alone: this.#retries.length,
       ahead: before,
       maxBatchSize,
@@ -140,12 +122,6 @@ export class Dispatcher<Image, Result, Call, Reply> {
       costs,
     });
     return finishMs === null ? null : Math.max(finishMs, inMs + (costs.of(1) ?? 0));
-  }
-
-  get #given(): number {
-    let images = 0;
-    for (const work of this.#lanes.values()) images += work.images;
-    return images;
   }
 
   /** Rejects with the signal's reason when the image leaves before it is given to a process, or with DEADLINE_UNREACHABLE. */
@@ -183,7 +159,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
   #dispatch(): void {
     this.#cancelWake();
     while (this.queueLength > 0) {
-      const lane = this.#freestLane();
+      const lane = this.#lanes.freest();
       if (lane === undefined) break;
       const [alone] = this.#retries;
       if (alone !== undefined) {
@@ -201,25 +177,16 @@ export class Dispatcher<Image, Result, Call, Reply> {
     this.#options.observer.queueLength(this.queueLength);
   }
 
-  #freestLane(): BatchLane<Call, Reply> | undefined {
-    let freest: BatchLane<Call, Reply> | undefined;
-    for (const lane of this.#lanes.keys()) {
-      if (!lane.ready || lane.inFlight >= MAX_IN_FLIGHT) continue;
-      if (freest === undefined || lane.inFlight < freest.inFlight) freest = lane;
-    }
-    return freest;
-  }
-
   /** How many of the waiting images this lane gets now. */
   #share(lane: BatchLane<Call, Reply>): number {
-    const { lanes, maxBatchSize, clock } = this.#options;
+    const { maxBatchSize, clock } = this.#options;
     const waiting = this.#queue.size;
     if (lane.inFlight > 0) return waiting >= maxBatchSize ? maxBatchSize : 0;
-    const free = lanes.filter((other) => other.ready && other.inFlight === 0).length;
-    const share = Math.min(maxBatchSize, Math.ceil(waiting / free));
+    const { idle } = this.#lanes;
+    const share = Math.min(maxBatchSize, Math.ceil(waiting / idle));
     const { first } = this.#queue;
     if (share === maxBatchSize || first === undefined) return share;
-    const holdMs = this.#patience.holdMs(share, free, first.urgency, clock.now());
+    const holdMs = this.#patience.holdMs(share, idle, first.urgency, clock.now());
     if (holdMs === 0) return share;
     this.#cancelWake = clock.after(holdMs, () => this.#dispatch());
     return 0;
@@ -227,11 +194,9 @@ export class Dispatcher<Image, Result, Call, Reply> {
 
   /** Takes the next batch out of the queue; refuses who can't be answered in time. */
   #take(lane: BatchLane<Call, Reply>, share: number): readonly Waiting<Image, Result>[] {
-    const { clock, costs, maxBatchSize } = this.#options;
+    const { clock, maxBatchSize } = this.#options;
     const now = clock.now();
-    const isProbe = this.#isProbe(lane, now);
-    const begin = now + (this.#lanes.get(lane)?.remainingMs(costs, now) ?? 0);
-    const finishAt = (images: number) => (isProbe ? now : begin + (costs.of(images) ?? 0));
+    const finishAt = (images: number) => now + this.#lanes.finishMs(lane, images);
     const least = share === maxBatchSize ? share : 1;
     const { batch, late } = formBatch(this.#queue, share, least, finishAt);
     for (const { signal, leave, reject, expiresAt } of late) {
@@ -244,17 +209,11 @@ export class Dispatcher<Image, Result, Call, Reply> {
     return [];
   }
 
-  /** Whether an image given to this lane now is to show what things cost, rather than be judged by what they did. */
-  #isProbe(lane: BatchLane<Call, Reply>, now: number): boolean {
-    return lane.inFlight === 0 && now - this.#answeredAt > PROBE_AFTER_MS;
-  }
-
   #send(lane: BatchLane<Call, Reply>, batch: readonly Waiting<Image, Result>[]): void {
-    const { toCall, toResults, workedOn, costs, clock } = this.#options;
+    const { toCall, toResults, workedOn, costs } = this.#options;
     for (const { signal, leave } of batch) signal.removeEventListener('abort', leave);
     this.#patience.ended();
-    const work = this.#lanes.get(lane) as LaneWork;
-    const execution = work.begin(batch.length, clock.now());
+    const execution = this.#lanes.begin(lane, batch.length);
     const images = batch.map(({ image }) => image);
     lane
       .call(toCall(images))
@@ -268,7 +227,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
           for (const [index, waiting] of batch.entries()) waiting.resolve(results[index] as Result);
         },
         (error: unknown) => {
-          work.forget(execution);
+          this.#lanes.forget(lane, execution);
           this.#failed(batch, error);
         },
       );

@@ -5,7 +5,7 @@
  *
  * Where at least a full batch waits, who would be late in a full one is not executed either. Small batches for the sake of
  * those who are late already would cost so much that everybody behind them became late as well: at three times what a GPU can
- * do, two thirds of its throughput (bench/scheduling.mjs). Pure logic.
+ * do, a third of its throughput (docs/decisions/0016-deadline-aware-scheduling.md). Pure logic.
  */
 import type { Ordered, UrgencyQueue } from './urgency-queue.js';
 
