@@ -3,7 +3,7 @@
 //   npm run build:test && node bench/scheduling.mjs [SECONDS]
 import { chance, simulate } from '../dist-test/unit/batch/simulation.js';
 
-const lengthMs = 1000 * Number(process.argv[2] ?? 5);
+const lengthMs = 1000 * Number(process.argv[2] ?? 2);
 
 /** Two processes of ViT-Ti/16 on a CPU; one that takes images one by one; ViT-B/16 on an A100. */
 const MACHINES = {

@@ -11,14 +11,14 @@ import { ONE_EACH, ServerProcess, suiteScope } from '../support/server.js';
 
 const GREEN = [10, 200, 30] as const;
 
-describe('a server that takes 150 ms an image', () => {
+describe('a server that takes 400 ms an image', () => {
   const scope = suiteScope();
   let server: ServerProcess;
   let client: PlainClient;
   let image: Buffer;
 
   before(async () => {
-    server = await ServerProcess.start(scope, ['--simulated-inference', '1:150', '--permits', '64', ...ONE_EACH]);
+    server = await ServerProcess.start(scope, ['--simulated-inference', '1:400', '--permits', '64', ...ONE_EACH]);
     client = new PlainClient(scope, server.address);
     image = await plainPng(GREEN);
   });
@@ -30,35 +30,35 @@ describe('a server that takes 150 ms an image', () => {
 
   test('knows so, and shows it', async () => {
     const cost = await server.metric('vitserve_batch_cost_seconds', { batch_size: '1' });
-    assert(cost >= 0.15 && cost < 1, `${cost} s`);
+    assert(cost >= 0.4 && cost < 2, `${cost} s`);
   });
 
-  test('refuses a call that has 120 ms, at once, without a decode or an execution, and says what would do', async (t) => {
+  test('refuses a call that has 350 ms, at once, without a decode or an execution, and says what would do', async (t) => {
     // Sent by hand, so that only the server watches the deadline.
     const connection = await RawConnection.open(t, server.port);
     await client.classify({ image });
     const before = await done();
     const dropped = await server.metric('vitserve_dropped_images_total', { cause: 'unreachable' });
-    const call = connection.begin('Classify', { grpcTimeout: '120m' });
+    const call = connection.begin('Classify', { grpcTimeout: '350m' });
     call.write(framed({ image }));
     call.finish();
     const { headers, afterMs } = await call.ended;
     assert.deepEqual([headers['grpc-status'], reasonIn(headers)], ['8', 'DEADLINE_UNREACHABLE']);
     assert.match(String(headers['grpc-message']), /can't(?: |%20)be(?: |%20)met/);
     assert(Number(headers['grpc-retry-pushback-ms']) >= 10);
-    assert(afterMs < 120, `answered after ${afterMs} ms`);
+    assert(afterMs < 350, `answered after ${afterMs} ms`);
     assert.deepEqual(await done(), before);
     assert.equal(await server.metric('vitserve_dropped_images_total', { cause: 'unreachable' }), dropped + 1);
     assert.equal(await server.metric('vitserve_permits_in_use'), 0);
   });
 
   test('answers a call that has the time', async () => {
-    assert.deepEqual((await client.embed({ image }, { timeoutMs: 5_000 })).embedding, GREEN);
+    assert.deepEqual((await client.embed({ image }, { timeoutMs: 20_000 })).embedding, GREEN);
   });
 
   test('says the same of one image of a stream, and goes on with it', async () => {
     await client.classify({ image });
-    const stream = client.stream({ timeoutMs: 120 });
+    const stream = client.stream({ timeoutMs: 350 });
     stream.send('late', { image });
     const ending = await Promise.race([stream.ended, stream.count(1)]);
     assert(Array.isArray(ending), 'an answer before the end');
@@ -70,8 +70,8 @@ describe('a server that takes 150 ms an image', () => {
 
 describe('at three times of what can be done', () => {
   const scope = suiteScope();
-  const EXECUTE_MS = 40;
-  const DEADLINE_MS = 800;
+  const EXECUTE_MS = 100;
+  const DEADLINE_MS = 3_000;
   const POSSIBLE = DEADLINE_MS / EXECUTE_MS;
 
   test('calls with deadlines are answered or refused at once, and nothing expired is executed', async () => {
@@ -81,7 +81,7 @@ describe('at three times of what can be done', () => {
     const image = await plainPng(GREEN);
     const totals = { answered: 0, refused: 0, expired: 0 };
     const executedBefore = await server.metric('vitserve_batch_size_sum');
-    for (let burst = 0; burst < 3; burst++) {
+    for (let burst = 0; burst < 2; burst++) {
       const startedAt = performance.now();
       const refusedAfter: number[] = [];
       await Promise.all(
@@ -104,10 +104,10 @@ describe('at three times of what can be done', () => {
       await server.metricIs('vitserve_permits_in_use', {}, 0);
     }
     const text = JSON.stringify(totals);
-    assert(totals.refused >= 3 * POSSIBLE, text);
+    assert(totals.refused >= 2 * POSSIBLE, text);
     assert(totals.answered >= POSSIBLE, text);
     const inVain = (await server.metric('vitserve_batch_size_sum')) - executedBefore - totals.answered;
     // An image that expires while it is executed, and the answer to one that crosses with the end of its caller's patience.
-    assert(inVain <= 6, `${inVain} executed in vain, ${text}`);
+    assert(inVain <= 4, `${inVain} executed in vain, ${text}`);
   });
 });
