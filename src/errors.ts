@@ -38,6 +38,7 @@ export const REASONS = {
   EMBEDDING_UNSUPPORTED: { status: 'FAILED_PRECONDITION' },
   UNAUTHENTICATED_CALLER: { status: 'UNAUTHENTICATED' },
   OVERLOADED: { status: 'RESOURCE_EXHAUSTED', retryable: true },
+  DEADLINE_UNREACHABLE: { status: 'RESOURCE_EXHAUSTED', retryable: true },
   UPLOAD_TIMEOUT: { status: 'DEADLINE_EXCEEDED' },
   STARTING: { status: 'UNAVAILABLE', retryable: true },
   DRAINING: { status: 'UNAVAILABLE', retryable: true },

@@ -35,8 +35,9 @@ import {
 
 type LoadedRepository = Awaited<ReturnType<typeof loadRepository>>;
 
-/** First calls through the gRPC server, which wake its JIT compiler. */
+/** First calls through the gRPC server, which wake its JIT compiler: so many, or as many as a slow model answers in the time. */
 const WARM_UP_CALLS = 32;
+const WARM_UP_CALLS_MS = 500;
 
 export class Service {
   readonly #settings: ServeSettings;
@@ -225,8 +226,10 @@ export class Service {
     try {
       const metadata = { [WARM_UP_KEY]: this.#warmUpToken };
       let left = Math.min(WARM_UP_CALLS, 4 * this.#permits.limit);
+      const until = this.#clock.now() + WARM_UP_CALLS_MS;
       const caller = async () => {
-        while (left-- > 0) await client.classify({ image }, { metadata, timeoutMs: this.#settings.startTimeoutMs });
+        while (left-- > 0 && this.#clock.now() < until)
+          await client.classify({ image }, { metadata, timeoutMs: this.#settings.startTimeoutMs });
       };
       await Promise.all(Array.from({ length: Math.min(4, this.#permits.limit) }, caller));
     } finally {

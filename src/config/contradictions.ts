@@ -53,6 +53,25 @@ const RULES: readonly Rule[] = [
     },
   },
   {
+    looksAt: ['batchSizes', 'maxBatchSize'],
+    problem({ batchSizes, maxBatchSize }) {
+      const largest = batchSizes === 'auto' ? undefined : batchSizes.at(-1);
+      return largest !== undefined && maxBatchSize !== 'auto' && maxBatchSize !== largest
+        ? `max-batch-size ${maxBatchSize} is not the largest of batch-sizes, ${largest}: leave it out`
+        : undefined;
+    },
+  },
+  {
+    looksAt: ['simulatedInference', 'batchSizes'],
+    problem({ simulatedInference, batchSizes }) {
+      const largest = simulatedInference?.at(-1)?.batchSize;
+      const asked = batchSizes === 'auto' ? undefined : batchSizes.at(-1);
+      return largest !== undefined && asked !== undefined && asked > largest
+        ? `batch-sizes go up to ${asked}, and ${largest} is the largest batch that simulated-inference has a time for`
+        : undefined;
+    },
+  },
+  {
     looksAt: ['simulatedInference', 'inferenceTimeoutMs'],
     problem({ simulatedInference, inferenceTimeoutMs }) {
       const slow = simulatedInference?.find(({ milliseconds }) => milliseconds >= inferenceTimeoutMs);

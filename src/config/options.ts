@@ -10,7 +10,19 @@
 import { fileURLToPath } from 'node:url';
 import type { OptionTable } from './option.js';
 import type { ClassifySettings, ServeSettings } from './settings.js';
-import { address, autoOr, boolean, bytes, choice, costTable, duration, integer, path, string } from './value-types.js';
+import {
+  address,
+  autoOr,
+  boolean,
+  bytes,
+  choice,
+  costTable,
+  duration,
+  integer,
+  path,
+  sizes,
+  string,
+} from './value-types.js';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -231,8 +243,45 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     summary: 'Most images in one execution. auto: 4 on CPU, 32 on CUDA, the largest of the cost table when simulated.',
     reason:
       'On a CPU larger batches gain nothing and make each image wait for its neighbours; a GPU needs them to be busy. ' +
-      'A batch never waits to be full: it starts as soon as an inference process is free. Models whose answers would ' +
+      'A batch does not wait to be full unless `max-queue-delay` allows it: it starts as soon as an inference process is free. Models whose answers would ' +
       'depend on who else is in the batch run image by image, whatever stands here.',
+  },
+  batchSizes: {
+    name: 'batch-sizes',
+    group: 'Limits',
+    type: autoOr(sizes()),
+    default: 'auto',
+    summary:
+      'Sizes that batches are padded to, the last being the largest batch. auto: 1, 2, 4 and so on up to max-batch-size on CUDA; ' +
+      'elsewhere batches are executed as they are.',
+    reason:
+      'On a GPU every new batch size costs a search for the fastest kernels and memory that is not given back, so only ' +
+      'these sizes are executed there, each at start already. Fewer sizes start sooner and take less memory; more waste less on ' +
+      'padding. What a size costs is in `vitserve_batch_cost_seconds`. On a CPU leave it at `auto`.',
+  },
+  maxQueueDelayMs: {
+    name: 'max-queue-delay',
+    group: 'Limits',
+    type: duration(0),
+    default: 0,
+    summary:
+      'Longest time that a free inference process waits for company of the images that there are. 0ms: it never waits.',
+    reason:
+      'By default no image waits for another: batches grow by themselves when every process is busy. A GPU near its limit can ' +
+      'finish more images a second if it waits a moment for a larger batch. Above 0 it does so, but only while measured costs ' +
+      'and the rate of arrivals say that it pays, and only as long as no deadline suffers; on a CPU it never pays.',
+  },
+  overtakingLimitMs: {
+    name: 'overtaking-limit',
+    group: 'Limits',
+    type: duration(),
+    default: 1_000,
+    summary: 'How much later a more urgent image may come and still go first.',
+    reason:
+      'Images with the earliest deadline go first. One whose deadline is further away than this, or that has none, counts as ' +
+      'if its deadline were this long after its arrival; so nothing waits for ever behind a stream of urgent calls. Images of ' +
+      'ClassifyStream calls give way to unary calls that come up to this much later. A second is as long as the default ' +
+      '`permits` let a queue become; shorter comes closer to first come, first served.',
   },
   permits: {
     name: 'permits',

@@ -40,6 +40,10 @@ export interface ServeSettings {
   /** Absolute path. */
   readonly sharedMemoryDir: string;
   readonly maxBatchSize: number | 'auto';
+  /** Ascending. */
+  readonly batchSizes: readonly number[] | 'auto';
+  readonly maxQueueDelayMs: number;
+  readonly overtakingLimitMs: number;
   readonly permits: number | 'auto';
   readonly maxUploads: number | 'auto';
   readonly uploadTimeoutMs: number;

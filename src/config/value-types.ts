@@ -19,7 +19,8 @@ export interface ValueType<Value> {
     | 'duration'
     | 'bytes'
     | 'address'
-    | 'cost-table';
+    | 'cost-table'
+    | 'sizes';
   /** Stands for the value in usage lines, such as `HOST:PORT`. */
   readonly placeholder: string;
   /** What is accepted, worded to follow "give". */
@@ -187,6 +188,22 @@ export function address(minPort: 0 | 1): ValueType<Address> {
 
 export function formatAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Batch sizes: `1,4,16`. A config file writes the same text. */
+export function sizes(): ValueType<readonly number[]> {
+  return {
+    kind: 'sizes',
+    placeholder: 'SIZE,…',
+    accepts: `batch sizes, ascending, each from 1 to ${LARGEST_BATCH}, such as 1,4,16,32`,
+    parse(text) {
+      if (!/^\d{1,4}(,\d{1,4})*$/.test(text)) return undefined;
+      const sizes = text.split(',').map(Number);
+      const ascend = sizes.every((size, at) => size > (sizes[at - 1] ?? 0) && size <= LARGEST_BATCH);
+      return ascend ? sizes : undefined;
+    },
+    format: (value) => value.join(','),
+  };
 }
 
 /** Milliseconds by batch size: `1:1.0,8:2.2,32:6.5`. A config file may write the object `{"1": 1.0, "8": 2.2}`. */

@@ -2,25 +2,26 @@
  * The inference process: reads the pixels of a batch from their slots, executes the graph once, answers.
  *
  * Just before the execution each image's slot is asked whether somebody still waits for it, so an image whose
- * cancellation or expiry had reached the front by then is not executed.
+ * cancellation or expiry had reached the front by then is not executed. Batches are padded where the provider wants fixed
+ * sizes; what fills them up is what the batch before has left, and nobody gets the answers to it.
  */
 import { systemClock } from '../clock.js';
 import { type Manifest, pixelBytesOf } from '../model/manifest.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { type SlotLayout, SlotView } from '../slots/slots.js';
+import { type BatchSizeSettings, type BatchSizes, chooseBatchSizes, paddedSize } from './batch-sizes.js';
 import { decodeCall, encodeReply, type InferenceRequest, type InferenceResult } from './messages.js';
 import { loadOnnxSession, type ProviderChoice } from './onnx-session.js';
 import type { Session } from './session.js';
 import { type Cost, createSimulatedSession } from './simulated-session.js';
 import { topK } from './top-k.js';
+import { warmUp } from './warm-up.js';
 
-export interface InferenceSettings {
+export interface InferenceSettings extends BatchSizeSettings {
   readonly graphPath: string;
   readonly manifest: Manifest;
   readonly provider: ProviderChoice;
   readonly threads: number;
-  readonly simulatedCosts: readonly Cost[] | null;
-  readonly maxBatchSize: number;
   readonly slots: SlotLayout;
 }
 
@@ -29,28 +30,37 @@ export interface InferenceHello {
   readonly executionProvider: string;
   readonly fallbackReason: string | null;
   readonly embeddingSize: number;
+  /** What batches cost in its warm-up. */
+  readonly warmUpCosts: readonly Cost[];
 }
 
 await runChild<InferenceSettings>({
   async start(settings) {
     const { session, fallbackReason } = await openSession(settings);
     const { executionProvider, embeddingSize } = session;
-    const hello: InferenceHello = { executionProvider, fallbackReason, embeddingSize };
-    return { hello, answer: createBatchRunner(session, settings) };
+    const sizes = chooseBatchSizes(settings, settings.manifest, executionProvider);
+    const pixels = new Uint8Array(sizes.largest * pixelBytesOf(settings.manifest));
+    const warmUpCosts = await warmUp(session, pixels, sizes, systemClock);
+    const hello: InferenceHello = { executionProvider, fallbackReason, embeddingSize, warmUpCosts };
+    return { hello, answer: createBatchRunner(session, pixels, sizes, settings) };
   },
 });
 
 async function openSession(settings: InferenceSettings): Promise<{ session: Session; fallbackReason: string | null }> {
-  const { simulatedCosts, manifest } = settings;
-  if (simulatedCosts === null) return await loadOnnxSession(settings);
-  const session = createSimulatedSession(simulatedCosts, pixelBytesOf(manifest), manifest.labels.length);
+  const { simulatedInference, manifest } = settings;
+  if (simulatedInference === null) return await loadOnnxSession(settings);
+  const session = createSimulatedSession(simulatedInference, pixelBytesOf(manifest), manifest.labels.length);
   return { session, fallbackReason: null };
 }
 
-function createBatchRunner(session: Session, settings: InferenceSettings): (call: Buffer) => Promise<Uint8Array> {
+function createBatchRunner(
+  session: Session,
+  pixels: Uint8Array,
+  sizes: BatchSizes,
+  settings: InferenceSettings,
+): (call: Buffer) => Promise<Uint8Array> {
   const pixelBytes = pixelBytesOf(settings.manifest);
   const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
-  const pixels = new Uint8Array(settings.maxBatchSize * pixelBytes);
   return async (call) => {
     const images = decodeCall(call);
     const now = systemClock.now();
@@ -58,21 +68,22 @@ function createBatchRunner(session: Session, settings: InferenceSettings): (call
     wanted.forEach(({ slot }, index) => {
       slots.readPixels(slot, pixels, index * pixelBytes, pixelBytes);
     });
-    const results = wanted.length === 0 ? [] : await execute(session, pixels, wanted);
+    const results = wanted.length === 0 ? [] : await execute(session, pixels, wanted, paddedSize(wanted.length, sizes));
     const bySlot = new Map(wanted.map(({ slot }, index) => [slot, results[index]]));
     return encodeReply(images.map(({ slot }) => bySlot.get(slot) ?? { kind: 'skipped' }));
   };
 }
 
-/** Runs `images` as one batch. */
+/** Runs `images` as one batch, filled up to `size`. */
 async function execute(
   session: Session,
   pixels: Uint8Array,
   images: readonly InferenceRequest[],
+  size: number,
 ): Promise<InferenceResult[]> {
   const { classCount, embeddingSize } = session;
   const startedAt = systemClock.now();
-  const { scores, embeddings } = await session.run(pixels, images.length);
+  const { scores, embeddings } = await session.run(pixels, size);
   const executionMs = systemClock.now() - startedAt;
   return images.map(({ topK: k, wantsEmbedding }, row) => ({
     kind: 'executed',

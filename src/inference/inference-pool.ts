@@ -5,24 +5,22 @@
  * the provider is settled: a process that is replaced later gets the same one or none, never a quieter second choice.
  */
 
-import { mayBatch } from '../model/manifest.js';
 import type { Model } from '../model/repository.js';
 import { availableCores } from '../process/cores.js';
 import { type CallCodec, Lane } from '../process/lane.js';
 import type { ChildObserver } from '../process/supervised-child.js';
 import type { SlotFile } from '../slots/slots.js';
+import { type BatchSizeSettings, type BatchSizes, chooseBatchSizes } from './batch-sizes.js';
 import type { InferenceHello, InferenceSettings } from './inference-main.js';
 import { decodeReply, encodeCall, type InferenceRequest, type InferenceResult } from './messages.js';
 import type { ProviderChoice } from './onnx-session.js';
 import type { Cost } from './simulated-session.js';
 
-export interface InferencePoolSettings {
+export interface InferencePoolSettings extends BatchSizeSettings {
   readonly executionProvider: ProviderChoice;
   /** All models together; each gets an equal share, and one at least. */
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';
-  readonly maxBatchSize: number | 'auto';
-  readonly simulatedInference: readonly Cost[] | null;
   readonly startTimeoutMs: number;
   readonly inferenceTimeoutMs: number;
 }
@@ -40,9 +38,6 @@ export interface SharedProcesses {
 
 export type InferenceLane = Lane<readonly InferenceRequest[], readonly InferenceResult[]>;
 
-/** Measured on two cores: beyond this, larger batches on a CPU cost latency and gain nothing (docs/performance.md). */
-const CPU_BATCH_SIZE = 4;
-const CUDA_BATCH_SIZE = 32;
 /** Children on the CPU give way to the front, so that health checks and refusals stay quick when every core is busy. */
 const CPU_NICENESS = 5;
 
@@ -58,7 +53,11 @@ export class InferencePool {
   /** Why `auto` did not get CUDA, or null. */
   readonly fallbackReason: string | null;
   readonly maxBatchSize: number;
+  /** The sizes that batches are padded to, ascending; null: none. */
+  readonly fixedBatchSizes: readonly number[] | null;
   readonly embeddingSize: number;
+  /** What batches cost in the warm-up of the first process. */
+  readonly warmUpCosts: readonly Cost[];
 
   readonly #onStopped: () => void;
   #stopping: Promise<void> | undefined;
@@ -66,7 +65,7 @@ export class InferencePool {
   private constructor(
     lanes: readonly InferenceLane[],
     hello: InferenceHello,
-    maxBatchSize: number,
+    { largest, fixed }: BatchSizes,
     onStopped: () => void,
   ) {
     this.lanes = lanes;
@@ -74,7 +73,9 @@ export class InferencePool {
     this.executionProvider = hello.executionProvider;
     this.fallbackReason = hello.fallbackReason;
     this.embeddingSize = hello.embeddingSize;
-    this.maxBatchSize = maxBatchSize;
+    this.warmUpCosts = hello.warmUpCosts;
+    this.maxBatchSize = largest;
+    this.fixedBatchSizes = fixed;
   }
 
   /** Rejects with SetupError when the model can't be loaded or the provider asked for is not there. */
@@ -86,7 +87,6 @@ export class InferencePool {
     shared: SharedProcesses,
   ): Promise<InferencePool> {
     let provider = settings.executionProvider;
-    const maxBatchSizeOn = (found: string) => (mayBatch(model.manifest, found) ? chooseBatchSize(settings, found) : 1);
     const indices: number[] = [];
     const lanes: InferenceLane[] = [];
     const newLane = (): InferenceLane => {
@@ -108,8 +108,9 @@ export class InferencePool {
             manifest: model.manifest,
             provider,
             threads: settings.inferenceThreads === 'auto' ? 1 : settings.inferenceThreads,
-            simulatedCosts: settings.simulatedInference,
-            maxBatchSize: Math.max(maxBatchSizeOn('cpu'), maxBatchSizeOn('cuda')),
+            simulatedInference: settings.simulatedInference,
+            maxBatchSize: settings.maxBatchSize,
+            batchSizes: settings.batchSizes,
             slots: slots.layout,
           }),
         },
@@ -142,7 +143,8 @@ export class InferencePool {
       const failure = started.find((result) => result.status === 'rejected');
       if (failure !== undefined) throw failure.reason;
       signal.throwIfAborted();
-      return new InferencePool(lanes, hello, maxBatchSizeOn(hello.executionProvider), giveBack);
+      const sizes = chooseBatchSizes(settings, model.manifest, hello.executionProvider);
+      return new InferencePool(lanes, hello, sizes, giveBack);
     } catch (error) {
       await stopAll();
       giveBack();
@@ -162,10 +164,4 @@ export class InferencePool {
 function chooseCount({ inferenceProcesses }: InferencePoolSettings, provider: string): number {
   if (inferenceProcesses !== 'auto') return inferenceProcesses;
   return provider === 'cpu' ? availableCores() : 1;
-}
-
-function chooseBatchSize({ maxBatchSize, simulatedInference }: InferencePoolSettings, provider: string): number {
-  if (maxBatchSize !== 'auto') return maxBatchSize;
-  if (simulatedInference !== null) return simulatedInference.at(-1)?.batchSize ?? 1;
-  return provider === 'cuda' ? CUDA_BATCH_SIZE : CPU_BATCH_SIZE;
 }

@@ -23,6 +23,8 @@ export interface LineSettings extends DecoderPoolSettings, InferencePoolSettings
   readonly allowRandomWeights: boolean;
   readonly permits: number | 'auto';
   readonly maxImageBytes: number;
+  readonly overtakingLimitMs: number;
+  readonly maxQueueDelayMs: number;
 }
 
 export interface LineOptions {
@@ -80,6 +82,8 @@ export class Line {
       allowRandomWeights: settings.allowRandomWeights,
       repository: settings.models,
       pixelBytes: layout.pixelBytes,
+      maxQueueDelayMs: settings.maxQueueDelayMs,
+      clock,
       startPool: (model, shared) => InferencePool.create(model, slots, settings, childObserver, shared),
       observer,
     });
@@ -98,8 +102,9 @@ export class Line {
         );
       }
       const decoders = decoding.value;
-      const { maxImageBytes } = settings;
-      const pipeline = new Pipeline({ slots, decoders: decoders.lanes, maxImageBytes, clock, observer });
+      const { maxImageBytes, overtakingLimitMs } = settings;
+      const { lanes } = decoders;
+      const pipeline = new Pipeline({ slots, decoders: lanes, maxImageBytes, overtakingLimitMs, clock, observer });
       const picture = await decoders.draw(...drawnSize(settings));
       const trial = new Permits(slotCount, clock);
       const exercises = catalog.list().map((line) => ({

@@ -6,6 +6,8 @@
  * the last image that uses them is answered. A version that can't be loaded changes nothing but the log and a counter.
  * What it costs: while a version is being changed, both versions' processes are there.
  */
+import type { BatchCost } from '../batch/cost-table.js';
+import type { Clock } from '../clock.js';
 import type { PixelPlan } from '../decode/prepare-pixels.js';
 import { mergeSetupErrors, messageOf, RequestError, SetupError } from '../errors.js';
 import type { SharedProcesses } from '../inference/inference-pool.js';
@@ -33,6 +35,8 @@ export interface ModelPool {
   readonly fallbackReason: string | null;
   readonly embeddingSize: number;
   readonly maxBatchSize: number;
+  readonly fixedBatchSizes: readonly number[] | null;
+  readonly warmUpCosts: readonly BatchCost[];
   /** Waits for nothing. Idempotent. */
   stop(): Promise<void>;
 }
@@ -43,6 +47,8 @@ export interface CatalogOptions extends LoadOptions {
   readonly pixelBytes: number;
   /** Starts the processes of one version. Rejects with SetupError, with nothing left of them. */
   readonly startPool: (model: Model, shared: SharedProcesses) => Promise<ModelPool>;
+  readonly maxQueueDelayMs: number;
+  readonly clock: Clock;
   readonly observer: CatalogObserver & ModelLineObserver;
 }
 
@@ -201,7 +207,7 @@ export class ModelCatalog {
   }
 
   async #load(model: Model, models: number): Promise<Entry> {
-    const { pixelBytes, startPool, observer } = this.#options;
+    const { pixelBytes, startPool, maxQueueDelayMs, clock, observer } = this.#options;
     const { manifest } = model;
     const { input, preprocessing: recipe, labels } = manifest;
     if (pixelBytesOf(manifest) > pixelBytes) {
@@ -228,7 +234,18 @@ export class ModelCatalog {
       embeddingSize: pool.embeddingSize,
       maxBatchSize: pool.maxBatchSize,
     };
-    return { pool, line: new ModelLine({ model: served, plan: JSON.stringify(plan), lanes: pool.lanes, observer }) };
+    const { lanes, fixedBatchSizes, warmUpCosts } = pool;
+    const line = new ModelLine({
+      model: served,
+      plan: JSON.stringify(plan),
+      lanes,
+      fixedBatchSizes,
+      warmUpCosts,
+      maxQueueDelayMs,
+      clock,
+      observer,
+    });
+    return { pool, line };
   }
 
   #serve(name: string, entry: Entry): void {

@@ -3,8 +3,10 @@
  *
  * It counts who uses it, so that a version that has been replaced can be ended when its last image is answered.
  */
-import { Dispatcher } from '../batch/dispatcher.js';
+import { type BatchCost, CostTable } from '../batch/cost-table.js';
+import { Dispatcher, type Terms } from '../batch/dispatcher.js';
 import type { BatchLane } from '../batch/lane.js';
+import type { Clock } from '../clock.js';
 import type { InferenceRequest, InferenceResult } from '../inference/messages.js';
 import { ProcessLostError } from '../process/lane.js';
 import type { ServedModel } from './served-model.js';
@@ -23,6 +25,7 @@ export class ModelLine {
   /** What a decoder is told with every image of this model: a PixelPlan as JSON. */
   readonly plan: string;
   readonly #lanes: readonly InferenceBatchLane[];
+  readonly #costs: CostTable;
   readonly #batching: Dispatcher<
     InferenceRequest,
     InferenceResult,
@@ -36,27 +39,45 @@ export class ModelLine {
     readonly model: ServedModel;
     readonly plan: string;
     readonly lanes: readonly InferenceBatchLane[];
+    /** The sizes that batches are padded to, ascending; null: none. */
+    readonly fixedBatchSizes: readonly number[] | null;
+    /** What batches cost as a process found when it started. */
+    readonly warmUpCosts: readonly BatchCost[];
+    readonly maxQueueDelayMs: number;
+    readonly clock: Clock;
     readonly observer: ModelLineObserver;
   }) {
-    const { model, plan, lanes, observer } = options;
+    const { model, plan, lanes, fixedBatchSizes, warmUpCosts, maxQueueDelayMs, clock, observer } = options;
+    const costs = new CostTable(fixedBatchSizes);
+    for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
     this.model = model;
     this.plan = plan;
     this.#lanes = lanes;
+    this.#costs = costs;
     this.#batching = new Dispatcher({
       lanes,
       maxBatchSize: model.maxBatchSize,
+      maxQueueDelayMs,
+      costs,
+      clock,
       toCall: (images) => images,
       toResults: (results) => {
         const executed = results.find((result) => result.kind === 'executed');
         if (executed !== undefined) observer.executed(model.name, executed.batchSize, executed.executionMs);
         return results;
       },
+      workedOn: (results) => results.filter(({ kind }) => kind === 'executed').length,
       isLoss: (error) => error instanceof ProcessLostError,
       observer: {
         queueLength: (length) => observer.batchQueueLength(model.name, length),
         retried: () => observer.batchRetried(model.name),
       },
     });
+  }
+
+  /** What batches cost now, by ascending size: from when a process is free until the front has the answer. */
+  get costs(): readonly BatchCost[] {
+    return this.#costs.rows;
   }
 
   /** Inference processes, ready or not. */
@@ -69,9 +90,19 @@ export class ModelLine {
     return this.#lanes.some((lane) => lane.ready);
   }
 
-  /** Rejects with the signal's reason when the image leaves before it is in a batch. */
-  infer(image: InferenceRequest, signal: AbortSignal): Promise<InferenceResult> {
-    return this.#batching.add(image, signal);
+  /**
+   * Milliseconds until an image of this urgency would be answered whose pixels are there in `inMs`, where `decoding` images
+   * of any model are decoded before it. Null where that can't be told.
+   */
+  predictMs(urgency: number, inMs: number, decoding: number): number | null {
+    // Those of its own that have not come here yet, the image that asks not counted.
+    const onTheWay = this.#users - this.#batching.images - 1;
+    return this.#batching.predictMs(urgency, { inMs, ahead: Math.max(0, Math.min(decoding, onTheWay)) });
+  }
+
+  /** Rejects with the signal's reason when the image leaves before it is in a batch, or with DEADLINE_UNREACHABLE. */
+  infer(image: InferenceRequest, terms: Terms): Promise<InferenceResult> {
+    return this.#batching.add(image, terms);
   }
 
   /** Counts the work of one image, so that the model is not ended under it. */

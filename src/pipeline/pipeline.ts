@@ -3,14 +3,18 @@
  *
  * What holds: every request given to `answer` settles exactly once; its permit is given back exactly then; nobody works on
  * an image whose caller has left (abort signal) or whose deadline has passed, as far as that was known when the work began.
+ * An image that by all that is known can't be answered before its deadline is refused before it costs a decode.
  */
-import { Dispatcher } from '../batch/dispatcher.js';
+import { CostTable } from '../batch/cost-table.js';
+import { Dispatcher, type Terms } from '../batch/dispatcher.js';
 import type { BatchLane } from '../batch/lane.js';
+import { refusalOf } from '../batch/unreachable.js';
+import { urgencyOf } from '../batch/urgency.js';
 import type { Clock } from '../clock.js';
 import type { DecodeRequest } from '../decode/decoder-pool.js';
 import type { DecoderReply } from '../decode/messages.js';
 import { requireDecodable } from '../decode/sniff.js';
-import { RequestError } from '../errors.js';
+import { type Reason, RequestError } from '../errors.js';
 import type { InferenceRequest, InferenceResult, Prediction } from '../inference/messages.js';
 import { ProcessLostError } from '../process/lane.js';
 import type { SlotFile } from '../slots/slots.js';
@@ -29,6 +33,8 @@ export interface ImageRequest {
   readonly arrivedAt: number;
   /** Monotonic milliseconds; Infinity where the caller set no deadline. */
   readonly expiresAt: number;
+  /** An image of a stream gives way to unary calls. */
+  readonly ofStream: boolean;
   /** Aborted when the caller has left or the deadline has passed; its reason is a RequestError. */
   readonly signal: AbortSignal;
 }
@@ -43,12 +49,15 @@ export interface Answer {
   readonly batchSize: number;
 }
 
+/** Why an image was not worked on. */
+export type DropCause = 'cancelled' | 'expired' | 'unreachable';
+
 /** Told what the line does; `telemetry/` implements it. Times are milliseconds. */
 export interface PipelineObserver {
   /** `decoder`: what decoded it, `turbojpeg` or `sharp`. */
   decoded(format: string, decoder: string, decodeMs: number): void;
   answered(queueMs: number, deadlineSlackMs: number | null): void;
-  dropped(stage: 'decode' | 'batch', cause: 'cancelled' | 'expired'): void;
+  dropped(stage: 'decode' | 'batch', cause: DropCause): void;
   decodeRetried(): void;
   decodeQueueLength(length: number): void;
 }
@@ -57,6 +66,8 @@ export interface PipelineOptions {
   readonly slots: SlotFile;
   readonly decoders: readonly BatchLane<DecodeRequest, DecoderReply>[];
   readonly maxImageBytes: number;
+  /** How much later a more urgent image may come and still go first. */
+  readonly overtakingLimitMs: number;
   readonly clock: Clock;
   readonly observer: PipelineObserver;
 }
@@ -66,13 +77,18 @@ type DecodeImage = Extract<DecodeRequest, { kind: 'decode' }>;
 export class Pipeline {
   readonly #options: PipelineOptions;
   readonly #decoding: Dispatcher<DecodeImage, DecoderReply, DecodeRequest, DecoderReply>;
+
   constructor(options: PipelineOptions) {
     this.#options = options;
     this.#decoding = new Dispatcher({
       lanes: options.decoders,
       maxBatchSize: 1,
+      maxQueueDelayMs: 0,
+      costs: new CostTable(),
+      clock: options.clock,
       toCall: ([image]) => image as DecodeImage,
       toResults: (reply) => [reply],
+      workedOn: (reply) => (reply.kind === 'decoded' ? 1 : 0),
       isLoss: (error) => error instanceof ProcessLostError,
       observer: {
         queueLength: (length) => options.observer.decodeQueueLength(length),
@@ -87,17 +103,19 @@ export class Pipeline {
   }
 
   async #answer(request: ImageRequest, permit: Permit): Promise<Answer> {
-    const { slots, clock, observer } = this.#options;
+    const { slots, clock, observer, overtakingLimitMs } = this.#options;
     const { line, signal, expiresAt, topK, wantsEmbedding } = request;
     const { slot } = permit;
     const cancelSlot = () => slots.cancel(slot);
     try {
       this.#checkEncoded(request.image);
+      const terms = { signal, expiresAt, urgency: urgencyOf(request, overtakingLimitMs) };
+      this.#checkReachable(line, terms);
       slots.open(slot, expiresAt);
       signal.addEventListener('abort', cancelSlot, { once: true });
 
-      const decoded = await this.#decode({ kind: 'decode', slot, image: request.image, plan: line.plan }, signal);
-      const executed = await this.#execute(line, { slot, topK, wantsEmbedding }, signal);
+      const decoded = await this.#decode({ kind: 'decode', slot, image: request.image, plan: line.plan }, terms);
+      const executed = await this.#execute(line, { slot, topK, wantsEmbedding }, terms);
 
       const now = clock.now();
       const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);
@@ -134,8 +152,23 @@ export class Pipeline {
     requireDecodable(image);
   }
 
-  async #decode(image: DecodeImage, signal: AbortSignal): Promise<Extract<DecoderReply, { kind: 'decoded' }>> {
-    const reply = await this.#counted('decode', signal, this.#decoding.add(image, signal));
+  /** Who can't be answered in time is told so now, and not when his time is over. */
+  #checkReachable(line: ModelLine, { urgency, expiresAt }: Terms): void {
+    const { clock, observer } = this.#options;
+    const leftMs = expiresAt - clock.now();
+    if (leftMs === Number.POSITIVE_INFINITY) return;
+    const decodedMs = this.#decoding.predictMs(urgency);
+    if (decodedMs === null) return;
+    const finishMs = line.predictMs(urgency, decodedMs, this.#decoding.countBefore(urgency));
+    const refusal = finishMs === null ? null : refusalOf(finishMs, leftMs);
+    if (refusal === null) return;
+    observer.dropped('decode', causeOf(refusal));
+    throw refusal;
+  }
+
+  async #decode(image: DecodeImage, terms: Terms): Promise<Extract<DecoderReply, { kind: 'decoded' }>> {
+    const { signal } = terms;
+    const reply = await this.#counted('decode', signal, this.#decoding.add(image, terms));
     switch (reply.kind) {
       case 'decoded':
         this.#options.observer.decoded(reply.format, reply.decoder, reply.decodeMs);
@@ -153,9 +186,10 @@ export class Pipeline {
   async #execute(
     line: ModelLine,
     image: InferenceRequest,
-    signal: AbortSignal,
+    terms: Terms,
   ): Promise<Extract<InferenceResult, { kind: 'executed' }>> {
-    const result = await this.#counted('batch', signal, line.infer(image, signal));
+    const { signal } = terms;
+    const result = await this.#counted('batch', signal, line.infer(image, terms));
     if (result.kind === 'skipped') throw this.#left('batch', signal);
     return result;
   }
@@ -165,7 +199,9 @@ export class Pipeline {
     try {
       return await work;
     } catch (error) {
-      if (signal.aborted && error === signal.reason) this.#left(stage, signal);
+      const isDropped = error instanceof RequestError && DROPPED.includes(error.reason);
+      if (isDropped || (signal.aborted && error === signal.reason))
+        this.#options.observer.dropped(stage, causeOf(error));
       throw error;
     }
   }
@@ -175,8 +211,16 @@ export class Pipeline {
     const error: unknown = signal.aborted
       ? signal.reason
       : new RequestError('DEADLINE_EXCEEDED', 'the deadline passed before the image was worked on');
-    const expired = error instanceof RequestError && error.reason === 'DEADLINE_EXCEEDED';
-    this.#options.observer.dropped(stage, expired ? 'expired' : 'cancelled');
+    this.#options.observer.dropped(stage, causeOf(error));
     return error;
   }
+}
+
+/** What a dispatcher refuses by itself. */
+const DROPPED: readonly Reason[] = ['DEADLINE_UNREACHABLE', 'DEADLINE_EXCEEDED'];
+
+function causeOf(error: unknown): DropCause {
+  const reason = error instanceof RequestError ? error.reason : null;
+  if (reason === 'DEADLINE_UNREACHABLE') return 'unreachable';
+  return reason === 'DEADLINE_EXCEEDED' ? 'expired' : 'cancelled';
 }

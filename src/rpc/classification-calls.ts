@@ -68,7 +68,9 @@ export class ClassificationCalls {
 
   readonly handlers: ClassificationServiceHandlers = {
     Classify: (call, reply) =>
-      this.#answerUnary('Classify', call, reply, (signal, permit) => this.classify(call.request, call, signal, permit)),
+      this.#answerUnary('Classify', call, reply, (signal, permit) =>
+        this.classify(call.request, call, { ofStream: false }, signal, permit),
+      ),
 
     Embed: (call, reply) =>
       this.#answerUnary('Embed', call, reply, async (signal, permit) => {
@@ -78,13 +80,19 @@ export class ClassificationCalls {
         if (model.embeddingSize === 0) {
           throw new RequestError('EMBEDDING_UNSUPPORTED', `model ${model.name} has no embedding output`);
         }
-        const request = this.#imageRequest(call, signal, { line, image, topK: 0, wantsEmbedding: true });
+        const request = this.#imageRequest(call, signal, {
+          line,
+          image,
+          topK: 0,
+          wantsEmbedding: true,
+          ofStream: false,
+        });
         return toEmbedResponse(await this.#options.answer(request, permit), model, normalize);
       }),
 
     ClassifyStream: (call) => {
       const stream = new ClassifyStreamCall(call, this.#options, (request, signal, permit) =>
-        this.classify(request, call, signal, permit),
+        this.classify(request, call, { ofStream: true }, signal, permit),
       );
       this.#streams.add(stream);
       stream.run().finally(() => this.#streams.delete(stream));
@@ -109,6 +117,7 @@ export class ClassificationCalls {
   async classify(
     request: ClassifyRequest__Output,
     call: ServerCall,
+    { ofStream }: Pick<ImageRequest, 'ofStream'>,
     signal: AbortSignal,
     permit: Permit,
   ): Promise<ClassifyResponse> {
@@ -118,14 +127,15 @@ export class ClassificationCalls {
       throw new RequestError('TOP_K_OUT_OF_RANGE', `top_k is ${request.topK}: send 0 (five) or more`);
     }
     const topK = Math.min(request.topK === 0 ? USUAL_TOP_K : request.topK, model.labels.length);
-    const imageRequest = this.#imageRequest(call, signal, { line, image: request.image, topK, wantsEmbedding: false });
+    const { image } = request;
+    const imageRequest = this.#imageRequest(call, signal, { line, image, topK, wantsEmbedding: false, ofStream });
     return toClassifyResponse(await this.#options.answer(imageRequest, permit), model);
   }
 
   #imageRequest(
     call: ServerCall,
     signal: AbortSignal,
-    asked: Pick<ImageRequest, 'line' | 'image' | 'topK' | 'wantsEmbedding'>,
+    asked: Pick<ImageRequest, 'line' | 'image' | 'topK' | 'wantsEmbedding' | 'ofStream'>,
   ): ImageRequest {
     const { clock } = this.#options;
     const leftMs = Number(call.getDeadline()) - Date.now();

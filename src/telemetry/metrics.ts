@@ -20,12 +20,12 @@ export function createMetrics() {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const hooks = { beforeCollect: async () => {} };
+  const hooks = { beforeCollect: async () => {}, collectCosts: () => {} };
 
   return {
     registry,
 
-    /** `beforeCollect` is awaited whenever the metrics are collected, for gauges that are read on demand. */
+    /** Called whenever the metrics are collected, for gauges that are read on demand. */
     hooks,
 
     requests: new Counter({
@@ -74,6 +74,13 @@ export function createMetrics() {
       buckets: BATCH_SIZES,
       registers,
     }),
+    batchCost: new Gauge({
+      name: 'vitserve_batch_cost_seconds',
+      help: 'What a batch of this size costs now, by model and version: the figure that deadlines are checked against.',
+      labelNames: ['model', 'version', 'batch_size'] as const,
+      collect: () => hooks.collectCosts(),
+      registers,
+    }),
     deadlineSlack: new Histogram({
       name: 'vitserve_deadline_slack_seconds',
       help: 'Time left to the deadline when an image with one was answered.',
@@ -82,7 +89,7 @@ export function createMetrics() {
     }),
     dropped: new Counter({
       name: 'vitserve_dropped_images_total',
-      help: 'Images not worked on because their caller had left or their deadline had passed, by stage and cause.',
+      help: 'Images not worked on because their caller had left or their deadline had passed or was out of reach, by stage and cause.',
       labelNames: ['stage', 'cause'] as const,
       registers,
     }),

@@ -5,7 +5,7 @@ import { stripVTControlCharacters } from 'node:util';
 import type { Reason } from '../errors.js';
 import type { Admission } from '../pipeline/admission.js';
 import type { CatalogObserver } from '../pipeline/model-catalog.js';
-import type { ModelLineObserver } from '../pipeline/model-line.js';
+import type { ModelLine, ModelLineObserver } from '../pipeline/model-line.js';
 import type { PipelineObserver } from '../pipeline/pipeline.js';
 import type { ServedModel } from '../pipeline/served-model.js';
 import type { ChildObserver, ChildRole } from '../process/supervised-child.js';
@@ -61,16 +61,26 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
     version,
     execution_provider: executionProvider,
   });
-  const current = new Set<string>();
+  const current = new Map<string, ModelLine>();
+  metrics.hooks.collectCosts = () => {
+    metrics.batchCost.reset();
+    for (const { model, costs } of current.values()) {
+      for (const { batchSize, milliseconds } of costs) {
+        const labels = { model: model.name, version: model.version, batch_size: batchSize };
+        metrics.batchCost.set(labels, milliseconds / 1000);
+      }
+    }
+  };
   const forget = (name: string) => {
     metrics.queueLength.remove({ stage: 'batch', model: name });
     metrics.batchSize.remove({ model: name });
     metrics.inferenceDuration.remove({ model: name });
   };
   return {
-    modelServed({ model, processes }) {
+    modelServed(line) {
+      const { model, processes } = line;
       const { name, version, executionProvider, fallbackReason, maxBatchSize } = model;
-      current.add(name);
+      current.set(name, line);
       metrics.modelInfo.set(infoOf(model), 1);
       metrics.providerFallback.set({ model: name }, fallbackReason === null ? 0 : 1);
       if (fallbackReason !== null) {

@@ -1,20 +1,24 @@
 /** A dispatcher over fake lanes whose images are numbers and whose result for image n is `n!`. */
-import { Dispatcher } from '#vitserve/batch/dispatcher.js';
+import { CostTable } from '#vitserve/batch/cost-table.js';
+import { Dispatcher, type Terms } from '#vitserve/batch/dispatcher.js';
 import { ProcessLostError } from '#vitserve/process/lane.js';
+import { FakeClock } from '../../support/fake-clock.js';
 import { FakeLane, type Outcome, watch } from '../../support/fake-lane.js';
 
 export type NumberLane = FakeLane<readonly number[], readonly string[]>;
 
 export interface Stand {
   readonly lanes: readonly NumberLane[];
+  readonly clock: FakeClock;
+  readonly costs: CostTable;
   readonly dispatcher: Dispatcher<number, string, readonly number[], readonly string[]>;
   /** Every batch that was formed, in order, whichever lane got it. */
   readonly formed: (readonly number[])[];
   /** Queue lengths in the order in which they were told. */
   readonly lengths: number[];
   readonly retries: { count: number };
-  /** Adds the next image. */
-  add(signal?: AbortSignal): { readonly state: Outcome<string> };
+  /** Adds the next image; first come, first served, unless the terms say otherwise. */
+  add(signal?: AbortSignal, terms?: Partial<Terms>): { readonly state: Outcome<string> };
 }
 
 /** One lane, all of them ready, unless said otherwise. */
@@ -22,9 +26,12 @@ export function createStand(options: {
   readonly lanes?: number;
   readonly maxBatchSize: number;
   readonly ready?: boolean;
+  readonly maxQueueDelayMs?: number;
   readonly toResults?: (reply: readonly string[], images: readonly number[]) => readonly string[];
 }): Stand {
-  const { lanes: count = 1, maxBatchSize, ready = true, toResults = (reply) => reply } = options;
+  const { lanes: count = 1, maxBatchSize, ready = true, maxQueueDelayMs = 0, toResults = (reply) => reply } = options;
+  const clock = new FakeClock();
+  const costs = new CostTable();
   const lanes = Array.from({ length: count }, (): NumberLane => new FakeLane({ ready }));
   const formed: (readonly number[])[] = [];
   const lengths: number[] = [];
@@ -32,11 +39,15 @@ export function createStand(options: {
   const dispatcher = new Dispatcher<number, string, readonly number[], readonly string[]>({
     lanes,
     maxBatchSize,
+    maxQueueDelayMs,
+    costs,
+    clock,
     toCall: (images) => {
       formed.push(images);
       return images;
     },
     toResults,
+    workedOn: (reply) => reply.length,
     isLoss: (error) => error instanceof ProcessLostError,
     observer: {
       queueLength: (length) => lengths.push(length),
@@ -46,11 +57,14 @@ export function createStand(options: {
   let next = 0;
   return {
     lanes,
+    clock,
+    costs,
     dispatcher,
     formed,
     lengths,
     retries,
-    add: (signal = new AbortController().signal) => watch(dispatcher.add(next++, signal)),
+    add: (signal = new AbortController().signal, terms = {}) =>
+      watch(dispatcher.add(next++, { signal, urgency: 0, expiresAt: Number.POSITIVE_INFINITY, ...terms })),
   };
 }
 

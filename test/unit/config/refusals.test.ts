@@ -109,6 +109,11 @@ describe('what serve refuses', () => {
       ],
     );
     serve('--simulated-inference=1:1,8:2', '--execution-provider=auto', '--max-batch-size=8');
+    assert.deepEqual(serveProblems('--simulated-inference=1:1,8:2', '--batch-sizes=1,16', '--max-batch-size=8'), [
+      'max-batch-size 8 is not the largest of batch-sizes, 16: leave it out',
+      'batch-sizes go up to 16, and 8 is the largest batch that simulated-inference has a time for',
+    ]);
+    serve('--simulated-inference=1:1,8:2', '--batch-sizes=1,8', '--max-batch-size=8');
     // What can't be read is reported as such, and nothing is concluded from it.
     assert.equal(serveProblems('--simulated-inference=1:1,8:2', '--max-batch-size=9999').length, 1);
   });

@@ -14,6 +14,7 @@ import {
   integer,
   integers,
   path,
+  sizes,
   string,
   type ValueType,
 } from '#vitserve/config/value-types.js';
@@ -106,6 +107,11 @@ describe('values', () => {
     accepts: { 'localhost:1': { host: 'localhost', port: 1 } },
     refuses: ['localhost:0'],
   });
+  check('sizes', {
+    type: sizes(),
+    accepts: { '1': [1], '1,4,16': [1, 4, 16], '1024': [1024] },
+    refuses: ['', '0', '0,1', '4,1', '1,1', '1,', ',1', '1, 4', '1025', '1.5', '-1', '[1,4]'],
+  });
   check('cost table', {
     type: costTable(),
     accepts: {
@@ -171,6 +177,7 @@ describe('values', () => {
       bytes(0, 9),
       address(0),
       costTable(),
+      sizes(),
     ] as never;
     fc.assert(
       fc.property(

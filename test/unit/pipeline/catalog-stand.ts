@@ -7,6 +7,7 @@ import type { SharedProcesses } from '#vitserve/inference/inference-pool.js';
 import type { InferenceRequest, InferenceResult } from '#vitserve/inference/messages.js';
 import { loadRepository, type Model } from '#vitserve/model/repository.js';
 import { ModelCatalog, type ModelPool } from '#vitserve/pipeline/model-catalog.js';
+import { FakeClock } from '../../support/fake-clock.js';
 import { FakeLane } from '../../support/fake-lane.js';
 import { manifestWith } from '../model/sample-manifest.js';
 
@@ -19,6 +20,8 @@ export class FakePool implements ModelPool {
   readonly fallbackReason = null;
   readonly embeddingSize = 2;
   readonly maxBatchSize = 4;
+  readonly fixedBatchSizes = null;
+  readonly warmUpCosts = [];
   readonly index: number;
   stops = 0;
   readonly #shared: SharedProcesses;
@@ -48,6 +51,8 @@ export class CatalogStand {
     allowRandomWeights: false,
     repository: this.folder,
     pixelBytes: 32 * 32 * 3,
+    maxQueueDelayMs: 0,
+    clock: new FakeClock(),
     startPool: async (model, shared) => {
       await this.beforeStart(model, shared);
       const pool = new FakePool(shared);

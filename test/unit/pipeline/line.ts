@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { BatchCost } from '#vitserve/batch/cost-table.js';
 import type { DecodeRequest } from '#vitserve/decode/decoder-pool.js';
 import type { DecoderReply } from '#vitserve/decode/messages.js';
 import type { InferenceRequest, InferenceResult } from '#vitserve/inference/messages.js';
@@ -69,7 +70,11 @@ export interface Line {
   close(): void;
 }
 
-export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line {
+export function createLine({
+  permits: limit = 8,
+  maxBatchSize = 4,
+  warmUpCosts = [] as readonly BatchCost[],
+} = {}): Line {
   const clock = new FakeClock(1_000);
   const permits = new Permits(limit, clock);
   const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
@@ -81,6 +86,7 @@ export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line 
     slots: file,
     decoders: [decoder],
     maxImageBytes: MAX_IMAGE_BYTES,
+    overtakingLimitMs: 1_000,
     clock,
     observer: {
       decoded: (format, decoder, decodeMs) => events.push(`decoded ${format} ${decoder} ${decodeMs}`),
@@ -94,6 +100,10 @@ export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line 
     model: { ...MODEL, maxBatchSize },
     plan: PLAN,
     lanes: [inference],
+    fixedBatchSizes: null,
+    warmUpCosts,
+    maxQueueDelayMs: 0,
+    clock,
     observer: {
       executed: (name, batchSize, executionMs) => events.push(`executed ${name} ${batchSize} ${executionMs}`),
       batchRetried: (name) => events.push(`retried batch ${name}`),
@@ -129,6 +139,7 @@ export function createLine({ permits: limit = 8, maxBatchSize = 4 } = {}): Line 
         wantsEmbedding: false,
         arrivedAt: clock.now(),
         expiresAt: Number.POSITIVE_INFINITY,
+        ofStream: false,
         signal,
         ...request,
       };

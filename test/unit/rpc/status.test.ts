@@ -56,6 +56,7 @@ const EXPECTED: Readonly<Record<Reason, readonly [code: string, field: string | 
   EMBEDDING_UNSUPPORTED: ['FAILED_PRECONDITION', null, false],
   UNAUTHENTICATED_CALLER: ['UNAUTHENTICATED', null, false],
   OVERLOADED: ['RESOURCE_EXHAUSTED', null, true],
+  DEADLINE_UNREACHABLE: ['RESOURCE_EXHAUSTED', null, true],
   UPLOAD_TIMEOUT: ['DEADLINE_EXCEEDED', null, false],
   STARTING: ['UNAVAILABLE', null, true],
   DRAINING: ['UNAVAILABLE', null, true],

@@ -30,12 +30,14 @@ vitserve_inference_duration_seconds_count{model="small"} N
 vitserve_batch_size_bucket{le="*",model="small"} N
 vitserve_batch_size_sum{model="small"} N
 vitserve_batch_size_count{model="small"} N
+# HELP vitserve_batch_cost_seconds What a batch of this size costs now, by model and version: the figure that deadlines are checked against.
+# TYPE vitserve_batch_cost_seconds gauge
 # HELP vitserve_deadline_slack_seconds Time left to the deadline when an image with one was answered.
 # TYPE vitserve_deadline_slack_seconds histogram
 vitserve_deadline_slack_seconds_bucket{le="*"} N
 vitserve_deadline_slack_seconds_sum N
 vitserve_deadline_slack_seconds_count N
-# HELP vitserve_dropped_images_total Images not worked on because their caller had left or their deadline had passed, by stage and cause.
+# HELP vitserve_dropped_images_total Images not worked on because their caller had left or their deadline had passed or was out of reach, by stage and cause.
 # TYPE vitserve_dropped_images_total counter
 # HELP vitserve_retries_total Images given to another process because theirs was lost, by stage.
 # TYPE vitserve_retries_total counter

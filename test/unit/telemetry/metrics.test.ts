@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import type { BatchCost } from '#vitserve/batch/cost-table.js';
 import { Admission } from '#vitserve/pipeline/admission.js';
 import type { ModelLine } from '#vitserve/pipeline/model-line.js';
 import { Permits } from '#vitserve/pipeline/permits.js';
@@ -219,9 +220,14 @@ describe('what the door shows', () => {
 
 describe('what the catalog reports', () => {
   /** What is served of `name`, and what its line has reported. */
-  const lineOf = (name: string, version: string, fallbackReason: string | null = null) => {
+  const lineOf = (
+    name: string,
+    version: string,
+    fallbackReason: string | null = null,
+    costs: readonly BatchCost[] = [],
+  ) => {
     const model = { name, version, executionProvider: 'cpu', fallbackReason, maxBatchSize: 4 } as ServedModel;
-    return { model, processes: 2 } as ModelLine;
+    return { model, processes: 2, costs } as ModelLine;
   };
   const stand = () => {
     const metrics = createMetrics();
@@ -267,6 +273,24 @@ describe('what the catalog reports', () => {
         ['info', 'model retired'],
       ],
     );
+  });
+
+  test('has what batches cost now, of the version that callers get', async () => {
+    const { metrics, catalog } = stand();
+    const costs = [
+      { batchSize: 1, milliseconds: 10 },
+      { batchSize: 4, milliseconds: 22 },
+    ];
+    const [first, second] = [lineOf('small', '1', null, costs), lineOf('small', '2')];
+    const shown = async () => (await samplesOf(metrics)).filter((sample) => sample.startsWith('vitserve_batch_cost'));
+    catalog.modelServed(first);
+    assert.deepEqual(await shown(), [
+      'vitserve_batch_cost_seconds{model="small",version="1",batch_size="1"} 0.01',
+      'vitserve_batch_cost_seconds{model="small",version="1",batch_size="4"} 0.022',
+    ]);
+    catalog.modelWithdrawn(first.model);
+    catalog.modelServed(second);
+    assert.deepEqual(await shown(), []);
   });
 
   test('leaves no series of a model that is gone, and keeps those of one that has come back meanwhile', async () => {

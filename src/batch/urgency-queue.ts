@@ -1,0 +1,117 @@
+/**
+ * The images that wait, the most urgent first; of equally urgent ones the one that came first.
+ *
+ * Adding, taking the first, taking out any other, and asking how many go before a newcomer take O(log n). The last is why
+ * it is a tree and no heap: it is asked for every image that arrives, and at ten thousand waiting a count would cost more
+ * than the rest of a call. A treap: a search tree by urgency and order of arrival, in which chance keeps the branches short
+ * (Seidel and Aragon, "Randomized search trees", 1996).
+ */
+
+export interface Ordered {
+  readonly urgency: number;
+  /** Of arrival; no two images have the same. */
+  readonly order: number;
+}
+
+interface Node<Entry> {
+  readonly entry: Entry;
+  /** By chance; no node lies below one with a lower height. */
+  readonly height: number;
+  before: Tree<Entry>;
+  after: Tree<Entry>;
+  size: number;
+}
+
+type Tree<Entry> = Node<Entry> | null;
+
+export class UrgencyQueue<Entry extends Ordered> {
+  #root: Tree<Entry> = null;
+
+  get size(): number {
+    return sizeOf(this.#root);
+  }
+
+  get first(): Entry | undefined {
+    let node = this.#root;
+    while (node?.before) node = node.before;
+    return node?.entry;
+  }
+
+  add(entry: Entry): void {
+    const node = { entry, height: Math.random(), before: null, after: null, size: 1 };
+    const [before, after] = split(this.#root, entry);
+    this.#root = join(join(before, node), after);
+  }
+
+  /** Takes an image out. Returns whether it was in. */
+  delete(entry: Entry): boolean {
+    const size = this.size;
+    this.#root = without(this.#root, entry);
+    return this.size < size;
+  }
+
+  /** Takes the first one out. */
+  shift(): Entry | undefined {
+    const { first } = this;
+    if (first !== undefined) this.#root = without(this.#root, first);
+    return first;
+  }
+
+  /** How many would go before an image of this urgency that came now. */
+  countBefore(urgency: number): number {
+    let count = 0;
+    for (let node = this.#root; node !== null; ) {
+      if (node.entry.urgency > urgency) node = node.before;
+      else {
+        count += sizeOf(node.before) + 1;
+        node = node.after;
+      }
+    }
+    return count;
+  }
+}
+
+function sizeOf(tree: Tree<unknown>): number {
+  return tree?.size ?? 0;
+}
+
+function sized<Entry>(node: Node<Entry>): Node<Entry> {
+  node.size = sizeOf(node.before) + 1 + sizeOf(node.after);
+  return node;
+}
+
+function isBefore(one: Ordered, other: Ordered): boolean {
+  return one.urgency === other.urgency ? one.order < other.order : one.urgency < other.urgency;
+}
+
+/** The part that goes before `entry`, and the rest. */
+function split<Entry extends Ordered>(tree: Tree<Entry>, entry: Entry): [Tree<Entry>, Tree<Entry>] {
+  if (tree === null) return [null, null];
+  if (isBefore(tree.entry, entry)) {
+    const [before, after] = split(tree.after, entry);
+    tree.after = before;
+    return [sized(tree), after];
+  }
+  const [before, after] = split(tree.before, entry);
+  tree.before = after;
+  return [before, sized(tree)];
+}
+
+/** One tree of two, all of the first of which goes before the second. */
+function join<Entry>(one: Tree<Entry>, other: Tree<Entry>): Tree<Entry> {
+  if (one === null || other === null) return one ?? other;
+  if (one.height > other.height) {
+    one.after = join(one.after, other);
+    return sized(one);
+  }
+  other.before = join(one, other.before);
+  return sized(other);
+}
+
+function without<Entry extends Ordered>(tree: Tree<Entry>, entry: Entry): Tree<Entry> {
+  if (tree === null) return null;
+  if (tree.entry === entry) return join(tree.before, tree.after);
+  if (isBefore(entry, tree.entry)) tree.before = without(tree.before, entry);
+  else tree.after = without(tree.after, entry);
+  return sized(tree);
+}
