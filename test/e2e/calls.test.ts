@@ -151,7 +151,7 @@ describe('the built server with the default model', () => {
       labels: manifest.labels,
       inputHeight: 32,
       inputWidth: 32,
-      embeddingSize: 128,
+      embeddingSize: 192,
       maxBatchSize: 4,
     });
     assert.deepEqual(await client.getModel('vit-cifar10'), model);

@@ -152,14 +152,14 @@ describe('the default model', () => {
     const config = JSON.parse(readFileSync(join(broken, 'config.json'), 'utf8')) as Record<string, unknown>;
     const write = (changes: object) =>
       writeFileSync(join(broken, 'config.json'), JSON.stringify({ ...config, ...changes }));
-    write({ intermediate_size: 512, hidden_act: 'swish', num_hidden_layers: 5 });
+    write({ intermediate_size: 512, hidden_act: 'swish', num_hidden_layers: 3 });
     const problems = await refusal(broken);
     assert.match(problems, /hidden_act swish/);
-    assert.match(problems, /layer\.0\.\S+ is \[256, 128\], config\.json makes it \[512, 128\]/);
-    write({ num_hidden_layers: 5 });
-    assert.match(await refusal(broken), /parts that are not known here: vit\.encoder\.layer\.5\./);
+    assert.match(problems, /layer\.0\.\S+ is \[384, 192\], config\.json makes it \[512, 192\]/);
+    write({ num_hidden_layers: 3 });
+    assert.match(await refusal(broken), /parts that are not known here: vit\.encoder\.layer\.3\./);
     write({ num_attention_heads: 5 });
-    assert.match(await refusal(broken), /128 is not a multiple of the 5 attention heads/);
+    assert.match(await refusal(broken), /192 is not a multiple of the 5 attention heads/);
     write({ model_type: 'swin' });
     assert.match(await refusal(broken), /model_type swin .* vitserve import/);
     write({});

@@ -77,8 +77,8 @@ describe('vitserve quantize', () => {
   });
 
   test('tells size, speed and answers, and which files it left out', () => {
-    assert.match(text, /^vit\/1 as int8\n {2}size +3\.\d\d → 0\.9\d MB\n/);
-    assert.match(text, /\d+ matrix products, 0\.79 million weights\n/);
+    assert.match(text, /^vit\/1 as int8\n {2}size +4\.\d\d → 1\.3\d MB\n/);
+    assert.match(text, /\d+ matrix products, 1\.18 million weights\n/);
     assert.match(text, /speed +\d+\.\d\d times as fast on cpu \(/);
     assert.match(text, /same class first in 2 of 2 images\n/);
     assert.match(text, /left out +\S+broken\.png: /);
@@ -142,7 +142,7 @@ describe('vitserve quantize', () => {
     'a head that float16 has no use for': [['x', '--dtype', 'float16', '--head'], /--head is for --dtype int8 only/],
     'an output that is no version': [[DEFAULT_MODEL, '--out', '/tmp/vit'], /--out \/tmp\/vit: the folder of a version/],
     'images that are none': [
-      [DEFAULT_MODEL, '--images', MODELS, '--out', '/nowhere/vit/1'],
+      [DEFAULT_MODEL, '--images', join(MODELS, '../proto'), '--out', '/nowhere/vit/1'],
       /no JPEG, PNG or WebP file/,
     ],
   };
@@ -262,8 +262,8 @@ describe('vitserve inspect', () => {
     assert.equal(code, 0);
     for (const fact of [
       /^vit-cifar10\/1\n/,
-      /parameters +0\.81 million \(float32 3\.24 MB\)\n/,
-      /work +0\.058 GMAC an image\n/,
+      /parameters +1\.21 million \(float32 4\.85 MB\)\n/,
+      /work +0\.084 GMAC an image\n/,
       /pixels: uint8 \[batch, 32, 32, 3\]\n/,
       /labels +10: airplane, automobile, bird, cat, deer, …\n/,
       /sha256 +[0-9a-f]{64}, as the manifest says\n/,
@@ -276,7 +276,7 @@ describe('vitserve inspect', () => {
     const { code, stdout } = await vitserve(scope, ['inspect', DEFAULT_MODEL, '--json', '--providers']);
     assert.equal(code, 0);
     const { graph, manifest, providers } = JSON.parse(stdout);
-    assert.equal(graph.macs, 58_002_176);
+    assert.equal(graph.macs, 83_758_464);
     assert.equal(manifest.labels.length, 10);
     const cpu = providers.find(({ name }: { name: string }) => name === 'cpu');
     assert.equal(cpu.problem, null);
@@ -301,7 +301,7 @@ describe('vitserve inspect', () => {
     appendFileSync(join(home, '1/model.json'), '}');
     const { code, stdout } = await vitserve(scope, ['inspect', join(home, '1')]);
     assert.equal(code, 1);
-    assert.match(stdout, /parameters +0\.81 million/);
+    assert.match(stdout, /parameters +1\.21 million/);
     assert.match(stdout, /PROBLEM +\S+model\.json: not JSON/);
   });
 
@@ -324,7 +324,7 @@ describe('vitserve inspect', () => {
   test('a single file, and one that is no graph', async () => {
     const single = await vitserve(scope, ['inspect', join(DEFAULT_MODEL, '1/model.onnx')]);
     assert.equal(single.code, 0, single.stderr);
-    assert.match(single.stdout, /work +0\.058 GMAC/);
+    assert.match(single.stdout, /work +0\.084 GMAC/);
     assert.doesNotMatch(single.stdout, /labels/);
     const path = join(temporaryFolder(scope), 'letter.onnx');
     writeFileSync(path, TEXT);

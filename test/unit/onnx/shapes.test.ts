@@ -41,7 +41,7 @@ describe('inferShapes', () => {
 });
 
 describe('summarizeGraph', () => {
-  const [tokens, width, hidden, layers, classes, patchInputs] = [65, 128, 256, 6, 10, 48];
+  const [tokens, width, hidden, layers, classes, patchInputs] = [65, 192, 384, 4, 10, 48];
   const macs =
     64 * patchInputs * width +
     layers * (tokens * width * (4 * width + 2 * hidden) + 2 * tokens * tokens * width) +
