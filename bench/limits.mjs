@@ -6,7 +6,7 @@
  *
  * For each model: (a) onnxruntime-node in a bare loop, over processes × threads × batch; (b) our decoder in a bare loop;
  * (c) both in one loop, in as many processes as there are cores, and what their CPU times would make; (d) the service over
- * gRPC on the same photos, load generator included; (e) where tools/.venv has them, Pillow and onnxruntime in a bare
+ * gRPC on the same photos, once with callers that cost little and once with a client library's, who share the machine; (e) where tools/.venv has them, Pillow and onnxruntime in a bare
  * Python loop, normalising by numpy and normalising in our graph. They take turns, ROUNDS times; printed are medians, and
  * medians of the ratios within a round. On a machine that does other work only the ratios mean something.
  *
@@ -24,7 +24,7 @@ import { availableCores } from '../dist/process/cores.js';
 import { pythonWith, startChildren } from './children.mjs';
 import { LIMIT_MODELS, limitModel } from './limit-models.mjs';
 import { jpegsIn, PHOTOS, pictures } from './pictures.mjs';
-import { cpuText, median, startServer, underLoad } from './server.mjs';
+import { cpuText, median, startBareCallers, startServer, underBareCallers, underLoad } from './server.mjs';
 
 const { values: given } = parseArgs({
   options: {
@@ -47,6 +47,7 @@ const cores = availableCores();
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 
 const SERVED = `served, ${callers} callers`;
+const SERVED_CLIENTS = `served, ${callers} callers with a client library`;
 const MEASURED = `limit, measured: ${cores} processes that decode and infer`;
 const DECODING = `bare decoding, ${cores} processes`;
 const NUMPY = 'Python limit, normalising in numpy';
@@ -101,7 +102,13 @@ async function contestants(model, photosFolder, images, python) {
   const flags = ['--allow-random-weights', '--execution-provider', 'cpu', '--permits', String(2 * callers)];
   const server = await startServer(['--models', model.repository, ...flags]);
   endings.push(() => server.stop());
+  const bare = startBareCallers(server, images, callers);
+  endings.unshift(() => bare.close());
   contest.set(SERVED, async (time) => {
+    const { perSecond, cpuMs } = await underBareCallers(server, bare, time);
+    return { imagesPerSecond: perSecond, cpuMs };
+  });
+  contest.set(SERVED_CLIENTS, async (time) => {
     const run = await underLoad(server, images, { kind: 'closed', callers }, { seconds: time });
     if (Object.keys(run.errors).length > 0) throw new Error(`calls failed: ${JSON.stringify(run.errors)}`);
     return { imagesPerSecond: run.goodputPerSecond, cpuMs: run.cpuMs };

@@ -6,7 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { measure } from '../dist/bench/measure.js';
 import { Target } from '../dist/bench/target.js';
+import { VitserveClient } from '../dist/client/client.js';
 import { systemClock } from '../dist/clock.js';
+import { BareCallers } from './bare-callers.mjs';
 
 const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
@@ -131,6 +133,26 @@ export async function underLoad(server, images, load, settings = {}) {
       callers: measurement.generator.cpuMsPerCall ?? 0,
     },
   };
+}
+
+/**
+ * The same for callers that cost next to nothing (`bare-callers.mjs`), in a closed loop. `callers` is kept from one
+ * measurement to the next: `startBareCallers(server, images, count)`.
+ */
+export async function underBareCallers(server, callers, seconds) {
+  const before = await server.metrics();
+  const run = await callers.run(seconds);
+  const after = await server.metrics();
+  if (run.failed > 0) throw new Error(`${run.failed} calls failed`);
+  // The last answers come after the measured time, and their cost is in it too.
+  const executed = total(after, 'vitserve_batch_size_sum') - total(before, 'vitserve_batch_size_sum');
+  const cpu = Object.entries(cpuBetween(before, after)).map(([role, spent]) => [role, (spent / executed) * 1000]);
+  return { ...run, cpuMs: { ...Object.fromEntries(cpu), callers: run.cpuMsPerCall } };
+}
+
+export function startBareCallers(server, images, count) {
+  const requests = images.map((image) => VitserveClient.encodeClassify({ image, model: '', topK: 5 }));
+  return new BareCallers(server.address, requests, count);
 }
 
 /** `front 0.96, decoders 1.71, …`: CPU-ms of each. */

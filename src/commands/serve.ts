@@ -6,6 +6,7 @@
  */
 import { loadServeSettings } from '../config/load.js';
 import { messageOf, SetupError } from '../errors.js';
+import { collectLessOften } from '../process/heap.js';
 import { Service } from '../service.js';
 import { createLogger } from '../telemetry/log.js';
 
@@ -14,6 +15,7 @@ const REPEAT_MS = 500;
 
 /** Resolves with the exit code. Throws SetupError where the settings are wrong. */
 export async function serve(argv: readonly string[], environment: NodeJS.ProcessEnv, version: string): Promise<number> {
+  collectLessOften();
   const { settings, changes } = loadServeSettings(argv, environment);
   const log = createLogger(settings.logLevel, settings.logFormat, process.stdout.isTTY);
   let service: Service | null = null;

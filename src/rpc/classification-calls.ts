@@ -151,8 +151,8 @@ export class ClassificationCalls {
   ): void {
     const permit = takePermit(contextOf(call.metadata));
     const leaving = new AbortController();
-    // Fires after every call, also an answered one, when nobody listens to the signal any more.
-    call.on('cancelled', () => leaving.abort(leavingError(call)));
+    // Fires after every call, also an answered one.
+    call.on('cancelled', () => this.#cuts.has(cut) && leaving.abort(leavingError(call)));
     const cut = () => {
       this.#cuts.delete(cut);
       const error = new RequestError('DRAINING', 'the server stopped before the image was answered: call another one');
