@@ -3,13 +3,12 @@
  *
  * A client library spends 0.6 to 1.3 ms of CPU on a photo, which on a machine of two cores the server then lacks. Real callers
  * run on machines of their own, so what is measured with these comes closer to what they get. Of HTTP/2 there is only what
- * such calls need: HPACK without tables (RFC 7541 §6.2.2), one message a call, windows. A call was
- * answered OK if a message came back: an error is trailers alone.
+ * such calls need: HPACK without tables (RFC 7541 §6.2.2), one message a call, windows. A call was answered OK if a message came
+ * back: an error is trailers alone, which are not read.
  */
 import { connect } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-const [DATA, HEADERS, SETTINGS, PING, GO_AWAY, WINDOW_UPDATE] = [0, 1, 4, 6, 7, 8];
+const [DATA, HEADERS, RST_STREAM, SETTINGS, PING, GO_AWAY, WINDOW_UPDATE] = [0, 1, 3, 4, 6, 7, 8];
 const [END_STREAM, END_HEADERS, ACK] = [1, 4, 1];
 const [INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE] = [4, 5];
 const LARGEST_WINDOW = 2 ** 31 - 1;
@@ -38,11 +37,10 @@ const uint32 = (value) => {
   return bytes;
 };
 
-export class BareCallers {
+export class BareTarget {
   #socket;
   #messages;
   #headers;
-  #callers;
   #rest = Buffer.alloc(0);
   #largestFrame = 16_384;
   #window = 65_535;
@@ -50,78 +48,56 @@ export class BareCallers {
   #stream = 1;
   #next = 0;
   #open = new Map();
-  #running = false;
-  #failure = null;
   #greeted;
-  answered = 0;
-  failed = 0;
-  latenciesMs = [];
+  #ready;
 
   /** `messages`: encoded requests, sent in turns. */
-  constructor(address, messages, callers) {
+  constructor({ address, messages, timeoutMs, path = '/vitserve.v1.ClassificationService/Classify' }) {
     const [host, port] = address.split(':');
-    this.#callers = callers;
     this.#messages = messages.map((message) => Buffer.concat([Buffer.from([0]), uint32(message.length), message]));
     this.#headers = headerBlock([
       [':method', 'POST'],
       [':scheme', 'http'],
-      [':path', '/vitserve.v1.ClassificationService/Classify'],
+      [':path', path],
       [':authority', address],
       ['te', 'trailers'],
       ['content-type', 'application/grpc'],
-      ['grpc-timeout', '60S'],
+      ['grpc-timeout', `${timeoutMs}m`],
     ]);
     this.#socket = connect(Number(port), host);
     this.#socket.setNoDelay(true);
-    this.#socket.on('error', (error) => {
-      this.#failure = error;
-    });
+    this.#socket.on('error', (error) => this.#lose(error.message));
+    this.#socket.on('close', () => this.#lose('the connection was closed'));
     this.#socket.on('data', (bytes) => this.#read(bytes));
     const ownSettings = Buffer.concat([Buffer.from([0, INITIAL_WINDOW_SIZE]), uint32(LARGEST_WINDOW)]);
     this.#socket.write(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'));
     this.#socket.write(frame(SETTINGS, 0, 0, ownSettings));
     this.#socket.write(frame(WINDOW_UPDATE, 0, 0, uint32(LARGEST_WINDOW - 65_535)));
-    this.ready = new Promise((resolve) => {
+    this.#ready = new Promise((resolve) => {
       this.#greeted = resolve;
     });
   }
 
-  /** Closed loop for so long; then waits for the answers under way. */
-  async run(seconds) {
-    await this.ready;
-    this.#running = true;
-    this.answered = 0;
-    this.failed = 0;
-    this.latenciesMs = [];
-    const startedAt = performance.now();
-    const cpuBefore = process.cpuUsage();
-    for (let caller = this.#open.size; caller < this.#callers; caller++) this.#send();
-    await sleep(seconds * 1000);
-    const { user, system } = process.cpuUsage(cpuBefore);
-    const elapsed = (performance.now() - startedAt) / 1000;
-    const { answered, failed } = this;
-    this.#running = false;
-    while (this.#open.size > 0 && this.#failure === null) await sleep(5);
-    if (this.#failure !== null) throw this.#failure;
-    this.latenciesMs.sort((one, other) => one - other);
-    const at = (share) => this.latenciesMs[Math.floor(share * this.latenciesMs.length)];
-    return {
-      perSecond: answered / elapsed,
-      failed,
-      cpuMsPerCall: (user + system) / 1000 / answered,
-      latencyMs: { p50: at(0.5), p99: at(0.99) },
-    };
-  }
+  /** One call. Never rejects; resolves to an `Outcome` of src/bench/tally.ts, with `NOT_OK` for every status but OK. */
+  send = async () => {
+    await this.#ready;
+    return new Promise((resolve) => this.#send(resolve));
+  };
 
   close() {
     this.#socket.destroy();
   }
 
-  #send() {
+  #lose(message) {
+    for (const { end } of this.#open.values()) end({ code: 'UNAVAILABLE', reason: '', message, timing: null });
+    this.#open.clear();
+  }
+
+  #send(end) {
     const message = this.#messages[this.#next++ % this.#messages.length];
     const stream = this.#stream;
     this.#stream += 2;
-    const call = { stream, message, sent: 0, window: this.#streamWindow, at: performance.now(), hasMessage: false };
+    const call = { stream, message, sent: 0, window: this.#streamWindow, hasMessage: false, end };
     this.#open.set(stream, call);
     this.#socket.cork();
     this.#socket.write(frame(HEADERS, END_HEADERS, stream, this.#headers));
@@ -156,11 +132,12 @@ export class BareCallers {
   }
 
   #take(type, flags, stream, payload) {
-    if (type === DATA && payload.length > 5) this.#open.get(stream).hasMessage = true;
+    if (type === DATA && payload.length > 0) this.#open.get(stream).hasMessage = true;
     else if (type === HEADERS && (flags & END_STREAM) !== 0) this.#ended(stream);
+    else if (type === RST_STREAM) this.#ended(stream);
     else if (type === SETTINGS && (flags & ACK) === 0) this.#agree(payload);
     else if (type === PING && (flags & ACK) === 0) this.#socket.write(frame(PING, ACK, 0, payload));
-    else if (type === GO_AWAY) this.#failure = new Error('the server has ended the connection');
+    else if (type === GO_AWAY) this.#lose('the server has ended the connection');
     else if (type === WINDOW_UPDATE) this.#widen(stream, payload.readUInt32BE(0));
   }
 
@@ -182,12 +159,11 @@ export class BareCallers {
   }
 
   #ended(stream) {
-    const { at, hasMessage } = this.#open.get(stream);
+    const call = this.#open.get(stream);
+    // An upload that was refused is reset behind its status.
+    if (call === undefined) return;
+    const { hasMessage, end } = call;
     this.#open.delete(stream);
-    if (hasMessage) this.answered++;
-    else this.failed++;
-    if (!this.#running) return;
-    this.latenciesMs.push(performance.now() - at);
-    this.#send();
+    end({ code: hasMessage ? 'OK' : 'NOT_OK', reason: '', message: '', timing: null });
   }
 }

@@ -24,7 +24,7 @@ import { availableCores } from '../dist/process/cores.js';
 import { pythonWith, startChildren } from './children.mjs';
 import { LIMIT_MODELS, limitModel } from './limit-models.mjs';
 import { jpegsIn, PHOTOS, pictures } from './pictures.mjs';
-import { cpuText, median, startBareCallers, startServer, underBareCallers, underLoad } from './server.mjs';
+import { cpuText, median, startServer, underLoad } from './server.mjs';
 
 const { values: given } = parseArgs({
   options: {
@@ -102,17 +102,16 @@ async function contestants(model, photosFolder, images, python) {
   const flags = ['--allow-random-weights', '--execution-provider', 'cpu', '--permits', String(2 * callers)];
   const server = await startServer(['--models', model.repository, ...flags]);
   endings.push(() => server.stop());
-  const bare = startBareCallers(server, images, callers);
-  endings.unshift(() => bare.close());
-  contest.set(SERVED, async (time) => {
-    const { perSecond, cpuMs } = await underBareCallers(server, bare, time);
-    return { imagesPerSecond: perSecond, cpuMs };
-  });
-  contest.set(SERVED_CLIENTS, async (time) => {
-    const run = await underLoad(server, images, { kind: 'closed', callers }, { seconds: time });
-    if (Object.keys(run.errors).length > 0) throw new Error(`calls failed: ${JSON.stringify(run.errors)}`);
-    return { imagesPerSecond: run.goodputPerSecond, cpuMs: run.cpuMs };
-  });
+  for (const [name, bare] of [
+    [SERVED, true],
+    [SERVED_CLIENTS, false],
+  ]) {
+    contest.set(name, async (time) => {
+      const run = await underLoad(server, images, { kind: 'closed', callers }, { seconds: time, bare });
+      if (Object.keys(run.errors).length > 0) throw new Error(`calls failed: ${JSON.stringify(run.errors)}`);
+      return { imagesPerSecond: run.goodputPerSecond, cpuMs: run.cpuMs };
+    });
+  }
   return { contest, end: () => Promise.all(endings.map((end) => end())) };
 }
 

@@ -8,7 +8,7 @@ import { measure } from '../dist/bench/measure.js';
 import { Target } from '../dist/bench/target.js';
 import { VitserveClient } from '../dist/client/client.js';
 import { systemClock } from '../dist/clock.js';
-import { BareCallers } from './bare-callers.mjs';
+import { BareTarget } from './bare-callers.mjs';
 
 const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
@@ -88,11 +88,16 @@ function cpuBetween(before, after) {
 
 /**
  * Puts a server under load as `vitserve bench` does, and adds what its metrics say of the time after the warm-up.
- * `load` is that of src/bench/load.ts. Retries are off and deadlines far.
+ * `load` is that of src/bench/load.ts. Retries are off and deadlines far. `bare`: with callers that cost next to nothing
+ * (bare-callers.mjs), which tell no reasons.
  */
 export async function underLoad(server, images, load, settings = {}) {
-  const { seconds = 5, warmUpSeconds = 1, connections = 1, timeoutMs = 60_000, model = '' } = settings;
-  const target = new Target({ address: server.address, connections, images, model, topK: 5, timeoutMs });
+  const { seconds = 5, warmUpSeconds = 1, connections = 1, timeoutMs = 60_000, model = '', bare = false } = settings;
+  const { address } = server;
+  const messages = bare ? images.map((image) => VitserveClient.encodeClassify({ image, model, topK: 5 })) : [];
+  const target = bare
+    ? new BareTarget({ address, messages, timeoutMs })
+    : new Target({ address, connections, images, model, topK: 5, timeoutMs });
   const begin = sleep(warmUpSeconds * 1000).then(async () => ({
     at: performance.now(),
     samples: await server.metrics(),
@@ -133,26 +138,6 @@ export async function underLoad(server, images, load, settings = {}) {
       callers: measurement.generator.cpuMsPerCall ?? 0,
     },
   };
-}
-
-/**
- * The same for callers that cost next to nothing (`bare-callers.mjs`), in a closed loop. `callers` is kept from one
- * measurement to the next: `startBareCallers(server, images, count)`.
- */
-export async function underBareCallers(server, callers, seconds) {
-  const before = await server.metrics();
-  const run = await callers.run(seconds);
-  const after = await server.metrics();
-  if (run.failed > 0) throw new Error(`${run.failed} calls failed`);
-  // The last answers come after the measured time, and their cost is in it too.
-  const executed = total(after, 'vitserve_batch_size_sum') - total(before, 'vitserve_batch_size_sum');
-  const cpu = Object.entries(cpuBetween(before, after)).map(([role, spent]) => [role, (spent / executed) * 1000]);
-  return { ...run, cpuMs: { ...Object.fromEntries(cpu), callers: run.cpuMsPerCall } };
-}
-
-export function startBareCallers(server, images, count) {
-  const requests = images.map((image) => VitserveClient.encodeClassify({ image, model: '', topK: 5 }));
-  return new BareCallers(server.address, requests, count);
 }
 
 /** `front 0.96, decoders 1.71, …`: CPU-ms of each. */

@@ -3,7 +3,7 @@
 import { benchOptions } from './bench-options.js';
 import { convertOptions } from './convert-options.js';
 import { importOptions } from './import-options.js';
-import { INSPECT_OPTIONS } from './inspect-options.js';
+import { inspectOptions } from './inspect-options.js';
 import { type OptionRow, optionRows } from './option.js';
 import { CLASSIFY_OPTIONS, SERVE_OPTIONS } from './options.js';
 import { QUANTIZE_OPTIONS } from './quantize-options.js';
@@ -57,11 +57,12 @@ export const COMMANDS = {
     options: optionRows(QUANTIZE_OPTIONS),
   },
   inspect: {
-    usage: 'vitserve inspect [options] MODEL_FOLDER|FILE',
-    summary: 'Tell what a model is: its size, work, inputs, outputs, labels and origin.',
+    usage: 'vitserve inspect [options] MODEL_FOLDER|FILE|--live',
+    summary: 'Tell what a model is, or what a running server does now.',
     introduction:
-      'Reads a model folder or a single ONNX file and tells what is in it. Exit code 1 where something is wrong with it.',
-    options: optionRows(INSPECT_OPTIONS),
+      'Reads a model folder or a single ONNX file and tells what is in it: size, work, inputs, outputs, labels, origin. Exit ' +
+      'code 1 where something is wrong with it. With --live it takes no file and asks a running server.',
+    options: optionRows(inspectOptions(SERVE_OPTIONS)),
   },
   bench: {
     usage: 'vitserve bench [options] [FILE|FOLDER…]',

@@ -97,17 +97,21 @@ export function loadQuantizeSettings(
   return { ...loaded, folder };
 }
 
-/** `argv` is what follows `vitserve inspect`. `path` is the folder or file as it was written. */
+/** `argv` is what follows `vitserve inspect`. `path` is the folder or file as it was written, null with `live`. */
 export function loadInspectSettings(
   argv: readonly string[],
   env: Environment,
   surroundings: LoadSurroundings = REAL_SURROUNDINGS,
-): Loaded<InspectSettings> & { readonly path: string } {
+): Loaded<InspectSettings> & { readonly path: string | null } {
   const { loaded, positionals, problems } = load<InspectSettings>('inspect', argv, env, surroundings);
-  const [path] = positionals;
-  if (positionals.length !== 1) problems.push('vitserve inspect takes one MODEL_FOLDER or FILE');
-  if (path === undefined || problems.length > 0) throw new SetupError('usage', problems);
-  return { ...loaded, path };
+  const { live, providers } = loaded.settings;
+  if (live && positionals.length > 0)
+    problems.push('vitserve inspect --live takes no MODEL_FOLDER or FILE: it asks a server');
+  if (live && providers)
+    problems.push('providers: a running server is not asked for them; leave out live or providers');
+  if (!live && positionals.length !== 1) problems.push('vitserve inspect takes one MODEL_FOLDER or FILE, or --live');
+  if (problems.length > 0) throw new SetupError('usage', problems);
+  return { ...loaded, path: positionals[0] ?? null };
 }
 
 /** `argv` is what follows `vitserve convert`. `source` is the checkpoint as it was written, null with `random`. */

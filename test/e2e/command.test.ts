@@ -122,6 +122,57 @@ describe('vitserve classify', () => {
   });
 });
 
+describe('vitserve inspect --live', () => {
+  const scope = suiteScope();
+  let server: ServerProcess;
+
+  before(async () => {
+    server = await ServerProcess.start(scope, ['--simulated-inference', '1:3,8:6', ...ONE_EACH]);
+  });
+
+  const live = (scope: { after(clean: () => unknown): void }, ...args: string[]) =>
+    vitserve(scope, ['inspect', '--live', ...args], { VITSERVE_HTTP_ADDRESS: server.httpAddress });
+
+  test('--json has the models with what their batches cost, the processes and the load', async (t) => {
+    const { code, stdout, stderr } = await live(t, '--json');
+    assert.deepEqual([code, stderr], [0, '']);
+    const { state, models, processes, permits, decodeQueueLength } = JSON.parse(stdout);
+    assert.equal(state, 'serving');
+    assert.deepEqual([permits.inUse, permits.limit > 0, decodeQueueLength], [0, true, 0]);
+    assert.deepEqual(
+      processes.map(({ role, index, ready }: { role: string; index: number; ready: boolean }) => [role, index, ready]),
+      [
+        ['decoder', 0, true],
+        ['inference', 0, true],
+      ],
+    );
+    const [model, ...others] = models;
+    assert.deepEqual([others.length, model.name, model.executionProvider], [0, 'vit-cifar10', 'simulated']);
+    const one = model.batchCosts.find(({ batchSize }: { batchSize: number }) => batchSize === 1);
+    assert.ok(one.milliseconds >= 3, `${one.milliseconds} ms for what takes 3`);
+    assert.ok(model.images > 0, 'the exercise has executed images');
+  });
+
+  test('prints the same for people', async (t) => {
+    const { code, stdout } = await live(t);
+    assert.equal(code, 0);
+    assert.match(stdout, /^vitserve at [\d.:]+: serving\n {2}permits +0 of \d+ in use\n/);
+    assert.match(stdout, /\n {2}inference 0 +ready, /);
+    assert.match(stdout, /\nvit-cifar10\/\d+ on simulated: \d+ executions, [\d.]+ images in each; 0 waiting\n/);
+    assert.match(stdout, /\n +1 +\d+\.\d\d +\d+\n/);
+  });
+
+  test('where no server is, or another one, it says what to name', async (t) => {
+    const nowhere = await live(t, '--http-address', `127.0.0.1:${await freePort()}`);
+    assert.equal(nowhere.code, 1);
+    assert.match(nowhere.stderr, /no metrics at .*ECONNREFUSED.*: name the http-address of a running server/);
+    const { code, stderr } = await live(t, 'models/vit-cifar10', '--providers');
+    assert.equal(code, 2);
+    assert.match(stderr, /takes no MODEL_FOLDER/);
+    assert.match(stderr, /leave out live or providers/);
+  });
+});
+
 test('--version prints the version of the package', async (t) => {
   const { version } = JSON.parse(readFileSync(join(REPOSITORY, 'package.json'), 'utf8')) as { version: string };
   assert.deepEqual(await vitserve(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' });

@@ -236,6 +236,11 @@ export class ServerProcess {
     return [...this.lines.map((line) => JSON.stringify(line)), this.stderr].join('\n');
   }
 
+  /** `host:port` of metrics and probes. */
+  get httpAddress(): string {
+    return String(this.#serving.http);
+  }
+
   get address(): string {
     return String(this.#serving.address);
   }
