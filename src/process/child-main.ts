@@ -3,12 +3,12 @@
  *
  * What holds: signals meant for the front (Ctrl-C reaches the whole process group) don't end a child; a closed channel
  * does; a front that died takes it along (`parent-death.ts`); before the first call it has given up what it does not need
- * any more (`confinement.ts`). A call that throws ends the process, which its supervisor mends. The loop blocks in `read`, so timers and sockets of the
- * child don't run between calls: what a call starts, it has to await.
+ * any more (`confinement.ts`). A call that throws ends the process, which its supervisor mends. The loop blocks in `read`,
+ * so timers and sockets of the child don't run between calls: what a call starts, it has to await.
  */
 import { setPriority } from 'node:os';
 import { messageOf, SetupError } from '../errors.js';
-import { dropPrivileges, limitResources, type ResourceLimits } from './confinement.js';
+import { confine, type ResourceLimits } from './confinement.js';
 import { encodeFrame, encodeJsonFrame, FrameTag, receiveFrame, sendFrame } from './frames.js';
 import { dieWithParent } from './parent-death.js';
 
@@ -45,14 +45,13 @@ export async function runChild<Settings>(program: ChildProgram<Settings>): Promi
   if (first === null) process.exit(0);
   const init = JSON.parse(first.payload.toString()) as ChildInit<Settings>;
   dieWithParent(init.parentPid);
-  dropPrivileges();
   // Before anything starts a thread: on Linux a priority belongs to a thread and is inherited by those it starts.
   if (init.niceness > 0) setPriority(init.niceness);
 
   let started: Awaited<ReturnType<ChildProgram<Settings>['start']>>;
   try {
     started = await program.start(init.settings);
-    limitResources(started.limits);
+    confine(started.limits);
   } catch (error) {
     const kind = error instanceof SetupError ? error.kind : 'environment';
     const problems = error instanceof SetupError ? error.problems : [messageOf(error)];

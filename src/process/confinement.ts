@@ -23,6 +23,7 @@ const PR_SET_NO_NEW_PRIVS = 38;
 /** As numbered on all platforms of Linux that Node supports. */
 const RLIMIT = { data: 2, core: 4, openFiles: 7 } as const;
 
+/** What a child can do without once it is ready. */
 export interface ResourceLimits {
   /** No descriptor can be made any more. */
   readonly noNewDescriptors: boolean;
@@ -51,17 +52,15 @@ export function keepDescriptors(): void {
   }
 }
 
-/** For every child, before it does anything. */
-export function dropPrivileges(): void {
+/**
+ * For a child that has everything it needs, before it takes the first call. (Not before: CUDA has a set-user-id program make its
+ * devices where they are not there yet.)
+ */
+export function confine({ noNewDescriptors, memoryBytes }: ResourceLimits): void {
   if (process.platform !== 'linux') return;
   prctl(PR_SET_NO_NEW_PRIVS, 1);
   hideMemory();
   setLimit(RLIMIT.core, 0);
-}
-
-/** For a child that has everything it needs, before it takes the first call. */
-export function limitResources({ noNewDescriptors, memoryBytes }: ResourceLimits): void {
-  if (process.platform !== 'linux') return;
   if (memoryBytes !== null) setLimit(RLIMIT.data, privateBytes() + memoryBytes);
   if (noNewDescriptors) setLimit(RLIMIT.openFiles, 0);
 }
