@@ -50,7 +50,7 @@ export interface Terms {
    * The image was executed alone and may have ended the process. What this returns is what the image is rejected with instead
    * of being executed again; null: it may be.
    */
-  readonly onSuspicion?: () => unknown;
+  readonly onSuspicion?: (() => unknown) | undefined;
 }
 
 interface Waiting<Image, Result> extends Expiring, Terms {
@@ -144,7 +144,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
         signal,
         urgency,
         expiresAt,
-        ...(onSuspicion === undefined ? {} : { onSuspicion }),
+        onSuspicion,
         order: this.#order++,
         resolve,
         reject,
