@@ -7,6 +7,7 @@
  * supervisor.
  */
 import { readSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import { systemClock } from '../clock.js';
 import { messageOf, toRequestError } from '../errors.js';
@@ -83,7 +84,7 @@ await runChild<DecoderSettings>({
         const call = decodeCall(bytes);
         if (call.kind === 'draw') return encodeReply({ kind: 'drawn', jpeg: await drawJpeg(call.width, call.height) });
         const reply = await decode(call);
-        if (getHeapStatistics().external_memory > MOST_LEFT_BEHIND) collectGarbage();
+        if (getHeapStatistics().external_memory > MOST_LEFT_BEHIND) await collectGarbage();
         return encodeReply(reply);
       },
     };
@@ -101,9 +102,11 @@ function prepare(text: string, decoder: PixelDecoder): Prepared {
   return { preparer: decoder.preparerFor(plan), pixels: new Uint8Array(plan.height * plan.width * 3) };
 }
 
-/** There with the flag that the pool starts decoders with. */
-function collectGarbage(): void {
+/** With the function that is there by the flag that the pool starts decoders with. */
+async function collectGarbage(): Promise<void> {
   (globalThis as { gc?: () => void }).gc?.();
+  // What sharp has given is freed in a turn of the event loop, which between calls doesn't turn.
+  await setImmediate();
 }
 
 function readInbox(inbox: number, length: number): Buffer {
