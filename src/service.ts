@@ -72,6 +72,10 @@ export class Service {
         observer.childReady(...about);
         this.#showHealth();
       },
+      childKilled: (...about) => {
+        observer.childKilled(...about);
+        this.#showHealth();
+      },
       childLost: (...about) => {
         observer.childLost(...about);
         this.#showHealth();
@@ -192,7 +196,7 @@ export class Service {
       clock: this.#clock,
       childObserver: this.#childObserver,
       observer: {
-        ...createPipelineObserver(metrics),
+        ...createPipelineObserver(metrics, this.#log),
         ...createCatalogObserver(metrics, this.#log, () => this.#showHealth()),
       },
     });

@@ -12,7 +12,7 @@
  * can't be answered in time any more when its turn comes is refused (DEADLINE_UNREACHABLE), and one that would make another
  * late waits for the next batch (`forming.ts`). A batch that is lost with its process is executed again image by
  * image, each by a process that does nothing else when it is given the image, up to MAX_ATTEMPTS times in all: so one image
- * that kills its process does not fail the others.
+ * that kills its process does not fail the others. Whose image was alone with a process that was lost is told so (`onSuspicion`).
  *
  * Pure logic: it knows lanes and promises, no processes; time comes from a clock. It learns by itself what batches cost,
  * and never refuses anybody by a table that is empty, or that may have grown old (`Lanes.probes`).
@@ -46,6 +46,11 @@ export interface Terms {
   readonly urgency: number;
   /** Infinity: no deadline. */
   readonly expiresAt: number;
+  /**
+   * The image was executed alone and may have ended the process. What this returns is what the image is rejected with instead
+   * of being executed again; null: it may be.
+   */
+  readonly onSuspicion?: (() => unknown) | undefined;
 }
 
 interface Waiting<Image, Result> extends Expiring, Terms {
@@ -71,6 +76,8 @@ export interface DispatcherOptions<Image, Result, Call, Reply> {
   readonly workedOn: (reply: Reply) => number;
   /** Whether an execution failed because the process was lost (and not because of what it was given). */
   readonly isLoss: (error: unknown) => boolean;
+  /** Whether what the process was executing may have ended it. */
+  readonly isSuspicion: (error: unknown) => boolean;
   readonly observer: DispatchObserver;
 }
 
@@ -127,7 +134,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
   /** Rejects with the signal's reason when the image leaves before it is given to a process, or with DEADLINE_UNREACHABLE. */
   add(image: Image, terms: Terms): Promise<Result> {
     return new Promise<Result>((resolve, reject) => {
-      const { signal, urgency, expiresAt } = terms;
+      const { signal, urgency, expiresAt, onSuspicion } = terms;
       if (signal.aborted) {
         reject(signal.reason);
         return;
@@ -137,6 +144,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
         signal,
         urgency,
         expiresAt,
+        onSuspicion,
         order: this.#order++,
         resolve,
         reject,
@@ -235,9 +243,13 @@ export class Dispatcher<Image, Result, Call, Reply> {
 
   #failed(batch: readonly Waiting<Image, Result>[], error: unknown): void {
     const isLoss = this.#options.isLoss(error);
+    const [first] = batch;
+    // Asked also where nobody waits any more: what it did is worth remembering.
+    const verdict = batch.length === 1 && this.#options.isSuspicion(error) ? (first?.onSuspicion?.() ?? null) : null;
     for (const waiting of batch) {
       waiting.attempts++;
       if (waiting.signal.aborted) waiting.reject(waiting.signal.reason);
+      else if (verdict !== null) waiting.reject(verdict);
       else if (!isLoss || waiting.attempts >= MAX_ATTEMPTS) waiting.reject(error);
       else {
         this.#options.observer.retried();

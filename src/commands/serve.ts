@@ -6,6 +6,7 @@
  */
 import { loadServeSettings } from '../config/load.js';
 import { messageOf, SetupError } from '../errors.js';
+import { hideMemory, keepDescriptors } from '../process/confinement.js';
 import { collectLessOften } from '../process/heap.js';
 import { Service } from '../service.js';
 import { createLogger } from '../telemetry/log.js';
@@ -48,6 +49,9 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
     process.on('SIGINT', onSignal);
   });
 
+  // Keys, tokens and images are in it, and decoders run as the same user.
+  hideMemory();
+  keepDescriptors();
   const set = Object.fromEntries(changes.map(({ name, value, source }) => [name, `${value} (${source})`]));
   log.info({ version, node: process.version, pid: process.pid, set }, 'vitserve');
 

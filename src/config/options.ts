@@ -367,8 +367,9 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     summary: 'Largest image accepted, in pixels: width times height.',
     reason:
       'A small file can unfold to an enormous image. The size is read from the file header, and too large an image is ' +
-      'refused with `IMAGE_TOO_LARGE` before any of it is decoded. 50 million pixels are more than most cameras make, ' +
-      'and at least 150 MB in a decoder while it works: multiply by `decoder-processes` for the worst case.',
+      'refused with `IMAGE_TOO_LARGE` before any of it is decoded. 50 million pixels are more than most cameras make. ' +
+      'The memory of a decoder is bounded accordingly, by 24 bytes for each of them and 300 MB for all else: photos take a ' +
+      'small part of it, pictures made for that nearly all. Multiply by `decoder-processes` for the worst case.',
   },
   startTimeoutMs: {
     name: 'start-timeout',

@@ -16,6 +16,7 @@
 import sharp from 'sharp';
 import { messageOf, RequestError } from '../errors.js';
 import { type Header, pngPreambleIsSound, readHeader } from './header.js';
+import { isMemoryShortage } from './memory-shortage.js';
 import { createPassMemory, type PassMemory } from './passes.js';
 import { type DecodableFormat, displayName, requireDecodable } from './sniff.js';
 import { cmykToRgb, grey16ToRgb } from './to-rgb.js';
@@ -147,8 +148,8 @@ function undecodable(format: DecodableFormat, detail: string, cause?: unknown): 
 /** What sharp threw, as a refusal. Memory that ran out is no fault of the image and passes through. */
 function translate(thrown: unknown, format: DecodableFormat, maxImagePixels: number): unknown {
   if (thrown instanceof RequestError) return thrown;
+  if (isMemoryShortage(thrown)) return thrown;
   const message = messageOf(thrown);
-  if (/out of memory|insufficient memory|allocate/i.test(message)) return thrown;
   if (/exceeds pixel limit/i.test(message)) {
     const text = `the image has more pixels than the limit of ${maxImagePixels}`;
     return new RequestError('IMAGE_TOO_LARGE', text, { cause: thrown });

@@ -38,6 +38,14 @@ export interface DecoderPoolSettings {
   readonly decodeTimeoutMs: number;
 }
 
+/**
+ * All that a decoder is told by its environment: fewer arenas, and large pieces that are mapped one by one and not kept, so
+ * that glibc gives back what was freed; and pictures in memory however large they are, where libvips would put those above
+ * 100 MB into a temporary file (of which it can make none).
+ */
+const ENVIRONMENT = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1048576', VIPS_DISC_THRESHOLD: '64g' };
+/** Replies have some dozens of bytes, and the picture drawn at start some hundred thousand. */
+const MAX_FRAME_BYTES = 1024 * 1024;
 const INBOXES = 2;
 const RESERVED_INBOX_BYTES = 1024 * 1024;
 /** Decoders give way to the front and go before the inference processes, which they feed. */
@@ -71,12 +79,14 @@ export class DecoderPool {
           entry: new URL('./decoder-main.js', import.meta.url),
           niceness: NICENESS,
           sharedFds: [slots.fd, ...inboxes],
-          environment: { MALLOC_ARENA_MAX: '2' },
+          environment: ENVIRONMENT,
+          nodeFlags: ['--expose-gc'],
+          maxFrameBytes: MAX_FRAME_BYTES,
           startTimeoutMs: settings.startTimeoutMs,
           observer,
           settings: () => decoderSettings,
         },
-        { encode: createEncoder(inboxes), decode: decodeReply },
+        { encode: createEncoder(inboxes), decode: (bytes, { kind }) => decodeReply(bytes, kind) },
         settings.decodeTimeoutMs,
       );
     });

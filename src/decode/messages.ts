@@ -4,10 +4,13 @@
  *
  * Call:  `u8 kind | u32 slot | u32 inbox | u32 bytes`, then the pixel plan as JSON (decode), or
  *        `u8 kind | u32 width | u32 height` (draw).
+ * What a decoder replies is checked, since what it has parsed may have got the better of it: a reply that no honest decoder
+ * gives throws, and costs the process its life.
+ *
  * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format | u8 decoder`, for `refused` a JSON
  *        `{ reason, message }`, for `drawn` the JPEG file.
  */
-import type { Reason } from '../errors.js';
+import { describeReason, REASONS, type Reason } from '../errors.js';
 import type { DecoderName } from './decode-image.js';
 import type { DecodableFormat } from './sniff.js';
 import type { TurboJpegMissing } from './turbojpeg-library.js';
@@ -107,19 +110,35 @@ export function encodeReply(reply: DecoderReply): Buffer {
   }
 }
 
-export function decodeReply(bytes: Buffer): DecoderReply {
+/** Throws where the bytes are no reply, or none to this kind of call. */
+export function decodeReply(bytes: Buffer, asked: DecoderCall['kind']): DecoderReply {
+  const reply = readReply(bytes);
+  if ((reply.kind === 'drawn') !== (asked === 'draw')) throw new Error(`"${reply.kind}" is no answer to "${asked}"`);
+  return reply;
+}
+
+function readReply(bytes: Buffer): DecoderReply {
   switch (bytes.readUInt8(0)) {
-    case REPLY.decoded:
+    case REPLY.decoded: {
+      const [decodeMs, format, decoder] = [
+        bytes.readDoubleLE(1),
+        FORMATS[bytes.readUInt8(17)],
+        DECODERS[bytes.readUInt8(18)],
+      ];
+      if (!(decodeMs >= 0 && decodeMs < Number.POSITIVE_INFINITY) || format === undefined || decoder === undefined) {
+        throw new Error('a decoder reply that makes no sense');
+      }
       return {
         kind: 'decoded',
-        decodeMs: bytes.readDoubleLE(1),
+        decodeMs,
         width: bytes.readUInt32LE(9),
         height: bytes.readUInt32LE(13),
-        format: FORMATS[bytes.readUInt8(17)] as DecodableFormat,
-        decoder: DECODERS[bytes.readUInt8(18)] as DecoderName,
+        format,
+        decoder,
       };
+    }
     case REPLY.refused:
-      return { kind: 'refused', ...(JSON.parse(bytes.toString('utf8', 1)) as { reason: Reason; message: string }) };
+      return { kind: 'refused', ...readRefusal(bytes.toString('utf8', 1)) };
     case REPLY.skipped:
       return { kind: 'skipped' };
     case REPLY.drawn:
@@ -127,4 +146,13 @@ export function decodeReply(bytes: Buffer): DecoderReply {
     default:
       throw new Error('a decoder reply of no known kind');
   }
+}
+
+/** A decoder may find fault with the image, or with itself; nothing else is its to say. */
+function readRefusal(text: string): { reason: Reason; message: string } {
+  const { reason, message } = JSON.parse(text) as { reason?: unknown; message?: unknown };
+  const known = typeof reason === 'string' && Object.hasOwn(REASONS, reason) ? (reason as Reason) : null;
+  const mayBeSaid = known === 'INTERNAL' || (known !== null && describeReason(known).field === 'image');
+  if (known === null || !mayBeSaid || typeof message !== 'string') throw new Error('a refusal that makes no sense');
+  return { reason: known, message };
 }

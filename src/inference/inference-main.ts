@@ -42,7 +42,9 @@ await runChild<InferenceSettings>({
     const pixels = new Uint8Array(sizes.largest * pixelBytesOf(settings.manifest));
     const warmUpCosts = await warmUp(session, pixels, sizes, systemClock);
     const hello: InferenceHello = { executionProvider, fallbackReason, embeddingSize, warmUpCosts };
-    return { hello, answer: createBatchRunner(session, pixels, sizes, settings) };
+    // Graphs are loaded and have run: on the CPU nothing is opened any more. What CUDA opens, and when, is its own affair.
+    const limits = { noNewDescriptors: executionProvider !== 'cuda', memoryBytes: null };
+    return { hello, limits, answer: createBatchRunner(session, pixels, sizes, settings) };
   },
 });
 

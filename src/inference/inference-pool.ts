@@ -43,7 +43,7 @@ const CPU_NICENESS = 5;
 
 const CODEC: CallCodec<readonly InferenceRequest[], readonly InferenceResult[]> = {
   encode: encodeCall,
-  decode: decodeReply,
+  decode: (bytes, images) => decodeReply(bytes, images.length),
 };
 
 export class InferencePool {

@@ -84,10 +84,14 @@ export function encodeReply(results: readonly InferenceResult[]): Buffer {
   return bytes;
 }
 
-export function decodeReply(bytes: Buffer): InferenceResult[] {
+/** Throws where the bytes are no reply to a call of so many images. */
+export function decodeReply(bytes: Buffer, images: number): InferenceResult[] {
   const executionMs = bytes.readDoubleLE(0);
   const batchSize = bytes.readUInt16LE(8);
   const count = bytes.readUInt16LE(10);
+  if (count !== images || !(executionMs >= 0 && executionMs < Number.POSITIVE_INFINITY)) {
+    throw new Error(`results of ${count} images where ${images} were asked for`);
+  }
   let at = 12;
   const results: InferenceResult[] = [];
   for (let image = 0; image < count; image++) {

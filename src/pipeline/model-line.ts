@@ -9,6 +9,7 @@ import type { BatchLane } from '../batch/lane.js';
 import type { Clock } from '../clock.js';
 import type { InferenceRequest, InferenceResult } from '../inference/messages.js';
 import { ProcessLostError } from '../process/lane.js';
+import { PoisonList } from './poison-list.js';
 import type { ServedModel } from './served-model.js';
 
 /** Told what a model does; `telemetry/` implements it. Times are milliseconds. */
@@ -16,6 +17,8 @@ export interface ModelLineObserver {
   executed(model: string, batchSize: number, executionMs: number): void;
   batchRetried(model: string): void;
   batchQueueLength(model: string, length: number): void;
+  /** An image was found to end the inference processes that execute it. */
+  batchPoisoned(sha256: string, bytes: number): void;
 }
 
 export type InferenceBatchLane = BatchLane<readonly InferenceRequest[], readonly InferenceResult[]>;
@@ -24,6 +27,8 @@ export class ModelLine {
   readonly model: ServedModel;
   /** What a decoder is told with every image of this model: a PixelPlan as JSON. */
   readonly plan: string;
+  /** Images that end this model's processes. */
+  readonly poisons: PoisonList;
   readonly #lanes: readonly InferenceBatchLane[];
   readonly #costs: CostTable;
   readonly #batching: Dispatcher<
@@ -52,6 +57,7 @@ export class ModelLine {
     for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
     this.model = model;
     this.plan = plan;
+    this.poisons = new PoisonList(clock, (...about) => observer.batchPoisoned(...about));
     this.#lanes = lanes;
     this.#costs = costs;
     this.#batching = new Dispatcher({
@@ -68,6 +74,7 @@ export class ModelLine {
       },
       workedOn: (results) => results.filter(({ kind }) => kind === 'executed').length,
       isLoss: (error) => error instanceof ProcessLostError,
+      isSuspicion: (error) => error instanceof ProcessLostError && error.suspect,
       observer: {
         queueLength: (length) => observer.batchQueueLength(model.name, length),
         retried: () => observer.batchRetried(model.name),

@@ -3,7 +3,8 @@
  *
  * What holds: every request given to `answer` settles exactly once; its permit is given back exactly then; nobody works on
  * an image whose caller has left (abort signal) or whose deadline has passed, as far as that was known when the work began.
- * An image that by all that is known can't be answered before its deadline is refused before it costs a decode.
+ * An image that by all that is known can't be answered before its deadline is refused before it costs a decode, and so is
+ * one that is known to end processes.
  */
 import { CostTable } from '../batch/cost-table.js';
 import { Dispatcher, type Terms } from '../batch/dispatcher.js';
@@ -20,6 +21,7 @@ import { ProcessLostError } from '../process/lane.js';
 import type { SlotFile } from '../slots/slots.js';
 import type { ModelLine } from './model-line.js';
 import type { Permit } from './permits.js';
+import { PoisonList } from './poison-list.js';
 
 export interface ImageRequest {
   /** The model that is asked. */
@@ -60,6 +62,8 @@ export interface PipelineObserver {
   dropped(stage: 'decode' | 'batch', cause: DropCause): void;
   decodeRetried(): void;
   decodeQueueLength(length: number): void;
+  /** An image was found to end the decoders that work on it. */
+  decodePoisoned(sha256: string, bytes: number): void;
 }
 
 export interface PipelineOptions {
@@ -77,9 +81,11 @@ type DecodeImage = Extract<DecodeRequest, { kind: 'decode' }>;
 export class Pipeline {
   readonly #options: PipelineOptions;
   readonly #decoding: Dispatcher<DecodeImage, DecoderReply, DecodeRequest, DecoderReply>;
+  readonly #poisons: PoisonList;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
+    this.#poisons = new PoisonList(options.clock, (...about) => options.observer.decodePoisoned(...about));
     this.#decoding = new Dispatcher({
       lanes: options.decoders,
       maxBatchSize: 1,
@@ -90,6 +96,7 @@ export class Pipeline {
       toResults: (reply) => [reply],
       workedOn: (reply) => (reply.kind === 'decoded' ? 1 : 0),
       isLoss: (error) => error instanceof ProcessLostError,
+      isSuspicion: (error) => error instanceof ProcessLostError && error.suspect,
       observer: {
         queueLength: (length) => options.observer.decodeQueueLength(length),
         retried: () => options.observer.decodeRetried(),
@@ -104,18 +111,29 @@ export class Pipeline {
 
   async #answer(request: ImageRequest, permit: Permit): Promise<Answer> {
     const { slots, clock, observer, overtakingLimitMs } = this.#options;
-    const { line, signal, expiresAt, topK, wantsEmbedding } = request;
+    const { line, image, signal, expiresAt, topK, wantsEmbedding } = request;
     const { slot } = permit;
     const cancelSlot = () => slots.cancel(slot);
     try {
-      this.#checkEncoded(request.image);
+      this.#checkEncoded(image);
+      this.#poisons.check(image);
+      line.poisons.check(image);
       const terms = { signal, expiresAt, urgency: urgencyOf(request, overtakingLimitMs) };
       this.#checkReachable(line, terms);
       slots.open(slot, expiresAt);
       signal.addEventListener('abort', cancelSlot, { once: true });
 
-      const decoded = await this.#decode({ kind: 'decode', slot, image: request.image, plan: line.plan }, terms);
-      const executed = await this.#execute(line, { slot, topK, wantsEmbedding }, terms);
+      const decoded = await this.#decode(
+        { kind: 'decode', slot, image, plan: line.plan },
+        { ...terms, onSuspicion: () => this.#poisons.suspect(image) },
+      );
+      this.#poisons.clear(image);
+      const executed = await this.#execute(
+        line,
+        { slot, topK, wantsEmbedding },
+        { ...terms, onSuspicion: () => line.poisons.suspect(image) },
+      );
+      line.poisons.clear(image);
 
       const now = clock.now();
       const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);

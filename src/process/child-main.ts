@@ -2,11 +2,13 @@
  * The inside of every child process: set up, say ready, then answer calls one by one until the front is gone.
  *
  * What holds: signals meant for the front (Ctrl-C reaches the whole process group) don't end a child; a closed channel
- * does; a front that died takes it along (`parent-death.ts`). The loop blocks in `read`, so timers and sockets of the
- * child don't run between calls: what a call starts, it has to await.
+ * does; a front that died takes it along (`parent-death.ts`); before the first call it has given up what it does not need
+ * any more (`confinement.ts`). A call that throws ends the process, which its supervisor mends. The loop blocks in `read`,
+ * so timers and sockets of the child don't run between calls: what a call starts, it has to await.
  */
 import { setPriority } from 'node:os';
 import { messageOf, SetupError } from '../errors.js';
+import { confine, type ResourceLimits } from './confinement.js';
 import { encodeFrame, encodeJsonFrame, FrameTag, receiveFrame, sendFrame } from './frames.js';
 import { dieWithParent } from './parent-death.js';
 
@@ -28,7 +30,12 @@ export interface ChildProgram<Settings> {
    * Gets everything ready. Resolves with what to tell the front (JSON) and the function that answers a call with the bytes
    * of the reply. Throws SetupError for what the operator can mend.
    */
-  start(settings: Settings): Promise<{ hello: unknown; answer: (call: Buffer) => Promise<Uint8Array> }>;
+  start(settings: Settings): Promise<{
+    readonly hello: unknown;
+    readonly answer: (call: Buffer) => Promise<Uint8Array>;
+    /** What it can do without from now on. */
+    readonly limits: ResourceLimits;
+  }>;
 }
 
 export async function runChild<Settings>(program: ChildProgram<Settings>): Promise<never> {
@@ -44,6 +51,7 @@ export async function runChild<Settings>(program: ChildProgram<Settings>): Promi
   let started: Awaited<ReturnType<ChildProgram<Settings>['start']>>;
   try {
     started = await program.start(init.settings);
+    confine(started.limits);
   } catch (error) {
     const kind = error instanceof SetupError ? error.kind : 'environment';
     const problems = error instanceof SetupError ? error.problems : [messageOf(error)];

@@ -30,7 +30,7 @@ export interface Frame {
 
 const HEADER_BYTES = 8;
 
-/** A bound on what a child may send, so that a child gone mad can't fill the front's memory. */
+/** The bound on what a child may send where its role has no lower one, so that a child gone mad can't fill the front's memory. */
 export const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 
 export function encodeFrame(tag: FrameTag, payload: Uint8Array): Buffer {
@@ -45,22 +45,37 @@ export function encodeJsonFrame(tag: FrameTag, message: unknown): Buffer {
   return encodeFrame(tag, Buffer.from(JSON.stringify(message)));
 }
 
-/** Cuts a byte stream into frames. Payloads are views of the chunks where a frame arrived whole. */
+/** Cuts a byte stream into frames. Payloads are views of the chunks where a frame arrived whole, and copied once where not. */
 export class FrameParser {
-  #rest: Buffer = Buffer.alloc(0);
+  readonly #maxFrameBytes: number;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  /** How many bytes have to be there before it is worth looking again. */
+  #wanted = HEADER_BYTES;
 
-  /** Yields every frame that `chunk` completes. Throws when a length is beyond MAX_FRAME_BYTES. */
+  constructor(maxFrameBytes = MAX_FRAME_BYTES) {
+    this.#maxFrameBytes = maxFrameBytes;
+  }
+
+  /** Yields every frame that `chunk` completes. Throws when a payload is longer than may be. */
   *push(chunk: Buffer): Generator<Frame> {
-    let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    this.#chunks.push(chunk);
+    this.#bytes += chunk.length;
+    if (this.#bytes < this.#wanted) return;
+    let bytes = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks, this.#bytes);
+    this.#wanted = HEADER_BYTES;
     while (bytes.length >= HEADER_BYTES) {
       const length = bytes.readUInt32LE(0);
-      if (length > MAX_FRAME_BYTES) throw new Error(`a frame of ${length} bytes is beyond the limit`);
+      if (length > this.#maxFrameBytes) throw new Error(`a frame of ${length} bytes is beyond the limit`);
       const end = HEADER_BYTES + length;
+      this.#wanted = end;
       if (bytes.length < end) break;
       yield { tag: bytes.readUInt32LE(4) as FrameTag, payload: bytes.subarray(HEADER_BYTES, end) };
       bytes = bytes.subarray(end);
+      this.#wanted = HEADER_BYTES;
     }
-    this.#rest = bytes;
+    this.#chunks = bytes.length === 0 ? [] : [bytes];
+    this.#bytes = bytes.length;
   }
 }
 

@@ -3,22 +3,35 @@
  *
  * What holds: every call settles exactly once, with the child's reply or with a ProcessLostError when the child is gone
  * (its exit was seen, so nothing that it held is written any more). A call that the child works on for longer than the
- * time limit costs the child its life. The lane says when it can take calls (`ready`) and tells its owner on every change.
+ * time limit costs the child its life, and so does a reply that does not fit its call. The lane says when it can take calls
+ * (`ready`) and tells its owner on every change.
  */
+import { systemClock } from '../clock.js';
+import type { Loss } from './loss.js';
 import { type ChildSpec, SupervisedChild } from './supervised-child.js';
+import { Watchdog } from './watchdog.js';
 
 /** The child was lost before it answered. The call may be sent to another one. */
 export class ProcessLostError extends Error {
   override readonly name = 'ProcessLostError';
+  /** Whether this very call may have ended it: the child was working on it, and ended by its own doing (`loss.ts`). */
+  readonly suspect: boolean;
+
+  constructor(message: string, { suspect = false }: { readonly suspect?: boolean } = {}) {
+    super(message);
+    this.suspect = suspect;
+  }
 }
 
 /** How a room's calls and replies travel. */
 export interface CallCodec<Call, Reply> {
   encode(call: Call): Uint8Array;
-  decode(payload: Buffer): Reply;
+  /** Throws where the bytes are no reply to this call. */
+  decode(payload: Buffer, call: Call): Reply;
 }
 
-interface PendingCall<Reply> {
+interface PendingCall<Call, Reply> {
+  readonly call: Call;
   readonly resolve: (reply: Reply) => void;
   readonly reject: (error: ProcessLostError) => void;
 }
@@ -26,10 +39,9 @@ interface PendingCall<Reply> {
 export class Lane<Call, Reply> {
   readonly #child: SupervisedChild;
   readonly #codec: CallCodec<Call, Reply>;
-  readonly #pending: PendingCall<Reply>[] = [];
+  readonly #pending: PendingCall<Call, Reply>[] = [];
   readonly #role: string;
-  readonly #callTimeoutMs: number;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #watchdog: Watchdog;
   #ready = false;
   #hello: unknown;
   /** Called whenever the lane becomes ready, unready, or has answered. */
@@ -38,7 +50,9 @@ export class Lane<Call, Reply> {
   constructor(spec: ChildSpec, codec: CallCodec<Call, Reply>, callTimeoutMs: number) {
     this.#codec = codec;
     this.#role = spec.role;
-    this.#callTimeoutMs = callTimeoutMs;
+    this.#watchdog = new Watchdog(spec.clock ?? systemClock, callTimeoutMs, () =>
+      this.#child.kill('timeout', `no answer within ${callTimeoutMs} ms`),
+    );
     this.#child = new SupervisedChild(spec, {
       onReady: (hello) => {
         this.#hello = hello;
@@ -46,7 +60,12 @@ export class Lane<Call, Reply> {
         this.onChange();
       },
       onReply: (payload) => this.#settleOldest(payload),
-      onLost: () => this.#loseAll(),
+      onKilled: () => {
+        this.#ready = false;
+        this.#watchdog.stop();
+        this.onChange();
+      },
+      onLost: (loss) => this.#loseAll(loss),
     });
   }
 
@@ -82,8 +101,8 @@ export class Lane<Call, Reply> {
     if (!this.#ready) return Promise.reject(new ProcessLostError(`the ${this.#role} process is not ready`));
     return new Promise<Reply>((resolve, reject) => {
       const payload = this.#codec.encode(call);
-      this.#pending.push({ resolve, reject });
-      if (this.#pending.length === 1) this.#startTimer();
+      this.#pending.push({ call, resolve, reject });
+      if (this.#pending.length === 1) this.#watchdog.start();
       this.#child.call(payload);
     });
   }
@@ -92,26 +111,20 @@ export class Lane<Call, Reply> {
     const [oldest] = this.#pending;
     if (oldest === undefined) throw new Error('a reply to no call');
     // A reply that makes no sense throws here and costs the child its life; its call is then lost like the others.
-    const reply = this.#codec.decode(payload);
+    const reply = this.#codec.decode(payload, oldest.call);
     this.#pending.shift();
-    clearTimeout(this.#timer);
-    if (this.#pending.length > 0) this.#startTimer();
+    if (this.#pending.length > 0) this.#watchdog.start();
+    else this.#watchdog.stop();
     oldest.resolve(reply);
     this.onChange();
   }
 
-  #startTimer(): void {
-    this.#timer = setTimeout(
-      () => this.#child.kill('timeout', `no answer within ${this.#callTimeoutMs} ms`),
-      this.#callTimeoutMs,
-    );
-  }
-
-  #loseAll(): void {
+  #loseAll({ ownDoing }: Loss): void {
     this.#ready = false;
-    clearTimeout(this.#timer);
-    for (const { reject } of this.#pending.splice(0)) {
-      reject(new ProcessLostError(`the ${this.#role} process was lost`));
+    this.#watchdog.stop();
+    // Calls are worked on one by one: only the oldest can have done it.
+    for (const [place, { reject }] of this.#pending.splice(0).entries()) {
+      reject(new ProcessLostError(`the ${this.#role} process was lost`, { suspect: ownDoing && place === 0 }));
     }
     this.onChange();
   }

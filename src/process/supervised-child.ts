@@ -1,45 +1,48 @@
 /**
  * One child process that is meant to live: spawned, awaited, restarted when it dies, ended on request.
  *
- * What holds: at most one operating-system process at a time; after `onLost` nothing more arrives from the lost one;
- * restarts back off (100 ms, doubling to 10 s, ± 20 % so that siblings don't march in step) and the wait falls back to
- * the start once a process has served for five seconds. What it costs: one socket pair and two pipes a child.
+ * What holds: at most one operating-system process at a time; after `onKilled` or `onLost` nothing more arrives from the lost
+ * one; restarts back off (`backoff.ts`) and never end, also where the system refuses to start a process for a while. What a
+ * child sends has to be what is due from it: anything else costs it its life. What it costs: one socket pair and two pipes
+ * a child.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { type Clock, systemClock } from '../clock.js';
 import { messageOf, SetupError } from '../errors.js';
+import { Backoff } from './backoff.js';
 import type { ChildInit } from './child-main.js';
 import { encodeFrame, encodeJsonFrame, type Frame, FrameParser, FrameTag } from './frames.js';
+import { LineReader } from './lines.js';
+import { type ChildRole, type Loss, type LossCause, lossByExit, lossByKill } from './loss.js';
+import { Watchdog } from './watchdog.js';
 
-const FIRST_BACKOFF_MS = 100;
-const LONGEST_BACKOFF_MS = 10_000;
-/** A process that was ready for this long is taken to be healthy: its loss starts a new count. */
-const STEADY_MS = 5_000;
+export type { ChildRole, LossCause } from './loss.js';
+
 /** How long a child may take to end by itself when its channel is closed. */
 const STOP_GRACE_MS = 1_000;
-
-export type ChildRole = 'decoder' | 'inference';
 
 /** Told about the life of children; `telemetry/` implements it. */
 export interface ChildObserver {
   childReady(role: ChildRole, index: number, pid: number, startMs: number): void;
+  /** It was killed and takes no more calls. `childLost` follows when its end is seen, which a stuck driver can put off. */
+  childKilled(role: ChildRole, index: number): void;
   /** `cause` is bounded: `exit`, `signal`, `timeout`, `protocol`, `start`. */
   childLost(role: ChildRole, index: number, pid: number, cause: LossCause, detail: string): void;
   /** The child was asked to end and is gone for good, if it was there at all. Told once. */
   childStopped(role: ChildRole, index: number): void;
-  /** A line that the child wrote to its standard output or error. */
+  /** A line that the child wrote to its standard output or error; long ones are cut, and too many left out. */
   childLine(role: ChildRole, index: number, line: string): void;
 }
-
-export type LossCause = 'exit' | 'signal' | 'timeout' | 'protocol' | 'start';
 
 export interface ChildSpec {
   readonly role: ChildRole;
   readonly index: number;
   /** The module to run, `file:` URL. */
   readonly entry: URL;
+  /** What Node is told before it; none where not given. */
+  readonly nodeFlags?: readonly string[];
   /** What the child is told at every start; asked anew each time, so that a restart knows what the first start found out. */
   readonly settings: () => unknown;
   readonly niceness: number;
@@ -49,33 +52,44 @@ export interface ChildSpec {
   readonly environment: Record<string, string> | undefined;
   /** How long from spawn to ready. */
   readonly startTimeoutMs: number;
+  /** The largest frame that it may send; MAX_FRAME_BYTES where not given. */
+  readonly maxFrameBytes?: number;
   readonly observer: ChildObserver;
+  /** For tests: what time it is, and how restarts are spread. */
+  readonly clock?: Clock;
+  readonly random?: () => number;
 }
 
 export interface ChildEvents {
   /** It takes calls from now on. `hello` is what its program said of itself. */
   onReady(hello: unknown): void;
   onReply(payload: Buffer): void;
+  /** It takes no more calls; `onLost` follows. */
+  onKilled(): void;
   /** The process is gone (its exit was seen) and answers nothing any more. */
-  onLost(cause: LossCause): void;
+  onLost(loss: Loss): void;
 }
 
 export class SupervisedChild {
   readonly #spec: ChildSpec;
   readonly #events: ChildEvents;
+  readonly #clock: Clock;
+  readonly #backoff: Backoff;
   #process: ChildProcess | null = null;
   #channel: Socket | null = null;
-  #readySince = 0;
-  #losses = 0;
+  /** Null until the process that runs now is ready. */
+  #readyAt: number | null = null;
   #stopping = false;
   #stopped = false;
-  #killCause: { cause: LossCause; detail: string } | null = null;
-  #restartTimer: NodeJS.Timeout | undefined;
+  #killed: Loss | null = null;
+  #cancelRestart: () => void = () => {};
   #exited: Promise<void> = Promise.resolve();
 
   constructor(spec: ChildSpec, events: ChildEvents) {
     this.#spec = spec;
     this.#events = events;
+    this.#clock = spec.clock ?? systemClock;
+    this.#backoff = new Backoff(spec.random);
   }
 
   get pid(): number | undefined {
@@ -94,14 +108,20 @@ export class SupervisedChild {
 
   /** Ends the process at once; `onLost` follows when its exit is seen, then a restart. */
   kill(cause: LossCause, detail: string): void {
-    this.#killCause ??= { cause, detail };
-    this.#process?.kill('SIGKILL');
+    const { role, index, observer } = this.#spec;
+    if (this.#process === null || this.#killed !== null) return;
+    this.#killed = lossByKill(cause, detail, this.#process.pid);
+    this.#process.kill('SIGKILL');
+    // What else it has sent, or sends yet, would be taken for the answers to other calls.
+    this.#channel?.destroy();
+    this.#events.onKilled();
+    observer.childKilled(role, index);
   }
 
   /** Closes the channel, waits for the exit, kills after a grace. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    clearTimeout(this.#restartTimer);
+    this.#cancelRestart();
     this.#channel?.end();
     const grace = setTimeout(() => this.#process?.kill('SIGKILL'), STOP_GRACE_MS);
     await this.#exited;
@@ -111,98 +131,110 @@ export class SupervisedChild {
     this.#spec.observer.childStopped(this.#spec.role, this.#spec.index);
   }
 
+  /** Starts a process. Resolves when it is ready; rejects with SetupError when it has ended before that. */
   #spawn(): Promise<void> {
-    const { role, index, entry, sharedFds, environment, observer } = this.#spec;
-    const startedAt = performance.now();
-    this.#killCause = null;
-    this.#readySince = 0;
-    const child = spawn(process.execPath, [fileURLToPath(entry)], {
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...sharedFds],
-      ...(environment === undefined ? {} : { env: environment }),
-    });
-    this.#process = child;
-    const channel = child.stdio[3] as Socket;
-    this.#channel = channel;
-    for (const stream of [child.stdout, child.stderr]) {
-      if (stream) createInterface({ input: stream }).on('line', (line) => observer.childLine(role, index, line));
-    }
-
+    const { role, index, observer, startTimeoutMs } = this.#spec;
+    const startedAt = this.#clock.now();
+    this.#killed = null;
+    this.#readyAt = null;
     return new Promise<void>((resolve, reject) => {
       let failure: SetupError | undefined;
-      const startTimer = setTimeout(
-        () => this.kill('start', `not ready within ${this.#spec.startTimeoutMs} ms`),
-        this.#spec.startTimeoutMs,
+      const startTimer = new Watchdog(this.#clock, startTimeoutMs, () =>
+        this.kill('start', `not ready within ${startTimeoutMs} ms`),
       );
-      const onFrame = (frame: Frame) => {
-        if (frame.tag === FrameTag.Reply) this.#events.onReply(frame.payload);
-        else if (frame.tag === FrameTag.Ready) {
-          clearTimeout(startTimer);
-          this.#readySince = performance.now();
-          this.#events.onReady(JSON.parse(frame.payload.toString()));
-          observer.childReady(role, index, child.pid ?? 0, this.#readySince - startedAt);
-          resolve();
-        } else if (frame.tag === FrameTag.Failed) {
-          const { kind, problems } = JSON.parse(frame.payload.toString()) as Pick<SetupError, 'kind' | 'problems'>;
-          failure = new SetupError(kind, problems);
-        } else throw new Error(`unexpected frame tag ${String(frame.tag)}`);
+      const onReady = (hello: unknown) => {
+        startTimer.stop();
+        this.#readyAt = this.#clock.now();
+        this.#events.onReady(hello);
+        observer.childReady(role, index, this.pid ?? 0, this.#readyAt - startedAt);
+        resolve();
       };
-      const parser = new FrameParser();
-      channel.on('data', (chunk: Buffer) => {
-        try {
-          for (const frame of parser.push(chunk)) onFrame(frame);
-        } catch (error) {
-          this.kill('protocol', messageOf(error));
-          // What else it has sent would be taken for the answers to other calls.
-          channel.destroy();
-        }
-      });
-      // A write to a process that has just died; its exit tells the story.
-      channel.on('error', () => {});
-
-      const init: ChildInit<unknown> = {
-        parentPid: process.pid,
-        niceness: this.#spec.niceness,
-        settings: this.#spec.settings(),
+      const onFrame = ({ tag, payload }: Frame) => {
+        const isDue =
+          this.#readyAt === null ? tag === FrameTag.Ready || tag === FrameTag.Failed : tag === FrameTag.Reply;
+        if (!isDue) throw new Error(`unexpected frame tag ${String(tag)}`);
+        if (tag === FrameTag.Reply) this.#events.onReply(payload);
+        else if (tag === FrameTag.Ready) onReady(JSON.parse(payload.toString()));
+        else failure = readFailure(payload);
       };
-      channel.write(encodeJsonFrame(FrameTag.Init, init));
-
+      const onGone = (pid: number, byExit: Loss) => {
+        startTimer.stop();
+        this.#channel?.destroy();
+        this.#channel = null;
+        this.#process = null;
+        const loss = this.#killed ?? byExit;
+        const detail = failure?.problems.join('; ') ?? loss.detail;
+        const servedMs = this.#readyAt === null ? null : this.#clock.now() - this.#readyAt;
+        this.#events.onLost(loss);
+        if (!this.#stopping) observer.childLost(role, index, pid, failure ? 'start' : loss.cause, detail);
+        if (servedMs !== null) this.#restartLater(servedMs);
+        else reject(failure ?? new SetupError('environment', [`the ${role} process did not start: ${detail}`]));
+      };
+      startTimer.start();
+      let child: ChildProcess;
+      try {
+        child = this.#launch(onFrame);
+      } catch (error) {
+        // No memory for one, no descriptors: trouble of the machine, which may pass.
+        onGone(0, { cause: 'start', detail: messageOf(error), ownDoing: false });
+        return;
+      }
       this.#exited = new Promise((exited) => {
-        const onGone = (code: number | null, signal: NodeJS.Signals | null, error?: Error) => {
-          clearTimeout(startTimer);
-          channel.destroy();
-          this.#channel = null;
-          this.#process = null;
+        child.once('exit', (code, signal) => {
           exited();
-          const exit = error?.message ?? (signal === null ? `exit code ${code}` : `signal ${signal}`);
-          const lost = this.#killCause ?? {
-            cause: signal === null ? ('exit' as const) : ('signal' as const),
-            detail: exit,
-          };
-          const wasReady = this.#readySince > 0;
-          this.#events.onLost(lost.cause);
-          if (!this.#stopping) {
-            const detail = failure ? failure.problems.join('; ') : lost.detail;
-            observer.childLost(role, index, child.pid ?? 0, failure ? 'start' : lost.cause, detail);
-          }
-          if (wasReady) this.#restartLater();
-          else reject(failure ?? new SetupError('environment', [`the ${role} process did not start: ${lost.detail}`]));
-        };
-        child.once('exit', (code, signal) => onGone(code, signal));
-        child.once('error', (error) => {
-          if (child.pid === undefined) onGone(null, null, error);
+          onGone(child.pid ?? 0, lossByExit(role, code, signal));
+        });
+        child.on('error', (error) => {
+          if (child.pid !== undefined) return;
+          exited();
+          onGone(0, { cause: 'start', detail: error.message, ownDoing: false });
         });
       });
     });
   }
 
-  #restartLater(): void {
-    if (this.#stopping) return;
-    if (performance.now() - this.#readySince > STEADY_MS && this.#readySince > 0) this.#losses = 0;
-    const backoff = Math.min(FIRST_BACKOFF_MS * 2 ** this.#losses, LONGEST_BACKOFF_MS) * (0.8 + 0.4 * Math.random());
-    this.#losses++;
-    this.#restartTimer = setTimeout(() => {
-      // A restart that fails was reported to the observer as a loss; it is tried again.
-      this.#spawn().catch(() => this.#restartLater());
-    }, backoff);
+  /** Starts the process and tells it its settings. Throws where the system has none to give. */
+  #launch(onFrame: (frame: Frame) => void): ChildProcess {
+    const { role, index, entry, nodeFlags = [], sharedFds, environment, observer, maxFrameBytes } = this.#spec;
+    const child = spawn(process.execPath, [...nodeFlags, fileURLToPath(entry)], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...sharedFds],
+      ...(environment === undefined ? {} : { env: environment }),
+    });
+    this.#process = child;
+    // Absent where there was no descriptor left for it; an error event follows.
+    const channel = child.stdio?.[3] as Socket | undefined;
+    if (channel === undefined || child.pid === undefined) return child;
+    this.#channel = channel;
+    for (const stream of [child.stdout, child.stderr]) {
+      const lines = new LineReader(this.#clock, (line) => observer.childLine(role, index, line));
+      stream?.on('data', (chunk: Buffer) => lines.push(chunk)).once('end', () => lines.end());
+    }
+    const parser = new FrameParser(maxFrameBytes);
+    channel.on('data', (chunk: Buffer) => {
+      try {
+        for (const frame of parser.push(chunk)) onFrame(frame);
+      } catch (error) {
+        this.kill('protocol', messageOf(error));
+      }
+    });
+    // A write to a process that has just died; its exit tells the story.
+    channel.on('error', () => {});
+    const { niceness, settings } = this.#spec;
+    const init: ChildInit<unknown> = { parentPid: process.pid, niceness, settings: settings() };
+    channel.write(encodeJsonFrame(FrameTag.Init, init));
+    return child;
   }
+
+  #restartLater(servedMs: number): void {
+    if (this.#stopping) return;
+    this.#cancelRestart = this.#clock.after(this.#backoff.nextMs(servedMs), () => {
+      // A restart that fails was reported to the observer as a loss; it is tried again.
+      this.#spawn().catch(() => this.#restartLater(0));
+    });
+  }
+}
+
+function readFailure(payload: Buffer): SetupError {
+  const { kind, problems } = JSON.parse(payload.toString()) as Pick<SetupError, 'kind' | 'problems'>;
+  return new SetupError(kind, problems);
 }

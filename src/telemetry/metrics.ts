@@ -99,6 +99,12 @@ export function createMetrics() {
       labelNames: ['stage'] as const,
       registers,
     }),
+    poisonous: new Counter({
+      name: 'vitserve_poisonous_images_total',
+      help: 'Images found to end the processes that work on them, by stage.',
+      labelNames: ['stage'] as const,
+      registers,
+    }),
     queueLength: new Gauge({
       name: 'vitserve_queue_length',
       help: 'Images that wait for a process, by stage (decode, batch) and, where it has one, model.',

@@ -32,7 +32,11 @@ export interface CredentialObserver {
   credentialKept(kind: string, problems: readonly string[]): void;
 }
 
-export function createPipelineObserver(metrics: Metrics): PipelineObserver & ModelLineObserver {
+export function createPipelineObserver(metrics: Metrics, log: Logger): PipelineObserver & ModelLineObserver {
+  const poisoned = (stage: 'decode' | 'batch') => (sha256: string, bytes: number) => {
+    metrics.poisonous.inc({ stage });
+    log.warn({ stage, sha256, bytes }, 'poisonous image');
+  };
   // Looked up once: finding a series by its labels costs more than counting.
   const decodeQueue = metrics.queueLength.labels({ stage: 'decode', model: '' });
   const { queueDuration, deadlineSlack } = metrics;
@@ -45,12 +49,14 @@ export function createPipelineObserver(metrics: Metrics): PipelineObserver & Mod
     dropped: (stage, cause) => metrics.dropped.inc({ stage, cause }),
     decodeRetried: () => metrics.retries.inc({ stage: 'decode' }),
     decodeQueueLength: (length) => decodeQueue.set(length),
+    decodePoisoned: poisoned('decode'),
     executed(model, batchSize, executionMs) {
       metrics.batchSize.observe({ model }, batchSize);
       metrics.inferenceDuration.observe({ model }, executionMs / 1000);
     },
     batchRetried: () => metrics.retries.inc({ stage: 'batch' }),
     batchQueueLength: (model, length) => metrics.queueLength.set({ stage: 'batch', model }, length),
+    batchPoisoned: poisoned('batch'),
   };
 }
 
@@ -125,6 +131,7 @@ export function createChildObserver(metrics: Metrics, log: Logger): ChildObserve
       metrics.processReady.set({ role, index }, 1);
       log.info({ role, index, pid, startMs: Math.round(startMs) }, 'process ready');
     },
+    childKilled: (role, index) => metrics.processReady.set({ role, index }, 0),
     childLost(role, index, pid, cause, detail) {
       pids.delete(`${role} ${index}`);
       metrics.processReady.set({ role, index }, 0);

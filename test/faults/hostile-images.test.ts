@@ -96,4 +96,36 @@ describe('bad images beside good ones', () => {
     assert.equal(await server.metric('vitserve_process_losses_total'), 0);
     t.diagnostic(`${files.length} files, ${refused} refused`);
   });
+
+  test('each of them is done with within two seconds, and what it took of memory is given back', absent, async (t) => {
+    const files = filesIn(ODD ?? '').filter(({ bytes }) => bytes.length <= 16 * 2 ** 20);
+    const resident = async () => ({
+      decoders: (await server.metric('vitserve_process_resident_memory_bytes', { role: 'decoder' })) / 2 ** 20,
+      all:
+        ((await server.metric('vitserve_process_resident_memory_bytes')) +
+          (await server.metric('process_resident_memory_bytes'))) /
+        2 ** 20,
+    });
+    const ordinary = async () => {
+      for (let call = 0; call < 20; call++) await client.classify({ image: good[call % good.length] as Buffer });
+    };
+    await ordinary();
+    const before = await resident();
+    let slowest = { ms: 0, name: '' };
+    for (const { name, bytes } of files) {
+      const since = performance.now();
+      await outcomeOf(client.classify({ image: bytes }));
+      const ms = performance.now() - since;
+      if (ms > slowest.ms) slowest = { ms, name };
+    }
+    await ordinary();
+    const after = await resident();
+    const more = { decoders: Math.round(after.decoders - before.decoders), all: Math.round(after.all - before.all) };
+    t.diagnostic(
+      `slowest: ${slowest.name}, ${Math.round(slowest.ms)} ms; MiB more than before: ${JSON.stringify(more)}`,
+    );
+    assert.ok(slowest.ms <= 2_000, `${slowest.name} took ${slowest.ms} ms`);
+    assert.ok(more.decoders <= 50, `the decoders hold ${more.decoders} MiB more than before`);
+    assert.equal(await server.metric('vitserve_process_losses_total'), 0);
+  });
 });

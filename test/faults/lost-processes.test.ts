@@ -83,6 +83,8 @@ async function surviveLoss(t: TestContext, role: Role, cause: string, flags: str
   assert(victim);
   const since = performance.now();
   hurt(victim.pid);
+  await eventually('the loss is noticed', () => !server.children(role).some(({ pid }) => pid === victim.pid));
+  const noticedMs = Math.round(performance.now() - since);
   await replacement(server, victim);
   const recoveredMs = Math.round(performance.now() - since);
   await answers(loaded, CALLS_AFTER);
@@ -97,8 +99,10 @@ async function surviveLoss(t: TestContext, role: Role, cause: string, flags: str
     `${failures.length} of ${load.results.length} calls failed: ${failures[0]?.message}`,
   );
   assert.deepEqual(await server.stop(), { code: 0, signal: null });
-  t.diagnostic(`${load.results.length} calls, ${failures.length} failed; replaced after ${recoveredMs} ms`);
-  return { recoveredMs };
+  t.diagnostic(
+    `${load.results.length} calls, ${failures.length} failed; noticed after ${noticedMs} ms, replaced after ${recoveredMs} ms`,
+  );
+  return { noticedMs, recoveredMs };
 }
 
 for (const role of ['decoder', 'inference'] as const) {
@@ -109,33 +113,49 @@ for (const role of ['decoder', 'inference'] as const) {
 
   const option = role === 'decoder' ? '--decode-timeout' : '--inference-timeout';
   test(`${a} ${role} process that hangs is killed after ${option} and replaced, at no call’s cost`, async (t) => {
-    const { recoveredMs } = await surviveLoss(t, role, 'timeout', [...TWO_EACH, option, '1s'], (pid) =>
+    const { noticedMs, recoveredMs } = await surviveLoss(t, role, 'timeout', [...TWO_EACH, option, '1s'], (pid) =>
       process.kill(pid, 'SIGSTOP'),
     );
-    assert(recoveredMs >= 1_000, `replaced after ${recoveredMs} ms, before its time`);
+    assert(noticedMs >= 1_000, `noticed after ${noticedMs} ms, before its time`);
+    assert(noticedMs < 2_000, `noticed only after ${noticedMs} ms`);
     assert(recoveredMs < 6_000, `replaced only after ${recoveredMs} ms`);
   });
 }
 
-test('while the only inference process is replaced the server is not ready, and calls wait for the new one', async (t) => {
-  const server = await ServerProcess.start(t, [...SIMULATED, '--permits', '32']);
-  const client = new PlainClient(t, server.address);
-  const watch = client.watch();
-  await watch.count(1);
-  const image = await plainPng([7, 8, 9]);
-  const [victim] = server.children('inference');
-  assert(victim);
-  process.kill(victim.pid, 'SIGKILL');
-  await watch.count(2);
-  assert.equal((await server.get('/livez')).status, 200);
-  const calls = Array.from({ length: 8 }, () => client.embed({ image }));
-  for (const { embedding } of await Promise.all(calls)) assert.deepEqual(embedding, [7, 8, 9]);
-  await watch.count(3);
-  assert.deepEqual(watch.statuses, ['SERVING', 'NOT_SERVING', 'SERVING']);
-  assert.equal((await server.get('/readyz')).status, 200);
-});
+for (const role of ['decoder', 'inference'] as const) {
+  test(`while the only ${role} process is replaced the server is not ready, and calls wait for the new one`, async (t) => {
+    const server = await ServerProcess.start(t, [...SIMULATED, '--permits', '32']);
+    const client = new PlainClient(t, server.address);
+    const watch = client.watch();
+    await watch.count(1);
+    const image = await plainPng([7, 8, 9]);
+    const [victim] = server.children(role);
+    assert(victim);
+    process.kill(victim.pid, 'SIGKILL');
+    await watch.count(2);
+    assert.equal((await server.get('/livez')).status, 200);
+    const calls = Array.from({ length: 8 }, () => client.embed({ image }));
+    for (const { embedding } of await Promise.all(calls)) assert.deepEqual(embedding, [7, 8, 9]);
+    await watch.count(3);
+    assert.deepEqual(watch.statuses, ['SERVING', 'NOT_SERVING', 'SERVING']);
+    assert.equal((await server.get('/readyz')).status, 200);
+  });
 
-test('an image whose every attempt loses its process is answered with PROCESS_LOST, and the server serves on', async (t) => {
+  test(`while one of two ${role} processes is replaced the server stays ready`, async (t) => {
+    const server = await ServerProcess.start(t, ['--simulated-inference', '1:0.1', '--permits', '32', ...TWO_EACH]);
+    const client = new PlainClient(t, server.address);
+    const watch = client.watch();
+    await watch.count(1);
+    const [victim] = server.children(role);
+    assert(victim);
+    process.kill(victim.pid, 'SIGKILL');
+    await replacement(server, victim);
+    assert.deepEqual((await client.embed({ image: await plainPng([7, 8, 9]) })).embedding, [7, 8, 9]);
+    assert.deepEqual(watch.statuses, ['SERVING']);
+  });
+}
+
+test('an image whose processes are all killed from outside is answered with PROCESS_LOST, and the server serves on', async (t) => {
   // Half a second of execution is time enough to kill the process in.
   const flags = ['--simulated-inference', '1:500', '--decoder-processes', '1', '--permits', '1'];
   const server = await ServerProcess.start(t, flags);

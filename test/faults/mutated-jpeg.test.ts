@@ -56,6 +56,7 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
     view = new SlotView(slots.fd, LAYOUT);
     const observer = {
       childReady: () => {},
+      childKilled: () => {},
       childStopped: () => {},
       childLost: (...about: readonly unknown[]) => lost.push(about.join(' ')),
       childLine: () => {},

@@ -56,10 +56,12 @@ export class FakeLane<Call, Reply> implements BatchLane<Call, Reply> {
     this.onChange();
   }
 
-  /** The process dies with all that it was given. */
-  lose(): void {
+  /** The process dies with all that it was given: by a kill from outside, or by what it was working on. */
+  lose({ ownDoing = false }: { readonly ownDoing?: boolean } = {}): void {
     this.#ready = false;
-    for (const { reject } of this.#pending.splice(0)) reject(new ProcessLostError('the process was lost'));
+    for (const [place, { reject }] of this.#pending.splice(0).entries()) {
+      reject(new ProcessLostError('the process was lost', { suspect: ownDoing && place === 0 }));
+    }
     this.onChange();
   }
 

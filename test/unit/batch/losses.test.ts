@@ -139,6 +139,64 @@ describe('a lost process', () => {
   });
 });
 
+describe('an image is suspected', () => {
+  const suspected = (stand: ReturnType<typeof createStand>, verdict: unknown = null) => {
+    const suspicions: number[] = [];
+    let images = 0;
+    const add = () => {
+      const image = images++;
+      const onSuspicion = () => {
+        suspicions.push(image);
+        return verdict;
+      };
+      return stand.add(new AbortController().signal, { onSuspicion });
+    };
+    return { suspicions, add };
+  };
+
+  test('when its process was lost by its own doing and had nothing else to do, and not as one of several', async () => {
+    const stand = createStand({ maxBatchSize: 2, ready: false });
+    const { suspicions, add } = suspected(stand);
+    const [lane] = stand.lanes;
+    assert.ok(lane);
+    for (let image = 0; image < 2; image++) add();
+    lane.recover();
+    assert.deepEqual(lane.pending, [[0, 1]]);
+    for (const expected of [[], [0], [0, 1]]) {
+      lane.lose({ ownDoing: true });
+      await settled();
+      assert.deepEqual(suspicions, expected);
+      // After the batch image 0, alone, and then image 1.
+      lane.recover();
+    }
+  });
+
+  test('not when its process was killed from outside, nor when it failed without a loss', async () => {
+    const stand = createStand({ maxBatchSize: 1 });
+    const { suspicions, add } = suspected(stand);
+    const [lane] = stand.lanes;
+    assert.ok(lane);
+    add();
+    await crash(lane);
+    lane.fail(new Error('no memory'));
+    await settled();
+    assert.deepEqual(suspicions, []);
+  });
+
+  test('and rejected with the verdict, instead of being executed again', async () => {
+    const stand = createStand({ maxBatchSize: 1 });
+    const verdict = new Error('guilty');
+    const { add } = suspected(stand, verdict);
+    const [lane] = stand.lanes;
+    const image = add();
+    lane?.lose({ ownDoing: true });
+    await settled();
+    assert.deepEqual(image.state, { kind: 'rejected', error: verdict });
+    assert.equal(stand.retries.count, 0);
+    assert.equal(stand.dispatcher.queueLength, 0);
+  });
+});
+
 describe('a failed execution', () => {
   test('rejects its images with its error and is not tried again', async () => {
     const { lane, outcomes, retries } = standWith(2);

@@ -172,6 +172,7 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
     toResults: (reply) => reply,
     workedOn: (reply) => reply.filter((result) => result !== null).length,
     isLoss: (error) => error instanceof ProcessLostError,
+    isSuspicion: () => false,
     observer: { queueLength: () => {}, retried: () => {} },
   });
 

@@ -49,6 +49,7 @@ export function createStand(options: {
     toResults,
     workedOn: (reply) => reply.length,
     isLoss: (error) => error instanceof ProcessLostError,
+    isSuspicion: (error) => error instanceof ProcessLostError && error.suspect,
     observer: {
       queueLength: (length) => lengths.push(length),
       retried: () => retries.count++,

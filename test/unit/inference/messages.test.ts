@@ -18,7 +18,7 @@ const images = fc.array(fc.record({ slot: u32, topK: u32, wantsEmbedding: fc.boo
 /** Results of one execution: all that were executed share its time and size. */
 const results: fc.Arbitrary<InferenceResult[]> = fc
   .tuple(
-    fc.double({ noNaN: true, min: 0 }),
+    fc.double({ noNaN: true, noDefaultInfinity: true, min: 0 }),
     fc.integer({ min: 0, max: 65_535 }),
     fc.array(
       fc.option(
@@ -52,11 +52,20 @@ describe('inference messages', () => {
     fc.assert(
       fc.property(results, (sent) => {
         assert.deepEqual(
-          decodeReply(encodeReply(sent)).map((result) => JSON.stringify(result)),
+          decodeReply(encodeReply(sent), sent.length).map((result) => JSON.stringify(result)),
           sent.map((result) => JSON.stringify(result)),
         );
       }),
     );
+  });
+
+  test('a reply to another number of images, one that was cut and one with an impossible time are errors', () => {
+    const skipped = encodeReply([{ kind: 'skipped' }, { kind: 'skipped' }]);
+    assert.throws(() => decodeReply(skipped, 1), /^Error: results of 2 images where 1 were asked for$/);
+    assert.throws(() => decodeReply(skipped, 3), /^Error: results of 2 images where 3 were asked for$/);
+    assert.throws(() => decodeReply(skipped.subarray(0, 13), 2), RangeError);
+    skipped.writeDoubleLE(Number.NaN, 0);
+    assert.throws(() => decodeReply(skipped, 2));
   });
 
   test('an image costs 9 bytes on the way there and a prediction 8 on the way back', () => {

@@ -64,6 +64,7 @@ export class CatalogStand {
       executed: () => {},
       batchRetried: () => {},
       batchQueueLength: () => {},
+      batchPoisoned: () => {},
       modelServed: ({ model }) => this.events.push(`served ${model.name}/${model.version}`),
       modelWithdrawn: ({ name, version }) => this.events.push(`withdrawn ${name}/${version}`),
       modelRetired: ({ name, version }) => this.events.push(`retired ${name}/${version}`),

@@ -94,6 +94,7 @@ export function createLine({
       dropped: (stage, cause) => events.push(`dropped ${stage} ${cause}`),
       decodeRetried: () => events.push('retried decode'),
       decodeQueueLength: () => {},
+      decodePoisoned: (_sha256, bytes) => events.push(`poisoned decode ${bytes}`),
     },
   });
   const model = new ModelLine({
@@ -108,6 +109,7 @@ export function createLine({
       executed: (name, batchSize, executionMs) => events.push(`executed ${name} ${batchSize} ${executionMs}`),
       batchRetried: (name) => events.push(`retried batch ${name}`),
       batchQueueLength: () => {},
+      batchPoisoned: (_sha256, bytes) => events.push(`poisoned batch ${bytes}`),
     },
   });
 

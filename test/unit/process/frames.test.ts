@@ -57,6 +57,28 @@ describe('a frame parser', () => {
     assert.equal(frame?.payload.buffer, chunk.buffer);
   });
 
+  test('copies a frame that arrives in many pieces only once', (t) => {
+    let copied = 0;
+    const concat = Buffer.concat;
+    t.mock.method(Buffer, 'concat', (parts: readonly Buffer[], length?: number) => {
+      const whole = concat(parts, length);
+      copied += whole.length;
+      return whole;
+    });
+    const stream = encodeFrame(FrameTag.Reply, Buffer.alloc(2 ** 20));
+    const parser = new FrameParser();
+    let frames = 0;
+    for (let at = 0; at < stream.length; at += 1024) frames += [...parser.push(stream.subarray(at, at + 1024))].length;
+    assert.equal(frames, 1);
+    assert.ok(copied <= 2 * stream.length, `${copied} bytes were copied`);
+  });
+
+  test('refuses what is longer than its own limit', () => {
+    const stream = encodeFrame(FrameTag.Reply, Buffer.alloc(11));
+    assert.throws(() => [...new FrameParser(10).push(stream)], /^Error: a frame of 11 bytes is beyond the limit$/);
+    assert.equal([...new FrameParser(11).push(stream)].length, 1);
+  });
+
   test('takes a frame of the largest size and refuses a larger one by its header alone', () => {
     const header = Buffer.alloc(8);
     header.writeUInt32LE(FrameTag.Reply, 4);

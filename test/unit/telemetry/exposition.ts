@@ -41,6 +41,8 @@ vitserve_deadline_slack_seconds_count N
 # TYPE vitserve_dropped_images_total counter
 # HELP vitserve_retries_total Images given to another process because theirs was lost, by stage.
 # TYPE vitserve_retries_total counter
+# HELP vitserve_poisonous_images_total Images found to end the processes that work on them, by stage.
+# TYPE vitserve_poisonous_images_total counter
 # HELP vitserve_queue_length Images that wait for a process, by stage (decode, batch) and, where it has one, model.
 # TYPE vitserve_queue_length gauge
 vitserve_queue_length{stage="decode",model=""} N

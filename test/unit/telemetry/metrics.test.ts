@@ -48,7 +48,7 @@ describe('the exposition', () => {
   test('of a server that has answered one image has exactly these names, texts and series', async () => {
     const metrics = createMetrics();
     const { log } = createLog();
-    const line = createPipelineObserver(metrics);
+    const line = createPipelineObserver(metrics, log);
     line.decodeQueueLength(1);
     line.batchQueueLength('small', 0);
     line.decoded('jpeg', 'turbojpeg', 1.5);
@@ -75,7 +75,7 @@ describe('the exposition', () => {
       const growth = bound / (seconds[at] ?? 0);
       assert.ok(growth >= 1.49 && growth <= 2, `${bound} is ${growth} times the bound before`);
     }
-    createPipelineObserver(metrics).executed('small', 1, 1);
+    createPipelineObserver(metrics, createLog().log).executed('small', 1, 1);
     assert.deepEqual(await boundsOf('vitserve_batch_size'), [1, 2, 4, 8, 16, 32, 64, 128, 256]);
   });
 
@@ -96,7 +96,7 @@ describe('the exposition', () => {
 describe('what the line reports', () => {
   test('is counted, in seconds', async () => {
     const metrics = createMetrics();
-    const line = createPipelineObserver(metrics);
+    const line = createPipelineObserver(metrics, createLog().log);
     line.decoded('png', 'sharp', 1_500);
     line.executed('small', 4, 250);
     line.answered(20, null);
@@ -234,7 +234,7 @@ describe('what the catalog reports', () => {
     const { log, lines } = createLog();
     const shown: string[] = [];
     const catalog = createCatalogObserver(metrics, log, () => shown.push('health'));
-    const line = createPipelineObserver(metrics);
+    const line = createPipelineObserver(metrics, createLog().log);
     const work = (name: string) => {
       line.executed(name, 2, 500);
       line.batchQueueLength(name, 3);

@@ -1,0 +1,325 @@
+/** A supervised process that ends, hangs and talks nonsense in every way there is; real processes, none of them ours. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { describe, type TestContext, test } from 'node:test';
+import type { SetupError } from '#vitserve/errors.js';
+import { NO_LIMITS } from '#vitserve/process/confinement.js';
+import { Lane, ProcessLostError } from '#vitserve/process/lane.js';
+import type { ChildSpec } from '#vitserve/process/supervised-child.js';
+import { FakeClock } from '../support/fake-clock.js';
+import type { Settings } from '../support/misbehaving-child.js';
+import { eventually, isAlive, processState } from '../support/server.js';
+
+const LINUX = process.platform === 'linux' ? {} : { skip: 'only Linux can do it' };
+const TIMEOUT_MS = 400;
+
+interface Stand {
+  readonly lane: Lane<string, string>;
+  /** What the observer was told, one line each. */
+  readonly events: string[];
+  readonly lines: string[];
+  readonly pids: number[];
+  settings: Settings;
+  /** Waits for the n-th process to be ready. */
+  ready(count: number): Promise<void>;
+}
+
+function createStand(t: TestContext, changes: Partial<ChildSpec> = {}): Stand {
+  const events: string[] = [];
+  const lines: string[] = [];
+  const pids: number[] = [];
+  const stand = { settings: { start: 'as it should', limits: NO_LIMITS } as Settings };
+  const lane = new Lane<string, string>(
+    {
+      role: 'decoder',
+      index: 0,
+      entry: new URL('../support/misbehaving-child.js', import.meta.url),
+      settings: () => stand.settings,
+      niceness: 0,
+      sharedFds: [],
+      environment: undefined,
+      startTimeoutMs: 20_000,
+      observer: {
+        childReady: (_role, _index, pid) => {
+          pids.push(pid);
+          events.push('ready');
+        },
+        childKilled: () => events.push(`killed ${lane.ready ? 'and still taken for ready' : ''}`.trim()),
+        childLost: (_role, _index, _pid, cause, detail) => events.push(`lost by ${cause}: ${detail}`),
+        childStopped: () => events.push('stopped'),
+        childLine: (_role, _index, line) => lines.push(line),
+      },
+      ...changes,
+    },
+    {
+      encode: (call) => Buffer.from(call),
+      decode: (payload, call) => {
+        const reply = payload.toString();
+        if (reply === 'not this') throw new Error(`"${reply}" is no reply to "${call}"`);
+        return reply;
+      },
+    },
+    TIMEOUT_MS,
+  );
+  t.after(() => lane.stop());
+  const ready = async (count: number) => {
+    await eventually(`process number ${count} is ready`, () => lane.ready && pids.length === count);
+  };
+  return Object.assign(stand, { lane, events, lines, pids, ready });
+}
+
+async function lostBy(call: Promise<string>): Promise<ProcessLostError> {
+  const error: unknown = await call.then(
+    (reply) => assert.fail(`answered with ${reply}`),
+    (thrown: unknown) => thrown,
+  );
+  assert.ok(error instanceof ProcessLostError, String(error));
+  return error;
+}
+
+interface Death {
+  readonly call: string;
+  readonly event: RegExp;
+  /** Whether the call is held responsible. */
+  readonly suspect: boolean;
+  readonly hurt?: (pid: number) => void;
+}
+
+const DEATHS: Readonly<Record<string, Death>> = {
+  'an exit': { call: 'exit 3', event: /^lost by exit: exit code 3$/, suspect: true },
+  'an orderly exit': { call: 'exit 0', event: /^lost by exit: exit code 0$/, suspect: true },
+  'an error that nobody catches': { call: 'throw', event: /^lost by exit: exit code 1$/, suspect: true },
+  'a segmentation fault': { call: 'crash SIGSEGV', event: /^lost by signal: signal SIGSEGV$/, suspect: true },
+  'an abort': { call: 'crash SIGABRT', event: /^lost by signal: signal SIGABRT$/, suspect: true },
+  'a kill from outside': {
+    call: 'hang',
+    hurt: (pid) => process.kill(pid, 'SIGKILL'),
+    event: /^lost by signal: signal SIGKILL$/,
+    suspect: false,
+  },
+  'an endless loop': { call: 'spin', event: /^lost by timeout: no answer within 400 ms$/, suspect: true },
+  'an endless wait': { call: 'hang', event: /^lost by timeout: no answer within 400 ms$/, suspect: true },
+  'a stop from outside': {
+    call: 'hang',
+    hurt: (pid) => process.kill(pid, 'SIGSTOP'),
+    event: /^lost by timeout: no answer within 400 ms: it was stopped$/,
+    suspect: false,
+  },
+  'a frame of no known kind': {
+    call: 'send unknown-tag',
+    event: /^lost by protocol: unexpected frame tag 99$/,
+    suspect: true,
+  },
+  'a frame that is the front’s to send': { call: 'send call-tag', event: /^lost by protocol: /, suspect: true },
+  'a second ready': { call: 'send ready-again', event: /^lost by protocol: unexpected frame tag 2$/, suspect: true },
+  'a start that fails after it succeeded': { call: 'send failed-late', event: /^lost by protocol: /, suspect: true },
+  'a frame of 4 GiB': {
+    call: 'send endless-frame',
+    event: /^lost by protocol: a frame of 4294967295 bytes is beyond the limit$/,
+    suspect: true,
+  },
+  'bytes that are no frames': { call: 'send random-bytes', event: /^lost by protocol: a frame of /, suspect: true },
+  'a reply that does not fit its call': {
+    call: 'send wrong-reply',
+    event: /^lost by protocol: "not this" is no reply to "send wrong-reply"$/,
+    suspect: true,
+  },
+};
+
+describe('a supervised process is replaced after', LINUX, () => {
+  for (const [what, { call, event, suspect, hurt }] of Object.entries(DEATHS)) {
+    test(what, async (t) => {
+      const stand = createStand(t);
+      const { lane, events, pids } = stand;
+      await lane.start();
+      const [pid] = pids;
+      assert.ok(pid);
+      assert.equal(await lane.call('echo before'), 'before');
+      const since = performance.now();
+      const failing = lostBy(lane.call(call));
+      const behind = lostBy(lane.call('echo behind'));
+      hurt?.(pid);
+      assert.equal((await failing).suspect, suspect);
+      const lostMs = performance.now() - since;
+      assert.equal((await behind).suspect, false, 'a call that waited behind it did nothing');
+      assert.equal(isAlive(pid), false);
+      await stand.ready(2);
+      t.diagnostic(`lost after ${Math.round(lostMs)} ms, replaced after ${Math.round(performance.now() - since)} ms`);
+      assert.equal(await lane.call('echo after'), 'after');
+      const ours = /timeout|protocol/.test(event.source);
+      assert.deepEqual(
+        events.map((each) => (event.test(each) ? 'expected loss' : each)),
+        ['ready', ...(ours ? ['killed'] : []), 'expected loss', 'ready'],
+      );
+      if (event.source.includes('timeout'))
+        assert.ok(lostMs >= TIMEOUT_MS && lostMs < TIMEOUT_MS + 1_000, `${lostMs} ms`);
+    });
+  }
+
+  test('a reply that nobody has asked for', async (t) => {
+    const stand = createStand(t);
+    await stand.lane.start();
+    // The first of the two is taken for the answer: that it is none can't be seen. The second can.
+    assert.equal(await stand.lane.call('send second-reply'), 'unasked');
+    await stand.ready(2);
+    assert.deepEqual(stand.events, ['ready', 'killed', 'lost by protocol: a reply to no call', 'ready']);
+  });
+});
+
+describe('what a process writes beside the channel', LINUX, () => {
+  test('is cut where it has no end, and costs neither memory nor the process', async (t) => {
+    const stand = createStand(t);
+    await stand.lane.start();
+    assert.equal(await stand.lane.call('write 32'), 'written');
+    assert.equal(await stand.lane.call('lines 5000'), 'written');
+    await eventually('its lines have been read', () => stand.lines.length >= 100);
+    assert.deepEqual(stand.events, ['ready']);
+    assert.ok(stand.lines.length <= 101, `${stand.lines.length} lines`);
+    assert.ok(Math.max(...stand.lines.map(({ length }) => length)) <= 1_002);
+  });
+});
+
+describe('a process that does not start', LINUX, () => {
+  const problemOf = async (stand: Stand) => {
+    const error = (await stand.lane.start().then(
+      () => assert.fail('it started'),
+      (thrown: unknown) => thrown,
+    )) as SetupError;
+    return error.problems[0] ?? '';
+  };
+  for (const [start, problem] of [
+    ['dies', /did not start: exit code 7$/],
+    ['says nothing', /did not start: not ready within 700 ms$/],
+    ['writes garbage', /did not start: a frame of \d+ bytes is beyond the limit$/],
+  ] as const) {
+    test(`at first is an error that says why (${start})`, async (t) => {
+      const stand = createStand(t, { startTimeoutMs: 700 });
+      stand.settings = { ...stand.settings, start };
+      assert.match(await problemOf(stand), problem);
+    });
+  }
+
+  test('is tried again after ever longer waits, and the waits begin anew only after five seconds of service', async (t) => {
+    const clock = new FakeClock();
+    const stand = createStand(t, { clock, random: () => 0.5 });
+    const { lane, events } = stand;
+    const happened = async (count: number) => {
+      await eventually(`${count} events`, () => events.length === count && clock.timers <= 1);
+    };
+    /** Loses the process that runs, if one does, and finds out after how long the next one is started. */
+    const waitMs = async (settings: Settings['start'], kill: boolean): Promise<number> => {
+      stand.settings = { ...stand.settings, start: settings };
+      const count = events.length;
+      if (kill) process.kill(lane.pid as number, 'SIGKILL');
+      if (kill) await happened(count + 1);
+      const from = clock.now();
+      const before = events.length;
+      while (lane.pid === undefined) clock.advance(1);
+      const waited = clock.now() - from;
+      await happened(before + 1);
+      return waited;
+    };
+    await lane.start();
+    const waits = [await waitMs('dies', true)];
+    for (let start = 0; start < 7; start++) waits.push(await waitMs('dies', false));
+    waits.push(await waitMs('as it should', false));
+    assert.deepEqual(waits, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+
+    clock.advance(4_000);
+    assert.equal(await waitMs('as it should', true), 10_000, 'four seconds of service prove nothing');
+    clock.advance(5_001);
+    assert.equal(await waitMs('as it should', true), 100);
+    assert.equal(await lane.call('echo well'), 'well');
+  });
+
+  test('because the system has none to give is tried again, and the front goes on', async (t) => {
+    const shared: number[] = [];
+    const stand = createStand(t, { sharedFds: shared });
+    await stand.lane.start();
+    // A descriptor that is not there: what starts a process throws, as it does where there is no memory for one.
+    shared.push(99_999);
+    process.kill(stand.pids[0] as number, 'SIGKILL');
+    const failed = () => stand.events.filter((event) => event.startsWith('lost by start'));
+    await eventually('two starts have failed', () => failed().length >= 2);
+    assert.equal(failed()[0], 'lost by start: spawn EBADF');
+    shared.pop();
+    await stand.ready(2);
+    assert.equal(await stand.lane.call('echo again'), 'again');
+  });
+});
+
+describe('a process that is confined', LINUX, () => {
+  const confined = (t: TestContext) => {
+    const stand = createStand(t);
+    stand.settings = { ...stand.settings, limits: { noNewDescriptors: true, memoryBytes: 256 * 2 ** 20 } };
+    return stand;
+  };
+
+  test('takes the memory that it was granted, and is lost when it wants more', async (t) => {
+    const stand = confined(t);
+    await stand.lane.start();
+    assert.equal(await stand.lane.call('take 128'), String(128 * 2 ** 20));
+    const since = performance.now();
+    assert.equal((await lostBy(stand.lane.call('take 1024'))).suspect, true);
+    t.diagnostic(`lost after ${Math.round(performance.now() - since)} ms: ${stand.events.at(-1)}`);
+    await stand.ready(2);
+    assert.equal(await stand.lane.call('take 128'), String(128 * 2 ** 20));
+  });
+
+  for (const call of ['open /etc/hostname', 'open /dev/null', 'listen']) {
+    test(`can't "${call}"`, async (t) => {
+      const free = createStand(t);
+      await free.lane.start();
+      assert.match(await free.lane.call(call), /^(opened|listening)$/);
+      const stand = confined(t);
+      await stand.lane.start();
+      await lostBy(stand.lane.call(call));
+      await eventually('it has said why', () => stand.lines.some((line) => line.includes('EMFILE')));
+    });
+  }
+
+  test('has no privileges to gain and no core to leave, and its figures can be read', async (t) => {
+    const stand = confined(t);
+    await stand.lane.start();
+    const pid = stand.pids[0] as number;
+    assert.match(readFileSync(`/proc/${pid}/status`, 'utf8'), /^NoNewPrivs:\s+1$/m);
+    const limits = readFileSync(`/proc/${pid}/limits`, 'utf8');
+    assert.match(limits, /^Max core file size\s+0\s+0\s/m);
+    assert.match(limits, /^Max open files\s+0\s+0\s/m);
+    assert.match(limits, /^Max data size\s+(\d+)\s+\1\s/m);
+    assert.notEqual(processState(pid), null);
+  });
+});
+
+describe('a process whose memory is hidden', LINUX, () => {
+  /** As a user without rights: root may look at everything. */
+  const user = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+  const node = (t: TestContext, code: string) => {
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', code], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      cwd: '/',
+      ...user,
+    });
+    t.after(() => child.kill('SIGKILL'));
+    return child;
+  };
+  const said = async (child: ReturnType<typeof node>) => String((await once(child.stdout, 'data'))[0]).trim();
+  const module = new URL('../../dist/process/confinement.js', import.meta.url);
+
+  for (const [hidden, expected] of [
+    [false, 'read'],
+    [true, 'EACCES'],
+  ] as const) {
+    test(`${hidden ? 'can’t' : '(and only then) can'} be looked into by others of its user`, async (t) => {
+      const hide = hidden ? `(await import('${module}')).hideMemory();` : '';
+      const victim = node(t, `${hide} console.log('up'); process.stdin.resume();`);
+      assert.equal(await said(victim), 'up');
+      const look = `import { readFileSync } from 'node:fs';
+        try { readFileSync('/proc/${victim.pid}/environ'); console.log('read'); } catch ({ code }) { console.log(code); }`;
+      assert.equal(await said(node(t, look)), expected);
+      assert.match(readFileSync(`/proc/${victim.pid}/stat`, 'utf8'), /^\d+ \(/);
+    });
+  }
+});
