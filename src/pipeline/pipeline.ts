@@ -18,6 +18,7 @@ import { type Reason, RequestError } from '../errors.js';
 import type { InferenceRequest, InferenceResult, Prediction } from '../inference/messages.js';
 import { ProcessLostError } from '../process/lane.js';
 import type { SlotFile } from '../slots/slots.js';
+import type { ImageRecord } from './image-record.js';
 import type { ModelLine } from './model-line.js';
 import type { Permit } from './permits.js';
 
@@ -37,6 +38,8 @@ export interface ImageRequest {
   readonly ofStream: boolean;
   /** Aborted when the caller has left or the deadline has passed; its reason is a RequestError. */
   readonly signal: AbortSignal;
+  /** Filled in as the image goes, where anybody wants to know. */
+  readonly record?: ImageRecord;
 }
 
 /** Times are milliseconds; `queueMs` is all waiting: for a decoder, for a batch, and on the way between processes. */
@@ -104,9 +107,10 @@ export class Pipeline {
 
   async #answer(request: ImageRequest, permit: Permit): Promise<Answer> {
     const { slots, clock, observer, overtakingLimitMs } = this.#options;
-    const { line, signal, expiresAt, topK, wantsEmbedding } = request;
+    const { line, signal, expiresAt, topK, wantsEmbedding, record } = request;
     const { slot } = permit;
     const cancelSlot = () => slots.cancel(slot);
+    if (record) record.model = line.model;
     try {
       this.#checkEncoded(request.image);
       const terms = { signal, expiresAt, urgency: urgencyOf(request, overtakingLimitMs) };
@@ -115,18 +119,23 @@ export class Pipeline {
       signal.addEventListener('abort', cancelSlot, { once: true });
 
       const decoded = await this.#decode({ kind: 'decode', slot, image: request.image, plan: line.plan }, terms);
+      if (record) {
+        const { decodeMs, format, decoder } = decoded;
+        record.decoded = { at: clock.now(), decodeMs, format, decoder };
+      }
       const executed = await this.#execute(line, { slot, topK, wantsEmbedding }, terms);
 
       const now = clock.now();
       const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);
       observer.answered(queueMs, expiresAt === Number.POSITIVE_INFINITY ? null : expiresAt - now);
-      const { predictions, embedding, batchSize } = executed;
+      const { predictions, embedding, batchSize, executionMs } = executed;
+      if (record) record.executed = { at: now, executionMs, batchSize };
       return {
         predictions,
         embedding,
         decodeMs: decoded.decodeMs,
         queueMs,
-        inferenceMs: executed.executionMs,
+        inferenceMs: executionMs,
         batchSize,
       };
     } catch (error) {

@@ -143,6 +143,12 @@ export function createMetrics() {
       labelNames: ['certificate'] as const,
       registers,
     }),
+    traceSpans: new Counter({
+      name: 'vitserve_trace_spans_total',
+      help: 'Spans of traces that were sent, by result (exported, failed).',
+      labelNames: ['result'] as const,
+      registers,
+    }),
     slotBytes: new Gauge({
       name: 'vitserve_slot_bytes',
       help: 'Shared memory reserved for pixel slots.',

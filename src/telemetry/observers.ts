@@ -2,7 +2,6 @@
  * Where what the rooms report becomes metrics and log lines, so that the rooms themselves hold neither.
  */
 import { stripVTControlCharacters } from 'node:util';
-import type { Reason } from '../errors.js';
 import type { Admission } from '../pipeline/admission.js';
 import type { CatalogObserver } from '../pipeline/model-catalog.js';
 import type { ModelLine, ModelLineObserver } from '../pipeline/model-line.js';
@@ -13,14 +12,7 @@ import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { readProcessUsage } from './process-usage.js';
 
-/** What `rpc/` reports; shaped like its `CallObserver`, which lies further down the line than this room. */
-export interface CallObserver {
-  callEnded(method: string, code: string, reason: Reason | null, durationMs: number): void;
-  streamImageEnded(code: string, reason: Reason | null): void;
-  callFailed(method: string, cause: unknown): void;
-}
-
-/** As above, its `ConnectionObserver`. */
+/** What `rpc/` reports; shaped like its `ConnectionObserver`, which lies further down the line than this room. */
 export interface ConnectionObserver {
   connectionsOpen(count: number): void;
   connectionRefused(cause: string, peer: string, detail: string): void;
@@ -143,19 +135,6 @@ export function createChildObserver(metrics: Metrics, log: Logger): ChildObserve
       const line = stripVTControlCharacters(raw).slice(0, 1000);
       if (line !== '') log.warn({ role, index, line }, 'process output');
     },
-  };
-}
-
-/** Counts calls; the log gets those that failed through a fault of the server. */
-export function createCallObserver(metrics: Metrics, log: Logger): CallObserver {
-  return {
-    callEnded(method, code, reason, durationMs) {
-      metrics.requests.inc({ method, code, reason: reason ?? '' });
-      metrics.requestDuration.observe({ method }, durationMs / 1000);
-      log.debug({ method, code, reason, durationMs }, 'call ended');
-    },
-    streamImageEnded: (code, reason) => metrics.streamImages.inc({ code, reason: reason ?? '' }),
-    callFailed: (method, cause) => log.error({ method, err: cause }, 'call failed'),
   };
 }
 
