@@ -9,10 +9,7 @@ import type { ImageRecord } from '../pipeline/image-record.js';
 import { CallLog, type LoggedCall } from './call-log.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
-import type { CallTrace, Tracing } from './tracing.js';
-
-/** The first value that a call's metadata has under a key, where it is text. */
-export type Header = (key: string) => string | undefined;
+import type { CallTrace, Header, Tracing } from './tracing.js';
 
 export interface CallObserver {
   /** A call has come in. `path` is `/SERVICE/METHOD`. */

@@ -33,11 +33,13 @@ import type { Clock } from '../clock.js';
 import type { SamplerSettings, TracingSettings } from '../config/tracing.js';
 import type { Reason } from '../errors.js';
 import type { ImageRecord } from '../pipeline/image-record.js';
-import type { Header } from './calls.js';
 import { LineLimit } from './line-limit.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { type Stage, stagesOfCall, stagesOfImage } from './stages.js';
+
+/** The first value that a call's metadata has under a key, where it is text. */
+export type Header = (key: string) => string | undefined;
 
 /** Times are monotonic milliseconds. */
 export interface Tracing {

@@ -63,6 +63,8 @@ vitserve_connections_in_use N
 # TYPE vitserve_credential_reloads_total counter
 # HELP vitserve_tls_certificate_expiry_timestamp_seconds When the certificates in use end (server, client_ca), the first one of each file, since the epoch.
 # TYPE vitserve_tls_certificate_expiry_timestamp_seconds gauge
+# HELP vitserve_trace_spans_total Spans of traces that were sent, by result (exported, failed).
+# TYPE vitserve_trace_spans_total counter
 # HELP vitserve_slot_bytes Shared memory reserved for pixel slots.
 # TYPE vitserve_slot_bytes gauge
 vitserve_slot_bytes N
