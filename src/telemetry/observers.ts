@@ -74,6 +74,8 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
       const { name, version, executionProvider, fallbackReason, maxBatchSize } = model;
       current.set(name, line);
       metrics.modelInfo.set(infoOf(model), 1);
+      // A counter that appears with its first failure has not increased, to Prometheus.
+      metrics.modelFailures.inc({ model: name }, 0);
       metrics.providerFallback.set({ model: name }, fallbackReason === null ? 0 : 1);
       if (fallbackReason !== null) {
         log.warn({ model: name, reason: fallbackReason }, 'CUDA is not available: running on the CPU');

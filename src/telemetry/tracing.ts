@@ -89,6 +89,7 @@ const SERVER_FAULTS: ReadonlySet<string> = new Set([
 ]);
 
 export function createTracing({ settings, version, log, metrics, clock }: TracingOptions): Tracing {
+  for (const result of ['exported', 'failed']) metrics.traceSpans.inc({ result }, 0);
   const limit = new LineLimit({ clock, lines: 1, windowMs: WARNING_MS, onWithheld: () => {} });
   const warn = (detail: string) => {
     if (limit.allows('')) log.warn({ detail: detail.slice(0, 500) }, 'traces could not be exported');

@@ -2,18 +2,18 @@
 import { ROWS } from './rows.mjs';
 
 const TYPES = { line: 'timeseries', stat: 'stat', table: 'table' };
-const SIZES = { line: [8, 7], stat: [4, 4], table: [8, 7] };
+/** Of the 24 columns, by how many such panels stand in a row of the dashboard, and lines. */
+const sizeOf = (kind, wide) => (kind === 'stat' ? [4, 4] : [wide % 4 === 0 ? 6 : 8, 7]);
 const DATASOURCE = { type: 'prometheus', uid: '$datasource' };
 
-function panel([kind, title, unit, description, ...targets], id, x, y) {
-  const [w, h] = SIZES[kind];
+function panel([kind, title, unit, description, ...targets], id, gridPos) {
   return {
     id,
     type: TYPES[kind],
     title,
     description,
     datasource: DATASOURCE,
-    gridPos: { x, y, w, h },
+    gridPos,
     fieldConfig: {
       defaults: { unit, ...(kind === 'line' ? { min: 0, custom: { fillOpacity: 8, showPoints: 'never' } } : {}) },
       overrides: [],
@@ -60,17 +60,18 @@ export function renderDashboard() {
       gridPos: { x: 0, y: y++, w: 24, h: 1 },
       panels: [],
     });
+    const wide = members.filter(([kind]) => kind !== 'stat').length;
     let x = 0;
     let height = 0;
     for (const member of members) {
-      const [width, h] = SIZES[member[0]];
-      if (x + width > 24 || (height > 0 && h !== height)) {
+      const [w, h] = sizeOf(member[0], wide);
+      if (x + w > 24 || (height > 0 && h !== height)) {
         x = 0;
         y += height;
       }
       height = h;
-      panels.push(panel(member, panels.length + 1, x, y));
-      x += width;
+      panels.push(panel(member, panels.length + 1, { x, y, w, h }));
+      x += w;
     }
     y += height;
   }

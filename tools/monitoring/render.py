@@ -8,6 +8,7 @@ So the queries are those of the dashboard and the figures real; the look is not 
 import argparse
 import json
 import pathlib
+import re
 import time
 import urllib.parse
 import urllib.request
@@ -39,7 +40,7 @@ def expand(expr: str, minutes: float) -> str:
 def legend(template: str, labels: dict) -> str:
     for name, value in labels.items():
         template = template.replace("{{" + name + "}}", value)
-    return template.strip()
+    return re.sub(r"{{\w+}}", "", template).strip()
 
 
 def text(value: float, unit: str) -> str:
