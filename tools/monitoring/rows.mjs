@@ -58,7 +58,7 @@ export const ROWS = [
         'Processes lost',
         'none',
         'Children that ended unasked, in the chosen time.',
-        ['lost', `sum(increase(${of('vitserve_process_losses_total')}[$__range])) or vector(0)`],
+        ['lost', `round(sum(increase(${of('vitserve_process_losses_total')}[$__range])))`],
       ],
       [
         'line',
