@@ -70,8 +70,7 @@ export function readTracing(env: Environment): {
     endpoint: specific === undefined ? `${shown.replace(/\/$/, '')}/v1/traces` : shown,
     sampler,
     maxQueueSize: number('OTEL_BSP_MAX_QUEUE_SIZE', 2048, MOST_SPANS),
-    // A quarter of what is usual: a batch is written in one go, on the event loop that also serves.
-    maxExportBatchSize: number('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', 128, MOST_SPANS),
+    maxExportBatchSize: number('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', 512, MOST_SPANS),
     scheduleDelayMs: number('OTEL_BSP_SCHEDULE_DELAY', 5_000, LONGEST_MS),
     exportTimeoutMs: number('OTEL_BSP_EXPORT_TIMEOUT', 30_000, LONGEST_MS),
   };

@@ -28,7 +28,7 @@ describe('traces are exported', () => {
       endpoint: 'http://collector:4318/v1/traces',
       sampler: { kind: 'always_on', parentBased: true, ratio: 1 },
       maxQueueSize: 2048,
-      maxExportBatchSize: 128,
+      maxExportBatchSize: 512,
       scheduleDelayMs: 5_000,
       exportTimeoutMs: 30_000,
     });
