@@ -1,7 +1,10 @@
 /** Traces of the built server, as a receiver of OTLP gets them; and that a receiver that is ill disturbs nobody. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { jpeg, TEXT } from '../support/images.js';
@@ -140,11 +143,11 @@ describe('traces of a server', () => {
     assert.ok(!receiver.spans.some(({ traceId }) => traceId === unrecorded));
   });
 
-  test('neither health checks nor what strangers ask for are traced', async () => {
+  test('health checks are not traced', async () => {
     await client.check();
     await client.listModels();
     await spanOf(`${SERVICE}/ListModels`, () => true);
-    assert.ok(!receiver.spans.some(({ name }) => name.includes('Health')));
+    assert.ok(!receiver.spans.some(({ name }) => name.endsWith('/Check')));
     assert.equal(await server.metric('vitserve_trace_spans_total', { result: 'failed' }), 0);
     assert.equal(await server.metric('vitserve_trace_spans_total', { result: 'exported' }), receiver.spans.length);
   });
@@ -163,6 +166,22 @@ test('what has not been sent when the server stops is sent then', async (t) => {
   assert.equal(receiver.spans.length, 0);
   assert.deepEqual(await server.stop(), { code: 0, signal: null });
   assert.equal(receiver.spans.length, STAGES.length + 1);
+});
+
+test('who has no token is not traced, whatever he sends', async (t) => {
+  const receiver = await startOtlpReceiver(t);
+  const folder = mkdtempSync(join(tmpdir(), 'vitserve-tracing-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'tokens'), 'a-token-of-some-length-1234567890\n');
+  const server = await ServerProcess.start(t, [...SIMULATED, '--token-file', join(folder, 'tokens')], {
+    environment: { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.endpoint },
+  });
+  const client = new PlainClient(t, server.address);
+  const failure = await failureOf(client.classify({ image: TEXT }, { metadata: parent('01') }));
+  assert.equal(failure.reason, 'UNAUTHENTICATED_CALLER');
+  await server.logged('call ended', ({ requestId }) => requestId === failure.requestId);
+  await server.stop();
+  assert.equal(receiver.requests, 0);
 });
 
 describe('a receiver that', () => {
