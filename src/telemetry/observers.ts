@@ -54,6 +54,8 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
     execution_provider: executionProvider,
   });
   const current = new Map<string, ModelLine>();
+  /** Names of which a version could not be loaded: that is remembered beyond the model. */
+  const failed = new Set<string>();
   metrics.hooks.collectCosts = () => {
     metrics.batchCost.reset();
     for (const { model, costs } of current.values()) {
@@ -67,6 +69,7 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
     metrics.queueLength.remove({ stage: 'batch', model: name });
     metrics.batchSize.remove({ model: name });
     metrics.inferenceDuration.remove({ model: name });
+    if (!failed.has(name)) metrics.modelFailures.remove({ model: name });
   };
   return {
     modelServed(line) {
@@ -94,6 +97,7 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
       log.info({ model: `${name}/${version}` }, 'model retired');
     },
     modelFailed(name, version, problems) {
+      failed.add(name);
       metrics.modelFailures.inc({ model: name });
       // Of a version that could be proved for a while, under a name that nobody is served.
       if (!current.has(name)) forget(name);

@@ -92,9 +92,9 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
   for (const result of ['exported', 'failed']) metrics.traceSpans.inc({ result }, 0);
   const limit = new LineLimit({ clock, lines: 1, windowMs: WARNING_MS, onWithheld: () => {} });
   const warn = (detail: string) => {
-    if (limit.allows('')) log.warn({ detail: detail.slice(0, 500) }, 'traces could not be exported');
+    if (limit.allows('')) log.warn({ detail: detail.slice(0, 500) }, 'trouble with exporting traces');
   };
-  // The only texts that have no other way out are warnings of spans dropped because too many waited to be sent.
+  // Warnings have no other way out: of variables of the exporter, and of spans dropped because too many waited to be sent.
   const silent = () => {};
   diag.setLogger({ error: silent, warn, info: silent, debug: silent, verbose: silent }, DiagLogLevel.WARN);
 

@@ -195,7 +195,7 @@ describe('a receiver that', () => {
     assert.deepEqual(await server.stop(), { code: 0, signal: null });
     return performance.now() - stoppedAt;
   };
-  const warnings = ({ lines }: ServerProcess) => lines.filter(({ msg }) => msg === 'traces could not be exported');
+  const warnings = ({ lines }: ServerProcess) => lines.filter(({ msg }) => msg === 'trouble with exporting traces');
   const start = (t: Parameters<typeof ServerProcess.start>[0], endpoint: string) =>
     ServerProcess.start(t, SIMULATED, {
       environment: {

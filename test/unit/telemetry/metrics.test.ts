@@ -315,6 +315,7 @@ describe('what the catalog reports', () => {
     catalog.modelWithdrawn(line.model);
     catalog.modelRetired(line.model);
     assert.deepEqual(await samplesOf(metrics), []);
+    assert.doesNotMatch((await linesOf(metrics)).join('\n'), /model="small"/);
   });
 
   test('counts and logs what could not be loaded, and leaves nothing else of it', async () => {
