@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { VitserveClient } from './client/client.js';
 import { type Clock, systemClock } from './clock.js';
 import type { ServeSettings } from './config/settings.js';
+import type { TracingSettings } from './config/tracing.js';
 import { SERVICE_NAME } from './contract/contract.js';
 import { mergeSetupErrors, RequestError } from './errors.js';
 import { Lifecycle, type LifecycleState } from './lifecycle.js';
@@ -20,11 +21,11 @@ import { availableCores } from './process/cores.js';
 import type { ChildObserver } from './process/supervised-child.js';
 import { WARM_UP_KEY } from './rpc/admission-interceptor.js';
 import { RpcServer } from './rpc/server.js';
+import { type CallObserver, createCallObserver } from './telemetry/calls.js';
 import { type HttpServer, listenHttp } from './telemetry/http.js';
 import type { Logger } from './telemetry/log.js';
 import { createMetrics, type Metrics } from './telemetry/metrics.js';
 import {
-  createCallObserver,
   createCatalogObserver,
   createChildObserver,
   createConnectionObserver,
@@ -32,6 +33,7 @@ import {
   createPipelineObserver,
   watchAdmission,
 } from './telemetry/observers.js';
+import type { Tracing } from './telemetry/tracing.js';
 
 type LoadedRepository = Awaited<ReturnType<typeof loadRepository>>;
 
@@ -39,9 +41,17 @@ type LoadedRepository = Awaited<ReturnType<typeof loadRepository>>;
 const WARM_UP_CALLS = 32;
 const WARM_UP_CALLS_MS = 500;
 
+/** What the service is told beside its settings. */
+export interface Surroundings {
+  readonly version: string;
+  /** Null: nothing is traced. */
+  readonly tracing: TracingSettings | null;
+}
+
 export class Service {
   readonly #settings: ServeSettings;
   readonly #log: Logger;
+  readonly #surroundings: Surroundings;
   readonly #clock: Clock = systemClock;
   readonly #metrics: Metrics = createMetrics();
   readonly #lifecycle = new Lifecycle();
@@ -51,13 +61,16 @@ export class Service {
   readonly #childObserver: ChildObserver;
   #rpc: RpcServer | null = null;
   #http: HttpServer | null = null;
+  /** Absent where nothing is traced. */
+  #tracing: Tracing | null = null;
   #reloadWanted = false;
   /** Absent until everything in it works. */
   #line: Line | null = null;
 
-  constructor(settings: ServeSettings, log: Logger) {
+  constructor(settings: ServeSettings, log: Logger, surroundings: Surroundings) {
     this.#settings = settings;
     this.#log = log;
+    this.#surroundings = surroundings;
     this.#admission = new Admission({
       permits: this.#permits,
       clock: this.#clock,
@@ -93,6 +106,7 @@ export class Service {
   async start(): Promise<{ readonly port: number; readonly httpPort: number }> {
     const startedAt = this.#clock.now();
     try {
+      await this.#startTracing();
       const repository = await this.#bindAndLoad();
       const line = await this.#startLine(repository);
       await this.#warmUpCalls(line.picture);
@@ -166,7 +180,7 @@ export class Service {
         admission: this.#admission,
         clock: this.#clock,
         observer: {
-          ...createCallObserver(this.#metrics, this.#log),
+          ...this.#observeCalls(),
           ...createConnectionObserver(this.#metrics, this.#log),
           ...createCredentialObserver(this.#metrics, this.#log),
         },
@@ -185,6 +199,22 @@ export class Service {
     const failures = [rpc, http, loaded].flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
     if (failures.length > 0) throw mergeSetupErrors(failures);
     return (loaded as PromiseFulfilledResult<LoadedRepository>).value;
+  }
+
+  /** OpenTelemetry is loaded here and nowhere else, so that a server without it holds nothing of it. */
+  async #startTracing(): Promise<void> {
+    const { tracing: settings, version } = this.#surroundings;
+    if (settings === null) return;
+    const { createTracing } = await import('./telemetry/tracing.js');
+    const [log, metrics, clock] = [this.#log, this.#metrics, this.#clock];
+    this.#tracing = createTracing({ settings, version, log, metrics, clock });
+    log.info({ endpoint: settings.endpoint, sampler: settings.sampler }, 'traces are exported');
+  }
+
+  #observeCalls(): CallObserver {
+    const { logSample } = this.#settings;
+    const [metrics, log, clock, tracing] = [this.#metrics, this.#log, this.#clock, this.#tracing];
+    return createCallObserver({ metrics, log, clock, tracing, logSample, service: SERVICE_NAME });
   }
 
   async #startLine(repository: LoadedRepository): Promise<Line> {
@@ -280,7 +310,7 @@ export class Service {
 
   async #takeDown(): Promise<void> {
     await this.#rpc?.close(0);
-    await this.#line?.stop();
+    await Promise.all([this.#line?.stop(), this.#tracing?.close()]);
     this.#line = null;
     await this.#http?.close();
   }

@@ -58,6 +58,14 @@ try {
 const { renderConfigurationDoc } = await import('../dist/config/document.js');
 put('docs/configuration.md', renderConfigurationDoc());
 
+// The reference of the API, from the comments of the contract.
+const { renderApiDoc } = await import('./api-doc.mjs');
+put('docs/api.md', renderApiDoc());
+
+// The Grafana dashboard, from its rows.
+const { renderDashboard } = await import('./monitoring/dashboard.mjs');
+put('helm/vitserve/dashboards/vitserve.json', renderDashboard());
+
 // The resampler's WebAssembly, from its AssemblyScript.
 const wasm = [join(root, 'tools/generate-wasm.mjs'), ...(check ? ['--check'] : [])];
 try {

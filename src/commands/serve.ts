@@ -5,6 +5,7 @@
  * since nobody has been answered yet.
  */
 import { loadServeSettings } from '../config/load.js';
+import { readTracing } from '../config/tracing.js';
 import { messageOf, SetupError } from '../errors.js';
 import { hideMemory, keepDescriptors } from '../process/confinement.js';
 import { collectLessOften } from '../process/heap.js';
@@ -55,7 +56,9 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
   const set = Object.fromEntries(changes.map(({ name, value, source }) => [name, `${value} (${source})`]));
   log.info({ version, node: process.version, pid: process.pid, set }, 'vitserve');
 
-  service = new Service(settings, log);
+  const { settings: tracing, problems } = readTracing(environment);
+  for (const problem of problems) log.warn({ problem }, 'tracing is not set up as it was asked to be');
+  service = new Service(settings, log, { version, tracing });
 
   const failed = service.start().then(
     () => new Promise<never>(() => {}),

@@ -441,6 +441,18 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     summary: 'Form of the log. auto: pretty on a terminal, otherwise JSON, one object a line.',
     reason: 'People read terminals and machines read pipes, so `auto` is right nearly everywhere.',
   },
+  logSample: {
+    name: 'log-sample',
+    group: 'Logging',
+    type: integer(0, 1_000_000),
+    default: 0,
+    summary:
+      'Of the calls that were answered, every so-many-th is logged: 1 all of them, 100 every hundredth. 0: none.',
+    reason:
+      'Calls that fail are logged in any case, at most ten lines of one reason in ten seconds. Answered ones are counted and ' +
+      'timed by the metrics, and a line for each is more than anybody reads; a sample shows what they are like: which model, ' +
+      'how long each stage took, and by its trace and request identifiers whose call it was.',
+  },
   simulatedInference: {
     name: 'simulated-inference',
     group: 'Simulation',

@@ -61,6 +61,8 @@ export interface ServeSettings {
   readonly drainTimeoutMs: number;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
+  /** 0: no call that was answered is logged. */
+  readonly logSample: number;
   /** By ascending batch size, the first of which is 1; null: a real model runs. */
   readonly simulatedInference: readonly BatchCost[] | null;
 }

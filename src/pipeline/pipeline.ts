@@ -19,6 +19,7 @@ import { type Reason, RequestError } from '../errors.js';
 import type { InferenceRequest, InferenceResult, Prediction } from '../inference/messages.js';
 import { ProcessLostError } from '../process/lane.js';
 import type { SlotFile } from '../slots/slots.js';
+import type { ImageRecord } from './image-record.js';
 import type { ModelLine } from './model-line.js';
 import type { Permit } from './permits.js';
 import { PoisonList } from './poison-list.js';
@@ -39,6 +40,8 @@ export interface ImageRequest {
   readonly ofStream: boolean;
   /** Aborted when the caller has left or the deadline has passed; its reason is a RequestError. */
   readonly signal: AbortSignal;
+  /** Filled in as the image goes, where anybody wants to know. */
+  readonly record?: ImageRecord;
 }
 
 /** Times are milliseconds; `queueMs` is all waiting: for a decoder, for a batch, and on the way between processes. */
@@ -111,9 +114,10 @@ export class Pipeline {
 
   async #answer(request: ImageRequest, permit: Permit): Promise<Answer> {
     const { slots, clock, observer, overtakingLimitMs } = this.#options;
-    const { line, image, signal, expiresAt, topK, wantsEmbedding } = request;
+    const { line, image, signal, expiresAt, topK, wantsEmbedding, record } = request;
     const { slot } = permit;
     const cancelSlot = () => slots.cancel(slot);
+    if (record) record.model = line.model;
     try {
       this.#checkEncoded(image);
       this.#poisons.check(image);
@@ -128,6 +132,10 @@ export class Pipeline {
         { ...terms, onSuspicion: () => this.#poisons.suspect(image) },
       );
       this.#poisons.clear(image);
+      if (record) {
+        const { decodeMs, format, decoder } = decoded;
+        record.decoded = { at: clock.now(), decodeMs, format, decoder };
+      }
       const executed = await this.#execute(
         line,
         { slot, topK, wantsEmbedding },
@@ -138,13 +146,14 @@ export class Pipeline {
       const now = clock.now();
       const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);
       observer.answered(queueMs, expiresAt === Number.POSITIVE_INFINITY ? null : expiresAt - now);
-      const { predictions, embedding, batchSize } = executed;
+      const { predictions, embedding, batchSize, executionMs } = executed;
+      if (record) record.executed = { at: now, executionMs, batchSize };
       return {
         predictions,
         embedding,
         decodeMs: decoded.decodeMs,
         queueMs,
-        inferenceMs: executed.executionMs,
+        inferenceMs: executionMs,
         batchSize,
       };
     } catch (error) {

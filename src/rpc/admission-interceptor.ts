@@ -11,30 +11,24 @@
  */
 import {
   status as grpcStatus,
-  type Metadata,
+  Metadata,
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
 } from '@grpc/grpc-js';
 import { type Reason, RequestError, toRequestError } from '../errors.js';
 import type { Permit } from '../pipeline/permits.js';
+import type { CallObserver, OngoingCall } from '../telemetry/calls.js';
 import { type CallEnding, interceptStatus, meaningOf, resetStream } from './base-call.js';
 import { type CallKind, Door, type DoorOptions, kindOf, type Stay } from './door.js';
 import { reasonOf, toCallStatus } from './status.js';
-
-/** Told how calls end; `telemetry/` implements it. `code` is the gRPC status name. */
-export interface CallObserver {
-  callEnded(method: string, code: string, reason: Reason | null, durationMs: number): void;
-  /** One image of a stream was answered. */
-  streamImageEnded(code: string, reason: Reason | null): void;
-  /** A call failed through a fault of the server; `cause` is for the log. */
-  callFailed(method: string, cause: unknown): void;
-}
 
 /** What the interceptor knows of a call, for its handler. */
 export interface CallContext {
   /** Monotonic milliseconds. */
   readonly arrivedAt: number;
+  /** To be told what becomes of it. */
+  readonly observed: OngoingCall;
   /** Unary: the permit for the call's image. The handler takes it over. */
   permit: Permit | null;
   /** Streams: lets the next message be read. */
@@ -43,6 +37,9 @@ export interface CallContext {
 
 /** Metadata key with which the server's own first calls come in while it is starting. */
 export const WARM_UP_KEY = 'vitserve-warm-up';
+
+/** Metadata key with which a call that failed can be found in the log. */
+const REQUEST_ID_KEY = 'x-request-id';
 
 const HEALTH_PATH = '/grpc.health.v1.Health/';
 
@@ -100,9 +97,9 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
   const door = new Door(options);
 
   return ({ path }, call) => {
-    const method = path.slice(path.lastIndexOf('/') + 1);
     const kind = kindOf(path);
     const arrivedAt = clock.now();
+    const observed = observer.callBegan(path, arrivedAt);
     let stay: Stay | null = null;
     let hasMessage = false;
     let ended = false;
@@ -110,16 +107,18 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
       if (ended) return;
       ended = true;
       stay?.end();
-      observer.callEnded(method, grpcStatus[code] ?? 'UNKNOWN', reason, clock.now() - arrivedAt);
+      observed.ended(grpcStatus[code] ?? 'UNKNOWN', reason);
     };
     const refuse = (thrown: unknown) => {
       resetStream(call);
       paced.sendStatus(toCallStatus(toRequestError(thrown)));
     };
     const admitMetadata = (metadata: Metadata) => {
+      observed.headersCame((key) => textOf(metadata, key));
       checkSize(metadata);
       const isWarmUp = admission.gate === 'STARTING' && metadata.get(WARM_UP_KEY)[0] === warmUpToken;
       if (!isWarmUp && !path.startsWith(HEALTH_PATH)) authenticate(metadata);
+      if (!isWarmUp) observed.letIn();
       if (!isWarmUp && kind !== 'other') admission.checkGate();
       stay = door.enter(kind, call, refuse);
     };
@@ -129,10 +128,10 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
       const sent = error === null ? status : toCallStatus(error);
       end(sent.code ?? grpcStatus.UNKNOWN, reasonOf(sent.metadata) ?? null);
       if (error !== null) resetStream(call);
-      return sent;
+      return sent.code === grpcStatus.OK ? sent : named(sent, observed.requestId);
     });
 
-    const context: CallContext = { arrivedAt, permit: null, readNext: () => paced.readNext() };
+    const context: CallContext = { arrivedAt, observed, permit: null, readNext: () => paced.readNext() };
     const paced = new (kind === 'stream' ? PacedCall : UnpacedCall)(call, {
       start: (next) =>
         next({
@@ -185,6 +184,18 @@ function checkSize(metadata: Metadata): void {
     'REQUEST_MALFORMED',
     `the metadata has ${bytes} bytes; the limit is ${MOST_METADATA_BYTES}: send less`,
   );
+}
+
+function textOf(metadata: Metadata, key: string): string | undefined {
+  const [value] = metadata.get(key);
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** The same with the name of the call, so that its caller can ask for it. */
+function named(status: CallEnding, requestId: string): CallEnding {
+  const metadata = status.metadata ?? new Metadata();
+  metadata.set(REQUEST_ID_KEY, requestId);
+  return { ...status, metadata };
 }
 
 /** What a status that grpc-js found by itself means in our own table, or null: it has no word for it. */

@@ -9,10 +9,11 @@ import type { ClassifyRequest__Output } from '../contract/generated/vitserve/v1/
 import type { ClassifyResponse } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
 import { RequestError, toRequestError } from '../errors.js';
 import type { Admission } from '../pipeline/admission.js';
+import { type ImageRecord, newImageRecord } from '../pipeline/image-record.js';
 import type { ModelLine } from '../pipeline/model-line.js';
 import type { Permit } from '../pipeline/permits.js';
 import type { Answer, ImageRequest } from '../pipeline/pipeline.js';
-import { type CallObserver, contextOf, leavingError, takePermit } from './admission-interceptor.js';
+import { contextOf, leavingError, takePermit } from './admission-interceptor.js';
 import { ClassifyStreamCall } from './classify-stream.js';
 import { toClassifyResponse, toEmbedResponse, toModel } from './messages.js';
 import { pageOf } from './pages.js';
@@ -38,7 +39,6 @@ export interface Models {
 export interface ClassificationOptions {
   readonly admission: Admission;
   readonly clock: Clock;
-  readonly observer: CallObserver;
   /** The straight line; absent until the processes are up, when no call gets this far. */
   readonly answer: (request: ImageRequest, permit: Permit) => Promise<Answer>;
   /** The models that are served; throws RequestError STARTING while there are none. */
@@ -68,12 +68,12 @@ export class ClassificationCalls {
 
   readonly handlers: ClassificationServiceHandlers = {
     Classify: (call, reply) =>
-      this.#answerUnary('Classify', call, reply, (signal, permit) =>
-        this.classify(call.request, call, { ofStream: false }, signal, permit),
+      this.#answerUnary(call, reply, (signal, permit, record) =>
+        this.classify(call.request, call, { ofStream: false, record }, signal, permit),
       ),
 
     Embed: (call, reply) =>
-      this.#answerUnary('Embed', call, reply, async (signal, permit) => {
+      this.#answerUnary(call, reply, async (signal, permit, record) => {
         const { image, normalize } = call.request;
         const line = this.#options.models().resolve(call.request.model);
         const { model } = line;
@@ -86,23 +86,24 @@ export class ClassificationCalls {
           topK: 0,
           wantsEmbedding: true,
           ofStream: false,
+          record,
         });
         return toEmbedResponse(await this.#options.answer(request, permit), model, normalize);
       }),
 
     ClassifyStream: (call) => {
-      const stream = new ClassifyStreamCall(call, this.#options, (request, signal, permit) =>
-        this.classify(request, call, { ofStream: true }, signal, permit),
+      const stream = new ClassifyStreamCall(call, this.#options, (request, signal, permit, record) =>
+        this.classify(request, call, { ofStream: true, record }, signal, permit),
       );
       this.#streams.add(stream);
       stream.run().finally(() => this.#streams.delete(stream));
     },
 
     GetModel: (call, reply) =>
-      this.#reply('GetModel', reply, () => toModel(this.#options.models().resolve(call.request.model).model)),
+      this.#reply(call, reply, () => toModel(this.#options.models().resolve(call.request.model).model)),
 
     ListModels: (call, reply) =>
-      this.#reply('ListModels', reply, () => {
+      this.#reply(call, reply, () => {
         const { pageSize, pageToken } = call.request;
         const models = this.#options
           .models()
@@ -117,7 +118,7 @@ export class ClassificationCalls {
   async classify(
     request: ClassifyRequest__Output,
     call: ServerCall,
-    { ofStream }: Pick<ImageRequest, 'ofStream'>,
+    { ofStream, record }: { readonly ofStream: boolean; readonly record: ImageRecord },
     signal: AbortSignal,
     permit: Permit,
   ): Promise<ClassifyResponse> {
@@ -128,14 +129,15 @@ export class ClassificationCalls {
     }
     const topK = Math.min(request.topK === 0 ? USUAL_TOP_K : request.topK, model.labels.length);
     const { image } = request;
-    const imageRequest = this.#imageRequest(call, signal, { line, image, topK, wantsEmbedding: false, ofStream });
+    const asked = { line, image, topK, wantsEmbedding: false, ofStream, record };
+    const imageRequest = this.#imageRequest(call, signal, asked);
     return toClassifyResponse(await this.#options.answer(imageRequest, permit), model);
   }
 
   #imageRequest(
     call: ServerCall,
     signal: AbortSignal,
-    asked: Pick<ImageRequest, 'line' | 'image' | 'topK' | 'wantsEmbedding' | 'ofStream'>,
+    asked: Pick<ImageRequest, 'line' | 'image' | 'topK' | 'wantsEmbedding' | 'ofStream' | 'record'>,
   ): ImageRequest {
     const { clock } = this.#options;
     const leftMs = Number(call.getDeadline()) - Date.now();
@@ -144,12 +146,14 @@ export class ClassificationCalls {
   }
 
   #answerUnary<Response>(
-    method: string,
     call: ServerCall,
     reply: sendUnaryData<Response>,
-    work: (signal: AbortSignal, permit: Permit) => Promise<Response>,
+    work: (signal: AbortSignal, permit: Permit, record: ImageRecord) => Promise<Response>,
   ): void {
-    const permit = takePermit(contextOf(call.metadata));
+    const context = contextOf(call.metadata);
+    const permit = takePermit(context);
+    const record = newImageRecord(this.#options.clock.now());
+    context.observed.imageBegan(record);
     const leaving = new AbortController();
     // Fires after every call, also an answered one.
     call.on('cancelled', () => this.#cuts.has(cut) && leaving.abort(leavingError(call)));
@@ -160,10 +164,10 @@ export class ClassificationCalls {
       reply(toCallStatus(error));
     };
     this.#cuts.add(cut);
-    work(leaving.signal, permit)
+    work(leaving.signal, permit, record)
       .then(
         (response) => this.#cuts.has(cut) && reply(null, response),
-        (thrown: unknown) => this.#cuts.has(cut) && this.#fail(method, reply, thrown),
+        (thrown: unknown) => this.#cuts.has(cut) && this.#fail(call, reply, thrown),
       )
       .finally(() => {
         this.#cuts.delete(cut);
@@ -171,18 +175,18 @@ export class ClassificationCalls {
       });
   }
 
-  #reply<Response>(method: string, reply: sendUnaryData<Response>, work: () => Response): void {
+  #reply<Response>(call: ServerCall, reply: sendUnaryData<Response>, work: () => Response): void {
     try {
       reply(null, work());
     } catch (thrown) {
-      this.#fail(method, reply, thrown);
+      this.#fail(call, reply, thrown);
     }
   }
 
-  #fail<Response>(method: string, reply: sendUnaryData<Response>, thrown: unknown): void {
+  #fail<Response>(call: ServerCall, reply: sendUnaryData<Response>, thrown: unknown): void {
     const error = toRequestError(thrown);
     const status = toCallStatus(error);
-    if (status.code === grpcStatus.INTERNAL) this.#options.observer.callFailed(method, error.cause ?? error);
+    if (status.code === grpcStatus.INTERNAL) contextOf(call.metadata).observed.failed(error.cause ?? error);
     reply(status);
   }
 }

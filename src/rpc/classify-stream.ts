@@ -7,23 +7,31 @@
  */
 import { once, setMaxListeners } from 'node:events';
 import { status as grpcStatus, type ServerDuplexStream } from '@grpc/grpc-js';
+import type { Clock } from '../clock.js';
 import type { ClassifyRequest__Output } from '../contract/generated/vitserve/v1/ClassifyRequest.js';
 import type { ClassifyResponse } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
 import type { ClassifyStreamRequest__Output } from '../contract/generated/vitserve/v1/ClassifyStreamRequest.js';
 import type { ClassifyStreamResponse } from '../contract/generated/vitserve/v1/ClassifyStreamResponse.js';
 import { RequestError, toRequestError } from '../errors.js';
 import type { Admission } from '../pipeline/admission.js';
+import { type ImageRecord, newImageRecord } from '../pipeline/image-record.js';
 import type { Permit } from '../pipeline/permits.js';
-import { type CallObserver, contextOf, leavingError } from './admission-interceptor.js';
+import type { OngoingCall } from '../telemetry/calls.js';
+import { contextOf, leavingError } from './admission-interceptor.js';
 import { toCallStatus, toRpcStatus } from './status.js';
 
 type StreamCall = ServerDuplexStream<ClassifyStreamRequest__Output, ClassifyStreamResponse>;
-type Classify = (request: ClassifyRequest__Output, signal: AbortSignal, permit: Permit) => Promise<ClassifyResponse>;
+type Classify = (
+  request: ClassifyRequest__Output,
+  signal: AbortSignal,
+  permit: Permit,
+  record: ImageRecord,
+) => Promise<ClassifyResponse>;
 
 export class ClassifyStreamCall {
   readonly #call: StreamCall;
   readonly #admission: Admission;
-  readonly #observer: CallObserver;
+  readonly #clock: Clock;
   readonly #classify: Classify;
   readonly #leaving = new AbortController();
   readonly #inputEnded: Promise<void>;
@@ -32,12 +40,12 @@ export class ClassifyStreamCall {
 
   constructor(
     call: StreamCall,
-    { admission, observer }: { readonly admission: Admission; readonly observer: CallObserver },
+    { admission, clock }: { readonly admission: Admission; readonly clock: Clock },
     classify: Classify,
   ) {
     this.#call = call;
     this.#admission = admission;
-    this.#observer = observer;
+    this.#clock = clock;
     this.#classify = classify;
     // Every image of the stream that is being worked on listens to it.
     setMaxListeners(0, this.#leaving.signal);
@@ -82,22 +90,25 @@ export class ClassifyStreamCall {
   async #answer(message: ClassifyStreamRequest__Output): Promise<void> {
     const { requestId, request } = message;
     const { signal } = this.#leaving;
+    const record = newImageRecord(this.#clock.now());
     try {
       if (request === null)
         throw new RequestError('REQUEST_MISSING', 'request is missing: send an image with each request_id');
       if (this.#draining) throw this.#drainingError();
       const permit = await this.#admission.permits.takeForStream(signal);
+      record.admittedAt = this.#clock.now();
       try {
         void this.#readNext();
-        this.#write({ requestId, response: await this.#classify(request, signal, permit) }, 'OK', null);
+        const response = await this.#classify(request, signal, permit, record);
+        this.#write({ requestId, response }, 'OK', null, record);
       } finally {
         permit.release();
       }
     } catch (thrown) {
       const error = toRequestError(thrown);
       const status = toRpcStatus(error);
-      if (status.code === grpcStatus.INTERNAL) this.#observer.callFailed('ClassifyStream', error.cause ?? error);
-      this.#write({ requestId, status }, grpcStatus[status.code], error);
+      if (status.code === grpcStatus.INTERNAL) this.#observed.failed(error.cause ?? error);
+      this.#write({ requestId, status }, grpcStatus[status.code], error, record);
       if (request === null) void this.#readNext();
     }
   }
@@ -109,9 +120,13 @@ export class ClassifyStreamCall {
     if (!signal.aborted && !this.#draining) contextOf(this.#call.metadata).readNext();
   }
 
-  #write(response: ClassifyStreamResponse, code: string, error: RequestError | null): void {
-    this.#observer.streamImageEnded(code, error?.reason ?? null);
+  #write(response: ClassifyStreamResponse, code: string, error: RequestError | null, record: ImageRecord): void {
+    this.#observed.streamImageEnded(record, code, error?.reason ?? null);
     if (!this.#leaving.signal.aborted) this.#call.write(response);
+  }
+
+  get #observed(): OngoingCall {
+    return contextOf(this.#call.metadata).observed;
   }
 
   #drainingError(): RequestError {

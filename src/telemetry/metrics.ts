@@ -22,7 +22,7 @@ export function createMetrics() {
   collectDefaultMetrics({ register: registry });
   const hooks = { beforeCollect: async () => {}, collectCosts: () => {} };
 
-  return {
+  const metrics = {
     registry,
 
     /** Called whenever the metrics are collected, for gauges that are read on demand. */
@@ -149,6 +149,12 @@ export function createMetrics() {
       labelNames: ['certificate'] as const,
       registers,
     }),
+    traceSpans: new Counter({
+      name: 'vitserve_trace_spans_total',
+      help: 'Spans of traces that were sent, by result (exported, failed).',
+      labelNames: ['result'] as const,
+      registers,
+    }),
     slotBytes: new Gauge({
       name: 'vitserve_slot_bytes',
       help: 'Shared memory reserved for pixel slots.',
@@ -206,4 +212,28 @@ export function createMetrics() {
       registers,
     }),
   };
+  beginAtZero(metrics);
+  return metrics;
+}
+
+/**
+ * Series of what should never happen are there from the start: to Prometheus a counter that appears with its first event has not
+ * increased.
+ */
+function beginAtZero({
+  dropped,
+  poisonous,
+  retries,
+  connectionsRefused,
+  processLosses,
+}: Pick<Metrics, 'dropped' | 'poisonous' | 'retries' | 'connectionsRefused' | 'processLosses'>): void {
+  for (const stage of ['decode', 'batch']) {
+    retries.inc({ stage }, 0);
+    poisonous.inc({ stage }, 0);
+    for (const cause of ['cancelled', 'expired', 'unreachable']) dropped.inc({ stage, cause }, 0);
+  }
+  for (const cause of ['limit', 'handshake_timeout', 'tls', 'client_certificate']) connectionsRefused.inc({ cause }, 0);
+  for (const role of ['decoder', 'inference']) {
+    for (const cause of ['exit', 'signal', 'timeout', 'protocol', 'start']) processLosses.inc({ role, cause }, 0);
+  }
 }

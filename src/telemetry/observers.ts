@@ -2,7 +2,6 @@
  * Where what the rooms report becomes metrics and log lines, so that the rooms themselves hold neither.
  */
 import { stripVTControlCharacters } from 'node:util';
-import type { Reason } from '../errors.js';
 import type { Admission } from '../pipeline/admission.js';
 import type { CatalogObserver } from '../pipeline/model-catalog.js';
 import type { ModelLine, ModelLineObserver } from '../pipeline/model-line.js';
@@ -13,14 +12,7 @@ import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { readProcessUsage } from './process-usage.js';
 
-/** What `rpc/` reports; shaped like its `CallObserver`, which lies further down the line than this room. */
-export interface CallObserver {
-  callEnded(method: string, code: string, reason: Reason | null, durationMs: number): void;
-  streamImageEnded(code: string, reason: Reason | null): void;
-  callFailed(method: string, cause: unknown): void;
-}
-
-/** As above, its `ConnectionObserver`. */
+/** What `rpc/` reports; shaped like its `ConnectionObserver`, which lies further down the line than this room. */
 export interface ConnectionObserver {
   connectionsOpen(count: number): void;
   connectionRefused(cause: string, peer: string, detail: string): void;
@@ -68,6 +60,8 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
     execution_provider: executionProvider,
   });
   const current = new Map<string, ModelLine>();
+  /** Names of which a version could not be loaded: that is remembered beyond the model. */
+  const failed = new Set<string>();
   metrics.hooks.collectCosts = () => {
     metrics.batchCost.reset();
     for (const { model, costs } of current.values()) {
@@ -81,6 +75,7 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
     metrics.queueLength.remove({ stage: 'batch', model: name });
     metrics.batchSize.remove({ model: name });
     metrics.inferenceDuration.remove({ model: name });
+    if (!failed.has(name)) metrics.modelFailures.remove({ model: name });
   };
   return {
     modelServed(line) {
@@ -88,6 +83,8 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
       const { name, version, executionProvider, fallbackReason, maxBatchSize } = model;
       current.set(name, line);
       metrics.modelInfo.set(infoOf(model), 1);
+      // A counter that appears with its first failure has not increased, to Prometheus.
+      metrics.modelFailures.inc({ model: name }, 0);
       metrics.providerFallback.set({ model: name }, fallbackReason === null ? 0 : 1);
       if (fallbackReason !== null) {
         log.warn({ model: name, reason: fallbackReason }, 'CUDA is not available: running on the CPU');
@@ -106,6 +103,7 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
       log.info({ model: `${name}/${version}` }, 'model retired');
     },
     modelFailed(name, version, problems) {
+      failed.add(name);
       metrics.modelFailures.inc({ model: name });
       // Of a version that could be proved for a while, under a name that nobody is served.
       if (!current.has(name)) forget(name);
@@ -150,19 +148,6 @@ export function createChildObserver(metrics: Metrics, log: Logger): ChildObserve
       const line = stripVTControlCharacters(raw).slice(0, 1000);
       if (line !== '') log.warn({ role, index, line }, 'process output');
     },
-  };
-}
-
-/** Counts calls; the log gets those that failed through a fault of the server. */
-export function createCallObserver(metrics: Metrics, log: Logger): CallObserver {
-  return {
-    callEnded(method, code, reason, durationMs) {
-      metrics.requests.inc({ method, code, reason: reason ?? '' });
-      metrics.requestDuration.observe({ method }, durationMs / 1000);
-      log.debug({ method, code, reason, durationMs }, 'call ended');
-    },
-    streamImageEnded: (code, reason) => metrics.streamImages.inc({ code, reason: reason ?? '' }),
-    callFailed: (method, cause) => log.error({ method, err: cause }, 'call failed'),
   };
 }
 

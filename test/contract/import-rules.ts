@@ -42,6 +42,11 @@ const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['telemetry'],
   pino: ['telemetry'],
   'pino-pretty': ['telemetry'],
+  '@opentelemetry/api': ['telemetry'],
+  '@opentelemetry/core': ['telemetry'],
+  '@opentelemetry/exporter-trace-otlp-proto': ['telemetry'],
+  '@opentelemetry/resources': ['telemetry'],
+  '@opentelemetry/sdk-trace': ['telemetry'],
   koffi: ['process', 'decode'],
   zod: ['model'],
 };

@@ -98,6 +98,7 @@ export interface CallSettings {
   readonly timeoutMs?: number;
   /** Aborted: the call is cancelled. */
   readonly signal?: AbortSignal;
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 /** What `google.rpc.Status` says beyond code and message. Absent parts are null. */
@@ -134,6 +135,8 @@ export class CallFailure extends Error implements Details {
   readonly field: string | null;
   readonly retryDelayMs: number | null;
   readonly pushbackMs: number | null;
+  /** By which the server knows the call. */
+  readonly requestId: string | null;
 
   constructor({ code, details, metadata }: Pick<ServiceError, 'code' | 'details'> & { readonly metadata: Metadata }) {
     super(details);
@@ -150,6 +153,7 @@ export class CallFailure extends Error implements Details {
       retryDelayMs: this.retryDelayMs,
     } = readDetails(rpcStatus));
     this.pushbackMs = pushback === undefined ? null : Number(pushback);
+    this.requestId = metadata.get('x-request-id')[0]?.toString() ?? null;
   }
 }
 
@@ -261,7 +265,9 @@ export class PlainClient {
         if (error === null) resolve(response as Response);
         else reject(new CallFailure(error));
       };
-      const call = this.#method(client, method)(request, this.#metadata, optionsOf(settings), reply) as {
+      const metadata = this.#metadata.clone();
+      for (const [key, value] of Object.entries(settings.metadata ?? {})) metadata.set(key, value);
+      const call = this.#method(client, method)(request, metadata, optionsOf(settings), reply) as {
         cancel(): void;
       };
       settings.signal?.addEventListener('abort', () => call.cancel(), { once: true });

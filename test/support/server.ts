@@ -134,7 +134,7 @@ export async function freePort(): Promise<number> {
 /** The tests' own environment without what would configure vitserve or make it believe that it is a test. */
 function plainEnvironment(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(
-    ([name]) => !name.startsWith('VITSERVE_') && name !== 'NODE_TEST_CONTEXT',
+    ([name]) => !/^(VITSERVE|OTEL)_/.test(name) && name !== 'NODE_TEST_CONTEXT',
   );
   return { ...Object.fromEntries(kept), ...more };
 }

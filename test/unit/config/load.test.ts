@@ -50,6 +50,7 @@ describe('serve settings', () => {
       drainTimeoutMs: 30_000,
       logLevel: 'info',
       logFormat: 'auto',
+      logSample: 0,
       simulatedInference: null,
       modelsPollIntervalMs: 0,
     });

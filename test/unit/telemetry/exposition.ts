@@ -39,10 +39,20 @@ vitserve_deadline_slack_seconds_sum N
 vitserve_deadline_slack_seconds_count N
 # HELP vitserve_dropped_images_total Images not worked on because their caller had left or their deadline had passed or was out of reach, by stage and cause.
 # TYPE vitserve_dropped_images_total counter
+vitserve_dropped_images_total{stage="decode",cause="cancelled"} N
+vitserve_dropped_images_total{stage="decode",cause="expired"} N
+vitserve_dropped_images_total{stage="decode",cause="unreachable"} N
+vitserve_dropped_images_total{stage="batch",cause="cancelled"} N
+vitserve_dropped_images_total{stage="batch",cause="expired"} N
+vitserve_dropped_images_total{stage="batch",cause="unreachable"} N
 # HELP vitserve_retries_total Images given to another process because theirs was lost, by stage.
 # TYPE vitserve_retries_total counter
+vitserve_retries_total{stage="decode"} N
+vitserve_retries_total{stage="batch"} N
 # HELP vitserve_poisonous_images_total Images found to end the processes that work on them, by stage.
 # TYPE vitserve_poisonous_images_total counter
+vitserve_poisonous_images_total{stage="decode"} N
+vitserve_poisonous_images_total{stage="batch"} N
 # HELP vitserve_queue_length Images that wait for a process, by stage (decode, batch) and, where it has one, model.
 # TYPE vitserve_queue_length gauge
 vitserve_queue_length{stage="decode",model=""} N
@@ -61,10 +71,16 @@ vitserve_uploads_in_flight N
 vitserve_connections_in_use N
 # HELP vitserve_connections_refused_total Connections ended before they could carry a call, by cause (limit, handshake_timeout, tls, client_certificate).
 # TYPE vitserve_connections_refused_total counter
+vitserve_connections_refused_total{cause="limit"} N
+vitserve_connections_refused_total{cause="handshake_timeout"} N
+vitserve_connections_refused_total{cause="tls"} N
+vitserve_connections_refused_total{cause="client_certificate"} N
 # HELP vitserve_credential_reloads_total Looks at files of credentials (certificate, tokens) that found new content, by result (loaded, kept).
 # TYPE vitserve_credential_reloads_total counter
 # HELP vitserve_tls_certificate_expiry_timestamp_seconds When the certificates in use end (server, client_ca), the first one of each file, since the epoch.
 # TYPE vitserve_tls_certificate_expiry_timestamp_seconds gauge
+# HELP vitserve_trace_spans_total Spans of traces that were sent, by result (exported, failed).
+# TYPE vitserve_trace_spans_total counter
 # HELP vitserve_slot_bytes Shared memory reserved for pixel slots.
 # TYPE vitserve_slot_bytes gauge
 vitserve_slot_bytes N
@@ -80,6 +96,16 @@ vitserve_slot_bytes N
 # TYPE vitserve_process_ready gauge
 # HELP vitserve_process_losses_total Child processes that ended without being asked to, by role and cause (exit, signal, timeout, protocol, start).
 # TYPE vitserve_process_losses_total counter
+vitserve_process_losses_total{role="decoder",cause="exit"} N
+vitserve_process_losses_total{role="decoder",cause="signal"} N
+vitserve_process_losses_total{role="decoder",cause="timeout"} N
+vitserve_process_losses_total{role="decoder",cause="protocol"} N
+vitserve_process_losses_total{role="decoder",cause="start"} N
+vitserve_process_losses_total{role="inference",cause="exit"} N
+vitserve_process_losses_total{role="inference",cause="signal"} N
+vitserve_process_losses_total{role="inference",cause="timeout"} N
+vitserve_process_losses_total{role="inference",cause="protocol"} N
+vitserve_process_losses_total{role="inference",cause="start"} N
 # HELP vitserve_process_cpu_seconds User and system CPU time of the child process that runs now, by role and index.
 # TYPE vitserve_process_cpu_seconds gauge
 # HELP vitserve_process_resident_memory_bytes Resident memory of the child process that runs now, by role and index.
