@@ -22,6 +22,22 @@ export interface Limits {
   readonly spread?: number;
 }
 
+/** MiB an hour that may be more; half an hour is what a run of an hour looks at. */
+const GROWTH_PER_HOUR_MIB = 1;
+/** Below this a slope says more of V8's mood than of a leak. */
+const LEAST_GROWTH_MIB = 4;
+/** Code and heap of a young process grow until it has seen everything a few times. */
+const YOUNG_MS = 120_000;
+const YOUNG_GROWTH_MIB = 64;
+const DESCRIPTOR_GROWTH = 8;
+
+/** How much more a server may hold after a run of this length. */
+export function growthAllowed(durationMs: number): Pick<Limits, 'memoryGrowthMib' | 'descriptorGrowth'> {
+  const hours = durationMs / 2 / 3_600_000;
+  const grownUp = Math.max(LEAST_GROWTH_MIB, GROWTH_PER_HOUR_MIB * hours);
+  return { memoryGrowthMib: durationMs < YOUNG_MS ? YOUNG_GROWTH_MIB : grownUp, descriptorGrowth: DESCRIPTOR_GROWTH };
+}
+
 export function reasonsToFail(evidence: Evidence, limits: Limits): string[] {
   const { totals, health, metrics, samples } = evidence;
   const reasons: string[] = [];

@@ -1,0 +1,20 @@
+/** Four fifths of what the machine can do: nothing fails, and the slowest answers are not far from the usual one. */
+import { poissonCallers } from '../load-actors.js';
+import { aftermath, MINUTE, measureCapacity, reported, type Scenario, startServer } from '../scenario.js';
+import { growthAllowed, reasonsToFail } from '../verdict.js';
+
+const SHARE = 0.8;
+/** p99 over p50. Arrivals of a Poisson process queue behind each other even where nothing is wrong. */
+const SPREAD = 5;
+
+export const steady: Scenario = {
+  about: '80 % of capacity: no errors, p99 within 5 × p50',
+  durationMs: 10 * MINUTE,
+  async play(context) {
+    const started = await startServer(context);
+    const rate = SHARE * (await measureCapacity(started, context));
+    const evidence = await reported(context, { ...started, actors: [poissonCallers(rate)] });
+    const limits = { refusals: [], ...growthAllowed(context.durationMs), spread: SPREAD };
+    return { reasons: [...reasonsToFail(evidence, limits), ...(await aftermath(started))] };
+  },
+};
