@@ -26,7 +26,7 @@ export async function startBalancer(scope: Scope, replicas: readonly Replica[]):
   const [port, statsPort] = [await freePort(), await freePort()];
   const path = join(temporaryFolder(scope), 'haproxy.cfg');
   writeFileSync(path, configuration(port, statsPort, replicas));
-  const child = spawn('haproxy', ['-db', '-f', path], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn('haproxy', ['-db', '-f', path], { stdio: 'ignore' });
   scope.after(() => child.kill('SIGKILL'));
   const hasReplicas = async (count: number) => {
     await eventually(`${count} replicas are up`, async () => {
@@ -54,9 +54,12 @@ function configuration(port: number, statsPort: number, replicas: readonly Repli
     '  stats uri /',
     'backend vitserve',
     '  balance roundrobin',
-    '  option httpchk GET /readyz',
-    '  default-server proto h2 check check-proto h1 inter 200ms fall 1 rise 1',
-    ...replicas.map(({ port, httpPort }, at) => `  server replica-${at} 127.0.0.1:${port} port ${httpPort}`),
+    '  option httpchk GET /readyz HTTP/1.1',
+    '  http-check send hdr Host localhost',
+    ...replicas.map(({ port, httpPort }, at) => {
+      const check = `check check-proto h1 port ${httpPort} inter 200ms fall 1 rise 1`;
+      return `  server replica-${at} 127.0.0.1:${port} proto h2 ${check}`;
+    }),
     '',
   ].join('\n');
 }

@@ -3,6 +3,7 @@
  * to its end; then the evidence.
  */
 
+import { setMaxListeners } from 'node:events';
 import { type DurationSummary, Durations } from '#vitserve/bench/durations.js';
 import { type GeneratorFigures, watchGenerator } from '#vitserve/bench/generator.js';
 import { systemClock } from '#vitserve/clock.js';
@@ -72,6 +73,8 @@ async function runWithin(scope: Scope, plan: Plan): Promise<Evidence> {
   const { subject, pictures, durationMs, windowMs, sampleMs, patienceMs } = plan;
   const ledger = new Ledger();
   const enough = new AbortController();
+  // Every pause of every actor listens.
+  setMaxListeners(0, enough.signal);
   const stage: Stage = { scope, address: subject.address, pictures, ledger, signal: enough.signal };
   plan.signal?.addEventListener('abort', () => enough.abort(), { once: true });
 

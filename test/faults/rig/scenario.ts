@@ -1,7 +1,7 @@
 /**
  * What the scenarios share: the server that they play on, the capacity of the machine, how it must be afterwards.
  */
-import { isAlive, ON_CPU, OwnScope, ServerProcess } from '../../support/server.js';
+import { eventually, isAlive, ON_CPU, OwnScope, ServerProcess } from '../../support/server.js';
 import { closedCallers } from './load-actors.js';
 import { headingLine, summary, windowLine } from './report.js';
 import { type Evidence, type Plan, run, type Subject } from './run.js';
@@ -42,6 +42,8 @@ const ROWS = 10;
 const SAMPLES_A_WINDOW = 12;
 const LONGEST_SAMPLE_MS = 5 * SECOND;
 export const PATIENCE_MS = 30 * SECOND;
+/** When a server has noticed at the latest that nobody is at the other end. */
+const KEEPALIVE_MS = 100 * SECOND;
 
 /** A server on its own, two processes of each kind, and the answers that it gives while all is well. */
 export async function startServer(context: Context, flags: readonly string[] = []): Promise<Started> {
@@ -107,6 +109,11 @@ export async function aftermath({ server, subject, pictures }: Started): Promise
   ).catch((error: unknown) => error);
   await scope.end();
   if (JSON.stringify(again) !== JSON.stringify(pictures)) reasons.push('afterwards the answers are others than before');
+  await eventually('', async () => (await server.metric('vitserve_connections_in_use')) === 0, KEEPALIVE_MS).catch(
+    () => {
+      reasons.push('connections stay open that nobody has');
+    },
+  );
   const { code, signal } = await server.stop();
   if (code !== 0) reasons.push(`it ended with ${signal ?? `exit code ${code}`} and not with 0`);
   if (server.childrenLeft().some(isAlive)) reasons.push('it left processes behind');

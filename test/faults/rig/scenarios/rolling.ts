@@ -59,7 +59,7 @@ export const rolling: Scenario = {
       // The restarts end it.
       durationMs: Math.max(context.durationMs, 10 * MINUTE),
       windowMs: 10 * MINUTE,
-      sampleMs: 5 * SECOND,
+      sampleMs: 10 * MINUTE,
       patienceMs: PATIENCE_MS,
       signal: over.signal,
     });
