@@ -16,6 +16,8 @@ export interface Context {
   readonly photos: readonly Buffer[] | null;
   /** On the model, also where a simulated accelerator is the scenario's own choice. */
   readonly onModel: boolean;
+  /** The one part of the scenario to play; null: all. */
+  readonly only: string | null;
   /** A line of the report. */
   readonly say: (line: string) => void;
   /** Aborted: end what is going on, and report it. */

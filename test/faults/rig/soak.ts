@@ -1,5 +1,6 @@
 /**
- * `npm run soak -- [SCENARIO] [--duration 10m] [--photos FOLDER] [--on-model] [-- SERVER FLAGS]`: plays a scenario on the built server and
+ * `npm run soak -- [SCENARIO] [--duration 10m] [--photos FOLDER] [--on-model] [--only CHECK]
+ * [-- SERVER FLAGS]`: plays a scenario on the built server and
  * reports on standard output. Exit code 0: it holds; 1: it fails, and the report says why; 2: it was asked for wrongly.
  * Ctrl-C ends the load; the report is then of what there was.
  */
@@ -8,6 +9,7 @@ import { filesIn } from '../../support/images.js';
 import { OwnScope } from '../../support/server.js';
 import { verdictText } from './report.js';
 import type { Scenario } from './scenario.js';
+import { checks } from './scenarios/checks.js';
 import { drain } from './scenarios/drain.js';
 import { kills } from './scenarios/kills.js';
 import { mixed } from './scenarios/mixed.js';
@@ -15,7 +17,7 @@ import { overload } from './scenarios/overload.js';
 import { rolling } from './scenarios/rolling.js';
 import { steady } from './scenarios/steady.js';
 
-const SCENARIOS: Readonly<Record<string, Scenario>> = { mixed, steady, kills, overload, drain, rolling };
+const SCENARIOS: Readonly<Record<string, Scenario>> = { mixed, steady, kills, overload, drain, rolling, checks };
 const MOST_PHOTOS = 24;
 const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 };
 
@@ -26,7 +28,7 @@ function usage(): string {
     return `  ${name.padEnd(10)}${about} (${durationMs / 60_000} min)`;
   });
   return [
-    'npm run soak -- [SCENARIO] [--duration 90s|10m|1h] [--photos FOLDER] [--on-model] [-- SERVER FLAGS]',
+    'npm run soak -- [SCENARIO] [--duration 90s|10m|1h] [--photos FOLDER] [--on-model] [--only CHECK] [-- SERVER FLAGS]',
     '',
     ...scenarios,
     '',
@@ -47,6 +49,7 @@ async function soak(args: readonly string[]): Promise<number> {
     duration: { type: 'string' },
     photos: { type: 'string' },
     'on-model': { type: 'boolean' },
+    only: { type: 'string' },
     help: { type: 'boolean' },
   } as const;
   const { values, positionals } = parseArgs({ args: [...own], options, allowPositionals: true });
@@ -81,6 +84,7 @@ async function soak(args: readonly string[]): Promise<number> {
       serverFlags,
       photos: photos?.map(({ bytes }) => bytes) ?? null,
       onModel: values['on-model'] === true,
+      only: values.only ?? null,
       say,
       signal: enough.signal,
     });

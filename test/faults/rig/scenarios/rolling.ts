@@ -10,7 +10,7 @@ import type { Fault } from '../fault-actors.js';
 import { type Asked, poissonCallers } from '../load-actors.js';
 import { summary } from '../report.js';
 import { run } from '../run.js';
-import { type Context, MINUTE, PATIENCE_MS, type Scenario, SECOND } from '../scenario.js';
+import { type Context, MINUTE, PATIENCE_MS, type Scenario } from '../scenario.js';
 import { drawBad, drawGood, knowPictures, openClient, type Stage } from '../stage.js';
 import { countsText } from '../verdict.js';
 

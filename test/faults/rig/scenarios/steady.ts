@@ -15,6 +15,12 @@ export const steady: Scenario = {
     const rate = SHARE * (await measureCapacity(started, context));
     const evidence = await reported(context, { ...started, actors: [poissonCallers(rate)] });
     const limits = { refusals: [], ...growthAllowed(context.durationMs), spread: SPREAD };
-    return { reasons: [...reasonsToFail(evidence, limits), ...(await aftermath(started))] };
+    const reasons = reasonsToFail(evidence, limits);
+    // Every call of gRPC ends with an event that is called cancelled.
+    const cancelled = await started.server.metric('vitserve_requests_total', { code: 'CANCELLED' });
+    const dropped = await started.server.metric('vitserve_dropped_images_total');
+    context.say(`${'counted as cancelled'.padEnd(24)}  ${cancelled}; dropped ${dropped}`);
+    if (cancelled + dropped > 0) reasons.push(`${cancelled} calls were counted as cancelled and ${dropped} as dropped`);
+    return { reasons: [...reasons, ...(await aftermath(started))] };
   },
 };
