@@ -132,15 +132,17 @@ function failureFrom(error: unknown): Failure {
 
 const STREAM_LENGTH = 60;
 const STREAM_WINDOW = 6;
+/** How soon a stream looks again whether it may send. */
+const FULL_WINDOW_MS = 2;
 
-/** Bulk work, a bad image in it now and then; every third stream is left in the middle. */
-export function streams(count: number): Actor {
+/** Bulk work, a bad image in it now and then; every third stream is left in the middle. `paceMs`: from image to image. */
+export function streams(count: number, paceMs = 0): Actor {
   return async (stage) => {
     const client = openClient(stage);
     await Promise.all(
       Array.from({ length: count }, async (_, at) => {
         for (let stream = at; !stage.signal.aborted; stream++) {
-          if (!(await oneStream(stage, client, stream))) await pause(100, stage.signal);
+          if (!(await oneStream(stage, client, stream, paceMs))) await pause(100, stage.signal);
         }
       }),
     );
@@ -148,41 +150,38 @@ export function streams(count: number): Actor {
 }
 
 /** Resolves to whether the server took it to its end. */
-async function oneStream(stage: Stage, client: PlainClient, number: number): Promise<boolean> {
+async function oneStream(stage: Stage, client: PlainClient, number: number, paceMs: number): Promise<boolean> {
   const { good, bad } = stage.pictures;
   const stream = client.stream({ timeoutMs: Number.POSITIVE_INFINITY });
   const open = new Map<string, { readonly entry: Entry; readonly circumstances: Circumstances }>();
-  const leavesAt = number % 3 === 2 ? STREAM_LENGTH / 2 : null;
-  let sent = 0;
+  const leavesAt = number % 3 === 2 ? STREAM_LENGTH / 2 : Number.POSITIVE_INFINITY;
   let received = 0;
   let ending: CallFailure | null | undefined;
-  const takeNext = async () => {
-    const messages = await stream.count(received + 1).catch(() => null);
-    if (messages === null) {
-      ending = await stream.ended;
-      return;
+  const read = async () => {
+    while ((await stream.count(received + 1).catch(() => null)) !== null) {
+      const message = stream.messages[received++] as StreamResponse;
+      const asked = open.get(message.requestId);
+      open.delete(message.requestId);
+      if (asked === undefined) stage.ledger.unasked();
+      else asked.entry.ended(fateOf(outcomeIn(message), asked.circumstances));
     }
-    const message = messages[received++] as StreamResponse;
-    const asked = open.get(message.requestId);
-    open.delete(message.requestId);
-    if (asked === undefined) stage.ledger.unasked();
-    else asked.entry.ended(fateOf(outcomeIn(message), asked.circumstances));
+    ending = await stream.ended;
   };
-  while (sent < STREAM_LENGTH && ending === undefined && !stage.signal.aborted && received !== leavesAt) {
-    if (open.size >= STREAM_WINDOW) {
-      await takeNext();
-      continue;
+  const reading = read();
+  for (let sent = 0; sent < STREAM_LENGTH && ending === undefined && !stage.signal.aborted && received < leavesAt; ) {
+    if (open.size < STREAM_WINDOW) {
+      const isBad = sent % 20 === 7 && bad.length > 0;
+      const picture = (isBad ? bad[sent % bad.length] : good[(number + sent) % good.length]) as Picture;
+      const circumstances = { expected: picture.classified, cancelled: Number.isFinite(leavesAt) };
+      open.set(String(sent), { entry: stage.ledger.sent('streams'), circumstances });
+      stream.send(String(sent), { image: picture.image, topK: TOP_K });
+      sent++;
     }
-    const isBad = sent % 20 === 7 && bad.length > 0;
-    const picture = (isBad ? bad[sent % bad.length] : good[(number + sent) % good.length]) as Picture;
-    const circumstances = { expected: picture.classified, cancelled: leavesAt !== null };
-    open.set(String(sent), { entry: stage.ledger.sent('streams'), circumstances });
-    stream.send(String(sent), { image: picture.image, topK: TOP_K });
-    sent++;
+    await pause(Math.max(paceMs, FULL_WINDOW_MS), stage.signal);
   }
-  if (leavesAt !== null && received >= leavesAt) stream.cancel();
+  if (received >= leavesAt) stream.cancel();
   else stream.finish();
-  while (open.size > 0 && ending === undefined) await takeNext();
+  await reading;
   const failure = ending ?? null;
   for (const { entry, circumstances } of open.values()) {
     // A stream that ends well without an answer has forgotten the image: its entry stays open.

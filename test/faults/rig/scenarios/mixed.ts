@@ -26,7 +26,7 @@ export const mixed: Scenario = {
         hurried(0.05 * capacity),
         badImages(0.05 * capacity),
         resets(Math.min(20, 0.05 * capacity)),
-        streams(1),
+        streams(1, SECOND / (0.1 * capacity)),
         slowUploads(2, SECOND),
       ],
       faults: [
