@@ -24,8 +24,8 @@ export interface Limits {
 
 /** MiB an hour that may be more; half an hour is what a run of an hour looks at. */
 const GROWTH_PER_HOUR_MIB = 1;
-/** Below this a slope says more of V8's mood than of a leak. */
-const LEAST_GROWTH_MIB = 4;
+/** Below this a slope says more of V8's mood than of a leak; less so over hours. */
+const LEAST_GROWTH_MIB = { minutes: 16, hours: 4 };
 const LEAST_DESCRIPTORS = 8;
 /**
  * A young process grows until it has seen everything a few times; and connections that broke HTTP/2 stay until keepalive
@@ -37,9 +37,10 @@ const YOUNG: Pick<Limits, 'memoryGrowthMib' | 'descriptorGrowth'> = { memoryGrow
 /** How much more a server may hold after a run of this length. */
 export function growthAllowed(durationMs: number): Pick<Limits, 'memoryGrowthMib' | 'descriptorGrowth'> {
   if (durationMs < YOUNG_MS) return YOUNG;
-  const hours = durationMs / 2 / 3_600_000;
+  const hours = durationMs / 3_600_000;
+  const least = LEAST_GROWTH_MIB[hours < 1 ? 'minutes' : 'hours'];
   return {
-    memoryGrowthMib: Math.max(LEAST_GROWTH_MIB, GROWTH_PER_HOUR_MIB * hours),
+    memoryGrowthMib: Math.max(least, (GROWTH_PER_HOUR_MIB * hours) / 2),
     descriptorGrowth: LEAST_DESCRIPTORS,
   };
 }
