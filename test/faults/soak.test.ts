@@ -7,10 +7,12 @@ import { test } from 'node:test';
 import { PlainClient } from '../support/grpc-client.js';
 import { ON_CPU, ServerProcess } from '../support/server.js';
 import { strikes, vandals } from './rig/fault-actors.js';
-import { badImages, closedCallers, hurried, leavers, resets, slowUploads, streams } from './rig/load-actors.js';
+import { badImages, closedCallers, hurried, leavers } from './rig/load-actors.js';
 import { summary, verdictText } from './rig/report.js';
 import { run } from './rig/run.js';
 import { drawBad, drawGood, knowPictures } from './rig/stage.js';
+import { streams } from './rig/stream-actors.js';
+import { resets, slowUploads } from './rig/upload-actors.js';
 import { reasonsToFail } from './rig/verdict.js';
 
 /** Slots for more than the load, so that nobody is refused; stuck processes are given up soon. */

@@ -5,10 +5,12 @@
  */
 import type { Fault } from '../fault-actors.js';
 import { sumOf } from '../ledger.js';
-import { poissonCallers, slowUploads, streams } from '../load-actors.js';
+import { poissonCallers } from '../load-actors.js';
 import { run } from '../run.js';
 import { type Context, MINUTE, measureCapacity, PATIENCE_MS, type Scenario, SECOND, startServer } from '../scenario.js';
 import { openClient, pause } from '../stage.js';
+import { streams } from '../stream-actors.js';
+import { slowUploads } from '../upload-actors.js';
 import { countsText, reasonsToFail } from '../verdict.js';
 
 const SHARE = 0.5;
