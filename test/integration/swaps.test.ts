@@ -1,10 +1,10 @@
 /** Versions that are swapped one after another under load: callers notice nothing, and nothing is left behind. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { PlainClient } from '../support/grpc-client.js';
 import { jpeg } from '../support/images.js';
 import { continuousLoad } from '../support/load.js';
+import { memoryOf, treeOf } from '../support/process-tree.js';
 import { Repository } from '../support/repository.js';
 import { eventually, ON_CPU, ONE_EACH, ServerProcess } from '../support/server.js';
 
@@ -12,20 +12,6 @@ const SWAPS = 20;
 const CALLERS = 8;
 /** Of the memory of all processes from after the second swap to after the last. It is a few percent (`bench/swaps.mjs`), and one reading more or less tells; processes that stay would be a multiple. */
 const LARGEST_GROWTH = 0.5;
-
-/** MiB of all processes of the server, what they share counted once; null without /proc. */
-function memoryOf(server: ServerProcess): number | null {
-  let kibibytes = 0;
-  for (const pid of [server.pid, ...server.childPids()]) {
-    try {
-      const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-      kibibytes += Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1] ?? 0);
-    } catch {
-      return null;
-    }
-  }
-  return kibibytes / 1024;
-}
 
 /** Names and labels of the series of vitserve itself, without the version. */
 async function seriesOf(server: ServerProcess): Promise<string[]> {
@@ -70,10 +56,10 @@ test('twenty swaps under load fail no call, and processes, series and memory are
   await swapTo(2);
   await swapTo(3);
   const series = await seriesOf(server);
-  const memory = memoryOf(server);
+  const memory = memoryOf(treeOf(server.pid));
   for (let version = 4; version <= SWAPS + 1; version++) await swapTo(version);
   await eventually('the last version answers', () => versions.has(String(SWAPS + 1)));
-  const memoryAfter = memoryOf(server);
+  const memoryAfter = memoryOf(treeOf(server.pid));
   const outcomes = await load.stop();
 
   assert.deepEqual(

@@ -24,6 +24,8 @@ const definition = loadSync(
   ['vitserve/v1/classification.proto', 'google/rpc/error_details.proto', 'grpc/health/v1/health.proto'],
   { longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [join(REPOSITORY, 'proto')] },
 );
+/** The services and messages of the contract, for servers that stand in for the real one. */
+export const contractDefinition = definition;
 const reflectionDefinition = loadSync(
   join(REPOSITORY, 'node_modules/@grpc/reflection/build/proto/grpc/reflection/v1/reflection.proto'),
   { longs: Number, enums: String, defaults: true, oneofs: true },
@@ -210,8 +212,8 @@ export class PlainClient {
     return this.#unary('classification', 'ListModels', request);
   }
 
-  async check(service = ''): Promise<string> {
-    return (await this.#unary<{ status: string }>('health', 'Check', { service })).status;
+  async check(service = '', settings?: CallSettings): Promise<string> {
+    return (await this.#unary<{ status: string }>('health', 'Check', { service }, settings)).status;
   }
 
   watch(service = ''): Watch {

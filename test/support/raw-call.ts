@@ -67,9 +67,16 @@ export class RawCall {
   readonly #stream: ClientHttp2Stream;
   /** Resolves when the call has its status, or is cut without one. */
   readonly ended: Promise<RawEnding>;
+  /** What was answered, with the length before each message; resolves when there is no more. */
+  readonly body: Promise<Buffer>;
 
   constructor(stream: ClientHttp2Stream) {
     this.#stream = stream;
+    const chunks: Buffer[] = [];
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    this.body = new Promise((resolve) => {
+      for (const event of ['end', 'close']) stream.on(event, () => resolve(Buffer.concat(chunks)));
+    });
     const begunAt = performance.now();
     this.ended = new Promise((resolve) => {
       const onHeaders = (headers: IncomingHttpHeaders) => {
@@ -80,7 +87,6 @@ export class RawCall {
       stream.on('close', () => resolve({ headers: {}, afterMs: performance.now() - begunAt }));
     });
     stream.on('error', () => {});
-    stream.resume();
   }
 
   write(bytes: Uint8Array): void {

@@ -25,13 +25,24 @@ export interface Scope {
   after(clean: () => unknown): void;
 }
 
-/** For what the tests of a suite share. Made in the suite's body; what is begun last is ended first. */
+/** A scope that ends when it is told to. What is begun last is ended first. */
+export class OwnScope implements Scope {
+  readonly #cleanings: (() => unknown)[] = [];
+
+  after(clean: () => unknown): void {
+    this.#cleanings.push(clean);
+  }
+
+  async end(): Promise<void> {
+    for (const clean of this.#cleanings.splice(0).toReversed()) await clean();
+  }
+}
+
+/** For what the tests of a suite share. Made in the suite's body. */
 export function suiteScope(): Scope {
-  const cleanings: (() => unknown)[] = [];
-  after(async () => {
-    for (const clean of cleanings.toReversed()) await clean();
-  });
-  return { after: (clean) => cleanings.push(clean) };
+  const scope = new OwnScope();
+  after(() => scope.end());
+  return scope;
 }
 
 export interface LogLine {
@@ -106,7 +117,7 @@ function statOf(pid: number): string[] | null {
   }
 }
 
-function childrenOf(pid: number): number[] {
+export function childrenOf(pid: number): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
