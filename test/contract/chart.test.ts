@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import sharp from 'sharp';
@@ -21,8 +22,8 @@ import {
   valuesFiles,
 } from '../support/helm.js';
 import { pythonWith } from '../support/python.js';
-import { REPOSITORY, suiteScope } from '../support/server.js';
-import { read, readJson } from './repository.js';
+import { REPOSITORY, suiteScope, temporaryFolder } from '../support/server.js';
+import { blocksOf, read, readJson } from './repository.js';
 
 const python = pythonWith(['kubernetes_validate']);
 /** Kinds of other projects, for which Kubernetes has no schema. */
@@ -84,6 +85,15 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
       const { settings } = loadServeSettings([], settingsOf(deployment));
       assert.deepEqual(contradictions(settings, new Set()), []);
       assert.notEqual(settings.executionProvider === 'auto', settings.simulatedInference === null);
+    });
+  }
+
+  for (const { name, text } of blocksOf('docs/kubernetes.md').filter((block) => block.name.startsWith('values-'))) {
+    test(`docs/kubernetes.md: ${name} are values that the chart takes`, () => {
+      const path = join(temporaryFolder(scope), 'values.yaml');
+      writeFileSync(path, text);
+      const deployment = chart.render(['--values', path]).objects.get('deployment.yaml');
+      loadServeSettings([], settingsOf(deployment));
     });
   }
 
@@ -350,27 +360,33 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     assert.deepEqual(portsOf(other.get('service-headless.yaml').spec), ['grpc 9000', 'http 9001']);
   });
 
-  test('the autoscaler asks for permits and for busy processes, and sets the number of pods alone', () => {
+  test('the autoscaler asks for CPU time and permits, on GPUs for busy processes too, and sets the number alone', () => {
     const { objects } = chart.renderFile('autoscaling-values.yaml');
     const { spec } = objects.get('horizontalpodautoscaler.yaml');
     assert.deepEqual([spec.minReplicas, spec.maxReplicas, spec.scaleTargetRef.name], [3, 20, 'shop-vitserve']);
-    assert.deepEqual(
-      spec.metrics.map(({ type, pods }: Json) => [type, pods.metric.name, pods.target.averageValue]),
-      [
-        ['Pods', 'vitserve_permits_share', '0.5'],
-        ['Pods', 'vitserve_inference_busy_share', '0.7'],
-      ],
-    );
+    const { resource } = spec.metrics[0];
+    assert.deepEqual(resource, { name: 'cpu', target: { type: 'Utilization', averageUtilization: 70 } });
+    const podMetrics = (of: Json) =>
+      of.metrics.slice(1).map(({ type, pods }: Json) => [type, pods.metric.name, pods.target.averageValue]);
+    assert.deepEqual(podMetrics(spec), [['Pods', 'vitserve_permits_share', '0.5']]);
     assert.equal(objects.get('deployment.yaml').spec.replicas, undefined);
+
+    const onGpus = chart.render(['--set', 'autoscaling.enabled=true,gpu.enabled=true']).objects;
+    assert.deepEqual(podMetrics(onGpus.get('horizontalpodautoscaler.yaml').spec), [
+      ['Pods', 'vitserve_inference_busy_share', '0.7'],
+      ['Pods', 'vitserve_permits_share', '0.5'],
+    ]);
   });
 
   test('KEDA asks Prometheus for the same, with metrics that there are, and no other autoscaler is there', () => {
     const { objects } = chart.renderFile('keda-values.yaml');
     assert.equal(objects.has('horizontalpodautoscaler.yaml'), false);
-    const { triggers } = objects.get('scaledobject.yaml').spec;
+    const [cpu, ...triggers] = objects.get('scaledobject.yaml').spec.triggers;
+    assert.deepEqual(cpu, { type: 'cpu', metricType: 'Utilization', metadata: { value: '70' } });
     assert.equal(triggers.length, 2);
     const declared = read('src/telemetry/metrics.ts');
-    for (const { metadata, metricType } of triggers) {
+    for (const { type, metadata, metricType } of triggers) {
+      assert.equal(type, 'prometheus');
       assert.equal(metricType, 'AverageValue');
       assert.ok(Number(metadata.threshold) > 0);
       assert.match(metadata.query, /namespace="vision", pod=~"shop-vitserve-\.\*"/);

@@ -71,7 +71,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
     {{- fail (printf "config.%s is set by tls, tokens or models: leave one of them out" $name) -}}
   {{- end -}}
 {{- end -}}
-{{- if not (hasKey $config "simulated-inference") -}}
+{{- if hasKey $config "simulated-inference" -}}
+  {{- $_ := set $set "execution-provider" "auto" -}}
+{{- else -}}
   {{- $provider := ternary "cuda" "cpu" .Values.gpu.enabled -}}
   {{- if ne (get $config "execution-provider" | default $provider) $provider -}}
     {{- fail (printf "config.execution-provider has to be %s, because gpu.enabled is %t: with anything else pods could serve from the wrong processor, or not start" $provider .Values.gpu.enabled) -}}
@@ -188,6 +190,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - port: http
   path: /metrics
   interval: {{ .interval }}
+{{- end -}}
+
+{{/* Which metrics of pods autoscaling goes by, beside CPU time. */}}
+{{- define "vitserve.podMetrics" -}}
+{{- ternary "busy permits" "permits" .Values.gpu.enabled -}}
 {{- end -}}
 
 {{/* What Prometheus is asked for autoscaling, as sums over the pods, by KEDA: (list . "permits"). */}}
