@@ -437,7 +437,10 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
       [[53, 53], [443]],
     );
     const probed = chart.renderFile('mtls-values.yaml').objects.get('networkpolicy.yaml').spec;
-    assert.equal(probed.ingress[2].ports[0].port, 'health');
+    assert.deepEqual(
+      probed.ingress[2].ports.map(({ port }: Json) => port),
+      ['health', 'http'],
+    );
   });
 
   test('pods may be moved one at a time', () => {
