@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { renderChartSchema } from './chart-schema.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const check = process.argv.includes('--check');
@@ -65,6 +66,10 @@ put('docs/api.md', renderApiDoc());
 // The Grafana dashboard, from its rows.
 const { renderDashboard } = await import('./monitoring/dashboard.mjs');
 put('helm/vitserve/dashboards/vitserve.json', renderDashboard());
+// What the chart accepts: its own values, and the option table under `config`.
+const { COMMANDS } = await import('../dist/config/commands.js');
+const { settingsSchema } = await import('../dist/config/json-schema.js');
+put('helm/vitserve/values.schema.json', renderChartSchema(settingsSchema(COMMANDS.serve.options)));
 
 // The resampler's WebAssembly, from its AssemblyScript.
 const wasm = [join(root, 'tools/generate-wasm.mjs'), ...(check ? ['--check'] : [])];

@@ -5,7 +5,7 @@
  * gRPC's retry policy, and turns statuses into VitserveError with the reason from `google.rpc.ErrorInfo`.
  */
 import { type CallOptions, credentials, status as grpcStatus, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { loadContract, messageType } from '../contract/contract.js';
+import { loadContract, messageType, readServiceConfig } from '../contract/contract.js';
 import type { ErrorInfo, ErrorInfo__Output } from '../contract/generated/google/rpc/ErrorInfo.js';
 import type { Status, Status__Output } from '../contract/generated/google/rpc/Status.js';
 import type { ClassificationServiceClient } from '../contract/generated/vitserve/v1/ClassificationService.js';
@@ -56,22 +56,8 @@ export interface ClientOptions {
 /** Requests up to this size are kept for a retry. */
 const RETRY_BUFFER_BYTES = 64 * 1024 * 1024;
 
-const LOAD_BALANCING = { loadBalancingConfig: [{ round_robin: {} }] };
-const SERVICE_CONFIG = {
-  ...LOAD_BALANCING,
-  methodConfig: [
-    {
-      name: [{ service: 'vitserve.v1.ClassificationService' }],
-      retryPolicy: {
-        maxAttempts: 5,
-        initialBackoff: '0.05s',
-        maxBackoff: '2s',
-        backoffMultiplier: 2,
-        retryableStatusCodes: ['UNAVAILABLE', 'RESOURCE_EXHAUSTED'],
-      },
-    },
-  ],
-};
+/** What is left of the service config where an answer that is an error is final. */
+const WITHOUT_RETRIES = { loadBalancingConfig: [{ round_robin: {} }] };
 
 export class VitserveClient {
   readonly #stub: ClassificationServiceClient;
@@ -87,7 +73,7 @@ export class VitserveClient {
         ? credentials.createInsecure()
         : credentials.createSsl(tls.ca ?? null, tls.identity?.key ?? null, tls.identity?.cert ?? null);
     this.#stub = new ClassificationService(target, channel, {
-      'grpc.service_config': JSON.stringify(options.retries === false ? LOAD_BALANCING : SERVICE_CONFIG),
+      'grpc.service_config': options.retries === false ? JSON.stringify(WITHOUT_RETRIES) : readServiceConfig(),
       'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.per_rpc_retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.max_receive_message_length': -1,

@@ -193,6 +193,7 @@ function triple(aboveZero: boolean): ValueType<Triple> {
     kind: 'string',
     placeholder: 'R,G,B',
     accepts: `three numbers${aboveZero ? ' above zero' : ''} with commas, such as 0.5,0.5,0.5`,
+    schema: { type: 'string' },
     parse(text) {
       const [red, green, blue, ...more] = text
         .split(',')
@@ -210,6 +211,7 @@ export function imageSize(): ValueType<{ readonly height: number; readonly width
     kind: 'string',
     placeholder: 'N|HxW',
     accepts: 'pixels from 1 to 4096, once for a square or as HEIGHTxWIDTH, such as 224 or 224x320',
+    schema: { type: 'string' },
     parse(text) {
       const [first = '', second = first, ...more] = text.split('x');
       const [height, width] = [side.parse(first), side.parse(second)];

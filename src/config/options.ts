@@ -120,8 +120,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     default: null,
     summary: 'Where gRPC health listens besides, without TLS and tokens, and nothing else. Port 0 takes a free one.',
     reason:
-      'The kubelet has no client certificate to show, so with `tls-client-ca` its gRPC probes need this port. It tells ' +
-      'whether the server and its models serve; keep it inside of the cluster all the same.',
+      'The gRPC probes of the kubelet speak plaintext and show no certificate, so with `tls-cert` they need this port. It ' +
+      'tells whether the server and its models serve; keep it inside of the cluster all the same.',
   },
   models: {
     name: 'models',

@@ -27,9 +27,14 @@ export interface ValueType<Value> {
   readonly accepts: string;
   /** The JSON type that a config file may use besides text. */
   readonly json?: 'number' | 'boolean' | 'object';
+  /** What the chart's `values.schema.json` lets through; `json-schema.ts` says how close that is. */
+  readonly schema: JsonSchema;
   parse(text: string): Value | undefined;
   format(value: Value): string;
 }
+
+/** JSON Schema, draft 7. Patterns stay within what both ECMAScript and RE2 (Helm's engine) read alike. */
+export type JsonSchema = { readonly [keyword: string]: unknown };
 
 /** Where a server listens or is reached. An IPv6 host stands here without its brackets. */
 export interface Address {
@@ -50,7 +55,14 @@ const BYTE_UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 } as const;
 const LARGEST_BATCH = 1024;
 
 export function string(placeholder: string, accepts: string): ValueType<string> {
-  return { kind: 'string', placeholder, accepts, parse: (text) => text, format: (value) => value };
+  return {
+    kind: 'string',
+    placeholder,
+    accepts,
+    schema: { type: 'string' },
+    parse: (text) => text,
+    format: (value) => value,
+  };
 }
 
 /** A file or folder. Reading it leaves it as it was written; the loader resolves it against the working directory. */
@@ -59,6 +71,7 @@ export function path(): ValueType<string> {
     kind: 'path',
     placeholder: 'PATH',
     accepts: 'a path',
+    schema: { type: 'string', minLength: 1 },
     parse: (text) => (text === '' || text.includes('\0') ? undefined : text),
     format: (value) => value,
   };
@@ -70,6 +83,7 @@ export function boolean(): ValueType<boolean> {
     placeholder: 'true|false',
     accepts: 'true or false',
     json: 'boolean',
+    schema: { type: 'boolean' },
     parse: (text) => (text === 'true' ? true : text === 'false' ? false : undefined),
     format: String,
   };
@@ -81,6 +95,7 @@ export function integer(min: number, max: number): ValueType<number> {
     placeholder: 'N',
     accepts: `a whole number from ${min} to ${max}`,
     json: 'number',
+    schema: { type: 'integer', minimum: min, maximum: max },
     parse: (text) => (/^\d{1,15}$/.test(text) ? within(Number(text), min, max) : undefined),
     format: String,
   };
@@ -93,6 +108,7 @@ export function integers(min: number, max: number): ValueType<readonly number[]>
     kind: 'integers',
     placeholder: 'N,…',
     accepts: `whole numbers from ${min} to ${max}, separated by commas, such as 1,8,32`,
+    schema: { type: 'string', pattern: '^\\d+(,\\d+)*$' },
     parse(text) {
       const values = text.split(',').map((part) => one.parse(part));
       return values.every((value) => value !== undefined) ? values : undefined;
@@ -106,6 +122,7 @@ export function choice<const Choice extends string>(...choices: readonly Choice[
     kind: 'choice',
     placeholder: choices.join('|'),
     accepts: `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
+    schema: { enum: choices },
     parse: (text) => choices.find((accepted) => accepted === text),
     format: (value) => value,
   };
@@ -117,6 +134,7 @@ export function autoOr<Value>(type: ValueType<Value>): ValueType<Value | 'auto'>
     ...type,
     placeholder: `auto|${type.placeholder}`,
     accepts: `auto or ${type.accepts}`,
+    schema: { anyOf: [{ const: 'auto' }, type.schema] },
     parse: (text) => (text === 'auto' ? 'auto' : type.parse(text)),
     format: (value) => (value === 'auto' ? 'auto' : type.format(value)),
   };
@@ -128,6 +146,7 @@ export function duration(minMs = 1): ValueType<number> {
     kind: 'duration',
     placeholder: 'DURATION',
     accepts: `a duration from ${formatDuration(minMs)} to ${formatDuration(LONGEST_DURATION_MS)}, such as 250ms, 5s or 2m`,
+    schema: { type: 'string', pattern: `^${minMs > 0 ? '0*[1-9]\\d*' : '\\d+'}(ms|s|m|h)$` },
     parse(text) {
       const [, digits, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(text) ?? [];
       if (unit === undefined) return undefined;
@@ -151,6 +170,12 @@ export function bytes(min: number, max: number): ValueType<number> {
     placeholder: 'BYTES',
     accepts: `a number of bytes from ${formatBytes(min)} to ${formatBytes(max)}, such as 500000, 512KiB or 16MiB`,
     json: 'number',
+    schema: {
+      anyOf: [
+        { type: 'integer', minimum: min, maximum: max },
+        { type: 'string', pattern: '^\\d{1,15}(KiB|MiB|GiB)?$' },
+      ],
+    },
     parse(text) {
       const [, digits, unit] = /^(\d{1,15})(KiB|MiB|GiB)?$/.exec(text) ?? [];
       if (digits === undefined) return undefined;
@@ -173,6 +198,7 @@ export function address(minPort: 0 | 1): ValueType<Address> {
     kind: 'address',
     placeholder: 'HOST:PORT',
     accepts: `HOST:PORT with a port from ${minPort} to 65535, an IPv6 host in brackets, such as 127.0.0.1:50051 or [::1]:50051`,
+    schema: { type: 'string', pattern: '^(\\[[^\\[\\]]+\\]|[A-Za-z0-9._-]+):\\d{1,5}$' },
     parse(text) {
       const [, bracketed, plain, digits] = /^(?:\[([^[\]]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text) ?? [];
       const port = digits === undefined ? undefined : within(Number(digits), minPort, 65_535);
@@ -196,6 +222,7 @@ export function sizes(): ValueType<readonly number[]> {
     kind: 'sizes',
     placeholder: 'SIZE,…',
     accepts: `batch sizes, ascending, each from 1 to ${LARGEST_BATCH}, such as 1,4,16,32`,
+    schema: { type: 'string', pattern: '^\\d{1,4}(,\\d{1,4})*$' },
     parse(text) {
       if (!/^\d{1,4}(,\d{1,4})*$/.test(text)) return undefined;
       const sizes = text.split(',').map(Number);
@@ -213,6 +240,7 @@ export function costTable(): ValueType<readonly BatchCost[]> {
     placeholder: 'SIZE:MS,…',
     accepts: `batch sizes with milliseconds, ascending from 1 to at most ${LARGEST_BATCH}, such as 1:1.0,8:2.2,32:6.5`,
     json: 'object',
+    schema: { type: 'string', pattern: '^1:\\d+(\\.\\d+)?(,\\d{1,4}:\\d+(\\.\\d+)?)*$' },
     parse(text) {
       const costs: BatchCost[] = [];
       for (const entry of text.split(',')) {

@@ -4,6 +4,7 @@
  * One set of loader options serves both loading and the generated types (`tools/generate.mjs` passes the same), so that
  * what the types say is what arrives: camelCase names, Buffers, numbers for 64-bit integers, names for enums.
  */
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type GrpcObject, loadPackageDefinition } from '@grpc/grpc-js';
 import { loadSync, type MessageTypeDefinition, type PackageDefinition } from '@grpc/proto-loader';
@@ -38,6 +39,14 @@ export function loadContract(): { readonly definition: PackageDefinition; readon
     loaded = { definition, contract: loadPackageDefinition(definition) as GrpcObject & Contract };
   }
   return loaded;
+}
+
+/**
+ * How clients should call, as JSON: all replicas in turn, and again what the server says is worth it. The file is for clients
+ * in every language; gRPC explains it in its service_config.proto.
+ */
+export function readServiceConfig(): string {
+  return readFileSync(`${PROTO_FOLDER}vitserve/v1/service-config.json`, 'utf8');
 }
 
 /** A message type by its full name, for packing messages into `google.protobuf.Any` and reading them out. */
