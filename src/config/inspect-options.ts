@@ -47,7 +47,7 @@ export const inspectOptions = ({
   httpAddress: {
     ...httpAddress,
     group: 'Source',
-    summary: 'Where the HTTP port of the running server is, for `live`.',
+    summary: 'Where the HTTP port of the running server is, for --live.',
     reason: 'The default is that of `vitserve serve`, and both read the same variable.',
   },
 });
