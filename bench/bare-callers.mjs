@@ -10,7 +10,7 @@ import { connect } from 'node:net';
 
 const [DATA, HEADERS, RST_STREAM, SETTINGS, PING, GO_AWAY, WINDOW_UPDATE] = [0, 1, 3, 4, 6, 7, 8];
 const [END_STREAM, END_HEADERS, ACK] = [1, 4, 1];
-const [INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE] = [4, 5];
+const [MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE] = [3, 4, 5];
 const LARGEST_WINDOW = 2 ** 31 - 1;
 
 function frame(type, flags, stream, payload = Buffer.alloc(0)) {
@@ -47,7 +47,11 @@ export class BareTarget {
   #streamWindow = 65_535;
   #stream = 1;
   #next = 0;
+  #mostOpen = 100;
   #open = new Map();
+  /** Calls for which there is no stream yet. */
+  #waiting = [];
+  #lost = null;
   #greeted;
   #ready;
 
@@ -81,7 +85,11 @@ export class BareTarget {
   /** One call. Never rejects; resolves to an `Outcome` of src/bench/tally.ts, with `NOT_OK` for every status but OK. */
   send = async () => {
     await this.#ready;
-    return new Promise((resolve) => this.#send(resolve));
+    return new Promise((resolve) => {
+      if (this.#lost !== null) resolve(this.#lost);
+      else if (this.#open.size >= this.#mostOpen) this.#waiting.push(resolve);
+      else this.#send(resolve);
+    });
   };
 
   close() {
@@ -89,7 +97,9 @@ export class BareTarget {
   }
 
   #lose(message) {
-    for (const { end } of this.#open.values()) end({ code: 'UNAVAILABLE', reason: '', message, timing: null });
+    this.#lost ??= { code: 'UNAVAILABLE', reason: '', message, timing: null };
+    for (const { end } of this.#open.values()) end(this.#lost);
+    for (const end of this.#waiting.splice(0)) end(this.#lost);
     this.#open.clear();
   }
 
@@ -151,6 +161,7 @@ export class BareTarget {
 
   #agree(payload) {
     for (let at = 0; at < payload.length; at += 6) {
+      if (payload.readUInt16BE(at) === MAX_CONCURRENT_STREAMS) this.#mostOpen = payload.readUInt32BE(at + 2);
       if (payload.readUInt16BE(at) === MAX_FRAME_SIZE) this.#largestFrame = payload.readUInt32BE(at + 2);
       if (payload.readUInt16BE(at) === INITIAL_WINDOW_SIZE) this.#streamWindow = payload.readUInt32BE(at + 2);
     }
@@ -164,6 +175,7 @@ export class BareTarget {
     if (call === undefined) return;
     const { hasMessage, end } = call;
     this.#open.delete(stream);
+    if (this.#waiting.length > 0) this.#send(this.#waiting.shift());
     end({ code: hasMessage ? 'OK' : 'NOT_OK', reason: '', message: '', timing: null });
   }
 }
