@@ -106,6 +106,11 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     assert(attempts > calls, `${calls} calls made ${attempts} attempts: the library has not retried`);
   });
 
+  test('gives up at its deadline', async (t) => {
+    await server.freeze(t, 'inference');
+    assert.equal(await client.step({ step: 'late', image }), 'DEADLINE_EXCEEDED');
+  });
+
   test('checks health by both names, and is told that another is unknown', async () => {
     for (const [name, status] of [
       ['', 'SERVING'],

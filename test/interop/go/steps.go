@@ -28,11 +28,9 @@ const retryPolicy = `{"methodConfig": [{
 }]}`
 
 type step struct {
-	Step      string  `json:"step"`
-	Image     string  `json:"image"`
-	TimeoutMs int     `json:"timeoutMs"`
-	Seconds   float64 `json:"seconds"`
-	Callers   int     `json:"callers"`
+	Step      string    `json:"step"`
+	Image     string    `json:"image"`
+	Arguments []float64 `json:"arguments"`
 }
 
 func connect(address string, retries bool) (*grpc.ClientConn, error) {
@@ -79,27 +77,28 @@ func (contract *contract) take(asked step, address string, plain *grpc.ClientCon
 	if err != nil {
 		return nil, err
 	}
-	timeout := patience
-	if asked.TimeoutMs > 0 {
-		timeout = time.Duration(asked.TimeoutMs) * time.Millisecond
-	}
 	switch asked.Step {
 	case "classify":
-		return contract.classify(plain, image, timeout)
+		return contract.classify(plain, image, patience)
 	case "failure":
-		return contract.failure(plain, image, timeout)
+		return contract.failure(plain, image)
+	case "late":
+		_, err := contract.classify(plain, image, 300*time.Millisecond)
+		return codeName(status.Code(err)), nil
 	case "retried":
 		return contract.retried(address, image)
 	case "steady":
-		return contract.steady(address, image, asked.Seconds, asked.Callers)
+		if len(asked.Arguments) == 2 {
+			return contract.steady(address, image, asked.Arguments[0], int(asked.Arguments[1]))
+		}
 	}
-	return nil, fmt.Errorf("there is no such step")
+	return nil, fmt.Errorf("there is no such step, or not with such arguments")
 }
 
 // The whole of an error: code, message, details by their own types, trailers.
-func (contract *contract) failure(connection *grpc.ClientConn, image []byte, timeout time.Duration) (any, error) {
+func (contract *contract) failure(connection *grpc.ClientConn, image []byte) (any, error) {
 	var trailers metadata.MD
-	_, err := contract.classify(connection, image, timeout, grpc.Trailer(&trailers))
+	_, err := contract.classify(connection, image, patience, grpc.Trailer(&trailers))
 	if err == nil {
 		return nil, nil
 	}
