@@ -58,6 +58,10 @@ try {
 const { renderConfigurationDoc } = await import('../dist/config/document.js');
 put('docs/configuration.md', renderConfigurationDoc());
 
+// What is installed and under which licences, from the lockfile.
+const { renderLicences } = await import('./licences.mjs');
+put('docs/licences.md', renderLicences());
+
 // The resampler's WebAssembly, from its AssemblyScript.
 const wasm = [join(root, 'tools/generate-wasm.mjs'), ...(check ? ['--check'] : [])];
 try {
