@@ -21,26 +21,47 @@ const NATIVE = [
     packages: 'onnxruntime-node',
     has: 'ONNX Runtime, as a shared library in `bin/`',
     licence: 'MIT, and for its parts Apache-2.0, BSD, MIT and others',
-    notices: '`ThirdPartyNotices.txt` of the ONNX Runtime release of the same version',
+    notices: 'not in the package: `ThirdPartyNotices.txt` of the ONNX Runtime release of the same version',
   },
   {
     packages: 'koffi, @koromix/koffi-',
-    has: 'Koffi’s native part',
+    has: 'the native part of Koffi',
     licence: 'MIT',
     notices: '`LICENSE.txt` in `koffi`',
   },
 ];
+
+/** The Modified BSD License of libjpeg-turbo, word for word, as it demands of who passes the compiled library on. */
+const TURBOJPEG_LICENCE = `> Copyright (C) 1991-2025 The libjpeg-turbo Project and many others. All Rights Reserved.
+>
+> Redistribution and use in source and binary forms, with or without modification, are permitted provided that the following
+> conditions are met:
+>
+> - Redistributions of source code must retain the above copyright notice, this list of conditions and the following
+>   disclaimer.
+> - Redistributions in binary form must reproduce the above copyright notice, this list of conditions and the following
+>   disclaimer in the documentation and/or other materials provided with the distribution.
+> - Neither the name of the libjpeg-turbo Project nor the names of its contributors may be used to endorse or promote products
+>   derived from this software without specific prior written permission.
+>
+> THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS", AND ANY EXPRESS OR IMPLIED WARRANTIES, INCLUDING,
+> BUT NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE DISCLAIMED. IN NO EVENT
+> SHALL THE COPYRIGHT HOLDERS OR CONTRIBUTORS BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR
+> CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR SERVICES; LOSS OF USE, DATA, OR
+> PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY, OR
+> TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY
+> OF SUCH DAMAGE.`;
 
 const lock = JSON.parse(readFileSync(new URL('../package-lock.json', import.meta.url), 'utf8'));
 
 /** Name, version and licence of every package that an installation without development packages may have, in order. */
 export function runtimePackages() {
   const found = new Map();
-  for (const [path, { version, license, dev, optional, os, name: alias }] of Object.entries(lock.packages)) {
+  for (const [path, { version, license, dev, optional, name: alias }] of Object.entries(lock.packages)) {
     if (path === '' || dev === true) continue;
     const name = alias ?? path.replace(/^.*node_modules\//, '');
     const licence = (license ?? '').replace(/^\((.*)\)$/, '$1');
-    found.set(`${name}@${version}`, { name, version, licence, isOptional: optional === true || os !== undefined });
+    found.set(`${name}@${version}`, { name, version, licence, isOptional: optional === true });
   }
   return [...found.values()].sort((a, b) =>
     a.name < b.name ? -1 : a.name > b.name ? 1 : a.version < b.version ? -1 : 1,
@@ -94,9 +115,10 @@ in \`node_modules/@img/sharp-libvips-*/lib\`, or with a libvips of the system's 
 <https://github.com/lovell/sharp-libvips>, by the version above. Who passes vitserve on with \`node_modules\` in it, as an image
 does, passes these libraries on too, and has to leave their notices where they are and name the source as is done here.
 
-**libjpeg-turbo.** This software is based in part on the work of the Independent JPEG Group. libjpeg-turbo is under the IJG License, the
-Modified (3-clause) BSD License and the zlib License, copyright by the libjpeg-turbo Project and its contributors; the texts are at
-<https://github.com/libjpeg-turbo/libjpeg-turbo/blob/main/LICENSE.md>.
+**libjpeg-turbo.** This software is based in part on the work of the Independent JPEG Group. The library and its TurboJPEG API are
+under the IJG, the zlib and this licence, whose text has to go with the library:
+
+${TURBOJPEG_LICENCE}
 
 ## Packages
 

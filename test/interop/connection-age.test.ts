@@ -26,7 +26,7 @@ const go = goClient();
 const PYTHON_MODULES = ['grpc_tools.protoc', 'grpc_status', 'grpc_health', 'grpc_reflection', 'google.rpc'];
 const python = pythonWith(PYTHON_MODULES);
 
-describe('connections that are asked to close every second', () => {
+describe('connections that are asked to close every second', { concurrency: true }, () => {
   const scope = suiteScope();
   let server: ServerProcess;
 

@@ -10,7 +10,7 @@ import { REPOSITORY } from '../support/server.js';
 const SOURCE = join(REPOSITORY, 'test/interop/go');
 const PROGRAM = join(REPOSITORY, 'dist-test/interop/go-client');
 /** The first build of grpc-go takes about a minute; later ones are a look at Go's cache. */
-const BUILD_LIMIT_MS = 240_000;
+const BUILD_LIMIT_MS = 150_000;
 
 /** The program, or why there is none. A program of ours that does not compile is an error. */
 export function goClient(): { readonly program: string } | { readonly missing: string } {
@@ -28,8 +28,11 @@ export function goClient(): { readonly program: string } | { readonly missing: s
     renameSync(fresh, PROGRAM);
     return { program: PROGRAM };
   }
+  if (status === null) return { missing: `Go did not build test/interop/go in ${BUILD_LIMIT_MS / 1000} s` };
   if (/module lookup disabled by GOPROXY=off|go: go\.mod requires go/.test(stderr)) {
-    return { missing: 'Go without the modules of test/interop/go: run "go build -o /dev/null ." there once' };
+    return {
+      missing: 'a Go that is too old, or has not the modules of test/interop/go: run "go build -o /dev/null ." there',
+    };
   }
   throw new Error(`test/interop/go does not build:\n${stderr}`);
 }

@@ -91,6 +91,10 @@ const inData = (type: string | null, change: (data: Buffer, random: Random) => B
     if (chunk !== undefined) chunks[at] = { ...chunk, data: change(Buffer.from(chunk.data), random) };
   });
 
+/** The header, unless an earlier damage has shortened it. */
+const inHeader = (change: (header: Buffer, random: Random) => Buffer): Mutation =>
+  inData('IHDR', (data, random) => (data.length < 13 ? data : change(data, random)));
+
 const insert = (make: (random: Random) => Chunk | readonly Chunk[], before: 'IDAT' | 'IEND' = 'IDAT'): Mutation =>
   inChunks((chunks, random) => {
     const at = chunks.findIndex(({ type }) => type === before);
@@ -184,31 +188,31 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'bit in a chunk': inData(null, (data, random) => within(data, random, flip(random))),
   'chunk cut short': inData(null, (data, random) => data.subarray(0, random(data.length + 1))),
   'chunk with more': inData(null, (data, random) => Buffer.concat([data, randomBytes(1 + random(20), random)])),
-  'byte in the header': inData('IHDR', (data, random) => within(data, random, replace(random))),
-  'another size': inData('IHDR', (data, random) => {
+  'byte in the header': inHeader((data, random) => within(data, random, replace(random))),
+  'another size': inHeader((data, random) => {
     data.writeUInt32BE(oneOf(SIZES, random), 4 * random(2));
     return data;
   }),
-  'a little larger': inData('IHDR', (data, random) => {
+  'a little larger': inHeader((data, random) => {
     const at = 4 * random(2);
     data.writeUInt32BE((data.readUInt32BE(at) + 1 + random(40)) >>> 0, at);
     return data;
   }),
-  'a little smaller': inData('IHDR', (data, random) => {
+  'a little smaller': inHeader((data, random) => {
     const at = 4 * random(2);
     data.writeUInt32BE(Math.max(1, data.readUInt32BE(at) - 1 - random(20)), at);
     return data;
   }),
-  'another depth and colour': inData('IHDR', (data, random) => {
+  'another depth and colour': inHeader((data, random) => {
     data[8] = oneOf([1, 2, 4, 8, 16, 3], random);
     data[9] = oneOf([0, 2, 3, 4, 6, 1], random);
     return data;
   }),
-  'another method': inData('IHDR', (data, random) => {
+  'another method': inHeader((data, random) => {
     data[10 + random(3)] = 1 + random(2);
     return data;
   }),
-  'interlacing the other way': inData('IHDR', (data) => {
+  'interlacing the other way': inHeader((data) => {
     data[12] = data[12] === 0 ? 1 : 0;
     return data;
   }),

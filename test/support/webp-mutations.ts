@@ -124,10 +124,8 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'wrong size of the file': (webp, random) => {
     const copy = Buffer.from(webp);
     const size = copy.readUInt32LE(4);
-    copy.writeUInt32LE(
-      oneOf([0, 4, 12, size - 1, size - 2, size + 1, size + 2, size >> 1, 2 ** 31, 2 ** 32 - 1], random),
-      4,
-    );
+    const sizes = [0, 4, 12, size - 1, size - 2, size + 1, size + 2, size >> 1, 2 ** 31, 2 ** 32 - 1];
+    copy.writeUInt32LE(oneOf(sizes, random) >>> 0, 4);
     return copy;
   },
   'wrong size of a chunk': (webp, random) => {
