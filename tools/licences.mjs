@@ -101,7 +101,7 @@ is what an installation without development packages has besides (\`npm ci --omi
 variants for the platform are installed. Each carries its licence in \`node_modules\`. \`test/contract/licences.test.ts\` fails where a
 package comes with a licence that is not known to be fine.
 
-\`npm run -s sbom\` prints the same as a software bill of materials (CycloneDX), for scanners.
+\`npm run -s sbom\` prints a bill of materials (CycloneDX) for scanners, in which development packages are marked as such.
 
 ## Compiled code in packages
 

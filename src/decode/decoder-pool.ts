@@ -42,11 +42,6 @@ const INBOXES = 2;
 const RESERVED_INBOX_BYTES = 1024 * 1024;
 /** Decoders give way to the front and go before the inference processes, which they feed. */
 const NICENESS = 4;
-/**
- * For glibc: blocks of 4 MiB and more, which only pictures above a megapixel take, go back to the system as soon as they are
- * free. By itself it learns to keep them: 290 MB instead of 92 after pictures of 20 megapixels.
- */
-const ENVIRONMENT = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: String(4 * 1024 * 1024) };
 
 export class DecoderPool {
   readonly lanes: readonly DecoderLane[];
@@ -76,7 +71,7 @@ export class DecoderPool {
           entry: new URL('./decoder-main.js', import.meta.url),
           niceness: NICENESS,
           sharedFds: [slots.fd, ...inboxes],
-          environment: ENVIRONMENT,
+          environment: { MALLOC_ARENA_MAX: '2' },
           startTimeoutMs: settings.startTimeoutMs,
           observer,
           settings: () => decoderSettings,

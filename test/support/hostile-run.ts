@@ -19,6 +19,7 @@ const REASONS = ['IMAGE_EMPTY', 'IMAGE_UNSUPPORTED', 'IMAGE_UNDECODABLE', 'IMAGE
 const WARM_UP_FILES = 100;
 const LARGE_PICTURES = 8;
 const LARGE_SIDE = 1600;
+const MEMORY_ROUNDS = 10;
 
 export interface HostileReport {
   readonly files: number;
@@ -81,7 +82,10 @@ export async function sendHostile(
     send(files[WARM_UP_FILES + at] as MutatedFile),
   );
   const goodCalls = (await others.stop()).length;
-  const memoryGrowthBytes = (await memoryAtRest()) - bytesBefore;
+  let memoryGrowthBytes = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < MEMORY_ROUNDS && memoryGrowthBytes > MEMORY_ALLOWANCE_BYTES; round++) {
+    memoryGrowthBytes = (await memoryAtRest()) - bytesBefore;
+  }
   if (memoryGrowthBytes > MEMORY_ALLOWANCE_BYTES) problems.push(`memory has grown by ${memoryGrowthBytes} bytes`);
   const losses = await server.metric('vitserve_process_losses_total');
   if (losses > 0) problems.push(`${losses} processes were lost`);
