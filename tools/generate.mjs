@@ -66,10 +66,15 @@ put('docs/api.md', renderApiDoc());
 // The Grafana dashboard, from its rows.
 const { renderDashboard } = await import('./monitoring/dashboard.mjs');
 put('helm/vitserve/dashboards/vitserve.json', renderDashboard());
+
 // What the chart accepts: its own values, and the option table under `config`.
 const { COMMANDS } = await import('../dist/config/commands.js');
 const { settingsSchema } = await import('../dist/config/json-schema.js');
 put('helm/vitserve/values.schema.json', renderChartSchema(settingsSchema(COMMANDS.serve.options)));
+
+// What is installed and under which licences, from the lockfile.
+const { renderLicences } = await import('./licences.mjs');
+put('docs/licences.md', renderLicences());
 
 // The resampler's WebAssembly, from its AssemblyScript.
 const wasm = [join(root, 'tools/generate-wasm.mjs'), ...(check ? ['--check'] : [])];

@@ -20,7 +20,7 @@ import { type Reason, RequestError, toRequestError } from '../errors.js';
 import type { Permit } from '../pipeline/permits.js';
 import type { CallObserver, OngoingCall } from '../telemetry/calls.js';
 import { type CallEnding, interceptStatus, meaningOf, resetStream } from './base-call.js';
-import { type CallKind, Door, type DoorOptions, kindOf, type Stay } from './door.js';
+import { type CallKind, Door, type DoorOptions, kindOf as kindOfPath, type Stay } from './door.js';
 import { reasonOf, toCallStatus } from './status.js';
 
 /** What the interceptor knows of a call, for its handler. */
@@ -90,10 +90,12 @@ export interface AdmissionInterceptorOptions extends DoorOptions {
   readonly warmUpToken: string;
   /** Throws RequestError for a caller who may not come in. Health is open to everybody. */
   readonly authenticate: (metadata: Metadata) => void;
+  /** What a call of a path takes at the door; that of the ClassificationService where not given. */
+  readonly kindOf?: (path: string) => CallKind;
 }
 
 export function createAdmissionInterceptor(options: AdmissionInterceptorOptions): ServerInterceptor {
-  const { admission, clock, observer, warmUpToken, authenticate } = options;
+  const { admission, clock, observer, warmUpToken, authenticate, kindOf = kindOfPath } = options;
   const door = new Door(options);
 
   return ({ path }, call) => {

@@ -1,7 +1,11 @@
 /** What is installed: exact versions, no scripts, no hosts, and a lockfile that `npm ci` accepts on every platform. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { read, readJson } from './repository.js';
+import { REPOSITORY, read, readJson } from './repository.js';
 
 interface Package {
   readonly engines: Readonly<Record<string, string>>;
@@ -10,9 +14,11 @@ interface Package {
 }
 
 interface LockedPackage {
+  readonly name?: string;
   readonly version?: string;
   readonly integrity?: string;
   readonly resolved?: string;
+  readonly dev?: boolean;
   readonly hasInstallScript?: boolean;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
@@ -72,6 +78,17 @@ describe('package-lock.json', () => {
     }
   });
 
+  /**
+   * Biome's binaries for other platforms than the usual Linux: a registry that lacked them wrote the lockfile. They are for
+   * development alone; npm installs them there without comparing.
+   */
+  const UNCOMPARED = /^node_modules\/@biomejs\/cli-(android|darwin|win32|linux-(arm64|x64)-musl)/;
+
+  test('says of every package what it has to be, byte for byte', () => {
+    const uncompared = Object.entries(lock).filter(([path, { integrity }]) => path !== '' && integrity === undefined);
+    for (const [path, { dev }] of uncompared) assert(UNCOMPARED.test(path) && dev === true, path);
+  });
+
   test('names no host to install from', () => {
     for (const [path, { resolved }] of Object.entries(lock)) assert.equal(resolved, undefined, path);
   });
@@ -90,6 +107,46 @@ describe('package-lock.json', () => {
       scripted.map(([path]) => path.replace(/^.*node_modules\//, '')),
       UNUSED_INSTALL_SCRIPTS,
     );
+  });
+});
+
+describe('what install scripts would have made', () => {
+  const require = createRequire(import.meta.url);
+
+  test('is there without them', () => {
+    assert.equal(typeof require('koffi').load, 'function', 'koffi loads its binary');
+    assert.deepEqual(
+      require('onnxruntime-node').listSupportedBackends()[0]?.name,
+      'cpu',
+      'onnxruntime loads its binary',
+    );
+    const { arch } = process;
+    const prebuilt = `node_modules/@julusian/jpeg-turbo/prebuilds/jpeg-turbo-linux-${arch}/libturbojpeg.so.0`;
+    assert(process.platform !== 'linux' || !['x64', 'arm64'].includes(arch) || existsSync(join(REPOSITORY, prebuilt)));
+  });
+});
+
+describe('npm run sbom', () => {
+  test('lists every package, and which are for development, without a network', () => {
+    const options = { cwd: REPOSITORY, encoding: 'utf8', maxBuffer: 64 * 2 ** 20 } as const;
+    const { status, stdout, stderr } = spawnSync('npm', ['run', '-s', 'sbom', '--offline'], options);
+    assert.equal(status, 0, stderr);
+    const { bomFormat, components } = JSON.parse(stdout) as {
+      bomFormat: string;
+      components: { purl: string; properties?: { name: string; value: string }[] }[];
+    };
+    assert.equal(bomFormat, 'CycloneDX');
+    const forDevelopment = new Map(
+      components.map(({ purl, properties = [] }) => [
+        decodeURIComponent(purl),
+        properties.some(({ name }) => name === 'cdx:npm:package:development'),
+      ]),
+    );
+    for (const [path, { version, dev = false, name }] of Object.entries(lock)) {
+      // The stand-ins without content are all the same package.
+      if (path === '' || name !== undefined) continue;
+      assert.equal(forDevelopment.get(`pkg:npm/${path.replace(/^.*node_modules\//, '')}@${version}`), dev, path);
+    }
   });
 });
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { outcomeOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { jpeg, TEXT } from '../support/images.js';
-import { PythonClient, pythonWith } from '../support/python.js';
+import { pythonWith } from '../support/python.js';
 import {
   eventually,
   ON_CPU,
@@ -18,6 +18,7 @@ import {
   suiteScope,
   temporaryFolder,
 } from '../support/server.js';
+import { SteppedClient } from '../support/stepped-client.js';
 
 const MODULES = [
   'grpc',
@@ -35,7 +36,7 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
   const scope = suiteScope();
   let server: ServerProcess;
   let plain: PlainClient;
-  let client: PythonClient;
+  let client: SteppedClient;
   let photo: Buffer;
   let image: string;
   let text: string;
@@ -44,7 +45,8 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
   before(async () => {
     server = await ServerProcess.start(scope, [...ON_CPU, ...ONE_EACH, '--permits', '1']);
     plain = new PlainClient(scope, server.address);
-    client = new PythonClient(scope, python ?? '', 'test/integration/grpcio_client.py', [
+    client = new SteppedClient(scope, python ?? '', [
+      'test/integration/grpcio_client.py',
       server.address,
       join(REPOSITORY, 'proto'),
     ]);
@@ -102,6 +104,11 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     assert.deepEqual(predictions, expected);
     const attempts = (await overloaded()) - before + 1;
     assert(attempts > calls, `${calls} calls made ${attempts} attempts: the library has not retried`);
+  });
+
+  test('gives up at its deadline', async (t) => {
+    await server.freeze(t, 'inference');
+    assert.equal(await client.step({ step: 'late', image }), 'DEADLINE_EXCEEDED');
   });
 
   test('checks health by both names, and is told that another is unknown', async () => {

@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 import threading
+import time
 from importlib.resources import files
 
 import grpc
@@ -86,18 +87,57 @@ def failure(image):
     return None
 
 
+def late(image):
+    """What a call ends with that has a third of a second and is not answered."""
+    try:
+        stub.Classify(pb2.ClassifyRequest(image=image), timeout=0.3)
+    except grpc.RpcError as error:
+        return error.code().name
+    return "OK"
+
+
+RETRY_POLICY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.01s",
+    "maxBackoff": "0.1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+}
+
+
+def retrying_channel():
+    config = json.dumps({"methodConfig": [{"name": [{"service": SERVICE}], "retryPolicy": RETRY_POLICY}]})
+    return grpc.insecure_channel(address, options=[("grpc.service_config", config)])
+
+
+def steady(image, seconds, callers):
+    """Calls one after the other, from so many callers on one channel with a retry policy, for so long."""
+    request = pb2.ClassifyRequest(image=image)
+    until = time.monotonic() + seconds
+    calls, errors = [0] * callers, []
+    with retrying_channel() as retrying:
+        stub = pb2_grpc.ClassificationServiceStub(retrying)
+
+        def call(caller):
+            while time.monotonic() < until:
+                calls[caller] += 1
+                try:
+                    stub.Classify(request, timeout=TIMEOUT_S)
+                except grpc.RpcError as error:
+                    errors.append(f"{error.code().name}: {error.details()}")
+
+        threads = [threading.Thread(target=call, args=[caller]) for caller in range(callers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return {"calls": sum(calls), "errors": errors, "version": grpc.__version__}
+
+
 def retried(image):
     """Through a channel with a retry policy: the library itself has to act on what the server sends."""
-    policy = {
-        "maxAttempts": 5,
-        "initialBackoff": "0.01s",
-        "maxBackoff": "0.1s",
-        "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-    }
-    config = json.dumps({"methodConfig": [{"name": [{"service": SERVICE}], "retryPolicy": policy}]})
     request = pb2.ClassifyRequest(image=image)
-    with grpc.insecure_channel(address, options=[("grpc.service_config", config)]) as retrying:
+    with retrying_channel() as retrying:
         stub = pb2_grpc.ClassificationServiceStub(retrying)
         for calls in range(1, 100):
             try:
@@ -181,7 +221,9 @@ STEPS = {
     "classify": classify,
     "embed": embed,
     "failure": failure,
+    "late": late,
     "retried": retried,
+    "steady": steady,
     "stream": stream,
     "check": check,
     "reflect": reflect,
@@ -191,5 +233,6 @@ STEPS = {
 
 for line in sys.stdin:
     step = json.loads(line)
-    arguments = [open(step["image"], "rb").read()] if "image" in step else step.get("arguments", [])
+    arguments = [open(step["image"], "rb").read()] if "image" in step else []
+    arguments += step.get("arguments", [])
     print(json.dumps(STEPS[step["step"]](*arguments)), flush=True)

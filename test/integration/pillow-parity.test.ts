@@ -17,6 +17,9 @@ import { RequestError } from '#vitserve/errors.js';
 import { type Interpolation, outputSize, type Recipe } from '#vitserve/model/recipe.js';
 import { REPOSITORY } from '../golden/golden.js';
 import { drawJpegs, mutate } from '../support/jpeg-mutations.js';
+import { mutateFiles } from '../support/mutations.js';
+import { PNG } from '../support/png-mutations.js';
+import { WEBP } from '../support/webp-mutations.js';
 import { gradient, noise } from '../unit/decode/drawing.js';
 
 const MAX_IMAGE_PIXELS = 50_000_000;
@@ -219,6 +222,43 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
     assert.deepEqual(different, []);
     for (const { counts } of decoders) assert.ok(counts['turned otherwise'] <= DAMAGED / 200);
   });
+
+  for (const [format, mutations] of Object.entries({ PNG, WebP: WEBP }))
+    test(`damaged ${format} files: what both accept is decoded alike`, async (t) => {
+      const { decode } = createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS });
+      const counts = {
+        equal: 0,
+        'refused by both': 0,
+        'refused here only': 0,
+        'refused by Pillow only': 0,
+        'turned otherwise': 0,
+        'too large to ask': 0,
+      };
+      const different: string[] = [];
+      const bases = await mutations.draw();
+      for (const { name, bytes, base } of mutateFiles(bases, mutations, DAMAGED, 3)) {
+        const own = await decode(bytes).catch((error: unknown) => {
+          assert.ok(error instanceof RequestError, `${name}: ${error}`);
+          return error;
+        });
+        if (own instanceof RequestError && own.reason === 'IMAGE_TOO_LARGE') {
+          counts['too large to ask']++;
+          continue;
+        }
+        const verdict = await ask({ file: bytes.toString('base64') }, [null]);
+        if (own instanceof RequestError)
+          counts[verdict.pixels === undefined ? 'refused by both' : 'refused here only']++;
+        else if (verdict.pixels === undefined) counts['refused by Pillow only']++;
+        else if (Buffer.from(verdict.pixels[0] ?? '', 'base64').equals(own.pixels)) counts.equal++;
+        // A damaged EXIF chunk, or a second one beside the first.
+        else if (/eXIf|EXIF/.test((bases[base] as Buffer).toString('latin1'))) counts['turned otherwise']++;
+        else different.push(name);
+      }
+      t.diagnostic(`${DAMAGED} files: ${JSON.stringify(counts)}`);
+      assert.deepEqual(different, []);
+      assert.ok(counts.equal > DAMAGED / 5);
+      assert.ok(counts['turned otherwise'] <= DAMAGED / 200);
+    });
 
   const isBomb = (path: string): boolean => path.includes('/bombs/');
   const odd = files('odd').filter((path) => !isBomb(path));

@@ -49,7 +49,8 @@ def answer(request):
         if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
             return {"refused": f"format {image.format}"}
         image = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    # Pillow lets errors of all kinds out when a file is damaged, struct.error and EOFError among them.
+    except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}"}
     pixels = []
     for recipe in request["recipes"]:

@@ -4,18 +4,7 @@
  */
 import sharp from 'sharp';
 import { texture } from './images.js';
-
-/** An integer from 0 to before `below`. */
-export type Random = (below: number) => number;
-
-/** Numerical Recipes' linear congruential generator; the upper bits, because the lower ones repeat soon. */
-export function createRandom(seed: number): Random {
-  let state = (Math.imul(seed, 2_654_435_761) + 1) >>> 0;
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
+import { flip, type Mutation, type Mutations, mutateFiles, type Random, replace, splice, within } from './mutations.js';
 
 /** Small, so that thousands take seconds. */
 export async function drawJpegs(): Promise<readonly Buffer[]> {
@@ -57,24 +46,6 @@ function segmentsOf(jpeg: Buffer): { readonly segments: readonly Segment[]; read
   }
   return { segments, data: at };
 }
-
-type Mutation = (jpeg: Buffer, random: Random) => Buffer;
-
-const splice = (jpeg: Buffer, at: number, remove: number, insert: Uint8Array = Buffer.alloc(0)): Buffer =>
-  Buffer.concat([jpeg.subarray(0, at), insert, jpeg.subarray(at + remove)]);
-
-function within(jpeg: Buffer, random: Random, change: (copy: Buffer, at: number) => void, from: number, to: number) {
-  const copy = Buffer.from(jpeg);
-  change(copy, from + random(Math.max(1, Math.min(to, copy.length) - from)));
-  return copy;
-}
-
-const flip = (random: Random) => (bytes: Buffer, at: number) => {
-  bytes[at] = (bytes[at] as number) ^ (1 << random(8));
-};
-const replace = (random: Random) => (bytes: Buffer, at: number) => {
-  bytes[at] = [0, 1, 0x7f, 0x80, 0xff, random(256)][random(6)] as number;
-};
 
 /** One of the segments, or one with the marker that is looked for. */
 function pick(jpeg: Buffer, random: Random, marker?: (marker: number) => boolean): Segment {
@@ -159,6 +130,12 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'something behind the end': (jpeg, random) => Buffer.concat([jpeg, jpeg.subarray(0, random(jpeg.length))]),
 };
 
+export const JPEG: Mutations = {
+  draw: drawJpegs,
+  kinds: MUTATIONS,
+  isStructured: (file) => segmentsOf(file).segments.length > 0,
+};
+
 export interface MutatedJpeg {
   /** What was done, for messages. */
   readonly name: string;
@@ -169,18 +146,9 @@ export interface MutatedJpeg {
 
 /** `count` damaged files; each base file and each kind of damage in turn, one or two of them at a time. */
 export function mutate(bases: readonly Buffer[], count: number, seed: number): MutatedJpeg[] {
-  const random = createRandom(seed);
-  const kinds = Object.entries(MUTATIONS);
-  return Array.from({ length: count }, (_, index) => {
-    const base = index % bases.length;
-    const [kind, mutation] = kinds[Math.floor(index / bases.length) % kinds.length] as [string, Mutation];
-    let bytes = mutation(bases[base] as Buffer, random);
-    let name = `${index}: file ${base}, ${kind}`;
-    if (random(4) === 0 && segmentsOf(bytes).segments.length > 0) {
-      const [second, again] = kinds[random(kinds.length)] as [string, Mutation];
-      bytes = again(bytes, random);
-      name += `, ${second}`;
-    }
-    return { name, bytes, hadOrientation: (bases[base] as Buffer).includes('Exif\0') };
-  });
+  return mutateFiles(bases, JPEG, count, seed).map(({ name, bytes, base }) => ({
+    name,
+    bytes,
+    hadOrientation: (bases[base] as Buffer).includes('Exif\0'),
+  }));
 }

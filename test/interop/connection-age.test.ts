@@ -1,0 +1,78 @@
+/**
+ * Callers of three client libraries, each with a retry policy, on a server that asks its connections to close every
+ * second: nobody notices. Those in Go and Python skip where they are not. `README.md` has the long run.
+ */
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { VitserveClient } from '#vitserve/client/client.js';
+import { jpeg } from '../support/images.js';
+import { underLoad } from '../support/load.js';
+import { pythonWith } from '../support/python.js';
+import { countingProxy } from '../support/raw-call.js';
+import { REPOSITORY, type Scope, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
+import { SteppedClient } from '../support/stepped-client.js';
+import { goClient } from './go-client.js';
+
+const SECONDS = 3.5;
+const CALLERS = 4;
+const IMAGE = 'docs/images/ship.png';
+
+interface Steady {
+  readonly calls: number;
+  readonly errors: readonly string[];
+}
+
+const go = goClient();
+const PYTHON_MODULES = ['grpc_tools.protoc', 'grpc_status', 'grpc_health', 'grpc_reflection', 'google.rpc'];
+const python = pythonWith(PYTHON_MODULES);
+
+describe('connections that are asked to close every second', { concurrency: true }, () => {
+  const scope = suiteScope();
+  let server: ServerProcess;
+
+  before(async () => {
+    server = await ServerProcess.start(scope, [...SIMULATED, '--max-connection-age', '1s']);
+  });
+
+  /** The connections are counted on the way. */
+  async function judge(t: Scope, callFor: (address: string) => Promise<Steady>): Promise<void> {
+    const proxy = await countingProxy(t, server.port);
+    const { calls, errors } = await callFor(`127.0.0.1:${proxy.port}`);
+    assert.deepEqual(errors, []);
+    assert(calls > 10, `${calls} calls`);
+    assert(proxy.connections() >= 3, `${proxy.connections()} connections`);
+  }
+
+  const stepped = (t: Scope, command: string, args: readonly string[]) =>
+    new SteppedClient(t, command, args).step({
+      step: 'steady',
+      image: IMAGE,
+      arguments: [SECONDS, CALLERS],
+    }) as Promise<Steady>;
+
+  test('grpc-js', (t) =>
+    judge(t, async (address) => {
+      const client = new VitserveClient(address, { ownConnection: true });
+      t.after(() => client.close());
+      const image = await jpeg(1);
+      const errors: string[] = [];
+      let calls = 0;
+      const until = performance.now() + SECONDS * 1000;
+      await underLoad(CALLERS, CALLERS, async () => {
+        for (; performance.now() < until; calls++) {
+          await client.classify({ image }, { timeoutMs: 20_000 }).catch((error: unknown) => errors.push(String(error)));
+        }
+      });
+      return { calls, errors };
+    }));
+
+  test('grpcio', python === null ? { skip: 'no Python with grpcio and its packages' } : {}, (t) =>
+    judge(t, (address) =>
+      stepped(t, python ?? '', ['test/integration/grpcio_client.py', address, `${REPOSITORY}/proto`]),
+    ),
+  );
+
+  test('grpc-go', 'missing' in go ? { skip: go.missing } : {}, (t) =>
+    judge(t, (address) => stepped(t, 'program' in go ? go.program : '', ['steps', address])),
+  );
+});

@@ -1,0 +1,224 @@
+/**
+ * gRPC's TestService behind what the product puts in front of its own: the same listener, server, admission at the door,
+ * limits and windows. So the cases that other gRPC implementations hold each other to are held against this stack, and
+ * not against grpc-js alone.
+ *
+ * UnaryCall comes in as an image does (upload allowance, then permit), the calls that send a stream as ClassifyStream does
+ * (a place among the streams, each message read in its turn), the rest as questions of a few bytes do.
+ */
+import { join } from 'node:path';
+import {
+  loadPackageDefinition,
+  Metadata,
+  type ServerDuplexStream,
+  ServerInterceptingCall,
+  type ServerInterceptor,
+  type ServerReadableStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type ServiceClientConstructor,
+  type ServiceDefinition,
+  type sendUnaryData,
+  status,
+} from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import { systemClock } from '#vitserve/clock.js';
+import { Admission } from '#vitserve/pipeline/admission.js';
+import { Permits } from '#vitserve/pipeline/permits.js';
+import { contextOf, createAdmissionInterceptor, takePermit } from '#vitserve/rpc/admission-interceptor.js';
+import type { CallKind } from '#vitserve/rpc/door.js';
+import { createGrpcServer } from '#vitserve/rpc/grpc-server.js';
+import { Listener } from '#vitserve/rpc/listener.js';
+import { REPOSITORY, type Scope } from '../support/server.js';
+
+export const TESTING_PROTO = 'test/interop/testing.proto';
+const MAX_IMAGE_BYTES = 16 * 2 ** 20;
+const PERMITS = 4;
+
+const definition = loadSync(join(REPOSITORY, TESTING_PROTO), {
+  longs: Number,
+  enums: String,
+  defaults: true,
+  oneofs: true,
+});
+// biome-ignore lint/suspicious/noExplicitAny: packages nest by name, and a name that is wrong fails at once.
+const packages = (loadPackageDefinition(definition) as any).grpc.testing;
+export const TestServiceClient = packages.TestService as ServiceClientConstructor;
+export const UnimplementedServiceClient = packages.UnimplementedService as ServiceClientConstructor;
+
+interface Payload {
+  readonly body: Buffer;
+}
+interface EchoStatus {
+  readonly code: number;
+  readonly message: string;
+}
+interface SimpleRequest {
+  readonly responseSize: number;
+  readonly responseStatus: EchoStatus | null;
+  readonly expectCompressed: { readonly value: boolean } | null;
+}
+interface OutputRequest {
+  readonly responseParameters: readonly { readonly size: number; readonly intervalUs: number }[];
+  readonly responseStatus: EchoStatus | null;
+}
+
+const PATH = '/grpc.testing.TestService/';
+const KINDS: Readonly<Record<string, CallKind>> = {
+  [`${PATH}UnaryCall`]: 'image',
+  [`${PATH}StreamingInputCall`]: 'stream',
+  [`${PATH}FullDuplexCall`]: 'stream',
+};
+
+const ECHOED_INITIAL = 'x-grpc-test-echo-initial';
+const ECHOED_TRAILING = 'x-grpc-test-echo-trailing-bin';
+
+/** Whether the first message of a call came compressed, by the call's metadata. */
+const compressed = new WeakMap<Metadata, { first: boolean | null }>();
+
+export interface TestServer {
+  readonly address: string;
+  /** Method and status of every call that has ended, in that order, as they would be counted. */
+  readonly ended: readonly string[];
+  /** What calls hold at the door now: 0 when there are none. */
+  held(): number;
+}
+
+/** Listens on a free port until the scope ends. */
+export async function startTestServer(scope: Scope): Promise<TestServer> {
+  const permits = new Permits(PERMITS, systemClock);
+  const admission = new Admission({ permits, clock: systemClock, maxUploads: () => PERMITS, uploadTimeoutMs: 30_000 });
+  admission.gate = 'OPEN';
+  const ended: string[] = [];
+  const admit = createAdmissionInterceptor({
+    admission,
+    clock: systemClock,
+    maxImageBytes: MAX_IMAGE_BYTES,
+    uploadTimeoutMs: 30_000,
+    warmUpToken: '',
+    authenticate: () => {},
+    kindOf: (path) => KINDS[path] ?? 'other',
+    observer: {
+      callEnded: (method, code) => ended.push(`${method} ${code}`),
+      streamImageEnded: () => {},
+      callFailed: () => {},
+    },
+  });
+  const { server, inject } = createGrpcServer({
+    maxMessageBytes: MAX_IMAGE_BYTES + 64 * 1024,
+    maxConnectionIdleMs: 600_000,
+    maxConnectionAgeMs: 3_600_000,
+    interceptor: noteCompression(admit),
+  });
+  server.addService(packages.TestService.service as ServiceDefinition, HANDLERS);
+  const listener = await Listener.listen({
+    option: 'address',
+    address: { host: '127.0.0.1', port: 0 },
+    tls: null,
+    maxConnections: 100,
+    clock: systemClock,
+    observer: { connectionsOpen: () => {}, connectionRefused: () => {} },
+    inject,
+  });
+  scope.after(() => {
+    listener.destroy();
+    server.forceShutdown();
+  });
+  return { address: `127.0.0.1:${listener.port}`, ended, held: () => admission.uploads + permits.inUse };
+}
+
+/** Looks at the first byte of a call's body, which says so; grpc-js unfolds messages without telling. */
+function noteCompression(inner: ServerInterceptor): ServerInterceptor {
+  return (method, call) => {
+    const seen: { first: boolean | null } = { first: null };
+    const { stream } = call as unknown as { stream: NodeJS.ReadableStream };
+    stream.on('data', (piece: Buffer) => {
+      seen.first ??= piece[0] === 1;
+    });
+    return new ServerInterceptingCall(inner(method, call), {
+      start: (next) =>
+        next({
+          onReceiveMetadata(metadata, pass) {
+            compressed.set(metadata, seen);
+            pass(metadata);
+          },
+        }),
+    });
+  };
+}
+
+const payload = (size: number) => ({ type: 'COMPRESSABLE', body: Buffer.alloc(size) });
+
+function trailersFor(received: Metadata): Metadata {
+  const trailers = new Metadata();
+  for (const value of received.get(ECHOED_TRAILING)) trailers.add(ECHOED_TRAILING, value);
+  return trailers;
+}
+
+function echoInitial(call: { readonly metadata: Metadata; sendMetadata(metadata: Metadata): void }): void {
+  const initial = new Metadata();
+  for (const value of call.metadata.get(ECHOED_INITIAL)) initial.add(ECHOED_INITIAL, value);
+  if (call.metadata.get(ECHOED_INITIAL).length > 0) call.sendMetadata(initial);
+}
+
+async function writeOutputs(
+  call: { write(message: object): boolean; readonly cancelled: boolean },
+  request: OutputRequest,
+): Promise<void> {
+  for (const { size, intervalUs } of request.responseParameters) {
+    if (intervalUs > 0) await new Promise((resolve) => setTimeout(resolve, intervalUs / 1000));
+    if (call.cancelled) return;
+    call.write({ payload: payload(size) });
+  }
+}
+
+const HANDLERS = {
+  EmptyCall: (_call: ServerUnaryCall<object, object>, reply: sendUnaryData<object>) => reply(null, {}),
+
+  UnaryCall: (call: ServerUnaryCall<SimpleRequest, object>, reply: sendUnaryData<object>) => {
+    const permit = takePermit(contextOf(call.metadata));
+    const { responseSize, responseStatus, expectCompressed } = call.request;
+    const wasCompressed = compressed.get(call.metadata)?.first;
+    permit.release();
+    if (expectCompressed !== null && expectCompressed.value !== wasCompressed) {
+      reply({ code: status.INVALID_ARGUMENT, details: `the message came with the compressed flag ${wasCompressed}` });
+      return;
+    }
+    if (responseStatus !== null && responseStatus.code !== 0) {
+      reply({ code: responseStatus.code, details: responseStatus.message });
+      return;
+    }
+    echoInitial(call);
+    reply(null, { payload: payload(responseSize) }, trailersFor(call.metadata));
+  },
+
+  StreamingOutputCall: (call: ServerWritableStream<OutputRequest, object>) => {
+    void writeOutputs(call, call.request).then(() => call.end());
+  },
+
+  StreamingInputCall: (
+    call: ServerReadableStream<{ payload: Payload | null }, object>,
+    reply: sendUnaryData<object>,
+  ) => {
+    let bytes = 0;
+    call.on('data', (message: { payload: Payload | null }) => {
+      bytes += message.payload?.body.length ?? 0;
+      contextOf(call.metadata).readNext();
+    });
+    call.on('end', () => reply(null, { aggregatedPayloadSize: bytes }));
+  },
+
+  FullDuplexCall: (call: ServerDuplexStream<OutputRequest, object>) => {
+    echoInitial(call);
+    let answered = Promise.resolve();
+    call.on('data', (request: OutputRequest) => {
+      answered = writeOutputs(call, request).then(() => {
+        const { responseStatus } = request;
+        if (responseStatus !== null && responseStatus.code !== 0) {
+          call.emit('error', { code: responseStatus.code, details: responseStatus.message });
+        } else contextOf(call.metadata).readNext();
+      });
+    });
+    call.on('end', () => void answered.then(() => call.end(trailersFor(call.metadata))));
+  },
+};
