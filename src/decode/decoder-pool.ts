@@ -42,6 +42,11 @@ const INBOXES = 2;
 const RESERVED_INBOX_BYTES = 1024 * 1024;
 /** Decoders give way to the front and go before the inference processes, which they feed. */
 const NICENESS = 4;
+/**
+ * All that a decoder sees of an environment. Two allocator arenas keep its memory small. Pictures above 100 MB libvips
+ * would unfold into a file in /tmp, which a read-only root has not, and which nobody's pictures are meant for.
+ */
+export const DECODER_ENVIRONMENT = { MALLOC_ARENA_MAX: '2', VIPS_DISC_THRESHOLD: '1024g' };
 
 export class DecoderPool {
   readonly lanes: readonly DecoderLane[];
@@ -71,7 +76,7 @@ export class DecoderPool {
           entry: new URL('./decoder-main.js', import.meta.url),
           niceness: NICENESS,
           sharedFds: [slots.fd, ...inboxes],
-          environment: { MALLOC_ARENA_MAX: '2' },
+          environment: DECODER_ENVIRONMENT,
           startTimeoutMs: settings.startTimeoutMs,
           observer,
           settings: () => decoderSettings,
