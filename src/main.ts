@@ -18,6 +18,8 @@ const PROGRAMS: Record<CommandName, Program> = {
   convert: async (...given) => (await import('./commands/convert.js')).convert(...given),
   quantize: async (...given) => (await import('./commands/quantize.js')).quantize(...given),
   inspect: async (argv, environment) => (await import('./commands/inspect.js')).inspect(argv, environment),
+  'install-cuda': async (argv, environment) =>
+    (await import('./commands/install-cuda.js')).installCuda(argv, environment),
   bench: async (argv, environment) => (await import('./commands/bench.js')).bench(argv, environment),
 };
 

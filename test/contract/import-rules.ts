@@ -42,7 +42,7 @@ const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['telemetry'],
   pino: ['telemetry'],
   'pino-pretty': ['telemetry'],
-  koffi: ['process', 'decode'],
+  koffi: ['process', 'decode', 'inference'],
   zod: ['model'],
 };
 
