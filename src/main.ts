@@ -54,6 +54,21 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
   return await PROGRAMS[command as CommandName](argv, process.env, version());
 }
 
+/**
+ * Process 1 of a container gets no signal that it has no handler for, so without these Ctrl-C would not end a command, nor
+ * `docker stop` a server that has only begun. Commands that have handlers of their own are left to them.
+ */
+if (process.pid === 1) {
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.on(signal, () => {
+      if (process.listenerCount(signal) === 1) process.exit(code);
+    });
+  }
+}
+
 try {
   process.exit(await run(process.argv.slice(2)));
 } catch (error) {

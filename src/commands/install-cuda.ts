@@ -35,16 +35,13 @@ export async function installCuda(argv: readonly string[], environment: NodeJS.P
       ? await install13(settings, onnxruntime, folder)
       : await install12(settings, onnxruntime, folder);
 
-  const lines = placed.map(
-    ({ file, bytes, sha256 }) => `  ${file}  ${(bytes / MEGABYTE).toFixed(1)} MB  sha256 ${sha256}`,
-  );
+  const lines = placed.map(({ file, bytes, sha256 }) => `  ${file}  ${bytes} bytes, sha256 ${sha256}`);
   process.stdout.write(
     `the CUDA ${settings.cuda} provider of onnxruntime ${onnxruntime.version} in ${folder}\n${lines.join('\n')}\n`,
   );
-  if (cudaVersionOf(folder) !== Number(settings.cuda)) {
-    process.stdout.write(
-      `note: by its libraries it is for CUDA ${cudaVersionOf(folder) ?? '?'}, and not for ${settings.cuda}\n`,
-    );
+  const madeFor = cudaVersionOf(folder);
+  if (madeFor !== Number(settings.cuda)) {
+    process.stdout.write(`note: by its libraries it is for CUDA ${madeFor ?? '?'}, and not for ${settings.cuda}\n`);
   }
   const problem = diagnoseCuda(folder);
   process.stdout.write(
