@@ -52,7 +52,7 @@ export const INSTALL_CUDA_OPTIONS: OptionTable<InstallCudaSettings> = {
     defaultText: "beside onnxruntime's own library",
     summary: 'Folder to put the libraries into.',
     reason:
-      'onnxruntime looks beside its own library and nowhere else, so another folder is for those who copy it from there, as the build of ' +
-      'the image does.',
+      'There onnxruntime looks for them, and nowhere else. Another folder is for those who copy them on, as the build of the image ' +
+      'does.',
   },
 };

@@ -13,6 +13,7 @@ import { jpeg } from '../support/images.js';
 import { childrenOf, eventually, ON_CPU, ONE_EACH, PROGRAM, processState, ServerProcess } from '../support/server.js';
 
 const NAMESPACE = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--mount-proc', '--kill-child'];
+const IN_NAMESPACE = { within: NAMESPACE, ownPids: true };
 const [command, ...args] = NAMESPACE;
 const AS_FIRST =
   spawnSync(command as string, [...args, 'true']).status === 0 ? {} : { skip: 'no PID namespace can be made here' };
@@ -25,7 +26,7 @@ async function frontOf(server: ServerProcess): Promise<number> {
 }
 
 test('drains on SIGTERM: calls in flight are answered, exit code 0', AS_FIRST, async (t) => {
-  const server = await ServerProcess.start(t, ['--simulated-inference', '1:300', ...ONE_EACH], { within: NAMESPACE });
+  const server = await ServerProcess.start(t, ['--simulated-inference', '1:300', ...ONE_EACH], IN_NAMESPACE);
   const front = await frontOf(server);
   const client = new PlainClient(t, server.address);
   const image = await jpeg(1);
@@ -37,7 +38,7 @@ test('drains on SIGTERM: calls in flight are answered, exit code 0', AS_FIRST, a
 });
 
 test('lost children are replaced and waited for: no zombies', AS_FIRST, async (t) => {
-  const server = await ServerProcess.start(t, [...ONE_EACH, ...ON_CPU], { within: NAMESPACE });
+  const server = await ServerProcess.start(t, [...ONE_EACH, ...ON_CPU], IN_NAMESPACE);
   const front = await frontOf(server);
   for (const pid of childrenOf(front)) process.kill(pid, 'SIGKILL');
   await eventually('both are replaced', () => server.lines.filter(({ msg }) => msg === 'process ready').length === 4);
