@@ -18,6 +18,8 @@ const PROGRAMS: Record<CommandName, Program> = {
   convert: async (...given) => (await import('./commands/convert.js')).convert(...given),
   quantize: async (...given) => (await import('./commands/quantize.js')).quantize(...given),
   inspect: async (argv, environment) => (await import('./commands/inspect.js')).inspect(argv, environment),
+  'install-cuda': async (argv, environment) =>
+    (await import('./commands/install-cuda.js')).installCuda(argv, environment),
   bench: async (argv, environment) => (await import('./commands/bench.js')).bench(argv, environment),
 };
 
@@ -50,6 +52,21 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     return 0;
   }
   return await PROGRAMS[command as CommandName](argv, process.env, version());
+}
+
+/**
+ * Process 1 of a container gets no signal that it has no handler for, so without these Ctrl-C would not end a command, nor
+ * `docker stop` a server that has only begun. Commands that have handlers of their own are left to them.
+ */
+if (process.pid === 1) {
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.on(signal, () => {
+      if (process.listenerCount(signal) === 1) process.exit(code);
+    });
+  }
 }
 
 try {

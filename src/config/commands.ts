@@ -4,6 +4,7 @@ import { benchOptions } from './bench-options.js';
 import { convertOptions } from './convert-options.js';
 import { importOptions } from './import-options.js';
 import { inspectOptions } from './inspect-options.js';
+import { INSTALL_CUDA_OPTIONS } from './install-cuda-options.js';
 import { type OptionRow, optionRows } from './option.js';
 import { CLASSIFY_OPTIONS, SERVE_OPTIONS } from './options.js';
 import { QUANTIZE_OPTIONS } from './quantize-options.js';
@@ -63,6 +64,14 @@ export const COMMANDS = {
       'Reads a model folder or a single ONNX file and tells what is in it: size, work, inputs, outputs, labels, origin. Exit ' +
       'code 1 where something is wrong with it. With --live it takes no file and asks a running server.',
     options: optionRows(inspectOptions(SERVE_OPTIONS)),
+  },
+  'install-cuda': {
+    usage: 'vitserve install-cuda [options]',
+    summary: 'Put the CUDA provider of onnxruntime in place, and say what else CUDA needs here.',
+    introduction:
+      'Fetches the libraries with which the installed onnxruntime runs models on NVIDIA GPUs, makes sure that they are the right ' +
+      'ones, and puts them where it looks for them. Then tries them, and tells what is missing.',
+    options: optionRows(INSTALL_CUDA_OPTIONS),
   },
   bench: {
     usage: 'vitserve bench [options] [FILE|FOLDER…]',

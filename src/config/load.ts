@@ -19,6 +19,7 @@ import { readCommandLine } from './flags.js';
 import { type GivenValue, type OptionSource, oneLine, quote } from './given.js';
 import type { ImportSettings } from './import-options.js';
 import type { InspectSettings } from './inspect-options.js';
+import type { InstallCudaSettings } from './install-cuda-options.js';
 import type { OptionRow } from './option.js';
 import type { QuantizeSettings } from './quantize-options.js';
 import type { ClassifySettings, ServeSettings } from './settings.js';
@@ -112,6 +113,22 @@ export function loadInspectSettings(
   if (!live && positionals.length !== 1) problems.push('vitserve inspect takes one MODEL_FOLDER or FILE, or --live');
   if (problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, path: positionals[0] ?? null };
+}
+
+/** `argv` is what follows `vitserve install-cuda`. */
+export function loadInstallCudaSettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<InstallCudaSettings> {
+  const { loaded, positionals, problems } = load<InstallCudaSettings>('install-cuda', argv, env, surroundings);
+  const { cuda, from, into } = loaded.settings;
+  if (positionals.length > 0) problems.push('vitserve install-cuda takes options only');
+  if (cuda === '12' && from === null && into !== null) {
+    problems.push("--into with --cuda 12 needs --from: onnxruntime-node's installer knows one place only");
+  }
+  if (problems.length > 0) throw new SetupError('usage', problems);
+  return loaded;
 }
 
 /** `argv` is what follows `vitserve convert`. `source` is the checkpoint as it was written, null with `random`. */

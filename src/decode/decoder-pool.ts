@@ -43,14 +43,17 @@ export interface DecoderPoolSettings {
  * that glibc gives back what was freed; and pictures in memory however large they are, where libvips would put those above
  * 100 MB into a temporary file (of which it can make none).
  */
-const ENVIRONMENT = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1048576', VIPS_DISC_THRESHOLD: '64g' };
+export const DECODER_ENVIRONMENT = {
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_MMAP_THRESHOLD_: '1048576',
+  VIPS_DISC_THRESHOLD: '64g',
+};
 /** Replies have some dozens of bytes, and the picture drawn at start some hundred thousand. */
 const MAX_FRAME_BYTES = 1024 * 1024;
 const INBOXES = 2;
 const RESERVED_INBOX_BYTES = 1024 * 1024;
 /** Decoders give way to the front and go before the inference processes, which they feed. */
 const NICENESS = 4;
-
 export class DecoderPool {
   readonly lanes: readonly DecoderLane[];
 
@@ -79,7 +82,7 @@ export class DecoderPool {
           entry: new URL('./decoder-main.js', import.meta.url),
           niceness: NICENESS,
           sharedFds: [slots.fd, ...inboxes],
-          environment: ENVIRONMENT,
+          environment: DECODER_ENVIRONMENT,
           nodeFlags: ['--expose-gc'],
           maxFrameBytes: MAX_FRAME_BYTES,
           startTimeoutMs: settings.startTimeoutMs,

@@ -11,6 +11,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { env, InferenceSession, listSupportedBackends, Tensor } from 'onnxruntime-node';
 import { messageOf } from '../errors.js';
+import { diagnoseCuda } from './cuda/diagnose.js';
+import { essenceOf } from './essence.js';
 
 export interface NodesOfOperator {
   /** As onnxruntime calls it: `CPUExecutionProvider`. */
@@ -69,16 +71,11 @@ async function tryProvider(name: string, graphPath: string, input: SampleInput):
     const nodes = file === undefined ? null : nodesOf(await readFile(join(folder, file), 'utf8'));
     return { name, problem: null, nodes: nodes === null || nodes.length === 0 ? null : nodes };
   } catch (error) {
-    return { name, problem: essenceOf(messageOf(error)), nodes: null };
+    const diagnosis = name === 'cuda' ? diagnoseCuda() : null;
+    return { name, problem: diagnosis?.text ?? essenceOf(messageOf(error)), nodes: null };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-/** onnxruntime puts source positions and signatures before what it has to say. */
-function essenceOf(message: string): string {
-  const line = message.split('\n')[0] ?? '';
-  return (/Failed to .*/.exec(line)?.[0] ?? line).slice(0, 200);
 }
 
 interface ProfileEvent {

@@ -9,6 +9,8 @@ import { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { messageOf, SetupError } from '../errors.js';
 import type { Manifest } from '../model/manifest.js';
 import { activate } from './activation.js';
+import { diagnoseCuda } from './cuda/diagnose.js';
+import { essenceOf } from './essence.js';
 import { integerPrecision } from './integer-precision.js';
 import { createNormalizer } from './normalize.js';
 import type { Session } from './session.js';
@@ -39,11 +41,11 @@ export async function loadOnnxSession(settings: OnnxSessionSettings): Promise<Lo
     return { session: await load(settings, 'cuda'), fallbackReason: null };
   } catch (error) {
     if (error instanceof SetupError) throw error;
-    unavailable = firstLine(messageOf(error));
+    unavailable = diagnoseCuda()?.text ?? essenceOf(messageOf(error));
   }
   if (provider === 'auto') return { session: await load(settings, 'cpu'), fallbackReason: unavailable };
   throw new SetupError('environment', [
-    `execution-provider: cuda was asked for and can't be used here (${unavailable}): install the CUDA provider and driver, or set execution-provider to auto or cpu`,
+    `execution-provider: cuda was asked for and can't be used here: ${unavailable} (or set execution-provider to auto or cpu)`,
   ]);
 }
 
@@ -67,7 +69,7 @@ async function load(settings: OnnxSessionSettings, provider: 'cpu' | 'cuda'): Pr
     });
   } catch (error) {
     if (provider === 'cuda') throw error;
-    throw new SetupError('environment', [`${graphPath}: onnxruntime can't load it (${firstLine(messageOf(error))})`]);
+    throw new SetupError('environment', [`${graphPath}: onnxruntime can't load it (${essenceOf(messageOf(error))})`]);
   }
   checkAgainstManifest(graph, manifest, graphPath);
   return createSession(graph, manifest, provider);
@@ -156,8 +158,4 @@ function compare(
     problems.push(`${role} "${value.name}" has shape [${value.shape.join(', ')}], the manifest says [${wantedText}]`);
   }
   return problems;
-}
-
-function firstLine(text: string): string {
-  return (text.split('\n')[0] ?? '').slice(0, 300);
 }

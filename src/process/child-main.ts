@@ -6,7 +6,7 @@
  * any more (`confinement.ts`). A call that throws ends the process, which its supervisor mends. The loop blocks in `read`,
  * so timers and sockets of the child don't run between calls: what a call starts, it has to await.
  */
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 import { messageOf, SetupError } from '../errors.js';
 import { confine, type ResourceLimits } from './confinement.js';
 import { encodeFrame, encodeJsonFrame, FrameTag, receiveFrame, sendFrame } from './frames.js';
@@ -15,6 +15,8 @@ import { dieWithParent } from './parent-death.js';
 /** Inherited descriptors, in the order in which `SupervisedChild` passes them. */
 export const CHANNEL_FD = 3;
 export const FIRST_SHARED_FD = 4;
+/** The highest niceness there is. */
+const LOWEST_PRIORITY = 19;
 
 /** What the front sends first. `settings` is the room's own. */
 export interface ChildInit<Settings> {
@@ -46,7 +48,8 @@ export async function runChild<Settings>(program: ChildProgram<Settings>): Promi
   const init = JSON.parse(first.payload.toString()) as ChildInit<Settings>;
   dieWithParent(init.parentPid);
   // Before anything starts a thread: on Linux a priority belongs to a thread and is inherited by those it starts.
-  if (init.niceness > 0) setPriority(init.niceness);
+  // Added to what the front has: nobody but root may take a priority back that `nice` has given away.
+  if (init.niceness > 0) setPriority(Math.min(getPriority() + init.niceness, LOWEST_PRIORITY));
 
   let started: Awaited<ReturnType<ChildProgram<Settings>['start']>>;
   try {

@@ -47,7 +47,7 @@ const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   '@opentelemetry/exporter-trace-otlp-proto': ['telemetry'],
   '@opentelemetry/resources': ['telemetry'],
   '@opentelemetry/sdk-trace': ['telemetry'],
-  koffi: ['process', 'decode'],
+  koffi: ['process', 'decode', 'inference'],
   zod: ['model'],
 };
 

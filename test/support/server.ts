@@ -163,6 +163,8 @@ export interface SpawnOptions {
   readonly within?: readonly string[];
   /** As the leader of a process group, as a shell starts it. */
   readonly detached?: boolean;
+  /** `within` makes a PID namespace, so the pids in the log are others' here; it ends what it holds when it is ended. */
+  readonly ownPids?: boolean;
 }
 
 /** Fronts that run. A test file that is ended from outside (a time limit, Ctrl-C) runs no clean-up, so they go with it here. */
@@ -180,9 +182,11 @@ export class ServerProcess {
   stderr = '';
   exit: Exit | null = null;
   #everSeen = new Set<number>();
+  readonly #ownPids: boolean;
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, ownPids: boolean) {
     this.pid = child.pid ?? 0;
+    this.#ownPids = ownPids;
     const { stdout, stderr } = child;
     assert(stdout !== null && stderr !== null);
     createInterface({ input: stdout }).on('line', (line) => {
@@ -219,7 +223,7 @@ export class ServerProcess {
       env: plainEnvironment(options.environment ?? {}),
       detached: options.detached ?? false,
     });
-    const server = new ServerProcess(child);
+    const server = new ServerProcess(child, options.ownPids ?? false);
     scope.after(() => server.end());
     return server;
   }
@@ -285,7 +289,9 @@ export class ServerProcess {
 
   /** Pids of all children that there ever were and that still run. */
   childrenLeft(): number[] {
-    for (const { msg, pid } of this.lines) if (msg === 'process ready') this.#everSeen.add(pid as number);
+    for (const { msg, pid } of this.#ownPids ? [] : this.lines) {
+      if (msg === 'process ready') this.#everSeen.add(pid as number);
+    }
     return [...this.#everSeen].filter(isAlive);
   }
 
