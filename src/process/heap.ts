@@ -1,10 +1,10 @@
 /**
  * How often the front collects garbage.
  *
- * V8 begins a full collection when the old objects, and the memory behind buffers that has come since the last one, near a
- * limit that it sets at a third above what was alive. The front has few live objects (17 MB) and much traffic of images, so it
- * was at that limit after every forty photos, and the collections took more of its CPU time than anything else it does.
- * What it costs: garbage of up to GROWTH_PERCENT of the live objects waits to be collected.
+ * V8 begins a full collection when old objects, and the memory behind buffers that has come since the last one, near a limit
+ * that it sets a few megabytes above what was alive. The front has few live objects (17 MB) and much traffic of images, so it was
+ * there after every forty photos, and a third of its CPU time went into collections (docs/performance.md).
+ * What it costs: up to GROWTH_PERCENT of the live objects more memory, some 50 MB.
  */
 import { setFlagsFromString } from 'node:v8';
 
