@@ -186,6 +186,7 @@ export class Service {
         },
         answer: (request, permit) => this.#started().pipeline.answer(request, permit),
         models: () => this.#started().catalog,
+        checkDeadline: (expiresAt) => this.#line?.pipeline.checkDeadline(this.#line.catalog.list(), expiresAt),
       }),
       listenHttp({
         ...httpAddress,

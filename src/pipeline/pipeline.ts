@@ -180,16 +180,38 @@ export class Pipeline {
   }
 
   /** Who can't be answered in time is told so now, and not when his time is over. */
-  #checkReachable(line: ModelLine, { urgency, expiresAt }: Terms): void {
-    const { clock, observer } = this.#options;
-    const leftMs = expiresAt - clock.now();
-    if (leftMs === Number.POSITIVE_INFINITY) return;
+  #checkReachable(line: ModelLine, terms: Pick<Terms, 'urgency' | 'expiresAt'>): void {
+    this.#refuse(this.#refusalOf(line, terms));
+  }
+
+  /**
+   * For a unary call whose image has not come yet: throws DEADLINE_UNREACHABLE where none of the models could answer it in
+   * time though it were here. So under overload most refusals cost no upload.
+   */
+  checkDeadline(lines: readonly ModelLine[], expiresAt: number): void {
+    if (expiresAt === Number.POSITIVE_INFINITY) return;
+    const { clock, overtakingLimitMs } = this.#options;
+    const urgency = urgencyOf({ arrivedAt: clock.now(), expiresAt, ofStream: false }, overtakingLimitMs);
+    let refusal: RequestError | null = null;
+    for (const line of lines) {
+      refusal = this.#refusalOf(line, { urgency, expiresAt });
+      if (refusal === null) return;
+    }
+    this.#refuse(refusal);
+  }
+
+  #refusalOf(line: ModelLine, { urgency, expiresAt }: Pick<Terms, 'urgency' | 'expiresAt'>): RequestError | null {
+    const leftMs = expiresAt - this.#options.clock.now();
+    if (leftMs === Number.POSITIVE_INFINITY) return null;
     const decodedMs = this.#decoding.predictMs(urgency);
-    if (decodedMs === null) return;
+    if (decodedMs === null) return null;
     const finishMs = line.predictMs(urgency, decodedMs, this.#decoding.countBefore(urgency));
-    const refusal = finishMs === null ? null : refusalOf(finishMs, leftMs);
+    return finishMs === null ? null : refusalOf(finishMs, leftMs);
+  }
+
+  #refuse(refusal: RequestError | null): void {
     if (refusal === null) return;
-    observer.dropped('decode', causeOf(refusal));
+    this.#options.observer.dropped('decode', causeOf(refusal));
     throw refusal;
   }
 

@@ -90,6 +90,8 @@ export interface AdmissionInterceptorOptions extends DoorOptions {
   readonly warmUpToken: string;
   /** Throws RequestError for a caller who may not come in. Health is open to everybody. */
   readonly authenticate: (metadata: Metadata) => void;
+  /** Throws RequestError where an image that is still to come can't be answered by then (monotonic milliseconds). */
+  readonly checkDeadline?: (expiresAt: number) => void;
   /** What a call of a path takes at the door; that of the ClassificationService where not given. */
   readonly kindOf?: (path: string) => CallKind;
 }
@@ -122,6 +124,7 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
       if (!isWarmUp && !path.startsWith(HEALTH_PATH)) authenticate(metadata);
       if (!isWarmUp) observed.letIn();
       if (!isWarmUp && kind !== 'other') admission.checkGate();
+      if (!isWarmUp && kind === 'image') options.checkDeadline?.(clock.now() + Number(call.getDeadline()) - Date.now());
       stay = door.enter(kind, call, refuse);
     };
     // Statuses of grpc-js's own come by here too, and get the reason that they lack.

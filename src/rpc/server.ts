@@ -41,6 +41,8 @@ export interface RpcServerOptions extends ClassificationOptions, CredentialSetti
   /** 0: for ever. */
   readonly maxConnectionAgeMs: number;
   readonly reflection: boolean;
+  /** See AdmissionInterceptorOptions. */
+  readonly checkDeadline: (expiresAt: number) => void;
   /** Calls that carry it are taken while the server is starting. */
   readonly warmUpToken: string;
   readonly observer: CallObserver & ConnectionObserver & CredentialObserver;

@@ -52,6 +52,15 @@ describe('a server that takes 400 ms an image', () => {
     assert.equal(await server.metric('vitserve_permits_in_use'), 0);
   });
 
+  test('refuses it before its image has come', async (t) => {
+    const connection = await RawConnection.open(t, server.port);
+    await client.classify({ image });
+    const call = connection.begin('Classify', { grpcTimeout: '350m' });
+    const { headers, afterMs } = await call.ended;
+    assert.equal(reasonIn(headers), 'DEADLINE_UNREACHABLE');
+    assert(afterMs < 350, `answered after ${afterMs} ms`);
+  });
+
   test('answers a call that has the time', async () => {
     assert.deepEqual((await client.embed({ image }, { timeoutMs: 20_000 })).embedding, GREEN);
   });

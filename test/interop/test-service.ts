@@ -99,9 +99,15 @@ export async function startTestServer(scope: Scope): Promise<TestServer> {
     authenticate: () => {},
     kindOf: (path) => KINDS[path] ?? 'other',
     observer: {
-      callEnded: (method, code) => ended.push(`${method} ${code}`),
-      streamImageEnded: () => {},
-      callFailed: () => {},
+      callBegan: (path) => ({
+        requestId: '',
+        headersCame: () => {},
+        letIn: () => {},
+        imageBegan: () => {},
+        streamImageEnded: () => {},
+        failed: () => {},
+        ended: (code) => ended.push(`${path.slice(path.lastIndexOf('/') + 1)} ${code}`),
+      }),
     },
   });
   const { server, inject } = createGrpcServer({

@@ -41,6 +41,30 @@ function refusalOf({ outcome, releases }: Asked): RequestError {
   return error;
 }
 
+describe('an image that has not come yet', () => {
+  const other = () => createLine({ permits: 1, maxBatchSize: 1, warmUpCosts: [{ batchSize: 1, milliseconds: 10 }] });
+
+  test('is refused where no model could answer it in time', () => {
+    const { expiresAt } = within(50);
+    assert.throws(
+      () => line.pipeline.checkDeadline([line.model], expiresAt),
+      (error) => error instanceof RequestError && error.reason === 'DEADLINE_UNREACHABLE',
+    );
+    assert.equal(line.events.at(-1), 'dropped decode unreachable');
+    assert.equal(line.decoder.sent.length, 1);
+  });
+
+  test('may come where one could, where it has no deadline, and where there is no model yet', () => {
+    line.pipeline.checkDeadline([line.model], within(56).expiresAt);
+    line.pipeline.checkDeadline([line.model], Number.POSITIVE_INFINITY);
+    line.pipeline.checkDeadline([], within(50).expiresAt);
+    const faster = other();
+    line.pipeline.checkDeadline([line.model, faster.model], within(50).expiresAt);
+    faster.close();
+    assert.equal(line.events.includes('dropped decode unreachable'), false);
+  });
+});
+
 describe('an image', () => {
   test('that can not be answered in time is refused before it costs a decode, with the time that would have done', async () => {
     const asked = line.ask(within(50));
