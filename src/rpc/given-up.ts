@@ -1,9 +1,10 @@
 /**
  * Ends connections that HTTP/2 has given up.
  *
- * After a frame that can't be understood, or too many resets, nghttp2 sends GOAWAY and wants neither to read nor to write any
- * more; whoever uses it is to drop the connection (`nghttp2_session_want_read`). Node 20 stops reading and does nothing else, and
- * later ones do so in some cases: no event, calls stay open, and that the client has left is never seen.
+ * After a frame that can't be understood nghttp2 sends GOAWAY and wants neither to read nor to write any more, nor does it after
+ * too many resets once no call is open; whoever uses it is to drop the connection then (`nghttp2_session_want_read`). Node 20 stops
+ * reading and does nothing else: no event, calls stay open, and that the client has left is never seen. Later versions close
+ * such connections themselves in some of the cases.
  *
  * Nothing public tells that reading has stopped, so the socket's handle is asked: `readStart` fails where it is on. Reading stops
  * for a moment with every write that can't be done at once, too; so it has to be off at two looks between which nothing was
