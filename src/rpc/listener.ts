@@ -1,6 +1,7 @@
 /**
  * A port that hands its connections to a gRPC server, so that the server's own socket is in our hands: how many connections
- * there are, how long they may take to say something sensible, and which certificate they are shown.
+ * there are, how long they may take to say something sensible, which certificate they are shown, and that they end where
+ * their client breaks HTTP/2 (`given-up.ts`).
  *
  * grpc-js takes connections from elsewhere (`createConnectionInjector`), TLS ones too, and Node's TLS server takes new
  * certificates at any time (`setSecureContext`), both without anything private. Connections that are open keep the
@@ -18,6 +19,7 @@ import {
 import type { Clock } from '../clock.js';
 import { type Address, formatAddress } from '../config/value-types.js';
 import { messageOf, SetupError } from '../errors.js';
+import { onGivenUp } from './given-up.js';
 
 /** Why a connection was ended before it could carry a call. */
 export type RefusalCause = 'limit' | 'handshake_timeout' | 'tls' | 'client_certificate';
@@ -180,6 +182,7 @@ export class Listener {
       observer.connectionRefused('handshake_timeout', peerOf(connection), 'HTTP/2 did not begin in time');
       connection.destroy();
     });
+    const cancelWatch = onGivenUp(connection, clock, () => connection.destroy());
     let cancelLinger = () => {};
     connection.on('error', () => {});
     connection.on('finish', () => {
@@ -189,6 +192,7 @@ export class Listener {
       this.#handed.delete(connection);
       cancelTimer();
       cancelLinger();
+      cancelWatch();
     });
     inject(connection);
   }

@@ -27,10 +27,7 @@ const GROWTH_PER_HOUR_MIB = 1;
 /** Below this a slope says more of V8's mood than of a leak; less so over hours. */
 const LEAST_GROWTH_MIB = { minutes: 16, hours: 4 };
 const LEAST_DESCRIPTORS = 8;
-/**
- * A young process grows until it has seen everything a few times; and connections that broke HTTP/2 stay until keepalive
- * finds that nobody is there (80 s).
- */
+/** A young process grows until it has seen everything a few times. */
 const YOUNG_MS = 4 * 60_000;
 const YOUNG: Pick<Limits, 'memoryGrowthMib' | 'descriptorGrowth'> = { memoryGrowthMib: 64, descriptorGrowth: 64 };
 
