@@ -2,10 +2,11 @@
 import { RequestError } from '../errors.js';
 
 /**
- * What a prediction is taken times: half of the time things take longer than their mean, and an answer that is a little late
- * has cost as much as one in time (docs/decisions/0016-deadline-aware-scheduling.md).
+ * What a prediction is taken times: half of the time things take longer than their mean, more often where others use the
+ * same cores, and an answer that is a little late has cost as much as one in time
+ * (docs/decisions/0016-deadline-aware-scheduling.md).
  */
-const MARGIN = 1.1;
+const MARGIN = 1.25;
 
 const SHORTEST_RETRY_MS = 10;
 const LONGEST_RETRY_MS = 5_000;

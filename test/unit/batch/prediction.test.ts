@@ -125,8 +125,8 @@ describe('the refusal', () => {
     assert.equal(unreachable(5, 0).reason, 'DEADLINE_EXCEEDED');
   });
 
-  test('takes a prediction for a tenth more than it is', () => {
-    assert.equal(refusalOf(90, 100), null);
-    assert.match(refusalOf(95, 100)?.message ?? '', /in 100 ms .* with 105 ms/);
+  test('takes a prediction for a quarter more than it is', () => {
+    assert.equal(refusalOf(79, 100), null);
+    assert.match(refusalOf(88, 100)?.message ?? '', /in 100 ms .* with 110 ms/);
   });
 });
