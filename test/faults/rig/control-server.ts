@@ -6,15 +6,8 @@
  * `rejecting` now and then calls a good image bad.
  */
 import { createHash } from 'node:crypto';
-import {
-  loadPackageDefinition,
-  Server,
-  ServerCredentials,
-  type ServerUnaryCall,
-  type sendUnaryData,
-  status,
-} from '@grpc/grpc-js';
-import { contractDefinition } from '../../support/grpc-client.js';
+import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
+import { loadContract } from '#vitserve/contract/contract.js';
 
 export const CONTROLS = ['honest', 'leaking', 'swapping', 'losing', 'rejecting'] as const;
 export type Control = (typeof CONTROLS)[number];
@@ -54,14 +47,13 @@ function serve(kind: Control): void {
     };
   };
 
-  // biome-ignore lint/suspicious/noExplicitAny: packages nest by name, and a name that is wrong fails at once.
-  const packages = loadPackageDefinition(contractDefinition) as any;
+  const { vitserve, grpc } = loadContract().contract;
   const server = new Server();
-  server.addService(packages.vitserve.v1.ClassificationService.service, {
+  server.addService(vitserve.v1.ClassificationService.service, {
     classify: treat((image) => ({ predictions: scoresOf(image).map((score, classIndex) => ({ classIndex, score })) })),
     embed: treat((image) => ({ embedding: scoresOf(image) })),
   });
-  server.addService(packages.grpc.health.v1.Health.service, {
+  server.addService(grpc.health.v1.Health.service, {
     check: (_: unknown, reply: sendUnaryData<object>) => reply(null, { status: 'SERVING' }),
   });
   server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => {
