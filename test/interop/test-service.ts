@@ -8,15 +8,14 @@
  */
 import { join } from 'node:path';
 import {
-  loadPackageDefinition,
   Metadata,
+  makeGenericClientConstructor,
   type ServerDuplexStream,
   ServerInterceptingCall,
   type ServerInterceptor,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
-  type ServiceClientConstructor,
   type ServiceDefinition,
   type sendUnaryData,
   status,
@@ -41,10 +40,12 @@ const definition = loadSync(join(REPOSITORY, TESTING_PROTO), {
   defaults: true,
   oneofs: true,
 });
-// biome-ignore lint/suspicious/noExplicitAny: packages nest by name, and a name that is wrong fails at once.
-const packages = (loadPackageDefinition(definition) as any).grpc.testing;
-export const TestServiceClient = packages.TestService as ServiceClientConstructor;
-export const UnimplementedServiceClient = packages.UnimplementedService as ServiceClientConstructor;
+const serviceOf = (name: string) => definition[`grpc.testing.${name}`] as ServiceDefinition;
+export const TestServiceClient = makeGenericClientConstructor(serviceOf('TestService'), 'TestService');
+export const UnimplementedServiceClient = makeGenericClientConstructor(
+  serviceOf('UnimplementedService'),
+  'UnimplementedService',
+);
 
 interface Payload {
   readonly body: Buffer;
@@ -116,7 +117,7 @@ export async function startTestServer(scope: Scope): Promise<TestServer> {
     maxConnectionAgeMs: 3_600_000,
     interceptor: noteCompression(admit),
   });
-  server.addService(packages.TestService.service as ServiceDefinition, HANDLERS);
+  server.addService(serviceOf('TestService'), HANDLERS);
   const listener = await Listener.listen({
     option: 'address',
     address: { host: '127.0.0.1', port: 0 },
