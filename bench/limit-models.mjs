@@ -9,6 +9,7 @@ import { int, ints } from '../dist/onnx/build.js';
 import { readModel, writeModel } from '../dist/onnx/files.js';
 import { GraphBuilder } from '../dist/onnx/graph-builder.js';
 import { DataType } from '../dist/onnx/model-proto.js';
+import { pythonWith } from './children.mjs';
 
 const SIDE = 224;
 const CLASSES = 1000;
@@ -16,18 +17,34 @@ const CLASSES = 1000;
 /** By the name they are asked for with. */
 export const LIMIT_MODELS = {
   toy: { title: 'a toy graph (decoding and serving alone)', make: makeToy },
-  ti: { title: 'ViT-Ti/16 int8', make: (folder) => makeTransformer('Ti/16', folder) },
-  b: { title: 'ViT-B/16 int8', make: (folder) => makeTransformer('B/16', folder) },
+  ti: { title: 'ViT-Ti/16 int8', variant: 'Ti/16', make: (folder) => makeTransformer('Ti/16', folder) },
+  b: { title: 'ViT-B/16 int8', variant: 'B/16', make: (folder) => makeTransformer('B/16', folder) },
 };
 
-/** The model in `home`, made where it is not there yet. */
+/**
+ * The model in `home`, made where it is not there yet, and `usualGraph`: the graph with float input that a Python program
+ * would have in its place, or null where this machine's Python can't make it.
+ */
 export async function limitModel(name, home) {
   const repository = join(home, name);
   const folder = join(repository, `limit-${name}`, '1');
-  if (!existsSync(folder)) await LIMIT_MODELS[name].make(folder);
-  const floatGraph = join(home, `${name}.float-input.onnx`);
-  if (!existsSync(floatGraph)) await writeFloatInput(join(folder, 'model.onnx'), floatGraph);
-  return { ...LIMIT_MODELS[name], repository, folder, floatGraph };
+  const { title, variant, make } = LIMIT_MODELS[name];
+  if (!existsSync(folder)) await make(folder);
+  const usualGraph = join(home, `${name}.usual.onnx`);
+  if (!existsSync(usualGraph)) {
+    if (variant === undefined) await writeFloatInput(join(folder, 'model.onnx'), usualGraph);
+    else exportUsual(variant, usualGraph);
+  }
+  return { title, repository, folder, usualGraph: existsSync(usualGraph) ? usualGraph : null };
+}
+
+/** By timm and onnxruntime's quantizer, where tools/.venv has them. */
+function exportUsual(variant, to) {
+  const python = pythonWith(['timm', 'torch', 'onnx', 'onnxruntime.quantization']);
+  if (python === null) return;
+  const script = fileURLToPath(new URL('../tools/referee/usual_export.py', import.meta.url));
+  const { status, stderr } = spawnSync(python, [script, '--variant', variant, '--out', to], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${script}: ${stderr}`);
 }
 
 function vitserve(...args) {
@@ -80,7 +97,7 @@ async function makeToy(folder) {
   renameSync(writing, folder);
 }
 
-/** The same graph with float input, for a program that normalises by itself. Its pixels are then normalised twice, which costs nothing more. */
+/** The same graph with float input, for a program that normalises by itself. */
 async function writeFloatInput(from, to) {
   const model = await readModel(from);
   model.graph.input[0].type.tensorType.elemType = DataType.FLOAT;

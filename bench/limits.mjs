@@ -6,9 +6,10 @@
  *
  * For each model: (a) onnxruntime-node in a bare loop, over processes × threads × batch; (b) our decoder in a bare loop;
  * (c) both in one loop, in as many processes as there are cores, and what their CPU times would make; (d) the service over
- * gRPC on the same photos, once with callers that cost little and once with a client library's, who share the machine; (e) where tools/.venv has them, Pillow and onnxruntime in a bare
- * Python loop, normalising by numpy and normalising in our graph. They take turns, ROUNDS times; printed are medians, and
- * medians of the ratios within a round. On a machine that does other work only the ratios mean something.
+ * gRPC on the same photos, once with callers that cost little and once with a client library's, who share the machine; (e)
+ * where tools/.venv has them, Pillow and onnxruntime in a bare Python loop, with the graph that a Python program would have
+ * (timm's export, quantized by onnxruntime, normalised for in numpy) and with ours. They take turns, ROUNDS times; printed
+ * are medians, and medians of the ratios within a round. On a machine that does other work only the ratios mean something.
  *
  * FOLDER has JPEG photos (../shared/data/photos if it is there, else pictures are drawn). Models are made by `convert` and
  * `quantize` with random weights, in a temporary folder or in the one that --keep names, where the next run finds them.
@@ -50,8 +51,8 @@ const SERVED = `served, ${callers} callers`;
 const SERVED_CLIENTS = `served, ${callers} callers with a client library`;
 const MEASURED = `limit, measured: ${cores} processes that decode and infer`;
 const DECODING = `bare decoding, ${cores} processes`;
-const NUMPY = 'Python limit, normalising in numpy';
-const IN_GRAPH = 'Python limit, normalising in our graph';
+const USUAL = 'Python limit, the graph as Python exports it';
+const OURS = 'Python limit, our graph';
 
 /** @typedef {{ imagesPerSecond: number, cpuMs: Record<string, number> }} Result */
 
@@ -84,14 +85,11 @@ async function contestants(model, photosFolder, images, python) {
   contest.set(DECODING, single('decode', 1));
   contest.set(MEASURED, single('both', 1));
 
-  const graphs =
-    python === null
-      ? []
-      : [
-          [NUMPY, model.floatGraph],
-          [IN_GRAPH, join(model.folder, 'model.onnx')],
-        ];
-  for (const [name, graph] of graphs) {
+  for (const [name, graph] of [
+    [USUAL, model.usualGraph],
+    [OURS, join(model.folder, 'model.onnx')],
+  ]) {
+    if (python === null || graph === null) continue;
     const args = ['--graph', graph, '--photos', photosFolder, '--quant-precision', integerPrecision()];
     const children = await startChildren(cores, python, [path('../tools/referee/limit.py'), ...args]);
     endings.push(children.end);

@@ -16,6 +16,8 @@ export interface QuantizedColumns {
   readonly values: Int8Array;
   /** `[columns]`, each above zero. A column of zeros has scale 1. */
   readonly scales: Float32Array;
+  /** `[columns]`: w − s·q, summed over each column. */
+  readonly lost: Float32Array;
 }
 
 /**
@@ -39,12 +41,16 @@ export function quantizeColumns(weights: Float32Array, rows: number, columns: nu
     scales[column] = largest === 0 ? 1 : Math.max(largest / LIMIT, SMALLEST_NORMAL);
   }
   const values = new Int8Array(weights.length);
+  const lost = new Float64Array(columns);
   for (let row = 0, at = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++, at++) {
-      values[at] = Math.round((weights[at] as number) / (scales[column] as number));
+      const [weight, scale] = [weights[at] as number, scales[column] as number];
+      const value = Math.round(weight / scale);
+      values[at] = value;
+      lost[column] = (lost[column] as number) + (weight - scale * value);
     }
   }
-  return { values, scales };
+  return { values, scales, lost: Float32Array.from(lost) };
 }
 
 /** A matrix `[rows, columns]` as `[columns, rows]`. */

@@ -8,15 +8,19 @@
  *
  * with uint8 q, int8 Wq and one scale Ws for each output (`quantize-weights.ts`). That is the form that onnxruntime fuses
  * into DynamicQuantizeMatMul and MatMulIntegerToFloat, a following bias included, and uint8 × int8 is what VNNI
- * multiplies. All else stays float32: the products of attention, LayerNorm, Softmax, the patch embedding and, unless
- * asked for, the head, whose share of the work is small and whose errors nothing evens out.
+ * multiplies. A patch embedding that takes the picture's own bytes takes them as they are:
+ *
+ *     y = Cast(MatMulInteger(x, Wq)) · Ws + c        c: what rounding W takes from mid-grey
+ *
+ * All else stays float32: the products of attention, LayerNorm, Softmax, other patch embeddings and, unless asked for,
+ * the head, whose share of the work is small and whose errors nothing evens out.
  *
  * What it costs: `s` is one scale for the whole tensor, over all images of a batch, so an image's answer depends on
  * who else is in it. Such a model's manifest says `batchInvariant: false` and images are executed one by one.
  */
 import { SetupError } from '../errors.js';
 import { int, nodeOf } from './build.js';
-import { indexGraph, nodeLabel, opsetVersion, uniqueNames } from './graph.js';
+import { type GraphIndex, indexGraph, nodeLabel, opsetVersion, uniqueNames } from './graph.js';
 import { DataType, type ModelProto, type NodeProto, type TensorProto } from './model-proto.js';
 import { findPatchEmbedding } from './patch-embedding.js';
 import { quantizeColumns, transposed } from './quantize-weights.js';
@@ -26,6 +30,12 @@ import { findWeightedNodes, type WeightedNode } from './weighted-nodes.js';
 
 /** DynamicQuantizeLinear came with this version of the standard operators. */
 const FIRST_OPSET = 11;
+
+/** The middle of what a byte of a picture can be. */
+const MID_GREY = 128;
+
+/** Operators that move values and leave them as they are. */
+const MOVING: ReadonlySet<string> = new Set(['Reshape', 'Transpose']);
 
 const QUANTIZED: ReadonlySet<string> = new Set([
   'MatMulInteger',
@@ -71,10 +81,13 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   const patches = findPatchEmbedding(graph, index);
   const kept = [...others];
   const chosen = new Map<NodeProto, WeightedNode>();
+  const ofBytes = new Map<NodeProto, CastBytes>();
   for (const one of found) {
+    const bytes = patches.has(one.node) ? castBytes(index, one) : null;
     if (one.isHead && options.head !== true) kept.push(`${nodeLabel(one.node)}: the head`);
-    else if (patches.has(one.node)) kept.push(`${nodeLabel(one.node)}: the patch embedding`);
+    else if (patches.has(one.node) && bytes === null) kept.push(`${nodeLabel(one.node)}: the patch embedding`);
     else chosen.set(one.node, one);
+    if (bytes !== null) ofBytes.set(one.node, bytes);
   }
   const problems = typeProblems([...chosen.values()]);
   if (chosen.size === 0) {
@@ -84,13 +97,40 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   if (problems.length > 0) throw new SetupError('environment', problems);
 
   const rewrite = new Rewrite(uniqueNames(graph));
+  const casts = new Set([...ofBytes.values()].map(({ cast }) => cast));
   const node = graph.node.flatMap((one) => {
+    if (casts.has(one)) return [];
     const weighted = chosen.get(one);
-    return weighted === undefined ? [one] : rewrite.product(weighted);
+    if (weighted === undefined) return [one];
+    const bytes = ofBytes.get(one);
+    return bytes === undefined ? rewrite.product(weighted) : rewrite.productOfBytes(weighted, bytes.values);
   });
   const initializer = [...graph.initializer, ...rewrite.constants];
   const quantized = withoutUnusedConstants({ ...graph, node, initializer });
   return { model: { ...model, graph: quantized }, products: chosen.size, weights: rewrite.weights, kept };
+}
+
+/** The uint8 values of which an activation is the float32 form, and the node that makes it so. */
+interface CastBytes {
+  readonly values: string;
+  readonly cast: NodeProto;
+}
+
+/** Null where the activation is not a picture's bytes turned to float32 for this one node, or something is added to it. */
+function castBytes(index: GraphIndex, { activation, addend }: WeightedNode): CastBytes | null {
+  const cast = index.producerOf(activation);
+  if (cast?.opType !== 'Cast' || addend !== null) return null;
+  if (index.consumersOf(activation).length > 1 || index.isOutput(activation)) return null;
+  const values = cast.input[0] as string;
+  let source = values;
+  for (;;) {
+    const mover = index.producerOf(source);
+    if (mover === undefined) break;
+    if (!MOVING.has(mover.opType)) return null;
+    source = mover.input[0] as string;
+  }
+  const picture = index.graph.input.find(({ name }) => name === source);
+  return picture?.type?.tensorType?.elemType === DataType.UINT8 ? { values, cast } : null;
 }
 
 /** One line, however many nodes: a float16 graph has nothing but such weights. */
@@ -112,6 +152,8 @@ interface Activation {
 interface Weights {
   readonly values: string;
   readonly scales: string;
+  /** For each output, the sum of what rounding took from its weights. */
+  readonly lost: Float32Array;
 }
 
 class Rewrite {
@@ -154,6 +196,26 @@ class Rewrite {
     return nodes;
   }
 
+  /**
+   * The same for a node that takes `bytes`. They need no scale, and Wq's rounding is the only error. Over a patch of one
+   * colour that error would be the same in every place, so `c` takes out what it is for mid-grey.
+   */
+  productOfBytes(weighted: WeightedNode, bytes: string): NodeProto[] {
+    const { node } = weighted;
+    const result = node.output[0] as string;
+    const name = (part: string) => this.#unique(`${result}.${part}`);
+    const weights = this.#quantized(weighted);
+    const [sum, sumFloat, product, correction] = [name('sum'), name('sum_float'), name('product'), name('correction')];
+    const lost = weights.lost.map((one) => one * MID_GREY);
+    this.constants.push(float32Tensor(correction, [lost.length], lost));
+    return [
+      nodeOf('MatMulInteger', [bytes, weights.values], [sum]),
+      nodeOf('Cast', [sum], [sumFloat], { attributes: { to: int(DataType.FLOAT) } }),
+      nodeOf('Mul', [sumFloat, weights.scales], [product]),
+      nodeOf('Add', [product, correction], [result], { name: node.name }),
+    ];
+  }
+
   /** A weight that several nodes take in the same way is quantized once. */
   #quantized({ node, weight, transposed: isTransposed, factor }: WeightedNode): Weights {
     const key = `${weight.name} ${isTransposed} ${factor}`;
@@ -170,7 +232,12 @@ class Rewrite {
       const text = `${nodeLabel(node)}: the weights "${weight.name}" can't become int8: ${cause.message}`;
       throw new SetupError('environment', [text], { cause });
     }
-    const names = { values: this.#unique(`${weight.name}.int8`), scales: this.#unique(`${weight.name}.scales`) };
+    const { scales, lost } = columnwise;
+    const names = {
+      values: this.#unique(`${weight.name}.int8`),
+      scales: this.#unique(`${weight.name}.scales`),
+      lost: lost.map((one) => one * factor),
+    };
     this.#weights.set(key, names);
     this.weights += floats.length;
     this.constants.push(
@@ -178,7 +245,7 @@ class Rewrite {
       float32Tensor(
         names.scales,
         [columns],
-        columnwise.scales.map((scale) => scale * factor),
+        scales.map((scale) => scale * factor),
       ),
     );
     return names;

@@ -36,6 +36,7 @@ options.add_session_config_entry("session.x64quantprecision", arguments.quant_pr
 session = onnxruntime.InferenceSession(arguments.graph, options, providers=["CPUExecutionProvider"])
 graph_input = session.get_inputs()[0]
 takes_floats = graph_input.type == "tensor(float)"
+channels_first = graph_input.shape[1] == 3
 output = session.get_outputs()[0].name
 names = sorted(path for path in arguments.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
 photos = [path.read_bytes() for path in names]
@@ -47,6 +48,8 @@ def classify(photo: bytes) -> np.ndarray:
     pixels = np.asarray(image)
     if takes_floats:
         pixels = (pixels.astype(np.float32) * np.float32(1 / 255) - np.float32(0.5)) / np.float32(0.5)
+        if channels_first:
+            pixels = pixels.transpose(2, 0, 1)
     (scores,) = session.run([output], {graph_input.name: pixels[None]})
     return np.argsort(scores[0])[:-6:-1]
 

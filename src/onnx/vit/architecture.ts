@@ -99,6 +99,12 @@ export function gridOf({ image, patch }: Pick<Architecture, 'image' | 'patch'>):
   return { rows: image.height / patch.height, columns: image.width / patch.width };
 }
 
+/** Length of the sequence that the encoder works on. */
+export function tokensOf(architecture: Pick<Architecture, 'image' | 'patch' | 'prefixTokens'>): number {
+  const { rows, columns } = gridOf(architecture);
+  return architecture.prefixTokens + rows * columns;
+}
+
 /** What is impossible about an architecture, in words. */
 export function architectureProblems({ hidden, heads, image, patch }: Architecture): string[] {
   const problems: string[] = [];

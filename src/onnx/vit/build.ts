@@ -7,8 +7,8 @@
  *                                                       LayerNorm, or the pooled patches
  *
  * Four folds, exact in algebra: rescale, mean and std go into the patch projection (nothing is padded); its bias, the
- * class token and its kin into the table of positions (so no shape is ever computed); 1/√d into the query. Nodes hold the
- * arithmetic and nothing else, and the only symbol is `batch`.
+ * class token and its kin into the table of positions (so no shape is ever computed); 1/√d into the query. The last block
+ * is computed for the tokens that the head sees. Nodes hold the arithmetic and nothing else, and the only symbol is `batch`.
  *
  * `cpu` is plain ONNX; `cuda` says attention, residual + LayerNorm and bias + GELU in onnxruntime's own operators, which
  * have fused kernels there (docs/decisions/0014). With float16 the encoder's weights and arithmetic are float16; embedding
@@ -111,10 +111,7 @@ function tokenTable(architecture: Architecture, weights: Weights, patchBias: Flo
   return table;
 }
 
-/**
- * Equation 4: y = LN(z_L⁰), and the linear head on it. LayerNorm works row by row, so it need only see the tokens that
- * the head sees.
- */
+/** Equation 4: y = LN(z_L⁰), and the linear head on it. What comes out of the encoder are the tokens that the head sees. */
 function classify(
   graph: GraphBuilder,
   encoded: string,
@@ -129,13 +126,7 @@ function classify(
   const norm = weights.finalNorm();
   if (pooling === 'distilled' && second !== undefined) {
     // DeiT (arXiv 2012.12877, section 4): the mean of what the two tokens' heads say.
-    const both = graph.node('Slice', 'first_tokens', [
-      encoded,
-      graph.ints('first_tokens.begin', [0]),
-      graph.ints('first_tokens.end', [2]),
-      graph.ints('tokens.axis', [1]),
-    ]);
-    const normed = layerNorm(graph, 'first_tokens.norm', float32(graph, both, type), norm, architecture.epsilon);
+    const normed = layerNorm(graph, 'encoded.norm', float32(graph, encoded, type), norm, architecture.epsilon);
     const embedding = graph.node('Gather', 'embedding', [normed, graph.ints('first', 0)], { axis: int(1) });
     const distilled = graph.node('Gather', 'distillation', [normed, graph.ints('second', 1)], { axis: int(1) });
     const own = dense(graph, 'logits.class', embedding, head, classes);

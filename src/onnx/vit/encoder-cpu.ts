@@ -4,8 +4,8 @@
  */
 import { int, ints } from '../build.js';
 import type { FloatType, GraphBuilder } from '../graph-builder.js';
-import { type Architecture, type Block, type Dense, gridOf, type Norm, type Weights } from './architecture.js';
-import type { Encoder } from './encoder.js';
+import { type Architecture, type Block, type Dense, type Norm, tokensOf, type Weights } from './architecture.js';
+import { type Encoder, firstTokens, seenTokens } from './encoder.js';
 import { dense, layerNorm } from './layers.js';
 
 export class CpuEncoder implements Encoder {
@@ -18,24 +18,27 @@ export class CpuEncoder implements Encoder {
     this.#graph = graph;
     this.#architecture = architecture;
     this.#type = type;
-    const { rows, columns } = gridOf(architecture);
-    this.#tokens = architecture.prefixTokens + rows * columns;
+    this.#tokens = tokensOf(architecture);
   }
 
   encode(tokens: string, weights: Weights): string {
+    const { layers } = this.#architecture;
     let z = tokens;
-    for (let index = 0; index < this.#architecture.layers; index++) {
-      z = this.#block(`layer${index}`, z, weights.block(index));
+    for (let index = 0; index < layers; index++) {
+      const wanted = index === layers - 1 ? seenTokens(this.#architecture) : this.#tokens;
+      z = this.#block(`layer${index}`, z, weights.block(index), wanted);
     }
     return z;
   }
 
-  #block(name: string, z: string, block: Block): string {
+  /** @param wanted how many tokens, from the first, come out of it */
+  #block(name: string, z: string, block: Block, wanted: number): string {
     const graph = this.#graph;
     const { hidden, mlp } = this.#architecture;
     // Equation 2: z′ = MSA(LN(z)) + z
-    const attended = this.#attention(`${name}.attention`, this.#norm(`${name}.norm1`, z, block.attentionNorm), block);
-    const between = graph.node('Add', `${name}.attended`, [z, attended]);
+    const normedAll = this.#norm(`${name}.norm1`, z, block.attentionNorm);
+    const attended = this.#attention(`${name}.attention`, normedAll, block, wanted);
+    const between = graph.node('Add', `${name}.attended`, [this.#first(`${name}.seen`, z, wanted), attended]);
     // Equation 3: z = MLP(LN(z′)) + z′
     const normed = this.#norm(`${name}.norm2`, between, block.mlpNorm);
     const grown = this.#dense(`${name}.fc1`, normed, block.grow, mlp);
@@ -43,28 +46,37 @@ export class CpuEncoder implements Encoder {
     return graph.node('Add', `${name}.result`, [between, shrunk]);
   }
 
-  /** Multi-head self-attention (appendix A, equations 5 to 8): softmax(q kᵀ / √d) v for each head, joined and projected. */
-  #attention(name: string, x: string, block: Block): string {
+  /**
+   * Multi-head self-attention (appendix A, equations 5 to 8): softmax(q kᵀ / √d) v for each head, joined and projected,
+   * for the first `wanted` tokens.
+   */
+  #attention(name: string, x: string, block: Block, wanted: number): string {
     const graph = this.#graph;
     const { hidden, heads } = this.#architecture;
     const size = hidden / heads;
-    const query = this.#headsOf(`${name}.query`, x, block.query, [0, 2, 1, 3], 1 / Math.sqrt(size));
-    const key = this.#headsOf(`${name}.key`, x, block.key, [0, 2, 3, 1]);
-    const value = this.#headsOf(`${name}.value`, x, block.value, [0, 2, 1, 3]);
+    const asking = this.#first(`${name}.asking`, x, wanted);
+    const query = this.#headsOf(`${name}.query`, asking, block.query, wanted, [0, 2, 1, 3], 1 / Math.sqrt(size));
+    const key = this.#headsOf(`${name}.key`, x, block.key, this.#tokens, [0, 2, 3, 1]);
+    const value = this.#headsOf(`${name}.value`, x, block.value, this.#tokens, [0, 2, 1, 3]);
     const scores = graph.node('MatMul', `${name}.scores`, [query, key]);
     const shares = graph.node('Softmax', `${name}.shares`, [scores], { axis: int(-1) });
     const mixed = graph.node('MatMul', `${name}.mixed`, [shares, value]);
     const joined = graph.node('Transpose', `${name}.joined`, [mixed], { perm: ints([0, 2, 1, 3]) });
-    const rows = graph.node('Reshape', `${name}.rows`, [joined, graph.ints('tokens.shape', [0, this.#tokens, hidden])]);
+    const shape = graph.ints(`tokens.shape.${wanted}`, [0, wanted, hidden]);
+    const rows = graph.node('Reshape', `${name}.rows`, [joined, shape]);
     return this.#dense(`${name}.output`, rows, block.output, hidden);
   }
 
-  /** One of q, k and v: [batch, tokens, hidden] projected, scaled in the weights, and split into heads in the order `perm`. */
-  #headsOf(name: string, x: string, weights: Dense, perm: readonly number[], scale = 1): string {
+  #first(name: string, value: string, wanted: number): string {
+    return wanted === this.#tokens ? value : firstTokens(this.#graph, name, value, wanted);
+  }
+
+  /** One of q, k and v: [batch, count, hidden] projected, scaled in the weights, and split into heads in the order `perm`. */
+  #headsOf(name: string, x: string, weights: Dense, count: number, perm: readonly number[], scale = 1): string {
     const graph = this.#graph;
     const { hidden, heads } = this.#architecture;
     const projected = this.#dense(name, x, weights, hidden, scale);
-    const shape = graph.ints('heads.shape', [0, this.#tokens, heads, hidden / heads]);
+    const shape = graph.ints(`heads.shape.${count}`, [0, count, heads, hidden / heads]);
     const split = graph.node('Reshape', `${name}.split`, [projected, shape]);
     return graph.node('Transpose', `${name}.heads`, [split], { perm: ints(perm) });
   }

@@ -9,8 +9,8 @@
  */
 import { float, int } from '../build.js';
 import { type FloatType, type GraphBuilder, MICROSOFT } from '../graph-builder.js';
-import type { Architecture, Block, Dense, Norm, Weights } from './architecture.js';
-import type { Encoder } from './encoder.js';
+import { type Architecture, type Block, type Dense, type Norm, tokensOf, type Weights } from './architecture.js';
+import { type Encoder, firstTokens, seenTokens } from './encoder.js';
 import { transpose } from './fold.js';
 import { layerNorm } from './layers.js';
 
@@ -43,9 +43,11 @@ export class CudaEncoder implements Encoder {
         pending === null
           ? { z: tokens, normed: this.#norm(`${name}.norm1`, tokens, block.attentionNorm) }
           : this.#addAndNorm(`${name}.norm1`, pending, block.attentionNorm);
-      const attended = this.#attention(`${name}.attention`, first.normed, block);
+      const wanted = index === layers - 1 ? seenTokens(this.#architecture) : tokensOf(this.#architecture);
+      const attended = this.#attention(`${name}.attention`, first.normed, block, wanted);
       // Equation 3: z = MLP(LN(z′)) + z′
-      const second = this.#addAndNorm(`${name}.norm2`, { z: first.z, ...attended }, block.mlpNorm);
+      const z = this.#first(`${name}.seen`, first.z, wanted);
+      const second = this.#addAndNorm(`${name}.norm2`, { z, ...attended }, block.mlpNorm);
       const grown = this.#product(`${name}.fc1.product`, second.normed, block.grow, hidden, mlp);
       const active = this.#activate(`${name}.gelu`, grown, block.grow.bias ?? new Float32Array(mlp));
       const shrunk = this.#product(`${name}.fc2`, active, block.shrink, mlp, hidden);
@@ -58,12 +60,15 @@ export class CudaEncoder implements Encoder {
       : this.#graph.node('Add', 'encoded', [sum, this.#vector('encoded.bias', pending.bias)]);
   }
 
-  /** Multi-head self-attention (appendix A, equations 5 to 8). The operator divides by √d and adds the three biases. */
-  #attention(name: string, x: string, block: Block): { branch: string; bias: Float32Array | null } {
+  /**
+   * Multi-head self-attention (appendix A, equations 5 to 8) for the first `wanted` tokens. The operator divides by √d and
+   * adds the three biases.
+   */
+  #attention(name: string, x: string, block: Block, wanted: number): { branch: string; bias: Float32Array | null } {
     const { hidden, heads } = this.#architecture;
     const { query, key, value, output } = block;
     const inputs = [
-      this.#product(`${name}.query`, x, query, hidden, hidden),
+      this.#product(`${name}.query`, this.#first(`${name}.asking`, x, wanted), query, hidden, hidden),
       this.#product(`${name}.key`, x, key, hidden, hidden),
       this.#product(`${name}.value`, x, value, hidden, hidden),
     ];
@@ -74,6 +79,10 @@ export class CudaEncoder implements Encoder {
     }
     const mixed = this.#graph.node('MultiHeadAttention', `${name}.mixed`, inputs, { num_heads: int(heads) }, MICROSOFT);
     return { branch: this.#product(`${name}.output`, mixed, output, hidden, hidden), bias: output.bias };
+  }
+
+  #first(name: string, value: string, wanted: number): string {
+    return wanted === tokensOf(this.#architecture) ? value : firstTokens(this.#graph, name, value, wanted);
   }
 
   #activate(name: string, x: string, bias: Float32Array): string {

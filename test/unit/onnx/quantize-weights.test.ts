@@ -42,6 +42,7 @@ describe('quantizeColumns', () => {
     assert.deepEqual(quantizeColumns(new Float32Array(3), 3, 1), {
       values: new Int8Array(3),
       scales: Float32Array.of(1),
+      lost: Float32Array.of(0),
     });
   });
 

@@ -119,7 +119,37 @@ describe('quantizeToInt8', () => {
     assert.equal(model.graph.initializer.length, 2);
   });
 
-  test('a patch embedding stays float32, also where it is a matrix product', () => {
+  test("a patch embedding of the picture's own bytes becomes int8, and takes them as they are", () => {
+    const graph = new GraphBuilder();
+    graph.input('pixels', DataType.UINT8, ['batch', 2, 2, 3]);
+    const rows = graph.node('Reshape', 'rows', ['pixels', graph.ints('shape', [-1, 2])]);
+    const floats = graph.node('Cast', 'floats', [rows], { to: int(DataType.FLOAT) });
+    // Columns of 1 and −127, and of 0.6 and 127: scales of 1, so 0.4 is added to the second, and mid-grey loses it again.
+    const patches = graph.node('MatMul', 'y', [floats, graph.floats('v', [2, 2], Float32Array.of(1, 0.6, -127, 127))]);
+    graph.output(patches, ['batch', 2]);
+    const { model, products, kept } = quantizeToInt8(graph.model('patches', 17, ''), { head: true });
+    assert.deepEqual(checkGraph(model), []);
+    assert.deepEqual([products, kept], [1, []]);
+    assert.deepEqual(counts(model), { Reshape: 1, MatMulInteger: 1, Cast: 1, Mul: 1, Add: 1 });
+    const correction = model.graph.initializer.find(({ name }) => name === 'y.correction');
+    assert.deepEqual(correction && floatsOf(correction), Float32Array.of(0, 128 * (Math.fround(0.6) - 1)));
+  });
+
+  test('bytes that something else takes as well, or that something is done to, stay float32', () => {
+    for (const spoil of ['shared', 'changed']) {
+      const graph = new GraphBuilder();
+      graph.input('pixels', DataType.UINT8, ['batch', 1, 2, 2]);
+      const clipped = spoil === 'changed' ? graph.node('Clip', 'clipped', ['pixels']) : 'pixels';
+      const floats = graph.node('Cast', 'floats', [clipped], { to: int(DataType.FLOAT) });
+      graph.node('MatMul', 'y', [floats, graph.floats('v', [2, 2], EYE)]);
+      graph.output('y', ['batch', 1, 2, 2]);
+      graph.node('Neg', 'other', [spoil === 'shared' ? floats : 'y']);
+      graph.output('other', ['batch', 1, 2, 2]);
+      assert.throws(() => quantizeToInt8(graph.model(spoil, 17, ''), { head: true }), /the patch embedding/);
+    }
+  });
+
+  test('a patch embedding of floats stays float32, also where it is a matrix product', () => {
     const graph = new GraphBuilder();
     graph.input('pixels', DataType.FLOAT, ['batch', 2, 2, 3]);
     const rows = graph.node('Reshape', 'rows', ['pixels', graph.ints('shape', [-1, 2])]);

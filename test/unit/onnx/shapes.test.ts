@@ -42,10 +42,10 @@ describe('inferShapes', () => {
 
 describe('summarizeGraph', () => {
   const [tokens, width, hidden, layers, classes, patchInputs] = [65, 192, 384, 4, 10, 48];
-  const macs =
-    64 * patchInputs * width +
-    layers * (tokens * width * (4 * width + 2 * hidden) + 2 * tokens * tokens * width) +
-    width * classes;
+  /** Of one block that makes `wanted` tokens: keys and values are made of all. */
+  const block = (wanted: number) =>
+    tokens * width * 2 * width + wanted * width * (2 * width + 2 * hidden) + 2 * wanted * tokens * width;
+  const macs = 64 * patchInputs * width + (layers - 1) * block(tokens) + block(1) + width * classes;
 
   test('counts the work of the default model as it is worked out by hand, before and after quantizing', async () => {
     const model = await readModel(join(MODELS, 'vit-cifar10/1/model.onnx'));
@@ -55,7 +55,7 @@ describe('summarizeGraph', () => {
     assert.equal(summary.operators.Softmax, layers + 1);
     const quantized = summarizeGraph(quantizeToInt8(model).model);
     assert.equal(quantized.macs, macs);
-    assert.equal(quantized.parameterBytes.int8, layers * width * (4 * width + 2 * hidden));
+    assert.equal(quantized.parameterBytes.int8, patchInputs * width + layers * width * (4 * width + 2 * hidden));
   });
 
   test('counts fused attention', () => {

@@ -1,0 +1,43 @@
+"""A ViT as int8 the way a Python program comes by one: timm, torch.onnx.export, onnxruntime's own dynamic quantization.
+
+The graph that `limit.py` runs as the reference of bench/limits.mjs. Weights are random: it is there for its cost. Weights become int8 by
+channel, in MatMul and Gemm alone: the quantizer would also make ConvInteger of the patch embedding, which is slower by a tenth.
+
+    python tools/referee/usual_export.py --variant Ti/16 --out model.onnx
+"""
+
+import argparse
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import timm
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+NAMES = {"Ti/16": "vit_tiny_patch16_224", "S/16": "vit_small_patch16_224", "B/16": "vit_base_patch16_224"}
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--variant", required=True, choices=NAMES)
+parser.add_argument("--out", required=True, type=Path)
+arguments = parser.parse_args()
+
+warnings.filterwarnings("ignore")
+logging.disable(logging.WARNING)
+# Attention as products and a softmax: what else an exporter would have to take apart again.
+timm.layers.set_fused_attn(False)
+model = timm.create_model(NAMES[arguments.variant], pretrained=False).eval()
+with tempfile.TemporaryDirectory() as folder:
+    exported = Path(folder) / "float32.onnx"
+    torch.onnx.export(
+        model,
+        (torch.zeros(1, 3, 224, 224),),
+        exported,
+        opset_version=17,
+        input_names=["pixels"],
+        output_names=["logits"],
+        dynamic_axes={"pixels": {0: "batch"}, "logits": {0: "batch"}},
+        dynamo=False,
+    )
+    quantize_dynamic(exported, arguments.out, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
