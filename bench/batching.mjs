@@ -2,6 +2,8 @@
 // interleaved. Small images, so that decoding costs as little as it can.
 //   node bench/batching.mjs [COSTS] [SECONDS] [ROUNDS]
 // COSTS is batch size:milliseconds,…; the default is ViT-B/16 on an A100. Ten times as slow: 1:10,8:22,32:65.
+// At the end, what batching costs where there is next to nothing to batch: the front's CPU a call, with it and without, at 500
+// calls a second and an accelerator that takes 0.1 ms for whatever comes.
 import { pictures } from './pictures.mjs';
 import { median, startServer, underLoad } from './server.mjs';
 
@@ -10,13 +12,14 @@ const seconds = Number(process.argv[3] ?? 4);
 const rounds = Number(process.argv[4] ?? 3);
 const images = await pictures([], { width: 32, height: 32 });
 
-async function measure(callers, flags) {
+async function measure(load, flags, costs) {
   const server = await startServer(['--simulated-inference', costs, '--permits', '1024', ...flags]);
   try {
-    const run = await underLoad(server, images, { kind: 'closed', callers }, { seconds });
+    const run = await underLoad(server, images, load, { seconds, bare: true });
     const { grown } = run;
     return {
       ...run,
+      frontMs: run.cpuMs.front,
       p50: run.latencyMs.p50,
       p99: run.latencyMs.p99,
       meanBatch: grown('vitserve_batch_size_sum') / grown('vitserve_batch_size_count'),
@@ -45,14 +48,21 @@ function histogram(before, after) {
   });
 }
 
-for (const callers of [32, 128]) {
+/** Rounds with batches and without, in turns. */
+async function compare(load, costs) {
   const batched = [];
   const single = [];
   for (let round = 0; round < rounds; round++) {
-    batched.push(await measure(callers, []));
-    single.push(await measure(callers, ['--max-batch-size', '1']));
+    batched.push(await measure(load, [], costs));
+    single.push(await measure(load, ['--max-batch-size', '1'], costs));
   }
-  const of = (runs, key) => median(runs.map((run) => run[key]));
+  return { batched, single };
+}
+
+const of = (runs, key) => median(runs.map((run) => run[key]));
+
+for (const callers of [32, 128]) {
+  const { batched, single } = await compare({ kind: 'closed', callers }, costs);
   for (const [name, runs] of [
     ['batches up to 32', batched],
     ['batch size 1', single],
@@ -70,3 +80,10 @@ for (const callers of [32, 128]) {
     `${callers} callers, ratio ${(of(batched, 'goodputPerSecond') / of(single, 'goodputPerSecond')).toFixed(2)}`,
   );
 }
+
+const { batched, single } = await compare({ kind: 'open', ratePerSecond: 500, seed: 0 }, '1:0.1,32:0.1');
+const [withBatches, without] = [of(batched, 'frontMs'), of(single, 'frontMs')];
+console.log(
+  `500 calls/s, nothing to batch: front ${(1000 * withBatches).toFixed(0)} µs a call with batches, ` +
+    `${(1000 * without).toFixed(0)} without, ratio ${(withBatches / without).toFixed(2)}`,
+);

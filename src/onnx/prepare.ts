@@ -1,9 +1,9 @@
 /**
  * An exported classifier made into what vitserve serves: uint8 pixels in, probabilities and the representation out.
  *
- * The steps, each in a file of its own under prepare/: the batch is made free where it is fixed, the pixels come in as uint8
- * NHWC with the normalization in the graph, the answer goes out as float32 probabilities, and what the last linear layer takes
- * goes out beside it. The result is plain ONNX that any runtime runs. Answers are those of the original up to the rounding of
+ * The steps, each in a file of its own under prepare/: the batch is made free where it is fixed, the last block is computed for
+ * the token that the head takes, the pixels come in as uint8 NHWC with the normalization in the graph, the answer goes out as
+ * float32 probabilities, and what the last linear layer takes goes out beside it. The result is plain ONNX that any runtime runs. Answers are those of the original up to the rounding of
  * float32. Costs a copy of the graph without its weights, and of the patch embedding's.
  */
 import { SetupError } from '../errors.js';
@@ -15,6 +15,7 @@ import { editableCopy, prune, renameValue } from './prepare/edit.js';
 import { findEmbedding } from './prepare/find-embedding.js';
 import { freeBatch } from './prepare/free-batch.js';
 import { rewriteInput } from './prepare/pixel-input.js';
+import { chooseTokenEarly } from './prepare/seen-tokens.js';
 import { inferShapes } from './shapes.js';
 
 export interface PrepareOptions {
@@ -87,7 +88,11 @@ export function prepareGraph(model: ModelProto, options: PrepareOptions): Prepar
 
   const { free, fixedBatch } = withFreeBatch(edited, { ...input, name: pixels }, answer, uniqueName, notes);
   const { graph } = free;
-  const shapes = inferShapes(free, { [pixels]: [fixedBatch ?? 1, ...input.dims.slice(1)] });
+  const dims = [fixedBatch ?? 1, ...input.dims.slice(1)];
+  if (chooseTokenEarly(free, opsetVersion(free) ?? 0, { name: pixels, dims }, uniqueName)) {
+    notes.push('the last block is computed for the one token that the head takes');
+  }
+  const shapes = inferShapes(free, { [pixels]: dims });
   const declared = describeGraph(model).outputs.find(({ name }) => name === options.output.name);
   const outputRank = declared?.dims?.length;
   const embedding = options.embedding === 'find' ? findEmbedding(indexGraph(graph), answer, outputRank) : null;

@@ -7,7 +7,7 @@ import { Server, ServerCredentials, type ServerInterceptor, type ServerOptions }
 import { widenConnectionWindows, widenStreamWindows } from './upload-window.js';
 
 /** Calls at a time on one connection; a client library makes further ones wait. */
-const MOST_CALLS_OF_A_CONNECTION = 1000;
+export const MOST_CALLS_OF_A_CONNECTION = 1000;
 /** A connection on which nothing moves for so long is asked for a sign of life, and ended without one. */
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;

@@ -118,6 +118,10 @@ const CASES: readonly [name: string, changes: Partial<TinyVariant>, tolerance: n
   ['a batch fixed to 1', { batch: 1 }, 1e-5],
   ['a batch fixed to 1, NHWC', { batch: 1, layout: 'NHWC' }, 1e-5],
   ['a softmax inside', { head: 'softmax' }, 1e-5],
+  ['an MLP behind the attention', { mlp: 'fused' }, 1e-5],
+  ['an MLP, a batch fixed to 1', { mlp: 'fused', batch: 1 }, 1e-5],
+  ['an MLP, float16', { mlp: 'fused', type: 'float16' }, 4e-3],
+  ['an MLP, LayerNorm spelled out', { mlp: 'spelled' }, 1e-5],
 ];
 
 describe('a prepared graph answers as its original, softmax included', () => {

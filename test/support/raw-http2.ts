@@ -112,9 +112,15 @@ export class RawSocket {
 
   /** Whether a frame of this type has come. */
   has(type: number): boolean {
+    return this.count(type) > 0;
+  }
+
+  /** How many frames of this type have come. */
+  count(type: number): number {
+    let found = 0;
     for (let at = 0; at + 9 <= this.received.length; at += 9 + this.received.readUIntBE(at, 3)) {
-      if (this.received[at + 3] === type) return true;
+      if (this.received[at + 3] === type) found++;
     }
-    return false;
+    return found;
   }
 }

@@ -16,9 +16,18 @@ export interface TinyVariant {
   /** A convolution of 6 × 6 with padding 1, in place of 4 × 4. */
   readonly padded: boolean;
   readonly head: 'logits' | 'softmax' | 'binary' | 'two-heads';
+  /** With an MLP behind the attention: `fused` as opset 17 writes LayerNorm and GELU, `spelled` as older ones do. */
+  readonly mlp: 'none' | 'fused' | 'spelled';
 }
 
-export const PLAIN: TinyVariant = { layout: 'NCHW', type: 'float32', batch: 'symbolic', padded: false, head: 'logits' };
+export const PLAIN: TinyVariant = {
+  layout: 'NCHW',
+  type: 'float32',
+  batch: 'symbolic',
+  padded: false,
+  head: 'logits',
+  mlp: 'none',
+};
 
 /** Numbers of -1 to 1, the same for the same seed (mulberry32). */
 export function randomNumbers(count: number, seed: number): Float32Array {
@@ -32,7 +41,7 @@ export function randomNumbers(count: number, seed: number): Float32Array {
 }
 
 export function tinyVit(variant: TinyVariant): ModelProto {
-  const { layout, type, batch, padded, head } = variant;
+  const { layout, type, batch, padded, head, mlp } = variant;
   const { size, width, classes } = TINY;
   const initializer: TensorProto[] = [];
   const node: NodeProto[] = [];
@@ -84,6 +93,17 @@ export function tinyVit(variant: TinyVariant): ModelProto {
     add('LayerNormalization', [input, weights(`${name}.weight`, [width], 1), weights(`${name}.bias`, [width])], name, {
       axis: int(-1),
     });
+  /** LayerNorm as it was written before it was an operator. */
+  const spelledNorm = (input: string) => {
+    const two = type === 'float16' ? float16Tensor('two', [], [2]) : float32Tensor('two', [], [2]);
+    initializer.push(two);
+    add('ReduceMean', [input], 'mean', { axes: ints([-1]) });
+    add('Sub', [input, 'mean'], 'centred');
+    add('Pow', ['centred', 'two'], 'squares');
+    add('ReduceMean', ['squares'], 'variance', { axes: ints([-1]) });
+    add('Sqrt', ['variance'], 'deviation');
+    return add('Div', ['centred', 'deviation'], 'standard');
+  };
   norm('embedded', 'norm1');
   add('MatMul', ['norm1', weights('qkv.weight', [width, 3 * width])], 'qkv');
   add('Reshape', ['qkv', shape('qkv_shape', [first, 5, 3, 2, width / 2])], 'heads');
@@ -99,7 +119,17 @@ export function tinyVit(variant: TinyVariant): ModelProto {
   add('Transpose', ['mixed'], 'mixed_turned', { perm: ints([0, 2, 1, 3]) });
   add('Reshape', ['mixed_turned', shape('mixed_shape', [first, 5, width])], 'joined');
   add('Add', ['embedded', 'joined'], 'residual');
-  norm('residual', 'norm2');
+  let last = 'residual';
+  if (mlp !== 'none') {
+    const normed = mlp === 'fused' ? norm(last, 'mlp_norm') : spelledNorm(last);
+    add('MatMul', [normed, weights('grow.weight', [width, 2 * width])], 'grown');
+    add('Add', [weights('grow.bias', [2 * width]), 'grown'], 'biased');
+    add('Sigmoid', ['biased'], 'gate');
+    add('Mul', ['biased', 'gate'], 'active');
+    add('MatMul', ['active', weights('shrink.weight', [2 * width, width])], 'shrunk');
+    last = add('Add', ['residual', 'shrunk'], 'result');
+  }
+  norm(last, 'norm2');
   initializer.push(int64Tensor('class_index', [], [0]));
   add('Gather', ['norm2', 'class_index'], 'representation', { axis: int(1) });
 

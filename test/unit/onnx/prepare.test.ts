@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
-import { int, nodeOf, valueInfoOf } from '#vitserve/onnx/build.js';
+import { int, ints, nodeOf, valueInfoOf } from '#vitserve/onnx/build.js';
+import { checkGraph } from '#vitserve/onnx/check.js';
 import { encodeModel } from '#vitserve/onnx/codec.js';
 import { describeGraph } from '#vitserve/onnx/graph.js';
 import { DataType, type ModelProto } from '#vitserve/onnx/model-proto.js';
 import { type PrepareOptions, prepareGraph } from '#vitserve/onnx/prepare.js';
-import { float32Tensor, floatsOf } from '#vitserve/onnx/tensors.js';
+import { float32Tensor, floatsOf, int64Tensor, intsOf } from '#vitserve/onnx/tensors.js';
 import { PLAIN, TINY, tinyVit } from '../../support/tiny-vit.js';
 
 const { size, width, classes } = TINY;
@@ -18,6 +19,11 @@ const OPTIONS: PrepareOptions = {
   output: { name: 'logits', activation: 'softmax', kind: 'logits' },
   embedding: 'find',
 };
+
+function initializerOf({ initializer }: ModelProto['graph'], name: string): number[] | undefined {
+  const found = initializer.find((one) => one.name === name);
+  return found && intsOf(found);
+}
 
 function operators({ graph }: ModelProto): string[] {
   return graph.node.map(({ opType }) => opType);
@@ -94,9 +100,13 @@ describe('preparing', () => {
     assert.equal(prepareGraph(model, { ...OPTIONS, output }).embeddingSize, width);
     const patches = tinyVit(PLAIN);
     patches.graph.initializer.push(float32Tensor('every.weight', [width, 2], new Float32Array(2 * width)));
+    for (const [name, value] of Object.entries({ from: 0, to: 1, axis: 1 })) {
+      patches.graph.initializer.push(int64Tensor(name, [1], [value]));
+    }
     patches.graph.node.push(
       nodeOf('MatMul', ['norm2', 'every.weight'], ['every']),
-      nodeOf('Gather', ['every', 'class_index'], ['answer'], { attributes: { axis: int(1) } }),
+      nodeOf('Slice', ['every', 'from', 'to', 'axis'], ['one']),
+      nodeOf('Squeeze', ['one', 'axis'], ['answer']),
     );
     patches.graph.output = [valueInfoOf('answer', DataType.FLOAT, ['n', 2])];
     const prepared = prepareGraph(patches, { ...OPTIONS, output: { ...OPTIONS.output, name: 'answer' } });
@@ -105,6 +115,54 @@ describe('preparing', () => {
       prepared.notes.join(),
       /"norm2" before the last linear layer is \[1,5,8\], which is not one vector an image/,
     );
+  });
+
+  describe('computes what lies behind the last attention for the token that is taken', () => {
+    const chosen = (model: ModelProto) => {
+      const { notes, model: after } = prepareGraph(model, OPTIONS);
+      assert.deepEqual(checkGraph(after), []);
+      const slices = after.graph.node.filter(({ opType }) => opType === 'Slice').map(({ input }) => input[0]);
+      assert.equal(/for the one token/.test(notes.join()), slices.length > 0);
+      return slices;
+    };
+
+    test('with LayerNorm as an operator or spelled out', () => {
+      for (const mlp of ['fused', 'spelled'] as const) {
+        assert.deepEqual(chosen(tinyVit({ ...PLAIN, mlp })), ['embedded', 'joined']);
+      }
+    });
+
+    test('not where there is no product behind it, or all tokens are needed elsewhere', () => {
+      assert.deepEqual(chosen(tinyVit(PLAIN)), []);
+      const pooled = tinyVit({ ...PLAIN, mlp: 'fused' });
+      const { node } = pooled.graph;
+      const head = node.findIndex(({ opType }) => opType === 'Gemm');
+      node.splice(
+        head,
+        0,
+        nodeOf('ReduceMean', ['norm2'], ['mean'], { attributes: { axes: ints([1]), keepdims: int(0) } }),
+        nodeOf('Add', ['representation', 'mean'], ['both']),
+      );
+      const gemm = node[head + 2];
+      if (gemm !== undefined) gemm.input[0] = 'both';
+      assert.deepEqual(chosen(pooled), []);
+    });
+
+    test('where another token than the first is taken, also counted from the end', () => {
+      for (const token of [3, -2]) {
+        const model = tinyVit({ ...PLAIN, mlp: 'fused' });
+        const { initializer } = model.graph;
+        initializer[initializer.findIndex(({ name }) => name === 'class_index')] = int64Tensor(
+          'class_index',
+          [],
+          [token],
+        );
+        const { graph } = prepareGraph(model, OPTIONS).model;
+        const slice = graph.node.find(({ opType }) => opType === 'Slice');
+        const bounds = slice?.input.slice(1).map((name) => initializerOf(graph, name));
+        assert.deepEqual(bounds, [[3], [4], [1]]);
+      }
+    });
   });
 
   test('a prepared graph once more changes names only', () => {

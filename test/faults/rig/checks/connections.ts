@@ -1,8 +1,11 @@
 /** What strangers can make the server hold without a good call. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { MOST_CALLS_OF_A_CONNECTION } from '#vitserve/rpc/grpc-server.js';
 import { PlainClient } from '../../../support/grpc-client.js';
+import { continuousLoad } from '../../../support/load.js';
 import { framed, RawConnection } from '../../../support/raw-call.js';
-import { RawSocket } from '../../../support/raw-http2.js';
+import { callHeaders, END_HEADERS, FRAME, frame, headerBlock, RawSocket } from '../../../support/raw-http2.js';
 import { ServerProcess, SIMULATED } from '../../../support/server.js';
 import { poissonCallers } from '../load-actors.js';
 import { run } from '../run.js';
@@ -71,6 +74,32 @@ export const idlers: Check = {
     const afterMs = performance.now() - sinceLast;
     const figure = `all closed ${(afterMs / 1_000).toFixed(1)} s after the last was opened (limit ${IDLE_LIMIT_MS / 1_000} s); ${mib(grown)} at most`;
     return { figure, holds: afterMs <= IDLE_LIMIT_MS + 5_000 && grown <= 100 };
+  },
+};
+
+const ABOVE = 100;
+
+export const streamsAboveCap: Check = {
+  asked: '100 streams above the cap of a connection: the server stays, others see no error',
+  async measure(scope) {
+    // So many uploads that none is refused for that: all stay open until the upload's time is over.
+    const open = MOST_CALLS_OF_A_CONNECTION + ABOVE;
+    const server = await ServerProcess.start(scope, [...SIMULATED, '--max-uploads', String(2 * open)]);
+    const client = new PlainClient(scope, server.address);
+    const [image] = (await drawGood(1)) as [Buffer];
+    const others = continuousLoad(2, () => client.classify({ image }).then(() => 'right', String));
+    const raw = await RawSocket.http2(scope, server.port);
+    const header = headerBlock(callHeaders(`/vitserve.v1.ClassificationService/Classify`));
+    for (let stream = 0; stream < open; stream++) {
+      await raw.send(frame(FRAME.headers, END_HEADERS, 2 * stream + 1, header));
+    }
+    await delay(2_000);
+    const results = await others.stop();
+    const wrong = results.filter((result) => result !== 'right').length;
+    const refused = raw.count(FRAME.resetStream);
+    const lives = (await client.classify({ image })) !== null;
+    const figure = `${refused} streams reset${raw.has(FRAME.goAway) || raw.isClosed ? ', the connection closed' : ''}; ${wrong} of ${results.length} calls of others failed`;
+    return { figure, holds: lives && wrong === 0 && results.length > 0 && (refused >= ABOVE || raw.isClosed) };
   },
 };
 

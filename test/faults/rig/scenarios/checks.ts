@@ -1,11 +1,23 @@
 /** Single figures, one after the other, each on a server of its own. */
 import { OwnScope } from '../../../support/server.js';
-import { idlers, slowDrips, watchers } from '../checks/connections.js';
+import { idlers, slowDrips, streamsAboveCap, watchers } from '../checks/connections.js';
+import { farUploads } from '../checks/distance.js';
 import { foreignFiles, largestPicture, lyingHeaders } from '../checks/images.js';
 import { idle, leaving } from '../checks/quiet.js';
 import { MINUTE, type Scenario } from '../scenario.js';
 
-const CHECKS = { idle, leaving, slowDrips, idlers, watchers, foreignFiles, lyingHeaders, largestPicture };
+const CHECKS = {
+  idle,
+  leaving,
+  farUploads,
+  slowDrips,
+  idlers,
+  streamsAboveCap,
+  watchers,
+  foreignFiles,
+  lyingHeaders,
+  largestPicture,
+};
 
 export const checks: Scenario = {
   about: 'single figures: idleness, callers who leave, slow and idle ones, files made to hurt',
