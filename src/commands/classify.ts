@@ -2,20 +2,28 @@
  * `vitserve classify FILE…`: the labels of image files, asked of a running server.
  *
  * Answers come on standard output in the order of the files, for people or (with --json) one JSON object a line; errors of
- * single files and the progress bar go to standard error. Exit code 1 if any file has no answer.
+ * single files and the progress bar go to standard error. Where no connection comes about, the files after that are not sent.
+ * Exit code 1 if any file has no answer.
  */
 import { readFile } from 'node:fs/promises';
 import { VitserveClient, VitserveError } from '../client/client.js';
 import { loadClassifySettings } from '../config/load.js';
+import type { ClassifySettings } from '../config/settings.js';
 import { formatAddress } from '../config/value-types.js';
 import type { ClassifyResponse__Output } from '../contract/generated/vitserve/v1/ClassifyResponse.js';
 import { messageOf } from '../errors.js';
 import { clientOptions } from './client-options.js';
 import { Progress } from './progress.js';
 
+interface Failure {
+  readonly code: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
 type Outcome = { readonly file: string } & (
   | { readonly response: ClassifyResponse__Output }
-  | { readonly error: { readonly code: string; readonly reason: string; readonly message: string } }
+  | { readonly error: Failure }
 );
 
 /** Widest bar of a score, in characters. */
@@ -29,6 +37,8 @@ export async function classify(argv: readonly string[], environment: NodeJS.Proc
   let failures = 0;
   let printed = 0;
   let next = 0;
+  let unreachable: Failure | null = null;
+  let unsent = 0;
 
   const printReady = () => {
     for (let outcome = outcomes.get(printed); outcome !== undefined; outcome = outcomes.get(++printed)) {
@@ -44,14 +54,23 @@ export async function classify(argv: readonly string[], environment: NodeJS.Proc
     while (next < files.length) {
       const index = next++;
       const file = files[index] as string;
-      const outcome = await classifyFile(client, file, settings);
-      if ('error' in outcome) failures++;
+      if (unreachable !== null && !settings.json) {
+        unsent++;
+        continue;
+      }
+      const outcome: Outcome =
+        unreachable === null ? await classifyFile(client, file, settings) : { file, error: unreachable };
+      if ('error' in outcome) {
+        failures++;
+        if (hasNoConnection(outcome.error)) unreachable = outcome.error;
+      }
       outcomes.set(index, outcome);
       printReady();
     }
   };
   await Promise.all(Array.from({ length: Math.min(settings.concurrency, files.length) }, worker));
   progress.clear();
+  if (unsent > 0) process.stderr.write(`${unsent} more files were not sent\n`);
   client.close();
   return failures === 0 ? 0 : 1;
 }
@@ -59,16 +78,28 @@ export async function classify(argv: readonly string[], environment: NodeJS.Proc
 async function classifyFile(
   client: VitserveClient,
   file: string,
-  { model, topK, timeoutMs }: { readonly model: string; readonly topK: number; readonly timeoutMs: number },
+  { address, model, topK, timeoutMs }: ClassifySettings,
 ): Promise<Outcome> {
   try {
     const image = await readFile(file);
     return { file, response: await client.classify({ image, model, topK }, { timeoutMs }) };
   } catch (error) {
     const { code, reason } = error instanceof VitserveError ? error : { code: '', reason: '' };
-    const hint = code === 'UNAVAILABLE' && reason === '' ? ' (is the server running? start it with "npm start")' : '';
-    return { file, error: { code, reason, message: `${messageOf(error)}${hint}` } };
+    let message = messageOf(error);
+    if (hasNoConnection({ code, reason })) {
+      const why = CONNECTION_ERROR.exec(message)?.[1] ?? message;
+      message = `no connection to ${formatAddress(address)}: ${why} (is the server running? start it with "npm start")`;
+    } else if (code === 'DEADLINE_EXCEEDED' && reason === '') message = `no answer within ${timeoutMs} ms (--timeout)`;
+    return { file, error: { code, reason, message } };
   }
+}
+
+/** What the operating system or TLS said, within what grpc-js makes of it. */
+const CONNECTION_ERROR = /Last error: Error: (.+?)\.(?: Resolution note:|$)/;
+
+/** Whether nobody was there: the server's own errors have a reason. */
+function hasNoConnection({ code, reason }: Pick<Failure, 'code' | 'reason'>): boolean {
+  return code === 'UNAVAILABLE' && reason === '';
 }
 
 function toText(file: string, { predictions, model, timing }: ClassifyResponse__Output): string {

@@ -3,8 +3,9 @@
  *
  * The steps, each in a file of its own under prepare/: the batch is made free where it is fixed, the last block is computed for
  * the token that the head takes, the pixels come in as uint8 NHWC with the normalization in the graph, the answer goes out as
- * float32 probabilities, and what the last linear layer takes goes out beside it. The result is plain ONNX that any runtime runs. Answers are those of the original up to the rounding of
- * float32. Costs a copy of the graph without its weights, and of the patch embedding's.
+ * float32 probabilities, and what the last linear layer takes goes out beside it. The result is plain ONNX that any runtime
+ * runs. Answers are those of the original up to the rounding of float32. Costs a copy of the graph without its weights, and
+ * of the patch embedding's.
  */
 import { SetupError } from '../errors.js';
 import { checkGraph } from './check.js';

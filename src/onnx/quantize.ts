@@ -83,11 +83,14 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   const chosen = new Map<NodeProto, WeightedNode>();
   const ofBytes = new Map<NodeProto, CastBytes>();
   for (const one of found) {
-    const bytes = patches.has(one.node) ? castBytes(index, one) : null;
-    if (one.isHead && options.head !== true) kept.push(`${nodeLabel(one.node)}: the head`);
-    else if (patches.has(one.node) && bytes === null) kept.push(`${nodeLabel(one.node)}: the patch embedding`);
-    else chosen.set(one.node, one);
-    if (bytes !== null) ofBytes.set(one.node, bytes);
+    const { node } = one;
+    const bytes = patches.has(node) ? castBytes(index, one) : null;
+    if (one.isHead && options.head !== true) kept.push(`${nodeLabel(node)}: the head`);
+    else if (patches.has(node) && bytes === null) kept.push(`${nodeLabel(node)}: the patch embedding`);
+    else {
+      chosen.set(node, one);
+      if (bytes !== null) ofBytes.set(node, bytes);
+    }
   }
   const problems = typeProblems([...chosen.values()]);
   if (chosen.size === 0) {

@@ -1,6 +1,8 @@
 /** The program as a command: what it prints, where, and with which exit code. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { type ClassifyResponse, PlainClient } from '../support/grpc-client.js';
@@ -118,7 +120,32 @@ describe('vitserve classify', () => {
     const address = `127.0.0.1:${await freePort()}`;
     const { code, stdout, stderr } = await vitserve(t, ['classify', '--address', address, '--timeout', '5s', cat]);
     assert.deepEqual([code, stdout], [1, '']);
-    assert.match(stderr, /cat\.jpg: .*\(is the server running\? start it with "npm start"\)\n$/);
+    assert.equal(
+      stderr,
+      `${cat}: no connection to ${address}: connect ECONNREFUSED ${address} (is the server running? start it with "npm start")\n`,
+    );
+  });
+
+  test('where no server listens the files after that are not sent, and as JSON each has its line all the same', async (t) => {
+    const args = ['--address', `127.0.0.1:${await freePort()}`, '--timeout', '5s', ...Array<string>(40).fill(cat)];
+    const { stderr } = await vitserve(t, ['classify', ...args]);
+    const lines = stderr.trimEnd().split('\n');
+    assert.equal(lines.at(-1), `${40 - (lines.length - 1)} more files were not sent`);
+    const { code, stdout } = await vitserve(t, ['classify', '--json', ...args]);
+    const errors = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line).error.code);
+    assert.deepEqual([code, errors], [1, Array<string>(40).fill('UNAVAILABLE')]);
+  });
+
+  test('a server that does not answer is told of in a line', async (t) => {
+    const silent = createServer().listen(0, '127.0.0.1');
+    t.after(() => silent.close());
+    await once(silent, 'listening');
+    const address = `127.0.0.1:${(silent.address() as { port: number }).port}`;
+    const { code, stderr } = await vitserve(t, ['classify', '--address', address, '--timeout', '300ms', cat]);
+    assert.deepEqual([code, stderr], [1, `${cat}: no answer within 300 ms (--timeout)\n`]);
   });
 });
 

@@ -100,13 +100,16 @@ export function liveServer(address: string, samples: readonly Sample[]): LiveSer
       executions: one('vitserve_batch_size_count', { model }) ?? 0,
       images: one('vitserve_batch_size_sum', { model }) ?? 0,
     })),
-    processes: all('vitserve_process_ready').map(({ labels: { role = '', index = '' }, value }) => ({
-      role,
-      index: Number(index),
-      ready: value === 1,
-      residentBytes: one('vitserve_process_resident_memory_bytes', { role, index }),
-      cpuSeconds: one('vitserve_process_cpu_seconds', { role, index }),
-    })),
+    // The metrics have them as they got ready; decoders come first in the alphabet as they do on an image's way.
+    processes: all('vitserve_process_ready')
+      .map(({ labels: { role = '', index = '' }, value }) => ({
+        role,
+        index: Number(index),
+        ready: value === 1,
+        residentBytes: one('vitserve_process_resident_memory_bytes', { role, index }),
+        cpuSeconds: one('vitserve_process_cpu_seconds', { role, index }),
+      }))
+      .sort((a, b) => a.role.localeCompare(b.role) || a.index - b.index),
     permits: { inUse: one('vitserve_permits_in_use') ?? 0, limit: one('vitserve_permits_limit') ?? 0 },
     decodeQueueLength: one('vitserve_queue_length', { stage: 'decode' }) ?? 0,
   };
