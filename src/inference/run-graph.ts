@@ -7,6 +7,7 @@
  */
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { messageOf, SetupError } from '../errors.js';
+import './half-tensors.js';
 
 export interface RawTensor {
   readonly type: 'float32' | 'float16' | 'uint8';

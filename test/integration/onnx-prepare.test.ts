@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
+import '#vitserve/inference/half-tensors.js';
 import { checkGraph } from '#vitserve/onnx/check.js';
 import { encodeModel } from '#vitserve/onnx/codec.js';
 import { describeGraph } from '#vitserve/onnx/graph.js';
