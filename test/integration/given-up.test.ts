@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type ServerHttp2Session } from 'node:http2';
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import { onGivenUp } from '#vitserve/rpc/given-up.js';
 import { Authority } from '../support/certificates.js';
@@ -72,10 +73,17 @@ async function open(scope: Scope, secure: boolean) {
 for (const secure of [false, true]) {
   describe(secure ? 'TLS' : 'plaintext', () => {
     test('one that broke HTTP/2 is, at the second look, once', async (t) => {
-      const { clock, client, received, givenUp } = await open(t, secure);
+      const { clock, client, received, givenUp, served } = await open(t, secure);
       const before = received();
       client.write(frame(FRAME.continuation, END_HEADERS, 1, Buffer.alloc(10)));
       await eventually('GOAWAY has come', () => received() > before);
+      await delay(100);
+      if (served()?.destroyed) {
+        t.diagnostic('this Node.js closes it by itself');
+        clock.advance(100 * LOOK_MS);
+        assert.equal(givenUp(), 0);
+        return;
+      }
       clock.advance(LOOK_MS);
       assert.equal(givenUp(), 0);
       clock.advance(LOOK_MS);
