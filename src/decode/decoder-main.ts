@@ -35,7 +35,7 @@ const PLANS_KEPT = 16;
 const BYTES_PER_PIXEL = 24;
 const WORKING_BYTES = 192 * 1024 * 1024;
 
-/** When so much memory lies outside of the JavaScript heap, what pictures have left behind is cleared up at once, in a few ms. */
+/** When so much memory lies outside of the JavaScript heap, what pictures have left behind is cleared up at once. */
 const MOST_LEFT_BEHIND = 64 * 1024 * 1024;
 
 const FIRST_INBOX_FD = FIRST_SHARED_FD + 1;
@@ -102,11 +102,16 @@ function prepare(text: string, decoder: PixelDecoder): Prepared {
   return { preparer: decoder.preparerFor(plan), pixels: new Uint8Array(plan.height * plan.width * 3) };
 }
 
-/** With the function that is there by the flag that the pool starts decoders with. */
+/**
+ * With the function that is there by the flag that the pool starts decoders with; some 10 ms. One collection is not enough: it may
+ * end one that had begun while the picture was alive, and what it finds is let go by threads of V8 for which only the next one
+ * waits. sharp's memory is then freed in a turn of the event loop, which between calls doesn't turn.
+ */
 async function collectGarbage(): Promise<void> {
-  (globalThis as { gc?: () => void }).gc?.();
-  // What sharp has given is freed in one of the next turns of the event loop, which between calls doesn't turn.
-  for (let turn = 0; turn < 8 && leftBehind() > MOST_LEFT_BEHIND; turn++) await setImmediate();
+  for (let collection = 0; collection < 3; collection++) {
+    (globalThis as { gc?: () => void }).gc?.();
+    await setImmediate();
+  }
 }
 
 /** Bytes outside of the JavaScript heap that objects in it hold. */
