@@ -17,22 +17,28 @@ export const farUploads: Check = {
     const server = await ServerProcess.start(scope, SIMULATED);
     const image = withComments(await jpeg(1, 64, 64), IMAGE_BYTES);
     const far = await distantPort(scope, server.port, ROUND_TRIP_MS / 2);
-    const near = await medianCallMs(new PlainClient(scope, server.address), image);
-    const distant = await medianCallMs(new PlainClient(scope, `127.0.0.1:${far}`), image);
+    const [here, there] = [server.address, `127.0.0.1:${far}`].map((address) => new PlainClient(scope, address)) as [
+      PlainClient,
+      PlainClient,
+    ];
+    // Timers are late by up to a millisecond, so the round trip is measured, with calls that have next to no bytes.
+    const roundTrip = (await medianMs(() => there.getModel())) - (await medianMs(() => here.getModel()));
+    const near = await medianMs(() => here.classify({ image }));
+    const distant = await medianMs(() => there.classify({ image }));
     // What the call takes beside the way: receiving, decoding, inference.
     const onTheWay = distant - near;
-    const allowed = (ROUND_TRIP_MS * IMAGE_BYTES) / STREAM_WINDOW_BYTES;
+    const allowed = (roundTrip * IMAGE_BYTES) / STREAM_WINDOW_BYTES;
     const share = allowed / onTheWay;
-    const figure = `${(100 * share).toFixed(0)} % of a window a round trip: ${onTheWay.toFixed(1)} ms on the way, where it allows ${allowed.toFixed(1)}; ${(IMAGE_BYTES / 1_000 / distant).toFixed(1)} MB/s a caller in all`;
+    const figure = `${(100 * share).toFixed(0)} % of a window a round trip: ${onTheWay.toFixed(1)} ms on the way, where round trips of ${roundTrip.toFixed(1)} ms allow ${allowed.toFixed(1)}; ${(IMAGE_BYTES / 1_000 / distant).toFixed(1)} MB/s a caller in all`;
     return { figure, holds: share >= 0.9 };
   },
 };
 
-async function medianCallMs(client: PlainClient, image: Buffer): Promise<number> {
+async function medianMs(call: () => Promise<unknown>): Promise<number> {
   const took: number[] = [];
-  for (let call = 0; call < CALLS; call++) {
+  for (let made = 0; made < CALLS; made++) {
     const startedAt = performance.now();
-    await client.classify({ image });
+    await call();
     took.push(performance.now() - startedAt);
   }
   return took.sort((one, other) => one - other)[CALLS / 2] as number;
