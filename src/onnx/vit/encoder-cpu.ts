@@ -38,7 +38,10 @@ export class CpuEncoder implements Encoder {
     // Equation 2: z′ = MSA(LN(z)) + z
     const normedAll = this.#norm(`${name}.norm1`, z, block.attentionNorm);
     const attended = this.#attention(`${name}.attention`, normedAll, block, wanted);
-    const between = graph.node('Add', `${name}.attended`, [this.#first(`${name}.seen`, z, wanted), attended]);
+    const between = graph.node('Add', `${name}.attended`, [
+      firstTokens(this.#graph, this.#architecture, `${name}.seen`, z, wanted),
+      attended,
+    ]);
     // Equation 3: z = MLP(LN(z′)) + z′
     const normed = this.#norm(`${name}.norm2`, between, block.mlpNorm);
     const grown = this.#dense(`${name}.fc1`, normed, block.grow, mlp);
@@ -54,7 +57,7 @@ export class CpuEncoder implements Encoder {
     const graph = this.#graph;
     const { hidden, heads } = this.#architecture;
     const size = hidden / heads;
-    const asking = this.#first(`${name}.asking`, x, wanted);
+    const asking = firstTokens(this.#graph, this.#architecture, `${name}.asking`, x, wanted);
     const query = this.#headsOf(`${name}.query`, asking, block.query, wanted, [0, 2, 1, 3], 1 / Math.sqrt(size));
     const key = this.#headsOf(`${name}.key`, x, block.key, this.#tokens, [0, 2, 3, 1]);
     const value = this.#headsOf(`${name}.value`, x, block.value, this.#tokens, [0, 2, 1, 3]);
@@ -65,10 +68,6 @@ export class CpuEncoder implements Encoder {
     const shape = graph.ints(`tokens.shape.${wanted}`, [0, wanted, hidden]);
     const rows = graph.node('Reshape', `${name}.rows`, [joined, shape]);
     return this.#dense(`${name}.output`, rows, block.output, hidden);
-  }
-
-  #first(name: string, value: string, wanted: number): string {
-    return wanted === this.#tokens ? value : firstTokens(this.#graph, name, value, wanted);
   }
 
   /** One of q, k and v: [batch, count, hidden] projected, scaled in the weights, and split into heads in the order `perm`. */

@@ -46,7 +46,7 @@ export class CudaEncoder implements Encoder {
       const wanted = index === layers - 1 ? seenTokens(this.#architecture) : tokensOf(this.#architecture);
       const attended = this.#attention(`${name}.attention`, first.normed, block, wanted);
       // Equation 3: z = MLP(LN(z′)) + z′
-      const z = this.#first(`${name}.seen`, first.z, wanted);
+      const z = firstTokens(this.#graph, this.#architecture, `${name}.seen`, first.z, wanted);
       const second = this.#addAndNorm(`${name}.norm2`, { z, ...attended }, block.mlpNorm);
       const grown = this.#product(`${name}.fc1.product`, second.normed, block.grow, hidden, mlp);
       const active = this.#activate(`${name}.gelu`, grown, block.grow.bias ?? new Float32Array(mlp));
@@ -68,7 +68,13 @@ export class CudaEncoder implements Encoder {
     const { hidden, heads } = this.#architecture;
     const { query, key, value, output } = block;
     const inputs = [
-      this.#product(`${name}.query`, this.#first(`${name}.asking`, x, wanted), query, hidden, hidden),
+      this.#product(
+        `${name}.query`,
+        firstTokens(this.#graph, this.#architecture, `${name}.asking`, x, wanted),
+        query,
+        hidden,
+        hidden,
+      ),
       this.#product(`${name}.key`, x, key, hidden, hidden),
       this.#product(`${name}.value`, x, value, hidden, hidden),
     ];
@@ -79,10 +85,6 @@ export class CudaEncoder implements Encoder {
     }
     const mixed = this.#graph.node('MultiHeadAttention', `${name}.mixed`, inputs, { num_heads: int(heads) }, MICROSOFT);
     return { branch: this.#product(`${name}.output`, mixed, output, hidden, hidden), bias: output.bias };
-  }
-
-  #first(name: string, value: string, wanted: number): string {
-    return wanted === tokensOf(this.#architecture) ? value : firstTokens(this.#graph, name, value, wanted);
   }
 
   #activate(name: string, x: string, bias: Float32Array): string {

@@ -25,8 +25,15 @@ export function seenTokens(architecture: Architecture): number {
   }
 }
 
-/** The first `count` of the tokens [batch, tokens, hidden]. */
-export function firstTokens(graph: GraphBuilder, name: string, value: string, count: number): string {
+/** The first `count` of the tokens [batch, tokens, hidden]; the value itself where that is all of them. */
+export function firstTokens(
+  graph: GraphBuilder,
+  architecture: Architecture,
+  name: string,
+  value: string,
+  count: number,
+): string {
+  if (count === tokensOf(architecture)) return value;
   const [begin, end] = [graph.ints('seen.begin', [0]), graph.ints('seen.end', [count])];
   return graph.node('Slice', name, [value, begin, end, graph.ints('tokens.axis', [1])]);
 }
