@@ -31,6 +31,9 @@ import { UrgencyQueue } from './urgency-queue.js';
 /** Times an image may be given to a process before its loss is the caller's to know. */
 export const MAX_ATTEMPTS = 3;
 
+/** One executing and one in advance. */
+const ONE_IN_ADVANCE = 2;
+
 export interface DispatchObserver {
   /** Images in the queue, after every change. */
   queueLength(length: number): void;
@@ -47,10 +50,10 @@ export interface Terms {
   /** Infinity: no deadline. */
   readonly expiresAt: number;
   /**
-   * The image was executed alone and may have ended the process. What this returns is what the image is rejected with instead
-   * of being executed again; null: it may be.
+   * The image was executed alone and may have ended the process, as the error says. What this returns is what the image is
+   * rejected with instead of being executed again; null: it may be.
    */
-  readonly onSuspicion?: (() => unknown) | undefined;
+  readonly onSuspicion?: ((error: unknown) => unknown) | undefined;
 }
 
 interface Waiting<Image, Result> extends Expiring, Terms {
@@ -64,6 +67,8 @@ interface Waiting<Image, Result> extends Expiring, Terms {
 export interface DispatcherOptions<Image, Result, Call, Reply> {
   readonly lanes: readonly BatchLane<Call, Reply>[];
   readonly maxBatchSize: number;
+  /** Batches that a process is given at most, with the one that it executes. 1: none in advance. */
+  readonly maxInFlight?: number;
   /** Most time that a free process waits for company. 0: never. */
   readonly maxQueueDelayMs: number;
   /** What batches cost, as far as it is known; goes on learning here. */
@@ -95,7 +100,8 @@ export class Dispatcher<Image, Result, Call, Reply> {
   constructor(options: DispatcherOptions<Image, Result, Call, Reply>) {
     this.#options = options;
     this.#patience = new Patience(options.maxQueueDelayMs, options.costs, this.#arrivals);
-    this.#lanes = new Lanes(options.lanes, options.costs, options.clock, () => this.#dispatch());
+    const { lanes, costs, clock, maxInFlight = ONE_IN_ADVANCE } = options;
+    this.#lanes = new Lanes({ lanes, costs, clock, maxInFlight }, () => this.#dispatch());
   }
 
   get queueLength(): number {
@@ -245,7 +251,8 @@ export class Dispatcher<Image, Result, Call, Reply> {
     const isLoss = this.#options.isLoss(error);
     const [first] = batch;
     // Asked also where nobody waits any more: what it did is worth remembering.
-    const verdict = batch.length === 1 && this.#options.isSuspicion(error) ? (first?.onSuspicion?.() ?? null) : null;
+    const verdict =
+      batch.length === 1 && this.#options.isSuspicion(error) ? (first?.onSuspicion?.(error) ?? null) : null;
     for (const waiting of batch) {
       waiting.attempts++;
       if (waiting.signal.aborted) waiting.reject(waiting.signal.reason);

@@ -6,22 +6,29 @@ import type { CostTable } from './cost-table.js';
 import type { BatchLane } from './lane.js';
 import { type Execution, LaneWork } from './lane-work.js';
 
-/** One executing and one in advance. */
-const MAX_IN_FLIGHT = 2;
-
 /** How long ago a batch must have been answered for a caller to be refused where nobody is before him. */
 const PROBE_AFTER_MS = 1_000;
+
+export interface LanesOptions<Call, Reply> {
+  readonly lanes: readonly BatchLane<Call, Reply>[];
+  readonly costs: CostTable;
+  readonly clock: Clock;
+  /** Batches that a process is given at most, with the one that it executes. */
+  readonly maxInFlight: number;
+}
 
 export class Lanes<Call, Reply> {
   readonly #work: ReadonlyMap<BatchLane<Call, Reply>, LaneWork>;
   readonly #costs: CostTable;
   readonly #clock: Clock;
+  readonly #maxInFlight: number;
   #answeredAt = Number.NEGATIVE_INFINITY;
 
   /** `onChange` is called when a process can do more or less than before. */
-  constructor(lanes: readonly BatchLane<Call, Reply>[], costs: CostTable, clock: Clock, onChange: () => void) {
+  constructor({ lanes, costs, clock, maxInFlight }: LanesOptions<Call, Reply>, onChange: () => void) {
     this.#costs = costs;
     this.#clock = clock;
+    this.#maxInFlight = maxInFlight;
     this.#work = new Map(lanes.map((lane) => [lane, new LaneWork()]));
     for (const [lane, work] of this.#work) {
       lane.onChange = () => {
@@ -50,7 +57,7 @@ export class Lanes<Call, Reply> {
   freest(): BatchLane<Call, Reply> | undefined {
     let freest: BatchLane<Call, Reply> | undefined;
     for (const lane of this.#work.keys()) {
-      if (!lane.ready || lane.inFlight >= MAX_IN_FLIGHT) continue;
+      if (!lane.ready || lane.inFlight >= this.#maxInFlight) continue;
       if (freest === undefined || lane.inFlight < freest.inFlight) freest = lane;
     }
     return freest;

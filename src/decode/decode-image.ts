@@ -15,6 +15,7 @@
 
 import sharp from 'sharp';
 import { messageOf, RequestError } from '../errors.js';
+import { boundWork } from './bound-work.js';
 import { type Header, pngPreambleIsSound, readHeader } from './header.js';
 import { isMemoryShortage } from './memory-shortage.js';
 import { createPassMemory, type PassMemory } from './passes.js';
@@ -87,13 +88,14 @@ export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
       const format = requireDecodable(bytes);
       const header = readHeader(format, bytes);
       if (header !== undefined) refuseTooLarge(header.width, header.height, maxImagePixels);
+      const bounded = boundWork(format, bytes, header, maxImagePixels);
       if (format === 'png' && !pngPreambleIsSound(bytes)) throw undecodable(format, 'broken PNG header');
-      const picture = format === 'jpeg' ? (turbo?.decode(bytes, memory) ?? null) : null;
+      const picture = format === 'jpeg' ? (turbo?.decode(bounded, memory) ?? null) : null;
       if (picture !== null) return { ...picture, format, decoder: 'turbojpeg' };
       // What a file that libturbojpeg gave up had reserved.
       memory.settle();
       try {
-        return { ...(await readPixels(bytes, header?.colour ?? 'plain', maxImagePixels)), format, decoder: 'sharp' };
+        return { ...(await readPixels(bounded, header?.colour ?? 'plain', maxImagePixels)), format, decoder: 'sharp' };
       } catch (thrown) {
         throw translate(thrown, format, maxImagePixels);
       }

@@ -38,7 +38,7 @@ const WORKING_BYTES = 192 * 1024 * 1024;
 /** When so much memory lies outside of the JavaScript heap, what pictures have left behind is cleared up at once. */
 const MOST_LEFT_BEHIND = 64 * 1024 * 1024;
 
-const FIRST_INBOX_FD = FIRST_SHARED_FD + 1;
+const INBOX_FD = FIRST_SHARED_FD + 1;
 
 await runChild<DecoderSettings>({
   async start(settings) {
@@ -55,12 +55,12 @@ await runChild<DecoderSettings>({
     };
 
     const decode = async (call: Extract<DecoderCall, { kind: 'decode' }>): Promise<DecoderReply> => {
-      const { slot, inbox, bytes: length } = call;
+      const { slot, bytes: length } = call;
       if (!slots.isWanted(slot, systemClock.now())) return { kind: 'skipped' };
       const startedAt = systemClock.now();
       try {
         const { preparer, pixels } = preparedFor(call.plan);
-        const prepared = await preparer.prepare(readInbox(inbox, length), pixels);
+        const prepared = await preparer.prepare(readInbox(length), pixels);
         slots.writePixels(slot, pixels);
         const decodeMs = systemClock.now() - startedAt;
         const { sourceWidth: width, sourceHeight: height, format, decoder: by } = prepared;
@@ -119,10 +119,10 @@ function leftBehind(): number {
   return getHeapStatistics().external_memory;
 }
 
-function readInbox(inbox: number, length: number): Buffer {
+function readInbox(length: number): Buffer {
   const image = Buffer.allocUnsafeSlow(length);
   for (let done = 0; done < length; ) {
-    const count = readSync(FIRST_INBOX_FD + inbox, image, done, length - done, done);
+    const count = readSync(INBOX_FD, image, done, length - done, done);
     if (count === 0) throw new Error('the inbox is shorter than the image');
     done += count;
   }

@@ -1,9 +1,10 @@
 /**
  * The decoder processes.
  *
- * An encoded image reaches its decoder through one of the decoder's two inbox files (one image being decoded, one in
- * advance), unlinked tmpfs files like the slots: the front writes the bytes once, the decoder reads them once.
- * A mebibyte of each inbox is reserved at start; what a larger image took beyond it is given back after it.
+ * An encoded image reaches its decoder through the decoder's inbox, an unlinked tmpfs file like the slots: the front writes the
+ * bytes once, the decoder reads them once. A mebibyte of it is reserved at start; what a larger image took beyond that is
+ * given back after it. There is one inbox a decoder, so it is given no image in advance: nobody waits behind an image that
+ * turns out to take seconds.
  */
 import { closeSync, ftruncateSync, writeSync } from 'node:fs';
 import { messageOf, RequestError } from '../errors.js';
@@ -50,7 +51,8 @@ export const DECODER_ENVIRONMENT = {
 };
 /** Replies have some dozens of bytes, and the picture drawn at start some hundred thousand. */
 const MAX_FRAME_BYTES = 1024 * 1024;
-const INBOXES = 2;
+/** Calls that a decoder is given at a time: its inbox has room for one image. */
+export const DECODER_CALLS = 1;
 const RESERVED_INBOX_BYTES = 1024 * 1024;
 /** Decoders give way to the front and go before the inference processes, which they feed. */
 const NICENESS = 4;
@@ -71,17 +73,17 @@ export class DecoderPool {
       jpegDecoder: settings.jpegDecoder,
       slots: slots.layout,
     };
-    const allInboxes: number[] = [];
+    const inboxes: number[] = [];
     const lanes = Array.from({ length: count }, (_, index) => {
-      const inboxes = Array.from({ length: INBOXES }, () => openInbox(settings.sharedMemoryDir));
-      allInboxes.push(...inboxes);
+      const inbox = openInbox(settings.sharedMemoryDir);
+      inboxes.push(inbox);
       return new Lane(
         {
           role: 'decoder' as const,
           index,
           entry: new URL('./decoder-main.js', import.meta.url),
           niceness: NICENESS,
-          sharedFds: [slots.fd, ...inboxes],
+          sharedFds: [slots.fd, inbox],
           environment: DECODER_ENVIRONMENT,
           nodeFlags: ['--expose-gc'],
           maxFrameBytes: MAX_FRAME_BYTES,
@@ -89,11 +91,11 @@ export class DecoderPool {
           observer,
           settings: () => decoderSettings,
         },
-        { encode: createEncoder(inboxes), decode: (bytes, { kind }) => decodeReply(bytes, kind) },
-        settings.decodeTimeoutMs,
+        { encode: createEncoder(inbox), decode: (bytes, { kind }) => decodeReply(bytes, kind) },
+        { cpuMs: settings.decodeTimeoutMs },
       );
     });
-    const pool = new DecoderPool(lanes, allInboxes);
+    const pool = new DecoderPool(lanes, inboxes);
     const started = await Promise.allSettled(lanes.map((lane) => lane.start()));
     const failure = started.find((result) => result.status === 'rejected');
     if (failure !== undefined) {
@@ -137,30 +139,23 @@ function openInbox(directory: string): number {
   return fd;
 }
 
-/**
- * Takes the inboxes in turn. No more calls are in flight than there are inboxes, and they are answered in order, so the
- * next inbox's last image has been read when its turn comes again.
- */
-function createEncoder(inboxes: readonly number[]): (request: DecodeRequest) => Uint8Array {
-  const grown = inboxes.map(() => false);
-  let next = 0;
+/** Puts each image into the inbox. One call is in flight at most (`DECODER_CALLS`), so the image before it has been read. */
+function createEncoder(inbox: number): (request: DecodeRequest) => Uint8Array {
+  let isGrown = false;
   return (request) => {
     if (request.kind === 'draw') return encodeCall(request);
     const { image, slot, plan } = request;
-    const inbox = next;
-    const fd = inboxes[inbox] as number;
-    if (grown[inbox]) ftruncateSync(fd, RESERVED_INBOX_BYTES);
-    grown[inbox] = image.byteLength > RESERVED_INBOX_BYTES;
+    if (isGrown) ftruncateSync(inbox, RESERVED_INBOX_BYTES);
+    isGrown = image.byteLength > RESERVED_INBOX_BYTES;
     try {
       for (let done = 0; done < image.byteLength; ) {
-        done += writeSync(fd, image, done, image.byteLength - done, done);
+        done += writeSync(inbox, image, done, image.byteLength - done, done);
       }
     } catch (error) {
       throw new RequestError('OVERLOADED', 'the server has no memory left for an image of this size', {
         cause: new Error(`shared-memory-dir: ${messageOf(error)}`),
       });
     }
-    next = (next + 1) % inboxes.length;
-    return encodeCall({ kind: 'decode', slot, inbox, bytes: image.byteLength, plan });
+    return encodeCall({ kind: 'decode', slot, bytes: image.byteLength, plan });
   };
 }

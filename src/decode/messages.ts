@@ -1,8 +1,8 @@
 /**
  * What the front and a decoder process say to each other: fixed binary layouts, little-endian. The encoded image itself
- * lies in one of the decoder's inbox files (`decoder-pool.ts`), the pixels go to a slot.
+ * lies in the decoder's inbox file (`decoder-pool.ts`), the pixels go to a slot.
  *
- * Call:  `u8 kind | u32 slot | u32 inbox | u32 bytes`, then the pixel plan as JSON (decode), or
+ * Call:  `u8 kind | u32 slot | u32 bytes`, then the pixel plan as JSON (decode), or
  *        `u8 kind | u32 width | u32 height` (draw).
  * What a decoder replies is checked, since what it has parsed may have got the better of it: a reply that no honest decoder
  * gives throws, and costs the process its life.
@@ -23,7 +23,6 @@ export type DecoderCall =
   | {
       readonly kind: 'decode';
       readonly slot: number;
-      readonly inbox: number;
       readonly bytes: number;
       /** A PixelPlan as JSON: every call says what its model wants, so a decoder needs to know of no models. */
       readonly plan: string;
@@ -56,7 +55,7 @@ export interface DecoderHello {
   readonly jpegFallback: TurboJpegMissing | null;
 }
 
-const CALL_BYTES = 13;
+const CALL_BYTES = 9;
 const CALL = { decode: 1, draw: 2 } as const;
 const REPLY = { decoded: 1, refused: 2, skipped: 3, drawn: 4 } as const;
 
@@ -68,8 +67,7 @@ export function encodeCall(call: DecoderCall): Buffer {
     bytes.writeUInt32LE(call.height, 5);
   } else {
     bytes.writeUInt32LE(call.slot, 1);
-    bytes.writeUInt32LE(call.inbox, 5);
-    bytes.writeUInt32LE(call.bytes, 9);
+    bytes.writeUInt32LE(call.bytes, 5);
     bytes.write(call.plan, CALL_BYTES);
   }
   return bytes;
@@ -82,8 +80,7 @@ export function decodeCall(bytes: Buffer): DecoderCall {
   return {
     kind: 'decode',
     slot: bytes.readUInt32LE(1),
-    inbox: bytes.readUInt32LE(5),
-    bytes: bytes.readUInt32LE(9),
+    bytes: bytes.readUInt32LE(5),
     plan: bytes.toString('utf8', CALL_BYTES),
   };
 }

@@ -12,6 +12,7 @@ import { type OrdinaryJpeg, type Orientation, readOrdinaryJpeg } from './jpeg-st
 import { type PassMemory, SLACK_BYTES } from './passes.js';
 import type { TurboJpegHandle, TurboJpegLibrary } from './turbojpeg-library.js';
 import type { Picture } from './weighted.js';
+import { WORK_LIMITS } from './work-limits.js';
 
 /** turbojpeg.h: enum TJINIT, TJPARAM, TJPF, TJCS. */
 const DECOMPRESS = 1;
@@ -29,8 +30,6 @@ const PIXELS_RGB = 0;
 const COLOUR_SPACES = { rgb: 0, yCbCr: 1, grey: 2 } as const;
 
 const CHANNELS = 3;
-/** As many as libvips takes, so that neither decoder accepts what the other calls a bomb. */
-const MOST_SCANS = 100;
 /** Coefficients of a progressive file: three components of 16 bits. */
 const COEFFICIENT_BYTES = 6;
 /** For all else, and for what rounding up to whole blocks adds to thin pictures. */
@@ -84,7 +83,7 @@ function open(library: TurboJpegLibrary, maxImagePixels: number): TurboJpegHandl
   const maxMemory = WORKING_MEBIBYTES + Math.ceil((maxImagePixels * COEFFICIENT_BYTES) / MEBIBYTE);
   for (const [parameter, value] of [
     [PARAMETER.stopOnWarning, 1],
-    [PARAMETER.scanLimit, MOST_SCANS],
+    [PARAMETER.scanLimit, WORK_LIMITS.jpegScans],
     [PARAMETER.maxMemory, maxMemory],
     [PARAMETER.maxPixels, maxImagePixels],
   ] as const) {

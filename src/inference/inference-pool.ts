@@ -115,7 +115,7 @@ export class InferencePool {
           }),
         },
         CODEC,
-        settings.inferenceTimeoutMs,
+        { wallMs: settings.inferenceTimeoutMs },
       );
       lanes.push(lane);
       return lane;

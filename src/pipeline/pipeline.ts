@@ -12,7 +12,7 @@ import type { BatchLane } from '../batch/lane.js';
 import { refusalOf } from '../batch/unreachable.js';
 import { urgencyOf } from '../batch/urgency.js';
 import type { Clock } from '../clock.js';
-import type { DecodeRequest } from '../decode/decoder-pool.js';
+import { DECODER_CALLS, type DecodeRequest } from '../decode/decoder-pool.js';
 import type { DecoderReply } from '../decode/messages.js';
 import { requireDecodable } from '../decode/sniff.js';
 import { type Reason, RequestError } from '../errors.js';
@@ -92,6 +92,7 @@ export class Pipeline {
     this.#decoding = new Dispatcher({
       lanes: options.decoders,
       maxBatchSize: 1,
+      maxInFlight: DECODER_CALLS,
       maxQueueDelayMs: 0,
       costs: new CostTable(),
       clock: options.clock,
@@ -129,7 +130,7 @@ export class Pipeline {
 
       const decoded = await this.#decode(
         { kind: 'decode', slot, image, plan: line.plan },
-        { ...terms, onSuspicion: () => this.#poisons.suspect(image) },
+        { ...terms, onSuspicion: (error) => this.#poisons.suspect(image, isUsedUp(error)) },
       );
       this.#poisons.clear(image);
       if (record) {
@@ -263,6 +264,11 @@ export class Pipeline {
     this.#options.observer.dropped(stage, causeOf(error));
     return error;
   }
+}
+
+/** Whether a process has spent on the image all the processor time that it may. */
+function isUsedUp(error: unknown): boolean {
+  return error instanceof ProcessLostError && error.usedUp;
 }
 
 /** What a dispatcher refuses by itself. */

@@ -5,6 +5,8 @@
  * An image is poisonous when two processes were lost by their own doing while each worked on it alone, in this call or in
  * others; what is lost by a kill from outside never counts (`process/loss.ts`). Where processes fail with every image it is
  * not the images that are at fault: after one has been found, no other is until some image has been worked on as it should.
+ * One on which a process has spent all the processor time that it may is poisonous at once: that was measured, and nothing but
+ * its own work uses it up.
  *
  * What it costs: nothing until a process is lost; then a look at the lengths of those remembered for each image, and a SHA-256
  * where one is exactly as long. Entries are kept for REMEMBERED_MS, and no more than MOST_REMEMBERED of them.
@@ -20,9 +22,15 @@ const POISONOUS_AFTER = 2;
 interface Entry {
   readonly bytes: number;
   losses: number;
-  poisonous: boolean;
+  /** What it is refused with; null while it is not poisonous. */
+  refusal: string | null;
   until: number;
 }
+
+const ENDED_TWO = 'the image has ended two processes that worked on it: it is not taken again soon';
+const USED_UP =
+  'decoding the image takes more processor time than decode-timeout allows: it is not taken again soon; ' +
+  'send it smaller, or saved again as another file';
 
 export class PoisonList {
   readonly #clock: Clock;
@@ -43,27 +51,32 @@ export class PoisonList {
 
   /** Throws RequestError IMAGE_POISONOUS for one that is remembered as such. */
   check(image: Uint8Array): void {
-    if (this.#find(image)?.[1].poisonous) throw refusal();
+    const text = this.#find(image)?.[1].refusal ?? null;
+    if (text !== null) throw refusal(text);
   }
 
-  /** A process was lost while it worked on the image alone. Returns the refusal where the image is poisonous, else null. */
-  suspect(image: Uint8Array): RequestError | null {
+  /**
+   * A process was lost while it worked on the image alone; `usedUp`: it had spent all its processor time on it. Returns the refusal
+   * where the image is poisonous, else null.
+   */
+  suspect(image: Uint8Array, usedUp = false): RequestError | null {
     const now = this.#clock.now();
     const hash = hashOf(image);
     const known = this.#entries.get(hash);
     this.#entries.delete(hash);
     this.#forget(now, MOST_REMEMBERED - 1);
     const isHeld = known !== undefined && known.until > now;
-    const entry = isHeld ? known : { bytes: image.byteLength, losses: 0, poisonous: false, until: 0 };
+    const entry: Entry = isHeld ? known : { bytes: image.byteLength, losses: 0, refusal: null, until: 0 };
     entry.losses++;
     entry.until = now + REMEMBERED_MS;
     this.#entries.set(hash, entry);
-    if (!entry.poisonous && entry.losses >= POISONOUS_AFTER && this.#trusted) {
-      entry.poisonous = true;
-      this.#trusted = false;
+    const isFound = usedUp || (entry.losses >= POISONOUS_AFTER && this.#trusted);
+    if (entry.refusal === null && isFound) {
+      entry.refusal = usedUp ? USED_UP : ENDED_TWO;
+      if (!usedUp) this.#trusted = false;
       this.#onFound(hash, image.byteLength);
     }
-    return entry.poisonous ? refusal() : null;
+    return entry.refusal === null ? null : refusal(entry.refusal);
   }
 
   /** A process has worked on the image as it should: nothing is held against it, and processes can be trusted again. */
@@ -98,9 +111,6 @@ function hashOf(image: Uint8Array): string {
   return createHash('sha256').update(image).digest('hex');
 }
 
-function refusal(): RequestError {
-  return new RequestError(
-    'IMAGE_POISONOUS',
-    'the image has ended two processes that worked on it: it is not taken again soon',
-  );
+function refusal(text: string): RequestError {
+  return new RequestError('IMAGE_POISONOUS', text);
 }

@@ -3,10 +3,12 @@
  *
  * What holds: every call settles exactly once, with the child's reply or with a ProcessLostError when the child is gone
  * (its exit was seen, so nothing that it held is written any more). A call that the child works on for longer than the
- * time limit costs the child its life, and so does a reply that does not fit its call. The lane says when it can take calls
+ * limit, in time or in processor time, costs the child its life, and so does a reply that does not fit its call. The lane says when it can take calls
  * (`ready`) and tells its owner on every change.
  */
-import { systemClock } from '../clock.js';
+import { type Clock, systemClock } from '../clock.js';
+import { cpuMsOf } from './cpu-time.js';
+import { type CallWatch, CpuWatchdog } from './cpu-watchdog.js';
 import type { Loss } from './loss.js';
 import { type ChildSpec, SupervisedChild } from './supervised-child.js';
 import { Watchdog } from './watchdog.js';
@@ -16,12 +18,21 @@ export class ProcessLostError extends Error {
   override readonly name = 'ProcessLostError';
   /** Whether this very call may have ended it: the child was working on it, and ended by its own doing (`loss.ts`). */
   readonly suspect: boolean;
+  /** Whether it is certain: the child has spent the processor time on this call that it may. */
+  readonly usedUp: boolean;
 
-  constructor(message: string, { suspect = false }: { readonly suspect?: boolean } = {}) {
+  constructor(
+    message: string,
+    { suspect = false, usedUp = false }: Partial<Pick<ProcessLostError, 'suspect' | 'usedUp'>> = {},
+  ) {
     super(message);
     this.suspect = suspect;
+    this.usedUp = usedUp;
   }
 }
+
+/** How long a child may work on one call: time on the wall, or processor time. */
+export type CallLimit = { readonly wallMs: number } | { readonly cpuMs: number };
 
 /** How a room's calls and replies travel. */
 export interface CallCodec<Call, Reply> {
@@ -41,18 +52,16 @@ export class Lane<Call, Reply> {
   readonly #codec: CallCodec<Call, Reply>;
   readonly #pending: PendingCall<Call, Reply>[] = [];
   readonly #role: string;
-  readonly #watchdog: Watchdog;
+  readonly #watchdog: CallWatch;
   #ready = false;
   #hello: unknown;
   /** Called whenever the lane becomes ready, unready, or has answered. */
   onChange: () => void = () => {};
 
-  constructor(spec: ChildSpec, codec: CallCodec<Call, Reply>, callTimeoutMs: number) {
+  constructor(spec: ChildSpec, codec: CallCodec<Call, Reply>, limit: CallLimit) {
     this.#codec = codec;
     this.#role = spec.role;
-    this.#watchdog = new Watchdog(spec.clock ?? systemClock, callTimeoutMs, () =>
-      this.#child.kill('timeout', `no answer within ${callTimeoutMs} ms`),
-    );
+    this.#watchdog = this.#watch(spec.clock ?? systemClock, limit);
     this.#child = new SupervisedChild(spec, {
       onReady: (hello) => {
         this.#hello = hello;
@@ -107,6 +116,22 @@ export class Lane<Call, Reply> {
     });
   }
 
+  #watch(clock: Clock, limit: CallLimit): CallWatch {
+    if ('wallMs' in limit) {
+      const { wallMs } = limit;
+      return new Watchdog(clock, wallMs, () => this.#child.kill('timeout', `no answer within ${wallMs} ms`));
+    }
+    const { cpuMs } = limit;
+    const usedMs = () => (this.pid === undefined ? null : cpuMsOf(this.pid));
+    return new CpuWatchdog(clock, cpuMs, usedMs, (expiry) => {
+      if (expiry === 'cpu') this.#child.kill('cpu', `no answer within ${cpuMs} ms of processor time`);
+      else if (expiry === 'untold') this.#child.kill('timeout', `no answer within ${cpuMs} ms`);
+      else if (expiry === 'idle') this.#child.kill('timeout', `no answer, and no processor time used for ${cpuMs} ms`);
+      // Others have left it hardly any, or what it reads comes slowly: that is not the call's doing.
+      else this.#child.kill('timeout', 'no answer, and little processor time used, for very long', true);
+    });
+  }
+
   #settleOldest(payload: Buffer): void {
     const [oldest] = this.#pending;
     if (oldest === undefined) throw new Error('a reply to no call');
@@ -119,12 +144,14 @@ export class Lane<Call, Reply> {
     this.onChange();
   }
 
-  #loseAll({ ownDoing }: Loss): void {
+  #loseAll({ ownDoing, cause }: Loss): void {
     this.#ready = false;
     this.#watchdog.stop();
     // Calls are worked on one by one: only the oldest can have done it.
     for (const [place, { reject }] of this.#pending.splice(0).entries()) {
-      reject(new ProcessLostError(`the ${this.#role} process was lost`, { suspect: ownDoing && place === 0 }));
+      const suspect = ownDoing && place === 0;
+      const usedUp = suspect && cause === 'cpu';
+      reject(new ProcessLostError(`the ${this.#role} process was lost`, { suspect, usedUp }));
     }
     this.onChange();
   }

@@ -2,7 +2,7 @@
  * Why a child is gone, and whether what it was working on may have done it.
  *
  * A crash, an endless execution and nonsense on the channel are the process's own doing. A kill from outside is not, and
- * neither is a process that was stopped from outside until its time was over. An operator and the kernel's
+ * neither is a process that was stopped from outside until its time was over, or that others have left no processor time. An operator and the kernel's
  * out-of-memory killer send the same SIGKILL, and the latter takes the largest process, which need not be the one at fault:
  * so SIGKILL never counts, and memory has a bound of its own (`confinement.ts`) that a decoder can't pass.
  */
@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs';
 export type ChildRole = 'decoder' | 'inference';
 
 /** Why a child is gone. */
-export type LossCause = 'exit' | 'signal' | 'timeout' | 'protocol' | 'start';
+export type LossCause = 'exit' | 'signal' | 'timeout' | 'cpu' | 'protocol' | 'start';
 
 export interface Loss {
   readonly cause: LossCause;
@@ -39,12 +39,16 @@ export function lossByExit(role: ChildRole, code: number | null, signal: NodeJS.
   return { cause: 'exit', detail: `exit code ${code}`, ownDoing: role === 'decoder' };
 }
 
-/** A process that is about to be killed. Asks the system how it is, so it has to be there still. */
-export function lossByKill(cause: LossCause, detail: string, pid: number | undefined): Loss {
+/**
+ * A process that is about to be killed. Asks the system how it is, so it has to be there still.
+ *
+ * @param blameless what it was working on is not at fault, whatever the cause
+ */
+export function lossByKill(cause: LossCause, detail: string, pid: number | undefined, blameless = false): Loss {
   const stopped = cause === 'timeout' && pid !== undefined && isStopped(pid);
   return stopped
     ? { cause, detail: `${detail}: it was stopped`, ownDoing: false }
-    : { cause, detail, ownDoing: cause !== 'start' };
+    : { cause, detail, ownDoing: cause !== 'start' && !blameless };
 }
 
 /** Whether a signal or a debugger holds the process; see proc_pid_stat(5). False where that can't be told. */

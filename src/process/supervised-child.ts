@@ -28,7 +28,7 @@ export interface ChildObserver {
   childReady(role: ChildRole, index: number, pid: number, startMs: number): void;
   /** It was killed and takes no more calls. `childLost` follows when its end is seen, which a stuck driver can put off. */
   childKilled(role: ChildRole, index: number): void;
-  /** `cause` is bounded: `exit`, `signal`, `timeout`, `protocol`, `start`. */
+  /** `cause` is bounded: `exit`, `signal`, `timeout`, `cpu`, `protocol`, `start`. */
   childLost(role: ChildRole, index: number, pid: number, cause: LossCause, detail: string): void;
   /** The child was asked to end and is gone for good, if it was there at all. Told once. */
   childStopped(role: ChildRole, index: number): void;
@@ -107,10 +107,10 @@ export class SupervisedChild {
   }
 
   /** Ends the process at once; `onLost` follows when its exit is seen, then a restart. */
-  kill(cause: LossCause, detail: string): void {
+  kill(cause: LossCause, detail: string, blameless = false): void {
     const { role, index, observer } = this.#spec;
     if (this.#process === null || this.#killed !== null) return;
-    this.#killed = lossByKill(cause, detail, this.#process.pid);
+    this.#killed = lossByKill(cause, detail, this.#process.pid, blameless);
     this.#process.kill('SIGKILL');
     // What else it has sent, or sends yet, would be taken for the answers to other calls.
     this.#channel?.destroy();

@@ -192,7 +192,7 @@ export function createMetrics() {
     }),
     processLosses: new Counter({
       name: 'vitserve_process_losses_total',
-      help: 'Child processes that ended without being asked to, by role and cause (exit, signal, timeout, protocol, start).',
+      help: 'Child processes that ended without being asked to, by role and cause (exit, signal, timeout, cpu, protocol, start).',
       labelNames: ['role', 'cause'] as const,
       registers,
     }),
@@ -234,6 +234,7 @@ function beginAtZero({
   }
   for (const cause of ['limit', 'handshake_timeout', 'tls', 'client_certificate']) connectionsRefused.inc({ cause }, 0);
   for (const role of ['decoder', 'inference']) {
-    for (const cause of ['exit', 'signal', 'timeout', 'protocol', 'start']) processLosses.inc({ role, cause }, 0);
+    for (const cause of ['exit', 'signal', 'timeout', 'cpu', 'protocol', 'start'])
+      processLosses.inc({ role, cause }, 0);
   }
 }

@@ -190,7 +190,7 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
       volume(deploymentOf(sets.flatMap((each) => ['--set', each])).spec.template.spec, 'shared-memory').emptyDir;
     const mebibytes = (bytes: number) => ({ medium: 'Memory', sizeLimit: `${Math.ceil(bytes / 2 ** 20)}Mi` });
     const slot = 224 * 224 * 3 + 64;
-    const inboxes = (decoders: number, bytes = 2 ** 24) => 2 * decoders * bytes;
+    const inboxes = (decoders: number, bytes = 2 ** 24) => decoders * bytes;
     assert.deepEqual(sizeOf(), mebibytes(2 * 520 * slot + inboxes(2)));
     assert.deepEqual(sizeOf('config.permits=1000'), mebibytes(1008 * slot + inboxes(2)));
     assert.deepEqual(sizeOf('resources.limits.cpu=2500m'), mebibytes(2 * 520 * slot + inboxes(3)));

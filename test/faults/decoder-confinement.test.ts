@@ -59,7 +59,7 @@ describe('a decoder', LINUX, () => {
           1: /^socket:/,
           2: /^socket:/,
           3: /^socket:/,
-          // The slots and two inboxes, which have no name any more.
+          // The slots and the inbox, which have no name any more.
           4: /\/vitserve-\S+ \(deleted\)$/,
           5: /\/vitserve-\S+ \(deleted\)$/,
           6: /\/vitserve-\S+ \(deleted\)$/,

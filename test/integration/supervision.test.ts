@@ -61,7 +61,7 @@ function createStand(t: TestContext, changes: Partial<ChildSpec> = {}): Stand {
         return reply;
       },
     },
-    TIMEOUT_MS,
+    { wallMs: TIMEOUT_MS },
   );
   t.after(() => lane.stop());
   const ready = async (count: number) => {

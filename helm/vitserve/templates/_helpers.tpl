@@ -147,7 +147,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $slots := mul $slot (add 8 (int64 .Values.sharedMemory.permits)) 2 -}}
 {{- if ne (toString $permits) "auto" -}}{{- $slots = mul $slot (add 8 (int64 $permits)) -}}{{- end -}}
 {{- $image := include "vitserve.bytes" (dict "quantity" (get .Values.config "max-image-bytes" | default "16MiB")) | int64 -}}
-{{- $inboxes := mul 2 (include "vitserve.decoders" . | int64) (max $image 1048576) -}}
+{{- $inboxes := mul (include "vitserve.decoders" . | int64) (max $image 1048576) -}}
 {{- div (add $slots $inboxes 1048575) 1048576 -}}Mi
 {{- end -}}
 {{- end -}}

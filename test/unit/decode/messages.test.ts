@@ -19,7 +19,6 @@ const calls: fc.Arbitrary<DecoderCall> = fc.oneof(
     {
       kind: fc.constant('decode' as const),
       slot: u32,
-      inbox: u32,
       bytes: u32,
       plan: fc.oneof(fc.json(), fc.string({ unit: 'grapheme' })),
     },
