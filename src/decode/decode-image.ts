@@ -2,7 +2,7 @@
  * An image file to RGB pixels, as Pillow 12 decodes it:
  * `ImageOps.exif_transpose(Image.open(file)).convert('RGB')`.
  *
- * Embedded ICC profiles are ignored, EXIF orientation is applied, alpha is dropped (the RGB under it kept as it is),
+ * Embedded ICC profiles are ignored, orientation is applied (orientation.ts), alpha is dropped (the RGB under it kept as it is),
  * palettes are expanded, grey becomes three equal channels, the first frame of an animation is taken. Truncated files
  * are refused; what libjpeg and libpng only warn about is accepted, as Pillow does. `docs/preprocessing.md` lists the
  * files on which the two still differ.
@@ -13,10 +13,11 @@
  * sharp. Holds the encoded bytes, one decoded picture and, for rotated or progressive ones, about as much again.
  */
 
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import { messageOf, RequestError } from '../errors.js';
 import { type Header, pngPreambleIsSound, readHeader } from './header.js';
 import { isMemoryShortage } from './memory-shortage.js';
+import { type Orientation, readOrientation, TURNS } from './orientation.js';
 import { createPassMemory, type PassMemory } from './passes.js';
 import { type DecodableFormat, displayName, requireDecodable } from './sniff.js';
 import { cmykToRgb, grey16ToRgb } from './to-rgb.js';
@@ -35,7 +36,7 @@ export type DecoderName = 'turbojpeg' | 'sharp';
 /** `auto`: libturbojpeg for ordinary JPEG where it can be loaded. `sharp`: sharp for everything. */
 export type JpegDecoderChoice = 'auto' | 'sharp';
 
-/** height × width × 3 bytes: rows from the top, R, G, B, after EXIF orientation. Good until the next image. */
+/** height × width × 3 bytes: rows from the top, R, G, B, as it is shown. Good until the next image. */
 export interface DecodedImage extends Picture {
   readonly format: DecodableFormat;
   readonly decoder: DecoderName;
@@ -88,12 +89,14 @@ export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
       const header = readHeader(format, bytes);
       if (header !== undefined) refuseTooLarge(header.width, header.height, maxImagePixels);
       if (format === 'png' && !pngPreambleIsSound(bytes)) throw undecodable(format, 'broken PNG header');
-      const picture = format === 'jpeg' ? (turbo?.decode(bytes, memory) ?? null) : null;
+      const orientation = readOrientation(format, bytes);
+      const picture = format === 'jpeg' ? (turbo?.decode(bytes, orientation, memory) ?? null) : null;
       if (picture !== null) return { ...picture, format, decoder: 'turbojpeg' };
       // What a file that libturbojpeg gave up had reserved.
       memory.settle();
       try {
-        return { ...(await readPixels(bytes, header?.colour ?? 'plain', maxImagePixels)), format, decoder: 'sharp' };
+        const plan = { format, colour: header?.colour ?? 'plain', orientation, maxImagePixels };
+        return { ...(await readPixels(bytes, plan)), format, decoder: 'sharp' };
       } catch (thrown) {
         throw translate(thrown, format, maxImagePixels);
       }
@@ -101,14 +104,24 @@ export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
   };
 }
 
-async function readPixels(bytes: Buffer, colour: Header['colour'], maxImagePixels: number) {
+interface ReadingPlan {
+  readonly format: DecodableFormat;
+  readonly colour: Header['colour'];
+  readonly orientation: Orientation;
+  readonly maxImagePixels: number;
+}
+
+async function readPixels(bytes: Buffer, { format, colour, orientation, maxImagePixels }: ReadingPlan) {
   const image = sharp(bytes, {
     failOn: 'truncated',
     ignoreIcc: true,
-    autoOrient: true,
     limitInputPixels: maxImagePixels,
+    // Without it the hundredth warning of libjpeg is an error. For JPEG libvips has no other limit that this lifts;
+    // for PNG it has, so those stay.
+    unlimited: format === 'jpeg',
     sequentialRead: true,
   });
+  turn(image, orientation);
   if (colour === 'cmyk') {
     // Both spaces named, so that libvips hands the inks over unconverted.
     image.pipelineColourspace('cmyk').toColourspace('cmyk').raw();
@@ -124,6 +137,16 @@ async function readPixels(bytes: Buffer, colour: Header['colour'], maxImagePixel
   // Every later step trusts this size: a header that promised another colour layout must end here.
   if (pixels.length !== width * height * 3) throw new Error(`unexpected layout of ${info.channels} channels`);
   return { pixels, width, height };
+}
+
+/** sharp flips first and rotates then, whatever order it is told them in. */
+function turn(image: Sharp, orientation: Orientation): void {
+  const { fromRight, fromBottom, exchanged } = TURNS[orientation];
+  // A quarter turn clockwise takes the rows from the bottom; what is left to do is mirrored before it.
+  const [flop, flip] = exchanged ? [fromRight, !fromBottom] : [fromRight, fromBottom];
+  if (flip) image.flip();
+  if (flop) image.flop();
+  if (exchanged) image.rotate(90);
 }
 
 function asUint16(bytes: Buffer): Uint16Array {
