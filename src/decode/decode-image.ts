@@ -15,6 +15,7 @@
 
 import sharp, { type Sharp } from 'sharp';
 import { messageOf, RequestError } from '../errors.js';
+import { describeDamage, READ_AS_TEXT, wasReadAsText } from './damage.js';
 import { type Header, pngPreambleIsSound, readHeader } from './header.js';
 import { isMemoryShortage } from './memory-shortage.js';
 import { type Orientation, readOrientation, TURNS } from './orientation.js';
@@ -87,8 +88,12 @@ export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
     async decode(bytes) {
       const format = requireDecodable(bytes);
       const header = readHeader(format, bytes);
-      if (header !== undefined) refuseTooLarge(header.width, header.height, maxImagePixels);
-      if (format === 'png' && !pngPreambleIsSound(bytes)) throw undecodable(format, 'broken PNG header');
+      const refusal = header === undefined ? null : checkSize(header.width, header.height, maxImagePixels);
+      if (refusal !== null)
+        throw format === 'webp' && wasReadAsText(bytes) ? undecodable(format, READ_AS_TEXT) : refusal;
+      if (format === 'png' && !pngPreambleIsSound(bytes)) {
+        throw undecodable(format, describeDamage(format, bytes) ?? 'broken PNG header');
+      }
       const orientation = readOrientation(format, bytes);
       const picture = format === 'jpeg' ? (turbo?.decode(bytes, orientation, memory) ?? null) : null;
       if (picture !== null) return { ...picture, format, decoder: 'turbojpeg' };
@@ -98,7 +103,7 @@ export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
         const plan = { format, colour: header?.colour ?? 'plain', orientation, maxImagePixels };
         return { ...(await readPixels(bytes, plan)), format, decoder: 'sharp' };
       } catch (thrown) {
-        throw translate(thrown, format, maxImagePixels);
+        throw translate(thrown, format, bytes, maxImagePixels);
       }
     },
   };
@@ -132,7 +137,8 @@ async function readPixels(bytes: Buffer, { format, colour, orientation, maxImage
   }
   const { data, info } = await image.toBuffer({ resolveWithObject: true });
   const { width, height } = info;
-  refuseTooLarge(width, height, maxImagePixels);
+  const refusal = checkSize(width, height, maxImagePixels);
+  if (refusal !== null) throw refusal;
   const pixels = colour === 'cmyk' ? cmykToRgb(data) : colour === 'grey16' ? grey16ToRgb(asUint16(data)) : data;
   // Every later step trusts this size: a header that promised another colour layout must end here.
   if (pixels.length !== width * height * 3) throw new Error(`unexpected layout of ${info.channels} channels`);
@@ -153,14 +159,15 @@ function asUint16(bytes: Buffer): Uint16Array {
   return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length >> 1);
 }
 
-function refuseTooLarge(width: number, height: number, maxImagePixels: number): void {
+function checkSize(width: number, height: number, maxImagePixels: number): RequestError | null {
   const size = `the image is ${width} × ${height} pixels`;
   if (width * height > maxImagePixels) {
-    throw new RequestError('IMAGE_TOO_LARGE', `${size}; the limit is ${maxImagePixels} pixels in all`);
+    return new RequestError('IMAGE_TOO_LARGE', `${size}; the limit is ${maxImagePixels} pixels in all`);
   }
   if (Math.max(width, height) > MAX_IMAGE_SIDE) {
-    throw new RequestError('IMAGE_TOO_LARGE', `${size}; the limit is ${MAX_IMAGE_SIDE} pixels a side`);
+    return new RequestError('IMAGE_TOO_LARGE', `${size}; the limit is ${MAX_IMAGE_SIDE} pixels a side`);
   }
+  return null;
 }
 
 function undecodable(format: DecodableFormat, detail: string, cause?: unknown): RequestError {
@@ -169,7 +176,7 @@ function undecodable(format: DecodableFormat, detail: string, cause?: unknown): 
 }
 
 /** What sharp threw, as a refusal. Memory that ran out is no fault of the image and passes through. */
-function translate(thrown: unknown, format: DecodableFormat, maxImagePixels: number): unknown {
+function translate(thrown: unknown, format: DecodableFormat, bytes: Buffer, maxImagePixels: number): unknown {
   if (thrown instanceof RequestError) return thrown;
   if (isMemoryShortage(thrown)) return thrown;
   const message = messageOf(thrown);
@@ -177,7 +184,7 @@ function translate(thrown: unknown, format: DecodableFormat, maxImagePixels: num
     const text = `the image has more pixels than the limit of ${maxImagePixels}`;
     return new RequestError('IMAGE_TOO_LARGE', text, { cause: thrown });
   }
-  return undecodable(format, cleanDetail(message), thrown);
+  return undecodable(format, describeDamage(format, bytes) ?? cleanDetail(message), thrown);
 }
 
 /** libvips' error buffer on one line: each thing said once, no library names, no paths, no control characters. */
