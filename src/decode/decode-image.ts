@@ -2,7 +2,7 @@
  * An image file to RGB pixels, as Pillow 12 decodes it:
  * `ImageOps.exif_transpose(Image.open(file)).convert('RGB')`.
  *
- * Embedded ICC profiles are ignored, EXIF orientation is applied, alpha is dropped (the RGB under it kept as it is),
+ * Embedded ICC profiles are ignored, orientation is applied (orientation.ts), alpha is dropped (the RGB under it kept as it is),
  * palettes are expanded, grey becomes three equal channels, the first frame of an animation is taken. Truncated files
  * are refused; what libjpeg and libpng only warn about is accepted, as Pillow does. `docs/preprocessing.md` lists the
  * files on which the two still differ.
@@ -13,11 +13,13 @@
  * sharp. Holds the encoded bytes, one decoded picture and, for rotated or progressive ones, about as much again.
  */
 
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import { messageOf, RequestError } from '../errors.js';
 import { boundWork } from './bound-work.js';
+import { describeDamage, READ_AS_TEXT, wasReadAsText } from './damage.js';
 import { type Header, pngPreambleIsSound, readHeader } from './header.js';
 import { isMemoryShortage } from './memory-shortage.js';
+import { type Orientation, readOrientation, TURNS } from './orientation.js';
 import { createPassMemory, type PassMemory } from './passes.js';
 import { type DecodableFormat, displayName, requireDecodable } from './sniff.js';
 import { cmykToRgb, grey16ToRgb } from './to-rgb.js';
@@ -36,7 +38,7 @@ export type DecoderName = 'turbojpeg' | 'sharp';
 /** `auto`: libturbojpeg for ordinary JPEG where it can be loaded. `sharp`: sharp for everything. */
 export type JpegDecoderChoice = 'auto' | 'sharp';
 
-/** height × width × 3 bytes: rows from the top, R, G, B, after EXIF orientation. Good until the next image. */
+/** height × width × 3 bytes: rows from the top, R, G, B, as it is shown. Good until the next image. */
 export interface DecodedImage extends Picture {
   readonly format: DecodableFormat;
   readonly decoder: DecoderName;
@@ -87,30 +89,46 @@ export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
     async decode(bytes) {
       const format = requireDecodable(bytes);
       const header = readHeader(format, bytes);
-      if (header !== undefined) refuseTooLarge(header.width, header.height, maxImagePixels);
+      const refusal = header === undefined ? null : checkSize(header.width, header.height, maxImagePixels);
+      if (refusal !== null)
+        throw format === 'webp' && wasReadAsText(bytes) ? undecodable(format, READ_AS_TEXT) : refusal;
       const bounded = boundWork(format, bytes, header, maxImagePixels);
-      if (format === 'png' && !pngPreambleIsSound(bytes)) throw undecodable(format, 'broken PNG header');
-      const picture = format === 'jpeg' ? (turbo?.decode(bounded, memory) ?? null) : null;
+      if (format === 'png' && !pngPreambleIsSound(bytes)) {
+        throw undecodable(format, describeDamage(format, bytes) ?? 'broken PNG header');
+      }
+      const orientation = readOrientation(format, bytes);
+      const picture = format === 'jpeg' ? (turbo?.decode(bounded, orientation, memory) ?? null) : null;
       if (picture !== null) return { ...picture, format, decoder: 'turbojpeg' };
       // What a file that libturbojpeg gave up had reserved.
       memory.settle();
       try {
-        return { ...(await readPixels(bounded, header?.colour ?? 'plain', maxImagePixels)), format, decoder: 'sharp' };
+        const plan = { format, colour: header?.colour ?? 'plain', orientation, maxImagePixels };
+        return { ...(await readPixels(bounded, plan)), format, decoder: 'sharp' };
       } catch (thrown) {
-        throw translate(thrown, format, maxImagePixels);
+        throw translate(thrown, format, bytes, maxImagePixels);
       }
     },
   };
 }
 
-async function readPixels(bytes: Buffer, colour: Header['colour'], maxImagePixels: number) {
+interface ReadingPlan {
+  readonly format: DecodableFormat;
+  readonly colour: Header['colour'];
+  readonly orientation: Orientation;
+  readonly maxImagePixels: number;
+}
+
+async function readPixels(bytes: Buffer, { format, colour, orientation, maxImagePixels }: ReadingPlan) {
   const image = sharp(bytes, {
     failOn: 'truncated',
     ignoreIcc: true,
-    autoOrient: true,
     limitInputPixels: maxImagePixels,
+    // Without it the hundredth warning of libjpeg is an error. For JPEG libvips has no other limit that this lifts;
+    // for PNG it has, so those stay.
+    unlimited: format === 'jpeg',
     sequentialRead: true,
   });
+  turn(image, orientation);
   if (colour === 'cmyk') {
     // Both spaces named, so that libvips hands the inks over unconverted.
     image.pipelineColourspace('cmyk').toColourspace('cmyk').raw();
@@ -121,25 +139,37 @@ async function readPixels(bytes: Buffer, colour: Header['colour'], maxImagePixel
   }
   const { data, info } = await image.toBuffer({ resolveWithObject: true });
   const { width, height } = info;
-  refuseTooLarge(width, height, maxImagePixels);
+  const refusal = checkSize(width, height, maxImagePixels);
+  if (refusal !== null) throw refusal;
   const pixels = colour === 'cmyk' ? cmykToRgb(data) : colour === 'grey16' ? grey16ToRgb(asUint16(data)) : data;
   // Every later step trusts this size: a header that promised another colour layout must end here.
   if (pixels.length !== width * height * 3) throw new Error(`unexpected layout of ${info.channels} channels`);
   return { pixels, width, height };
 }
 
+/** sharp flips first and rotates then, whatever order it is told them in. */
+function turn(image: Sharp, orientation: Orientation): void {
+  const { fromRight, fromBottom, exchanged } = TURNS[orientation];
+  // A quarter turn clockwise takes the rows from the bottom; what is left to do is mirrored before it.
+  const [flop, flip] = exchanged ? [fromRight, !fromBottom] : [fromRight, fromBottom];
+  if (flip) image.flip();
+  if (flop) image.flop();
+  if (exchanged) image.rotate(90);
+}
+
 function asUint16(bytes: Buffer): Uint16Array {
   return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length >> 1);
 }
 
-function refuseTooLarge(width: number, height: number, maxImagePixels: number): void {
+function checkSize(width: number, height: number, maxImagePixels: number): RequestError | null {
   const size = `the image is ${width} × ${height} pixels`;
   if (width * height > maxImagePixels) {
-    throw new RequestError('IMAGE_TOO_LARGE', `${size}; the limit is ${maxImagePixels} pixels in all`);
+    return new RequestError('IMAGE_TOO_LARGE', `${size}; the limit is ${maxImagePixels} pixels in all`);
   }
   if (Math.max(width, height) > MAX_IMAGE_SIDE) {
-    throw new RequestError('IMAGE_TOO_LARGE', `${size}; the limit is ${MAX_IMAGE_SIDE} pixels a side`);
+    return new RequestError('IMAGE_TOO_LARGE', `${size}; the limit is ${MAX_IMAGE_SIDE} pixels a side`);
   }
+  return null;
 }
 
 function undecodable(format: DecodableFormat, detail: string, cause?: unknown): RequestError {
@@ -148,7 +178,7 @@ function undecodable(format: DecodableFormat, detail: string, cause?: unknown): 
 }
 
 /** What sharp threw, as a refusal. Memory that ran out is no fault of the image and passes through. */
-function translate(thrown: unknown, format: DecodableFormat, maxImagePixels: number): unknown {
+function translate(thrown: unknown, format: DecodableFormat, bytes: Buffer, maxImagePixels: number): unknown {
   if (thrown instanceof RequestError) return thrown;
   if (isMemoryShortage(thrown)) return thrown;
   const message = messageOf(thrown);
@@ -156,7 +186,7 @@ function translate(thrown: unknown, format: DecodableFormat, maxImagePixels: num
     const text = `the image has more pixels than the limit of ${maxImagePixels}`;
     return new RequestError('IMAGE_TOO_LARGE', text, { cause: thrown });
   }
-  return undecodable(format, cleanDetail(message), thrown);
+  return undecodable(format, describeDamage(format, bytes) ?? cleanDetail(message), thrown);
 }
 
 /** libvips' error buffer on one line: each thing said once, no library names, no paths, no control characters. */

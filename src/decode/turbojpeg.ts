@@ -8,7 +8,8 @@
  * Bounds are set before the first byte is decoded: pixels, scans of a progressive file, memory for its coefficients.
  * Cost on a 500 × 375 photo: 1.0 ms of CPU, against sharp's 2.5. Rotated pictures take their size in memory twice.
  */
-import { type OrdinaryJpeg, type Orientation, readOrdinaryJpeg } from './jpeg-structure.js';
+import { type OrdinaryJpeg, readOrdinaryJpeg } from './jpeg-structure.js';
+import { type Orientation, TURNS } from './orientation.js';
 import { type PassMemory, SLACK_BYTES } from './passes.js';
 import type { TurboJpegHandle, TurboJpegLibrary } from './turbojpeg-library.js';
 import type { Picture } from './weighted.js';
@@ -40,23 +41,24 @@ const MOST_PLACED_BYTES = 1024 * MEBIBYTE;
 
 export interface TurboJpeg {
   /**
-   * The picture after EXIF orientation, lying in `memory` from address 0: good until more is reserved there.
+   * The picture as it is shown, lying in `memory` from address 0: good until more is reserved there.
    *
    * @param bytes a file that begins like a JPEG
+   * @param orientation which way up it is shown
    * @returns null for a file that is odd, damaged or too large for this path: sharp's
    * @throws Error if there is no memory
    */
-  decode(bytes: Buffer, memory: PassMemory): Picture | null;
+  decode(bytes: Buffer, orientation: Orientation, memory: PassMemory): Picture | null;
 }
 
 /** @param maxImagePixels width × height above which a file is left alone */
 export function createTurboJpeg(library: TurboJpegLibrary, maxImagePixels: number): TurboJpeg {
   return {
-    decode(bytes, memory) {
+    decode(bytes, orientation, memory) {
       const jpeg = readOrdinaryJpeg(bytes);
       if (jpeg === null || jpeg.width * jpeg.height > maxImagePixels) return null;
       const size = jpeg.width * jpeg.height * CHANNELS;
-      const turned = jpeg.orientation !== 1;
+      const turned = orientation !== 1;
       // Decoded behind the place of the turned picture, if it has to be turned.
       const decodedAt = turned ? roundUp(size + SLACK_BYTES) : 0;
       const needed = decodedAt + size + SLACK_BYTES;
@@ -68,7 +70,9 @@ export function createTurboJpeg(library: TurboJpegLibrary, maxImagePixels: numbe
         if (!agrees(library, handle, bytes, jpeg)) return null;
         const target = memory.reserve(needed).subarray(decodedAt, decodedAt + size);
         if (library.decompress8(handle, bytes, bytes.length, target, 0, PIXELS_RGB) !== 0) return null;
-        return turned ? turn(memory, jpeg, decodedAt) : { pixels: target, width: jpeg.width, height: jpeg.height };
+        return turned
+          ? turn(memory, jpeg, orientation, decodedAt)
+          : { pixels: target, width: jpeg.width, height: jpeg.height };
       } finally {
         library.destroy(handle);
       }
@@ -104,23 +108,8 @@ function agrees(library: TurboJpegLibrary, handle: TurboJpegHandle, bytes: Buffe
   );
 }
 
-/**
- * Which stored pixel comes to the top left, and which way the shown picture's rows and columns run through the stored
- * one: columns and rows, each 0 or from the far end.
- */
-const TURNS: Readonly<Record<Orientation, { fromRight: boolean; fromBottom: boolean; exchanged: boolean }>> = {
-  1: { fromRight: false, fromBottom: false, exchanged: false },
-  2: { fromRight: true, fromBottom: false, exchanged: false },
-  3: { fromRight: true, fromBottom: true, exchanged: false },
-  4: { fromRight: false, fromBottom: true, exchanged: false },
-  5: { fromRight: false, fromBottom: false, exchanged: true },
-  6: { fromRight: false, fromBottom: true, exchanged: true },
-  7: { fromRight: true, fromBottom: true, exchanged: true },
-  8: { fromRight: true, fromBottom: false, exchanged: true },
-};
-
 /** The stored picture at `from` as it is shown, to address 0. */
-function turn(memory: PassMemory, { width, height, orientation }: OrdinaryJpeg, from: number): Picture {
+function turn(memory: PassMemory, { width, height }: OrdinaryJpeg, orientation: Orientation, from: number): Picture {
   const { fromRight, fromBottom, exchanged } = TURNS[orientation];
   const rowBytes = width * CHANNELS;
   const topLeft = from + (fromRight ? rowBytes - CHANNELS : 0) + (fromBottom ? (height - 1) * rowBytes : 0);

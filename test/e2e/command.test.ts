@@ -93,7 +93,7 @@ describe('vitserve classify', () => {
     );
     const [missing, bad, ...rest] = stderr.trimEnd().split('\n');
     assert.match(missing ?? '', /^not-there\.jpg: ENOENT: no such file/);
-    assert.match(bad ?? '', /letter\.txt: .*no known format: send a JPEG, PNG or WebP file$/);
+    assert.match(bad ?? '', /letter\.txt: .*is text: send a JPEG, PNG or WebP file$/);
     assert.deepEqual(rest, []);
   });
 

@@ -14,7 +14,8 @@ import { DecoderPool } from '#vitserve/decode/decoder-pool.js';
 import type { DecoderReply } from '#vitserve/decode/messages.js';
 import type { Recipe } from '#vitserve/model/recipe.js';
 import { SlotFile, SlotView } from '#vitserve/slots/slots.js';
-import { drawJpegs, type MutatedJpeg, mutate } from '../support/jpeg-mutations.js';
+import { drawJpegs, mutate } from '../support/jpeg-mutations.js';
+import type { MutatedFile } from '../support/mutations.js';
 
 const COUNT = Number(process.env.VITSERVE_TEST_MUTATIONS ?? 600);
 const SEED = Number(process.env.VITSERVE_TEST_SEED ?? 1);
@@ -48,7 +49,7 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
   let slots: SlotFile;
   let view: SlotView;
   let sides: Side[] = [];
-  let files: MutatedJpeg[];
+  let files: MutatedFile[];
   let intact: readonly Buffer[];
 
   before(async () => {

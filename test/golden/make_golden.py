@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import pathlib
+import re
 import struct
 import zlib
 
@@ -135,6 +136,16 @@ def without_segment(jpeg, marker):
     return jpeg[:at] + jpeg[at + 2 + struct.unpack(">H", jpeg[at + 2 : at + 4])[0] :]
 
 
+def with_damaged_restarts(jpeg):
+    """The JPEG with every segment between restart markers damaged: libjpeg warns of each, and goes on with the next."""
+    scan = jpeg.index(b"\xff\xda") + 2
+    segments = re.split(b"(\xff[\xd0-\xd7])", jpeg[scan:])
+    # Segments and markers take turns. One is too long, the next too short; the last one ends the file.
+    for at in range(0, len(segments) - 2, 2):
+        segments[at] = segments[at] + b"\x55\x55" if at % 4 else segments[at][:-1]
+    return jpeg[:scan] + b"".join(segments)
+
+
 def flip_checksum(png, name):
     at = png.index(name)
     end = at + 4 + struct.unpack(">I", png[at - 4 : at])[0]
@@ -153,6 +164,8 @@ def files():
     yield "jpeg 4:4:4", encoded(rgb, "JPEG", subsampling=0, quality=95)
     yield "jpeg progressive", encoded(rgb, "JPEG", progressive=True)
     yield "jpeg restart markers", encoded(rgb, "JPEG", restart_marker_blocks=1)
+    tall = Image.frombytes("L", (8, 8 * 120), drawing(8, 8 * 120, 1))
+    yield "jpeg with 120 damaged restart segments", with_damaged_restarts(encoded(tall, "JPEG", restart_marker_blocks=1))
     yield "jpeg grey", encoded(grey, "JPEG")
     yield "jpeg cmyk", encoded(cmyk, "JPEG")
     yield "jpeg cmyk without Adobe marker", without_segment(encoded(cmyk, "JPEG"), 0xEE)

@@ -134,11 +134,13 @@ describe('calls with bad input', () => {
     [
       { what: 'an empty image', call: () => classify(Buffer.alloc(0)) },
       { what: 'a text file', call: () => classify(TEXT) },
+      { what: 'a data URL', call: () => classify(Buffer.from('data:image/jpeg;base64,/9j/4AAQSkZJRg==')) },
       { what: 'an SVG', call: () => classify(SVG) },
       { what: 'a GIF', call: () => classify(GIF) },
       { what: 'a HEIC photo', call: () => classify(Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')) },
       { what: 'a JPEG that ends half-way', call: async () => classify(truncated(await jpeg(1, 64, 64))) },
       { what: 'a WebP that ends half-way', call: async () => classify(truncated(await webp(1, 64, 64))) },
+      { what: 'a PNG that ends half-way', call: async () => classify(truncated((await exactPng(1)).file)) },
       {
         what: 'a PNG with a wrong checksum in its header',
         call: async () => classify(corruptPng((await exactPng(1)).file)),

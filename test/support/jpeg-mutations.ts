@@ -4,7 +4,17 @@
  */
 import sharp from 'sharp';
 import { texture } from './images.js';
-import { flip, type Mutation, type Mutations, mutateFiles, type Random, replace, splice, within } from './mutations.js';
+import {
+  flip,
+  type MutatedFile,
+  type Mutation,
+  type Mutations,
+  mutateFiles,
+  type Random,
+  replace,
+  splice,
+  within,
+} from './mutations.js';
 
 /** Small, so that thousands take seconds. */
 export async function drawJpegs(): Promise<readonly Buffer[]> {
@@ -136,19 +146,7 @@ export const JPEG: Mutations = {
   isStructured: (file) => segmentsOf(file).segments.length > 0,
 };
 
-export interface MutatedJpeg {
-  /** What was done, for messages. */
-  readonly name: string;
-  readonly bytes: Buffer;
-  /** Whether the file said how to turn it, before it was damaged. */
-  readonly hadOrientation: boolean;
-}
-
 /** `count` damaged files; each base file and each kind of damage in turn, one or two of them at a time. */
-export function mutate(bases: readonly Buffer[], count: number, seed: number): MutatedJpeg[] {
-  return mutateFiles(bases, JPEG, count, seed).map(({ name, bytes, base }) => ({
-    name,
-    bytes,
-    hadOrientation: (bases[base] as Buffer).includes('Exif\0'),
-  }));
+export function mutate(bases: readonly Buffer[], count: number, seed: number): MutatedFile[] {
+  return mutateFiles(bases, JPEG, count, seed);
 }
