@@ -162,9 +162,11 @@ export class Service {
     const { drainDelayMs, drainTimeoutMs } = this.#settings;
     this.#lifecycle.to('draining');
     await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
+    const until = this.#clock.now() + drainTimeoutMs;
+    await this.#rpc?.retireConnections(drainTimeoutMs);
     this.#admission.gate = 'DRAINING';
     this.#rpc?.drainStreams();
-    const inTime = (await this.#rpc?.close(drainTimeoutMs)) ?? true;
+    const inTime = (await this.#rpc?.close(Math.max(0, until - this.#clock.now()))) ?? true;
     await this.#takeDown();
     this.#lifecycle.to('stopped');
     return inTime;

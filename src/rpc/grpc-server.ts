@@ -3,7 +3,11 @@
  * bounds the calls themselves is `door.ts`, and who comes this far is `listener.ts`.
  */
 import type { Socket } from 'node:net';
-import { Server, ServerCredentials, type ServerInterceptor, type ServerOptions } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServerInterceptor } from '@grpc/grpc-js';
+import { systemClock } from '../clock.js';
+import { resetLimitsOf } from './reset-budget.js';
+import { changeSessionOptions, onSession } from './server-inside.js';
+import { SessionLife, type SessionLifeOptions } from './session-life.js';
 import { widenConnectionWindows, widenStreamWindows } from './upload-window.js';
 
 /** Calls at a time on one connection; a client library makes further ones wait. */
@@ -16,33 +20,54 @@ export interface GrpcServer {
   readonly server: Server;
   /** Takes a connection. TLS, where there is any, has been dealt with before. */
   readonly inject: (connection: Socket) => void;
+  /** Asks every connection to close. Resolves when the clients know which of their calls were taken. */
+  readonly retire: () => Promise<void>;
 }
 
-export function createGrpcServer(options: {
+export interface GrpcServerOptions extends Omit<SessionLifeOptions, 'clock' | 'resetLimits'> {
   readonly maxMessageBytes: number;
-  /** 0: for ever. */
-  readonly maxConnectionIdleMs: number;
-  /** 0: for ever. Calls that are open then may take as long again. */
-  readonly maxConnectionAgeMs: number;
   readonly interceptor: ServerInterceptor;
-}): GrpcServer {
-  const { maxMessageBytes, maxConnectionIdleMs, maxConnectionAgeMs, interceptor } = options;
-  const channelOptions: ServerOptions = {
+  readonly clock?: SessionLifeOptions['clock'];
+}
+
+export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
+  const { maxMessageBytes, interceptor, maxConnectionIdleMs, maxConnectionAgeMs, clock = systemClock } = options;
+  const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
     // Its accounting on every call serves a tool that is not offered here.
     'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': MOST_CALLS_OF_A_CONNECTION,
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-    ...(maxConnectionIdleMs === 0 ? {} : { 'grpc.max_connection_idle_ms': maxConnectionIdleMs }),
-    ...(maxConnectionAgeMs === 0
-      ? {}
-      : { 'grpc.max_connection_age_ms': maxConnectionAgeMs, 'grpc.max_connection_age_grace_ms': maxConnectionAgeMs }),
     interceptors: [interceptor],
-  };
-  const server = new Server(channelOptions);
+  });
+  const resetLimits = resetLimitsOf(process.versions.node);
+  changeSessionOptions(server, (each) => {
+    each.streamResetBurst = resetLimits.burst;
+    each.streamResetRate = resetLimits.perSecond;
+  });
   widenStreamWindows(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenConnectionWindows(server);
-  return { server, inject: (connection) => injector.injectConnection(connection) };
+
+  const lives = new Set<SessionLife>();
+  /** A session begins while its connection is being injected, and shows it to nobody as it is. */
+  let injected: Socket | null = null;
+  onSession(server, (session) => {
+    if (injected === null) return;
+    const life = new SessionLife(session, injected, { clock, maxConnectionIdleMs, maxConnectionAgeMs, resetLimits });
+    lives.add(life);
+    session.on('close', () => lives.delete(life));
+  });
+  return {
+    server,
+    inject: (connection) => {
+      injected = connection;
+      injector.injectConnection(connection);
+      injected = null;
+    },
+    retire: async () => {
+      await Promise.all([...lives].map((life) => life.retire()));
+    },
+  };
 }

@@ -4,7 +4,12 @@
  * The names are a closed set: `''` (the server as a whole), the service, and the service with `/` and the name of a model.
  * Check on another name is NOT_FOUND, Watch answers SERVICE_UNKNOWN and stays open, and neither leaves anything behind.
  * Watches are bounded in number, for one connection and for all together, since they cost their callers nothing; and they
- * are ended by `close`, for an open stream would keep the server from stopping.
+ * are ended by `close`, for an open stream would keep the server from stopping. A connection may be a proxy's, with the Watch of
+ * every client behind it, so its bound is half of the calls that it may have: the others are left for images.
+ *
+ * A Watch beyond the bounds is UNIMPLEMENTED, the one status on which a client library calls the server without watching it;
+ * after any other it takes the server for unhealthy and does not call it at all. Such a client learns that the server
+ * stops from the end of its connection.
  */
 import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from '@grpc/grpc-js';
 import { SERVICE_NAME } from '../contract/contract.js';
@@ -13,18 +18,15 @@ import type { HealthCheckRequest__Output } from '../contract/generated/grpc/heal
 import type { HealthCheckResponse } from '../contract/generated/grpc/health/v1/HealthCheckResponse.js';
 import type { HealthListRequest__Output } from '../contract/generated/grpc/health/v1/HealthListRequest.js';
 import type { HealthListResponse } from '../contract/generated/grpc/health/v1/HealthListResponse.js';
-import { RequestError } from '../errors.js';
-import { toCallStatus } from './status.js';
+import { MOST_CALLS_OF_A_CONNECTION } from './grpc-server.js';
 
 type WatchCall = ServerWritableStream<HealthCheckRequest__Output, HealthCheckResponse>;
 
 /** Whether each name serves. */
 export type Statuses = ReadonlyMap<string, boolean>;
 
-/** A client library has one for each name that it calls. */
-export const MOST_WATCHES_OF_A_CONNECTION = 16;
+export const MOST_WATCHES_OF_A_CONNECTION = MOST_CALLS_OF_A_CONNECTION / 2;
 export const MOST_WATCHES = 2048;
-const FULL_RETRY_MS = 5_000;
 
 export class Health {
   /** Open ones, of unknown names too. */
@@ -66,8 +68,8 @@ export class Health {
       const peer = call.getPeer();
       const ofPeer = this.#watchesByPeer.get(peer) ?? 0;
       if (this.#watches.size >= MOST_WATCHES || ofPeer >= MOST_WATCHES_OF_A_CONNECTION) {
-        const text = `overloaded: ${ofPeer} Watch calls of this connection and ${this.#watches.size} in all are open`;
-        call.emit('error', toCallStatus(new RequestError('OVERLOADED', text, { retryAfterMs: FULL_RETRY_MS })));
+        const open = `${ofPeer} Watch calls of this connection and ${this.#watches.size} in all are open`;
+        call.emit('error', { code: status.UNIMPLEMENTED, details: `${open}: call without Watch, or ask Check` });
         return;
       }
       call.write(this.#watched(call.request.service));

@@ -166,6 +166,18 @@ export class RpcServer {
     this.#parts.calls.drainStreams();
   }
 
+  /**
+   * Takes no further connections and asks those that are open to close, while calls that are on their way are still taken.
+   * Resolves when no further ones can come, after `limitMs` at the latest.
+   */
+  async retireConnections(limitMs: number): Promise<void> {
+    const { main, listener } = this.#parts;
+    listener.close();
+    const { promise: over, cancel } = timeout(limitMs);
+    await Promise.race([main.retire(), over]);
+    cancel();
+  }
+
   /** Waits for the calls in flight for at most `timeoutMs`, then ends them with DRAINING. Resolves to whether all of them ended by themselves. */
   async close(timeoutMs: number): Promise<boolean> {
     const { main, listener, plain, plainListener, calls, credentials } = this.#parts;
@@ -179,12 +191,9 @@ export class RpcServer {
       await listener.drained();
       return inOrder;
     });
-    let timer: NodeJS.Timeout | undefined;
-    const cut = new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), timeoutMs);
-    });
+    const { promise: cut, cancel } = timeout(timeoutMs);
     const inTime = await Promise.race([ended, cut]);
-    clearTimeout(timer);
+    cancel();
     if (!inTime) {
       calls.cut();
       // The statuses have to reach their callers before the connections go.
@@ -196,4 +205,13 @@ export class RpcServer {
     plainListener?.destroy();
     return inTime;
   }
+}
+
+/** Resolves to false when the time is over. */
+function timeout(delayMs: number): { readonly promise: Promise<false>; cancel(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  const promise = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), delayMs);
+  });
+  return { promise, cancel: () => clearTimeout(timer) };
 }

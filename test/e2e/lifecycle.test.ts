@@ -9,7 +9,9 @@ import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
-import { plainPng } from '../support/images.js';
+import { jpeg, plainPng, withComments } from '../support/images.js';
+import { framed } from '../support/raw-call.js';
+import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
 import {
   commandLine,
   eventually,
@@ -279,4 +281,52 @@ test('SIGTERM as the first thing after the start began ends it with exit code 0'
   server.signal('SIGTERM');
   assert.deepEqual(await server.exited, { code: 0, signal: null });
   await assertNothingLeft(server, folder);
+});
+
+test('SIGTERM amid uploads: those that are under way and those that were begun before the client knew are answered', async (t) => {
+  const { server } = await startWatched(t, [...SIMULATED, '--permits', '8']);
+  const raw = await RawSocket.http2(t, server.port);
+  const message = framed({ image: withComments(await jpeg(1), 200_000) });
+  const headers = headerBlock(callHeaders(`/${SERVICE}/Classify`));
+  const half = message.length >> 1;
+  const send = async (stream: number, bytes: Buffer, isLast = false) => {
+    for (let at = 0; at < bytes.length; at += 16_384) {
+      const piece = bytes.subarray(at, at + 16_384);
+      const flags = isLast && at + piece.length === bytes.length ? END_STREAM : 0;
+      await raw.send(frame(FRAME.data, flags, stream, piece));
+    }
+  };
+  const begin = (stream: number) => raw.send(frame(FRAME.headers, END_HEADERS, stream, headers));
+  const of = (type: number) => raw.frames().filter((each) => each.type === type);
+  const isAnswered = (stream: number) =>
+    of(FRAME.headers).some((each) => each.stream === stream && each.flags & END_STREAM);
+  const acknowledge = async (nth: number) => {
+    const { payload } = await eventually('a PING has come', () => of(FRAME.ping)[nth]);
+    await raw.send(frame(FRAME.ping, 1, 0, payload));
+  };
+
+  await begin(1);
+  await send(1, message.subarray(0, half));
+  await server.metricIs('vitserve_uploads_in_flight', {}, 1);
+  server.signal('SIGTERM');
+  await acknowledge(0);
+  await eventually('the notice has come', () => raw.has(FRAME.goAway));
+  await begin(3);
+  await send(3, message.subarray(0, half));
+  await acknowledge(1);
+  await eventually('the final GOAWAY has come', () => raw.count(FRAME.goAway) === 2);
+  for (const stream of [1, 3]) {
+    await send(stream, message.subarray(half), true);
+    await eventually(`call ${stream} has ended`, () => isAnswered(stream));
+  }
+  await raw.closed;
+  assert.deepEqual(
+    of(FRAME.goAway)
+      .map(({ payload }) => payload.readUInt32BE(0))
+      .slice(0, 2),
+    [2 ** 31 - 1, 3],
+  );
+  assert.deepEqual(await server.exited, { code: 0, signal: null });
+  // Both were admitted, worked on and answered: 200 of HTTP, then a message.
+  for (const stream of [1, 3]) assert(of(FRAME.data).some((each) => each.stream === stream && each.payload.length > 5));
 });

@@ -7,8 +7,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VitserveClient } from '#vitserve/client/client.js';
-import { failureOf, PlainClient } from '../support/grpc-client.js';
-import { plainPng } from '../support/images.js';
+import { CallFailure, failureOf, outcomeOf, PlainClient } from '../support/grpc-client.js';
+import { jpeg, plainPng, withComments } from '../support/images.js';
+import { continuousLoad } from '../support/load.js';
 import { eventually, type Scope, ServerProcess, SIMULATED } from '../support/server.js';
 
 const CALLERS = 8;
@@ -69,6 +70,24 @@ for (const delay of ['0s', '300ms']) {
     assert.ok(((await answeredBy([staying]))[0] ?? 0) - (before[0] ?? 0) > 50);
   });
 }
+
+test('a replica that drains costs nobody an answer whose image is too large to be sent again', async (t) => {
+  const servers = await Promise.all([1, 2].map(() => ServerProcess.start(t, [...SIMULATED, '--permits', '64'])));
+  const [leaving, staying] = servers as [ServerProcess, ServerProcess];
+  const client = new PlainClient(t, `ipv4:${servers.map(({ address }) => address).join(',')}`, {
+    'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+    'grpc.enable_retries': 0,
+  });
+  const image = withComments(await jpeg(1), 2_000_000);
+  const load = continuousLoad(4, () => outcomeOf(client.classify({ image }, { timeoutMs: 20_000 })));
+  await eventually('both have answered', async () => (await answeredBy(servers)).every((count) => count > 5));
+  leaving.signal('SIGTERM');
+  assert.deepEqual(await leaving.exited, { code: 0, signal: null });
+  const [before] = await answeredBy([staying]);
+  await eventually('the other one answers', async () => ((await answeredBy([staying]))[0] ?? 0) > (before ?? 0) + 5);
+  const failures = (await load.stop()).filter((outcome) => outcome instanceof CallFailure);
+  assert.deepEqual(failures.map(String), []);
+});
 
 test('a call that one replica refuses for load is answered by the other', async (t) => {
   const { servers, call } = await startTwo(t, ['--permits', '1']);

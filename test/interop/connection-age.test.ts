@@ -1,21 +1,27 @@
 /**
- * Callers of three client libraries, each with a retry policy, on a server that asks its connections to close every
- * second: nobody notices. Those in Go and Python skip where they are not. `README.md` has the long run.
+ * Callers of three client libraries on a server that asks its connections to close every second: nobody notices, with images
+ * that their library could send again and with larger ones. Those in Go and Python skip where they are not. `README.md` has
+ * the long run.
  */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { VitserveClient } from '#vitserve/client/client.js';
-import { jpeg } from '../support/images.js';
+import { PlainClient } from '../support/grpc-client.js';
+import { jpeg, withComments } from '../support/images.js';
 import { underLoad } from '../support/load.js';
 import { pythonWith } from '../support/python.js';
 import { countingProxy } from '../support/raw-call.js';
-import { REPOSITORY, type Scope, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
+import { REPOSITORY, type Scope, ServerProcess, SIMULATED, suiteScope, temporaryFolder } from '../support/server.js';
 import { SteppedClient } from '../support/stepped-client.js';
 import { goClient } from './go-client.js';
 
 const SECONDS = 3.5;
 const CALLERS = 4;
 const IMAGE = 'docs/images/ship.png';
+/** More than the buffers from which libraries send a call again. */
+const LARGE_BYTES = 2_000_000;
 
 interface Steady {
   readonly calls: number;
@@ -25,6 +31,7 @@ interface Steady {
 const go = goClient();
 const PYTHON_MODULES = ['grpc_tools.protoc', 'grpc_status', 'grpc_health', 'grpc_reflection', 'google.rpc'];
 const python = pythonWith(PYTHON_MODULES);
+const NO_PYTHON = 'no Python with grpcio and its packages';
 
 describe('connections that are asked to close every second', { concurrency: true }, () => {
   const scope = suiteScope();
@@ -43,10 +50,10 @@ describe('connections that are asked to close every second', { concurrency: true
     assert(proxy.connections() >= 3, `${proxy.connections()} connections`);
   }
 
-  const stepped = (t: Scope, command: string, args: readonly string[]) =>
+  const stepped = (t: Scope, command: string, args: readonly string[], image = IMAGE) =>
     new SteppedClient(t, command, args).step({
       step: 'steady',
-      image: IMAGE,
+      image,
       arguments: [SECONDS, CALLERS],
     }) as Promise<Steady>;
 
@@ -66,11 +73,33 @@ describe('connections that are asked to close every second', { concurrency: true
       return { calls, errors };
     }));
 
-  test('grpcio', python === null ? { skip: 'no Python with grpcio and its packages' } : {}, (t) =>
+  test('grpc-js with images that it keeps no copy of', (t) =>
+    judge(t, async (address) => {
+      const client = new PlainClient(t, address);
+      const image = withComments(await jpeg(1), LARGE_BYTES);
+      const errors: string[] = [];
+      let calls = 0;
+      const until = performance.now() + SECONDS * 1000;
+      await underLoad(CALLERS, CALLERS, async () => {
+        for (; performance.now() < until; calls++) {
+          await client.classify({ image }, { timeoutMs: 20_000 }).catch((error: unknown) => errors.push(String(error)));
+        }
+      });
+      return { calls, errors };
+    }));
+
+  const grpcio = (t: Scope, image?: string) =>
     judge(t, (address) =>
-      stepped(t, python ?? '', ['test/integration/grpcio_client.py', address, `${REPOSITORY}/proto`]),
-    ),
-  );
+      stepped(t, python ?? '', ['test/integration/grpcio_client.py', address, `${REPOSITORY}/proto`], image),
+    );
+
+  test('grpcio with images that it keeps no copy of', python === null ? { skip: NO_PYTHON } : {}, async (t) => {
+    const path = join(temporaryFolder(t), 'large.jpg');
+    writeFileSync(path, withComments(await jpeg(1), LARGE_BYTES));
+    await grpcio(t, path);
+  });
+
+  test('grpcio', python === null ? { skip: NO_PYTHON } : {}, (t) => grpcio(t));
 
   test('grpc-go', 'missing' in go ? { skip: go.missing } : {}, (t) =>
     judge(t, (address) => stepped(t, 'program' in go ? go.program : '', ['steps', address])),

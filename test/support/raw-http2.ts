@@ -57,6 +57,14 @@ export function callHeaders(path: string, more: Readonly<Record<string, string>>
   };
 }
 
+/** A frame as it came. */
+export interface Frame {
+  readonly type: number;
+  readonly flags: number;
+  readonly stream: number;
+  readonly payload: Buffer;
+}
+
 export class RawSocket {
   readonly socket: Socket;
   /** Resolves when the other end has closed, or the connection is lost. */
@@ -122,5 +130,22 @@ export class RawSocket {
       if (this.received[at + 3] === type) found++;
     }
     return found;
+  }
+
+  /** All that have come in full, in their order. */
+  frames(): readonly Frame[] {
+    const frames: Frame[] = [];
+    for (let at = 0; at + 9 <= this.received.length; ) {
+      const end = at + 9 + this.received.readUIntBE(at, 3);
+      if (end > this.received.length) break;
+      frames.push({
+        type: this.received.readUInt8(at + 3),
+        flags: this.received.readUInt8(at + 4),
+        stream: this.received.readUInt32BE(at + 5),
+        payload: this.received.subarray(at + 9, end),
+      });
+      at = end;
+    }
+    return frames;
   }
 }
