@@ -5,7 +5,7 @@
  *
  *   node bench/autoscaling.mjs [--check]
  *
- * The model. A pod finishes 100 images a second, one after the other, and has 100 permits, a second of work. Calls arrive at
+ * The model. A pod finishes 100 images a second, one after the other, and has 400 permits, four seconds of work. Calls arrive at
  * random (Poisson) from 40 callers with round_robin; who is refused comes back after the pushback, five attempts at most. A
  * caller learns of new pods when one of its connections ends: at max-connection-age, or when a pod goes. Metrics are scraped every
  * 15 s and averaged over a minute; the autoscaler looks every 15 s and reckons as Kubernetes does (the ratio of average to
@@ -16,7 +16,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const IMAGES_PER_SECOND = 100;
-const PERMITS = 100;
+const PERMITS = 400;
 const STEP_S = 0.02;
 const DURATION_S = 3600;
 const CALLERS = 40;

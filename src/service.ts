@@ -14,7 +14,7 @@ import { mergeSetupErrors, RequestError } from './errors.js';
 import { Lifecycle, type LifecycleState } from './lifecycle.js';
 import { loadRepository } from './model/repository.js';
 import { Admission } from './pipeline/admission.js';
-import { Line } from './pipeline/line.js';
+import { Line, PROVING_SLOTS } from './pipeline/line.js';
 import type { ModelCatalog } from './pipeline/model-catalog.js';
 import { Permits } from './pipeline/permits.js';
 import { availableCores } from './process/cores.js';
@@ -30,7 +30,9 @@ import {
   createChildObserver,
   createConnectionObserver,
   createCredentialObserver,
+  createPermitObserver,
   createPipelineObserver,
+  createRejectionObserver,
   watchAdmission,
 } from './telemetry/observers.js';
 import type { Tracing } from './telemetry/tracing.js';
@@ -55,7 +57,7 @@ export class Service {
   readonly #clock: Clock = systemClock;
   readonly #metrics: Metrics = createMetrics();
   readonly #lifecycle = new Lifecycle();
-  readonly #permits = new Permits(0, this.#clock);
+  readonly #permits = new Permits(0, this.#clock, PROVING_SLOTS);
   readonly #admission: Admission;
   readonly #warmUpToken = randomBytes(16).toString('hex');
   readonly #childObserver: ChildObserver;
@@ -185,9 +187,11 @@ export class Service {
           ...this.#observeCalls(),
           ...createConnectionObserver(this.#metrics, this.#log),
           ...createCredentialObserver(this.#metrics, this.#log),
+          ...createRejectionObserver(this.#metrics),
         },
         answer: (request, permit) => this.#started().pipeline.answer(request, permit),
         models: () => this.#started().catalog,
+        imagesPerSecond: () => this.#line?.throughput.imagesPerSecond ?? 0,
         checkDeadline: (expiresAt) => this.#line?.pipeline.checkDeadline(this.#line.catalog.list(), expiresAt),
       }),
       listenHttp({
@@ -231,6 +235,7 @@ export class Service {
       observer: {
         ...createPipelineObserver(metrics, this.#log),
         ...createCatalogObserver(metrics, this.#log, () => this.#showHealth()),
+        ...createPermitObserver(this.#log),
       },
     });
     this.#line = line;
@@ -242,14 +247,16 @@ export class Service {
         'without libturbojpeg: sharp decodes JPEG and takes longer',
       );
     }
-    metrics.slotBytes.set(line.slots.bytes);
+    const showSlots = () => metrics.slotBytes.set(line.slots.bytes);
+    line.slots.onGrow = showSlots;
+    showSlots();
     this.#log.info(
       {
         jpegDecoder,
         cores: availableCores(),
         decoderProcesses: line.decoders.lanes.length,
         permits: this.#permits.limit,
-        imagesPerSecond: Math.round(line.imagesPerSecond),
+        imagesPerSecond: Math.round(line.throughput.imagesPerSecond),
       },
       'exercised',
     );

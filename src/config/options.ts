@@ -231,7 +231,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     summary: 'Folder for the file through which decoded pixels reach the model; in memory, if possible.',
     reason:
       'Each permit has a slot of height × width × 3 bytes in this file, reserved at start: too little room is an error ' +
-      'then, and never later. Containers get 64 MiB of `/dev/shm` unless told otherwise, enough for about 440 images ' +
+      'then, and never later. (With `permits` at `auto` slots are reserved as they are first needed; too little room means fewer permits.) Containers get 64 MiB of `/dev/shm` unless told otherwise, enough for about 440 images ' +
       'of 224 × 224. A folder on a disk works too, and is slower. The file is unlinked as soon as it is open, so ' +
       'nothing is left behind.',
   },
@@ -275,13 +275,14 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     name: 'overtaking-limit',
     group: 'Limits',
     type: duration(),
-    default: 1_000,
+    default: 5_000,
     summary: 'How much later a more urgent image may come and still go first.',
     reason:
       'Images with the earliest deadline go first. One whose deadline is further away than this, or that has none, counts as ' +
       'if its deadline were this long after its arrival; so nothing waits for ever behind a stream of urgent calls. Images of ' +
-      'ClassifyStream calls give way to unary calls that come up to this much later. A second is as long as the default ' +
-      '`permits` let a queue become; shorter comes closer to first come, first served.',
+      'ClassifyStream calls give way to unary calls that come up to this much later. Five seconds are a little longer than the default ' +
+      '`permits` let a queue become: with less, calls without a deadline could fill it up so far that those with a near one ' +
+      'find no time in it. Shorter comes closer to first come, first served.',
   },
   permits: {
     name: 'permits',
@@ -289,11 +290,15 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     type: autoOr(integer(1, 65_536)),
     default: 'auto',
     summary:
-      'Most images admitted and not yet answered; more are refused at once. auto: what warm-up says can be finished in a second.',
+      'Most images admitted and not yet answered; more are rejected. auto: what can be answered in four seconds, at least 64, ' +
+      'corrected while serving.',
     reason:
-      'This is the bound on load, and so on waiting: with a second of work admitted, nobody waits much longer than a ' +
-      'second, however many call. A refusal (`OVERLOADED`) costs next to nothing and says when to come back. More ' +
-      'permits ride out longer bursts with longer waits, and take more slots of `shared-memory-dir`.',
+      'This is the bound on load, and so on waiting: with four seconds of work admitted, nobody waits much longer than ' +
+      'that, however many call. Fewer permits reject callers who could have waited, and a rejected caller who sends his image ' +
+      'again costs more than one who waits; a call whose deadline the queue can not meet is told so before it gets a permit. ' +
+      'At `auto` the number follows what the machine answers under load, up and down, as far as half of the free ' +
+      '`shared-memory-dir` holds the slots, and a quarter of the memory these and a waiting photo for each. ' +
+      'A number stays what it is, and its slots are reserved at start.',
   },
   maxUploads: {
     name: 'max-uploads',
@@ -420,7 +425,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     default: 30_000,
     summary: 'Time that admitted calls have to finish when the server stops; what is left is then ended.',
     reason:
-      'With `permits` at `auto` admitted calls need about a second; the rest is for long streams. Kubernetes kills ' +
+      'With `permits` at `auto` admitted calls need about four seconds; the rest is for slow models and long streams. Kubernetes kills ' +
       'after `terminationGracePeriodSeconds`, 30 by default: set that above the sum of `drain-delay` and `drain-timeout`.',
   },
   logLevel: {

@@ -3,6 +3,7 @@
  * exercises it, and takes it down again.
  */
 import { statfsSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import type { Clock } from '../clock.js';
 import { DecoderPool, type DecoderPoolSettings } from '../decode/decoder-pool.js';
 import { mergeSetupErrors } from '../errors.js';
@@ -10,12 +11,14 @@ import { InferencePool, type InferencePoolSettings } from '../inference/inferenc
 import { pixelBytesOf } from '../model/manifest.js';
 import type { Model } from '../model/repository.js';
 import type { ChildObserver } from '../process/supervised-child.js';
-import { SLOT_HEADER_BYTES, SlotFile } from '../slots/slots.js';
+import { SlotFile, type SlotLayout, slotOffset } from '../slots/slots.js';
 import { exercise, prove } from './exercise.js';
 import { type CatalogObserver, ModelCatalog } from './model-catalog.js';
 import type { ModelLine, ModelLineObserver } from './model-line.js';
+import { choosePermits, FEWEST_PERMITS, PermitLimit, type PermitObserver, type Room } from './permit-limit.js';
 import { type Permit, Permits } from './permits.js';
 import { Pipeline, type PipelineObserver } from './pipeline.js';
+import { Throughput } from './throughput.js';
 
 export interface LineSettings extends DecoderPoolSettings, InferencePoolSettings {
   /** The model repository. */
@@ -31,22 +34,20 @@ export interface LineOptions {
   readonly settings: LineSettings;
   readonly models: readonly Model[];
   readonly defaultName: string;
+  /** Their slots begin at PROVING_SLOTS. */
   readonly permits: Permits;
   readonly clock: Clock;
   readonly childObserver: ChildObserver;
-  readonly observer: PipelineObserver & ModelLineObserver & CatalogObserver;
+  readonly observer: PipelineObserver & ModelLineObserver & CatalogObserver & PermitObserver;
 }
 
-/** Slots while the line is exercised; there will be more or fewer permits once it is known what the machine can do. */
-const EXERCISE_SLOTS = 128;
-const MOST_PERMITS = 65_536;
+/** Permits while the line is exercised; there will be more or fewer once it is known what the machine can do. */
+const EXERCISE_PERMITS = 128;
 /**
- * Slots beyond those of the permits, for new versions to prove themselves on. With permits of its own a version never takes
+ * The first slots belong to no permit: new versions prove themselves on them. With permits of its own a version never takes
  * one from a caller, and one that is to replace a version that hangs doesn't wait for the permits that this one holds.
  */
-const PROVING_SLOTS = 8;
-/** How much of the free shared memory the slots may take when their number is the server's to choose. */
-const SLOT_SHARE_OF_FREE_MEMORY = 0.5;
+export const PROVING_SLOTS = 8;
 /** The size of an ordinary photo, as drawn for the exercise. */
 const DRAWN_WIDTH = 500;
 const DRAWN_HEIGHT = 375;
@@ -58,26 +59,22 @@ export class Line {
   readonly slots: SlotFile;
   /** The picture that the line was exercised with, a JPEG file. */
   readonly picture: Buffer;
-  /** Of the default model, as exercised. */
-  readonly imagesPerSecond: number;
+  readonly throughput: Throughput;
 
-  private constructor(
-    parts: Pick<Line, 'pipeline' | 'catalog' | 'decoders' | 'slots' | 'picture' | 'imagesPerSecond'>,
-  ) {
+  private constructor(parts: Pick<Line, 'pipeline' | 'catalog' | 'decoders' | 'slots' | 'picture' | 'throughput'>) {
     this.pipeline = parts.pipeline;
     this.catalog = parts.catalog;
     this.decoders = parts.decoders;
     this.slots = parts.slots;
     this.picture = parts.picture;
-    this.imagesPerSecond = parts.imagesPerSecond;
+    this.throughput = parts.throughput;
   }
 
   /** Rejects with SetupError, with everything that was begun taken down. Gives the permits. */
   static async start(options: LineOptions): Promise<Line> {
-    const { settings, models, defaultName, clock, childObserver, observer } = options;
+    const { settings, models, defaultName, permits, clock, childObserver, observer } = options;
     const layout = { pixelBytes: Math.max(...models.map(({ manifest }) => pixelBytesOf(manifest))) };
-    const slotCount = settings.permits === 'auto' ? EXERCISE_SLOTS : settings.permits;
-    const slots = SlotFile.create(settings.sharedMemoryDir, layout, slotCount + PROVING_SLOTS);
+    const slots = createSlots(settings, layout);
     const catalog = new ModelCatalog({
       allowRandomWeights: settings.allowRandomWeights,
       repository: settings.models,
@@ -104,25 +101,42 @@ export class Line {
       const decoders = decoding.value;
       const { maxImageBytes, overtakingLimitMs } = settings;
       const { lanes } = decoders;
-      const pipeline = new Pipeline({ slots, decoders: lanes, maxImageBytes, overtakingLimitMs, clock, observer });
+      const fewest = () => busy(catalog.resolve(''), decoders);
+      const throughput = new Throughput(clock, () => Math.min(fewest(), Math.ceil(permits.limit / 2)));
+      const pipeline = new Pipeline({
+        slots,
+        decoders: lanes,
+        maxImageBytes,
+        overtakingLimitMs,
+        throughput,
+        clock,
+        observer,
+      });
       const picture = await decoders.draw(...drawnSize(settings));
-      const trial = new Permits(slotCount, clock);
+      const trial = new Permits(
+        settings.permits === 'auto' ? EXERCISE_PERMITS : settings.permits,
+        clock,
+        PROVING_SLOTS,
+      );
+      trial.makeSlot = (slot) => {
+        slots.grow(slot + 1);
+        return true;
+      };
       const exercises = catalog.list().map((line) => ({
         pipeline,
         line,
         takePermit: () => trial.takeForStream(new AbortController().signal),
         picture,
         // Half of them: streams are given no more.
-        concurrency: Math.min(busy(line, decoders), Math.ceil(slotCount / 2)),
+        concurrency: Math.min(busy(line, decoders), Math.ceil(trial.limit / 2)),
         clock,
       }));
-      let imagesPerSecond = 0;
       for (const each of exercises) {
-        if (each.line.model.name === defaultName) imagesPerSecond = await exercise(each);
+        if (each.line.model.name === defaultName) throughput.estimate(await exercise(each));
         else await prove(each, each.concurrency);
       }
-      givePermits(options, slots, imagesPerSecond, busy(catalog.resolve(''), decoders));
-      const line = new Line({ pipeline, catalog, decoders, slots, picture, imagesPerSecond });
+      givePermits(options, { slots, throughput, fewest });
+      const line = new Line({ pipeline, catalog, decoders, slots, picture, throughput });
       catalog.prove = (candidate, signal) => line.#prove(candidate, options, signal);
       return line;
     } catch (error) {
@@ -142,13 +156,13 @@ export class Line {
   }
 
   /** A new version answers drawn pictures, beside what is being served, before it is offered. One at a time. */
-  async #prove(line: ModelLine, { permits, clock }: LineOptions, signal: AbortSignal): Promise<void> {
+  async #prove(line: ModelLine, { clock }: LineOptions, signal: AbortSignal): Promise<void> {
     const { pipeline, picture } = this;
     const proving = new Permits(PROVING_SLOTS, clock);
     const takePermit = async (): Promise<Permit> => {
       const permit = proving.tryTake();
       if (permit === null) throw new Error('more images than slots to prove a version with');
-      return { slot: permits.limit + permit.slot, release: () => permit.release() };
+      return permit;
     };
     const concurrency = Math.min(line.model.maxBatchSize, PROVING_SLOTS);
     await prove({ pipeline, line, takePermit, picture, concurrency, clock, signal }, 4 * concurrency);
@@ -160,41 +174,51 @@ function busy({ model, processes }: ModelLine, decoders: DecoderPool): number {
   return 2 * decoders.lanes.length + 2 * model.maxBatchSize * processes;
 }
 
-/** Gives the permits, with slots for them and for proving. */
-function givePermits(
-  { settings, permits }: LineOptions,
-  slots: SlotFile,
-  imagesPerSecond: number,
-  fewest: number,
-): void {
-  const { bavail, bsize } = statfsSync(settings.sharedMemoryDir);
-  const slotBytes = slots.layout.pixelBytes + SLOT_HEADER_BYTES;
-  const count =
-    settings.permits === 'auto'
-      ? choosePermits({ imagesPerSecond, fewest, slots: slots.count, freeBytes: bavail * bsize, slotBytes })
-      : settings.permits;
-  slots.grow(count + PROVING_SLOTS);
-  permits.raise(count);
+/**
+ * The file, with slots for all permits where their number is given. Where it is the server's to choose, with those of the
+ * fewest that it would give, as far as there is room for them; the others are made when they are needed.
+ */
+function createSlots({ sharedMemoryDir, permits }: LineSettings, layout: SlotLayout): SlotFile {
+  const slots = SlotFile.create(sharedMemoryDir, layout, PROVING_SLOTS + (permits === 'auto' ? 1 : permits));
+  if (permits !== 'auto') return slots;
+  const first = choosePermits({ imagesPerSecond: 0, fewest: FEWEST_PERMITS }, roomOf(slots, sharedMemoryDir));
+  slots.grow(PROVING_SLOTS + first.permits);
+  return slots;
 }
 
-/**
- * How many permits are given where the number is the server's to choose: as many as images are finished in a second, at
- * least what keeps every process at work, as far as there is shared memory for their slots.
- */
-export function choosePermits(found: {
-  readonly imagesPerSecond: number;
-  /** Images that keep every process at work. */
-  readonly fewest: number;
-  /** Slots that there are. */
-  readonly slots: number;
-  /** Shared memory that is free beside them. */
-  readonly freeBytes: number;
-  readonly slotBytes: number;
-}): number {
-  const { imagesPerSecond, fewest, slots, freeBytes, slotBytes } = found;
-  const room = Math.floor((freeBytes * SLOT_SHARE_OF_FREE_MEMORY) / slotBytes);
-  const wanted = Math.min(Math.max(Math.round(imagesPerSecond), fewest), MOST_PERMITS);
-  return Math.min(wanted, slots + room - PROVING_SLOTS);
+/** Gives the permits, and sees to it that there are slots for them, and as many as are good where that is the server's to choose. */
+function givePermits(
+  { settings, permits, observer }: LineOptions,
+  line: { readonly slots: SlotFile; readonly throughput: Throughput; readonly fewest: () => number },
+): void {
+  const { slots, throughput, fewest } = line;
+  if (settings.permits !== 'auto') {
+    permits.setLimit(settings.permits);
+    return;
+  }
+  const limit = new PermitLimit({
+    permits,
+    wanted: () => ({ imagesPerSecond: throughput.imagesPerSecond, fewest: fewest() }),
+    room: () => roomOf(slots, settings.sharedMemoryDir),
+    observer,
+  });
+  permits.makeSlot = (slot) => {
+    if (slots.tryGrow(slot + 1)) return true;
+    limit.ranShort(slots.count - PROVING_SLOTS);
+    return false;
+  };
+  throughput.onSample = () => limit.correct();
+  limit.begin();
+}
+
+function roomOf(slots: SlotFile, directory: string): Room {
+  const { bavail, bsize } = statfsSync(directory);
+  return {
+    slotBytes: slotOffset(slots.layout, 1),
+    slots: slots.count - PROVING_SLOTS,
+    freeSharedBytes: bavail * bsize,
+    memoryBytes: Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem()),
+  };
 }
 
 /** Width and height of an ordinary photo, or what the limits let in of it: a drawn JPEG has less than half a byte a pixel and 1,000 more. */

@@ -3,6 +3,9 @@
  * none is refused (unary calls) or waits (streams) before it has cost a decode.
  *
  * Streams can wait and unary calls can't, so streams together never hold more than half of the permits.
+ *
+ * The limit may change while permits are held. Slots are numbered as they are first needed and the one that was given back
+ * last is taken first, so however high the limit is, no more slots are ever touched than images were in hand at a time.
  */
 import type { Clock } from '../clock.js';
 
@@ -19,25 +22,39 @@ const MEAN_WEIGHT = 0.05;
 
 export class Permits {
   readonly #clock: Clock;
+  readonly #firstSlot: number;
+  /** Slots that were held before. */
   readonly #free: number[] = [];
   readonly #waiting: ((permit: Permit) => void)[] = [];
-  #limit = 0;
+  #limit: number;
+  #inUse = 0;
+  #numbered = 0;
   #heldByStreams = 0;
   #meanHeldMs = 0;
   /** Called whenever the number in use or the limit has changed. */
   onChange: () => void = () => {};
+  /** Asked before a slot is held for the first time: makes it, or says that there is no room for it. May lower the limit. */
+  makeSlot: (slot: number) => boolean = () => true;
 
-  constructor(limit: number, clock: Clock) {
+  /** Slots are numbered from `firstSlot` on. */
+  constructor(limit: number, clock: Clock, firstSlot = 0) {
     this.#clock = clock;
-    this.raise(limit);
+    this.#firstSlot = firstSlot;
+    this.#limit = limit;
   }
 
   get limit(): number {
     return this.#limit;
   }
 
+  /** More than the limit for a while after it was lowered. */
   get inUse(): number {
-    return this.#limit - this.#free.length;
+    return this.#inUse;
+  }
+
+  /** How many have been held at a time at most, which is how many slots they needed. */
+  get slots(): number {
+    return this.#numbered;
   }
 
   /** How long a permit has lately been held, in milliseconds (a running mean): the time after which a full house has changed. */
@@ -45,9 +62,9 @@ export class Permits {
     return this.#meanHeldMs;
   }
 
-  /** More permits, up to `limit`. */
-  raise(limit: number): void {
-    for (; this.#limit < limit; this.#limit++) this.#free.push(this.#limit);
+  /** Those that are held stay held. */
+  setLimit(limit: number): void {
+    this.#limit = limit;
     this.#serveWaiting();
     this.onChange();
   }
@@ -81,8 +98,9 @@ export class Permits {
   }
 
   #take(holder: Holder): Permit | null {
-    const slot = this.#free.pop();
-    if (slot === undefined) return null;
+    const slot = this.#inUse < this.#limit ? this.#freeSlot() : null;
+    if (slot === null) return null;
+    this.#inUse++;
     if (holder === 'stream') this.#heldByStreams++;
     const since = this.#clock.now();
     let held = true;
@@ -92,6 +110,7 @@ export class Permits {
       release: () => {
         if (!held) return;
         held = false;
+        this.#inUse--;
         if (holder === 'stream') this.#heldByStreams--;
         this.#free.push(slot);
         const heldMs = this.#clock.now() - since;
@@ -100,6 +119,15 @@ export class Permits {
         this.onChange();
       },
     };
+  }
+
+  #freeSlot(): number | null {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    const next = this.#firstSlot + this.#numbered;
+    if (!this.makeSlot(next)) return null;
+    this.#numbered++;
+    return next;
   }
 
   #serveWaiting(): void {

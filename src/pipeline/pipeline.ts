@@ -23,6 +23,7 @@ import type { ImageRecord } from './image-record.js';
 import type { ModelLine } from './model-line.js';
 import type { Permit } from './permits.js';
 import { PoisonList } from './poison-list.js';
+import type { Throughput } from './throughput.js';
 
 export interface ImageRequest {
   /** The model that is asked. */
@@ -75,6 +76,8 @@ export interface PipelineOptions {
   readonly maxImageBytes: number;
   /** How much later a more urgent image may come and still go first. */
   readonly overtakingLimitMs: number;
+  /** Told of every image. */
+  readonly throughput: Throughput;
   readonly clock: Clock;
   readonly observer: PipelineObserver;
 }
@@ -114,11 +117,13 @@ export class Pipeline {
   }
 
   async #answer(request: ImageRequest, permit: Permit): Promise<Answer> {
-    const { slots, clock, observer, overtakingLimitMs } = this.#options;
+    const { slots, clock, observer, overtakingLimitMs, throughput } = this.#options;
     const { line, image, signal, expiresAt, topK, wantsEmbedding, record } = request;
     const { slot } = permit;
     const cancelSlot = () => slots.cancel(slot);
     if (record) record.model = line.model;
+    let answered = false;
+    throughput.began();
     try {
       this.#checkEncoded(image);
       this.#poisons.check(image);
@@ -149,6 +154,7 @@ export class Pipeline {
       observer.answered(queueMs, expiresAt === Number.POSITIVE_INFINITY ? null : expiresAt - now);
       const { predictions, embedding, batchSize, executionMs } = executed;
       if (record) record.executed = { at: now, executionMs, batchSize };
+      answered = true;
       return {
         predictions,
         embedding,
@@ -166,6 +172,7 @@ export class Pipeline {
       throw error;
     } finally {
       signal.removeEventListener('abort', cancelSlot);
+      throughput.ended(answered);
       permit.release();
     }
   }

@@ -3,7 +3,7 @@
  *
  * Who may not come in is refused here, before anything of the body is read, and what is refused has its upload reset, not
  * read to its end: callers without a valid token, calls that come too early or too late, and those that `door.ts` has no
- * room for. Of a stream the next message is read only when the one before it has its permit.
+ * room for. Callers who call again at once are told later (`rejection-throttle.ts`). Of a stream the next message is read only when the one before it has its permit.
  *
  * It also is where every call is counted, since only here every way of ending shows: answers, errors, the deadline that
  * grpc-js answers by itself, callers that leave. What the handler needs of this is found by the call's Metadata object,
@@ -19,8 +19,9 @@ import {
 import { type Reason, RequestError, toRequestError } from '../errors.js';
 import type { Permit } from '../pipeline/permits.js';
 import type { CallObserver, OngoingCall } from '../telemetry/calls.js';
-import { type CallEnding, interceptStatus, meaningOf, resetStream } from './base-call.js';
+import { type CallEnding, connectionOf, interceptStatus, meaningOf, resetStream } from './base-call.js';
 import { type CallKind, Door, type DoorOptions, kindOf as kindOfPath, type Stay } from './door.js';
+import type { RejectionThrottle } from './rejection-throttle.js';
 import { reasonOf, toCallStatus } from './status.js';
 
 /** What the interceptor knows of a call, for its handler. */
@@ -48,6 +49,9 @@ const MOST_METADATA_BYTES = 16 * 1024;
 
 /** How long after the end of a broken-off body the cancellation may follow. */
 const LEAVING_MS = 20;
+
+/** What callers are told who should come back later, here. Whom a server that stops turns away should go elsewhere, at once. */
+const THROTTLED: readonly Reason[] = ['OVERLOADED', 'DEADLINE_UNREACHABLE', 'STARTING'];
 
 const contexts = new WeakMap<Metadata, CallContext>();
 
@@ -88,6 +92,7 @@ class PacedCall extends ServerInterceptingCall {
 export interface AdmissionInterceptorOptions extends DoorOptions {
   readonly observer: CallObserver;
   readonly warmUpToken: string;
+  readonly throttle: RejectionThrottle;
   /** Throws RequestError for a caller who may not come in. Health is open to everybody. */
   readonly authenticate: (metadata: Metadata) => void;
   /** Throws RequestError where an image that is still to come can't be answered by then (monotonic milliseconds). */
@@ -97,7 +102,7 @@ export interface AdmissionInterceptorOptions extends DoorOptions {
 }
 
 export function createAdmissionInterceptor(options: AdmissionInterceptorOptions): ServerInterceptor {
-  const { admission, clock, observer, warmUpToken, authenticate, kindOf = kindOfPath } = options;
+  const { admission, clock, observer, warmUpToken, throttle, authenticate, kindOf = kindOfPath } = options;
   const door = new Door(options);
 
   return ({ path }, call) => {
@@ -107,15 +112,35 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
     let stay: Stay | null = null;
     let hasMessage = false;
     let ended = false;
+    let stopHolding = () => {};
+    const connection = connectionOf(call);
+    const leave = throttle.callBegan(connection);
     const end = (code: grpcStatus, reason: Reason | null) => {
       if (ended) return;
       ended = true;
+      stopHolding();
+      leave();
       stay?.end();
       observed.ended(grpcStatus[code] ?? 'UNKNOWN', reason);
     };
     const refuse = (thrown: unknown) => {
       resetStream(call);
       paced.sendStatus(toCallStatus(toRequestError(thrown)));
+    };
+    /** `early`: nothing of the body has been read, so the call costs nothing while it is held. */
+    const reject = (thrown: unknown, early: boolean) => {
+      const error = toRequestError(thrown);
+      if (kind === 'other' || !THROTTLED.includes(error.reason)) {
+        refuse(error);
+        return;
+      }
+      const { reason, message, cause } = error;
+      const leftMs = Number(call.getDeadline()) - Date.now();
+      const verdict = throttle.judge(connection, error.retryAfterMs ?? 0, leftMs);
+      const holdMs = early ? verdict.holdMs : 0;
+      const retryAfterMs = verdict.retryAfterMs + verdict.holdMs - holdMs;
+      const throttled = new RequestError(reason, message, { cause, retryAfterMs });
+      stopHolding = throttle.hold(connection, holdMs, () => refuse(throttled));
     };
     const admitMetadata = (metadata: Metadata) => {
       observed.headersCame((key) => textOf(metadata, key));
@@ -144,7 +169,7 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
             try {
               admitMetadata(metadata);
             } catch (error) {
-              refuse(error);
+              reject(error, true);
               return;
             }
             contexts.set(metadata, context);
@@ -164,7 +189,7 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
             try {
               context.permit = stay?.onComplete() ?? null;
             } catch (error) {
-              refuse(error);
+              reject(error, false);
               return;
             }
             pass();

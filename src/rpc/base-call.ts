@@ -12,6 +12,16 @@ export type CallEnding = Parameters<ServerInterceptingCallInterface['sendStatus'
 /** How long trailers may take to be written. */
 const TRAILERS_MS = 50;
 
+/** Photos. */
+const SMALL_UPLOAD_BYTES = 512 * 1024;
+/** Of a message, before its bytes. */
+const PREFIX_BYTES = 5;
+/** How long an upload has to end by itself. */
+const GRACE_MS = 100;
+/** Uploads at a time that may; more are reset at once. */
+const MOST_ENDING = 256;
+let ending = 0;
+
 interface BaseCall {
   stream?: Partial<ServerHttp2Stream>;
   decoder?: { maxReadMessageLength?: number };
@@ -19,18 +29,25 @@ interface BaseCall {
 }
 
 /**
- * Ends the upload of a refused call.
+ * Ends the upload of a call that is answered before its image has been read.
  *
  * After `sendStatus` grpc-js reads the rest of the body and throws it away: of a 16 MB image it takes 16.8 MB off the wire.
- * Resetting the HTTP/2 stream with NO_ERROR on the next turn, as RFC 9113 §8.1 allows a server that has answered early,
- * takes 0.13 MB, and callers still see the status. To be called before the status is sent: where something has been answered
- * already, the status goes out only when that has been taken.
+ * RFC 9113 §8.1 allows a server that has answered early to reset the HTTP/2 stream with NO_ERROR, and client libraries still
+ * see the status. But a proxy that is still sending may take the reset for the answer (HAProxy: grpcio gets CANCELLED,
+ * which it does not retry). So a message of up to SMALL_UPLOAD_BYTES, which is on the wire already as a rule, is read to its
+ * end and dropped, and nothing is reset; of a larger one nothing is read, and it is reset where the caller has not stopped
+ * sending by itself in GRACE_MS. A window of the stream is all that it can send until then.
+ *
+ * To be called before the status is sent: where something has been answered already, the status goes out only when that
+ * has been taken.
  */
 export function resetStream(call: ServerInterceptingCallInterface): void {
   const { stream } = call as BaseCall;
-  const reset = () => stream?.close?.(constants.NGHTTP2_NO_ERROR);
-  if (stream?.headersSent !== true) {
-    setImmediate(reset);
+  if (stream === undefined) return;
+  const reset = () => stream.close?.(constants.NGHTTP2_NO_ERROR);
+  if (stream.headersSent !== true) {
+    if (ending >= MOST_ENDING) setImmediate(reset);
+    else endUpload(stream, reset);
     return;
   }
   const pause = () => void stream.pause?.();
@@ -41,6 +58,35 @@ export function resetStream(call: ServerInterceptingCallInterface): void {
     // A reset overtakes trailers that have not been written yet, and nothing says when they have been.
     setTimeout(reset, TRAILERS_MS).unref();
   });
+}
+
+function endUpload(stream: Partial<ServerHttp2Stream>, reset: () => void): void {
+  const cutShort = () => void stream.pause?.();
+  // The beginning of a message that has been read in part is gone, and its length with it.
+  let toCome = stream.readableDidRead === false ? Number.NaN : 0;
+  stream.on?.('data', (bytes: Buffer) => {
+    if (Number.isNaN(toCome)) toCome = uploadBytes(bytes);
+    toCome -= bytes.length;
+    if (toCome < 0) cutShort();
+  });
+  const timer = setTimeout(reset, GRACE_MS).unref();
+  ending++;
+  stream.once?.('close', () => {
+    ending--;
+    clearTimeout(timer);
+  });
+}
+
+/** Bytes of a body that begins so, with its prefix of five bytes (gRPC over HTTP/2, Length-Prefixed-Message), or 0: too many to read. */
+function uploadBytes(beginning: Buffer): number {
+  if (beginning.length < PREFIX_BYTES) return 0;
+  const bytes = PREFIX_BYTES + beginning.readUInt32BE(1);
+  return bytes <= SMALL_UPLOAD_BYTES ? bytes : 0;
+}
+
+/** The HTTP/2 session that the call came over; an object without a session where that has gone. */
+export function connectionOf(call: ServerInterceptingCallInterface): object {
+  return (call as BaseCall).stream?.session ?? call;
 }
 
 /** Messages of this call may have so many bytes and no more; grpc-js has one limit for all methods of a server. */

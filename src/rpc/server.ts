@@ -16,6 +16,7 @@ import { createGrpcServer, type GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
 import { type ConnectionObserver, Listener } from './listener.js';
 import { withLinkedDescriptors } from './reflection.js';
+import { type RejectionObserver, RejectionThrottle } from './rejection-throttle.js';
 import type { CredentialObserver } from './watched-files.js';
 
 // What grpc-js prints of errors, bypassing the log, arrives as errors as well.
@@ -43,9 +44,11 @@ export interface RpcServerOptions extends ClassificationOptions, CredentialSetti
   readonly reflection: boolean;
   /** See AdmissionInterceptorOptions. */
   readonly checkDeadline: (expiresAt: number) => void;
+  /** What the server answers under load, as far as it is known. */
+  readonly imagesPerSecond: () => number;
   /** Calls that carry it are taken while the server is starting. */
   readonly warmUpToken: string;
-  readonly observer: CallObserver & ConnectionObserver & CredentialObserver;
+  readonly observer: CallObserver & ConnectionObserver & CredentialObserver & RejectionObserver;
 }
 
 /** What `listen` has brought up. */
@@ -58,6 +61,7 @@ interface Parts {
   readonly health: Health;
   readonly calls: ClassificationCalls;
   readonly credentials: Credentials;
+  readonly throttle: RejectionThrottle;
 }
 
 export class RpcServer {
@@ -87,11 +91,13 @@ export class RpcServer {
     const health = new Health();
     const calls = new ClassificationCalls(options);
     const credentials = await Credentials.open(options, clock, observer);
+    const throttle = new RejectionThrottle(options);
     const main = createGrpcServer({
       ...options,
       maxMessageBytes: options.maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
       interceptor: createAdmissionInterceptor({
         ...options,
+        throttle,
         authenticate: (metadata) => credentials.authenticate(metadata.get('authorization')),
       }),
     });
@@ -101,7 +107,7 @@ export class RpcServer {
     const plain = createGrpcServer({
       ...options,
       maxMessageBytes: OTHER_MESSAGE_BYTES,
-      interceptor: createAdmissionInterceptor({ ...options, authenticate: () => {} }),
+      interceptor: createAdmissionInterceptor({ ...options, throttle, authenticate: () => {} }),
     });
     plain.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
 
@@ -136,7 +142,7 @@ export class RpcServer {
       throw mergeSetupErrors(failures);
     }
     credentials.watch((context) => listener.setTls(context));
-    const parts = { main, listener, plain, plainListener: plainListener ?? null, health, calls, credentials };
+    const parts = { main, listener, plain, plainListener: plainListener ?? null, health, calls, credentials, throttle };
     return new RpcServer(options, parts);
   }
 
@@ -161,8 +167,12 @@ export class RpcServer {
     });
   }
 
-  /** Streams end when what they have sent is answered. New calls are the admission's to refuse. */
+  /**
+   * Streams end when what they have sent is answered, and rejections that are held back go out. New calls are the
+   * admission's to refuse.
+   */
   drainStreams(): void {
+    this.#parts.throttle.releaseAll();
     this.#parts.calls.drainStreams();
   }
 

@@ -2,14 +2,15 @@
  * Pixels between processes: one file in tmpfs, cut into slots, written and read with positional reads and writes.
  *
  * A slot is a header of SLOT_HEADER_BYTES (cancel word, expiry) and the pixels of one image, height × width × 3 bytes,
- * RGB, row by row. Who holds a permit holds the slot of the same number, so there are as many slots as permits.
- * What holds: the file is reserved by writing it, so a full tmpfs shows at start-up and never while serving; it is unlinked
- * at once and reaches the children as an inherited descriptor, so no way of dying leaves it behind. A slot is given to
- * another request only after the process that writes it has answered or is gone.
- * What it costs: (pixels + 64 bytes) × permits of memory, and about 25 µs an image for the way over.
+ * RGB, row by row. Who holds a permit holds a slot.
+ * What holds: a slot is reserved by writing it before it is first held, so a full tmpfs shows when a permit is asked for and
+ * never while an image is worked on; the file is unlinked at once and reaches the children as an inherited descriptor, so
+ * no way of dying leaves it behind. A slot is given to another request only after the process that writes it has answered
+ * or is gone.
+ * What it costs: (pixels + 64 bytes) × slots of memory, and about 25 µs an image for the way over.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, SetupError } from '../errors.js';
 
@@ -39,6 +40,9 @@ export function openUnlinkedFile(directory: string): number {
   }
 }
 
+/** Written at a time while serving: takes a millisecond or so. */
+const GROWTH_BYTES = 2 * 1024 * 1024;
+
 const ZEROES = Buffer.alloc(1024 * 1024);
 
 /** Writes zeroes, so that the space is really there. Throws SetupError that says how much was needed and where. */
@@ -63,6 +67,8 @@ export class SlotFile {
   readonly #header = Buffer.alloc(16);
   readonly #cancelWord = Buffer.from([1, 0, 0, 0]);
   #count = 0;
+  /** Called when there are more slots. */
+  onGrow: () => void = () => {};
 
   private constructor(fd: number, layout: SlotLayout, directory: string) {
     this.fd = fd;
@@ -92,8 +98,27 @@ export class SlotFile {
   /** Reserves further slots, up to `count`. */
   grow(count: number): void {
     if (count <= this.#count) return;
-    reserve(this.fd, this.bytes, slotOffset(this.layout, count), this.#directory, `${count} pixel slots`);
+    try {
+      reserve(this.fd, this.bytes, slotOffset(this.layout, count), this.#directory, `${count} pixel slots`);
+    } catch (error) {
+      // What could be written of them is room that others may need.
+      ftruncateSync(this.fd, this.bytes);
+      throw error;
+    }
     this.#count = count;
+    this.onGrow();
+  }
+
+  /** Reserves so many slots, and a few more so that it is seldom done. Returns whether there was room for them. */
+  tryGrow(count: number): boolean {
+    const some = Math.floor(GROWTH_BYTES / slotOffset(this.layout, 1));
+    for (const wanted of [Math.max(count, this.#count + some), count]) {
+      if (count <= this.#count) return true;
+      try {
+        this.grow(wanted);
+      } catch {}
+    }
+    return count <= this.#count;
   }
 
   /** Marks the slot as wanted until `expiresAt` (monotonic milliseconds, Infinity for no deadline). */

@@ -126,6 +126,16 @@ export function createMetrics() {
       help: 'Unary image calls whose body has not arrived in full.',
       registers,
     }),
+    rejectionsHeld: new Gauge({
+      name: 'vitserve_held_rejections',
+      help: 'Calls whose rejection is held back now, because callers call again at once.',
+      registers,
+    }),
+    rejectionsHeldBack: new Counter({
+      name: 'vitserve_held_rejections_total',
+      help: 'Rejections that were held back, because callers call again at once.',
+      registers,
+    }),
     connections: new Gauge({
       name: 'vitserve_connections_in_use',
       help: 'Open connections to the gRPC port.',

@@ -5,6 +5,7 @@ import { stripVTControlCharacters } from 'node:util';
 import type { Admission } from '../pipeline/admission.js';
 import type { CatalogObserver } from '../pipeline/model-catalog.js';
 import type { ModelLine, ModelLineObserver } from '../pipeline/model-line.js';
+import type { PermitObserver } from '../pipeline/permit-limit.js';
 import type { PipelineObserver } from '../pipeline/pipeline.js';
 import type { ServedModel } from '../pipeline/served-model.js';
 import type { ChildObserver, ChildRole } from '../process/supervised-child.js';
@@ -22,6 +23,12 @@ export interface ConnectionObserver {
 export interface CredentialObserver {
   credentialLoaded(kind: string, detail: Readonly<Record<string, string | number>>): void;
   credentialKept(kind: string, problems: readonly string[]): void;
+}
+
+/** As above, its `RejectionObserver`. */
+export interface RejectionObserver {
+  rejectionHeld(): void;
+  rejectionsHeld(count: number): void;
 }
 
 export function createPipelineObserver(metrics: Metrics, log: Logger): PipelineObserver & ModelLineObserver {
@@ -151,6 +158,13 @@ export function createChildObserver(metrics: Metrics, log: Logger): ChildObserve
   };
 }
 
+export function createRejectionObserver(metrics: Metrics): RejectionObserver {
+  return {
+    rejectionHeld: () => metrics.rejectionsHeldBack.inc(),
+    rejectionsHeld: (count) => metrics.rejectionsHeld.set(count),
+  };
+}
+
 /** Counts connections; why one was refused is for the debug log, since anybody can make it grow. */
 export function createConnectionObserver(metrics: Metrics, log: Logger): ConnectionObserver {
   return {
@@ -185,6 +199,15 @@ export function createCredentialObserver(metrics: Metrics, log: Logger): Credent
       lastProblems.set(kind, text);
       log.warn({ kind, problems }, 'credentials not loaded: those before stay in use');
     },
+  };
+}
+
+/** The gauge of the limit is `watchAdmission`'s. */
+export function createPermitObserver(log: Logger): PermitObserver {
+  return {
+    permitsCorrected: (permits, imagesPerSecond) =>
+      log.info({ permits, imagesPerSecond: Math.round(imagesPerSecond) }, 'permits corrected'),
+    permitsShort: (permits, short) => log.warn({ permits, short }, 'fewer permits than would be good'),
   };
 }
 

@@ -28,6 +28,7 @@ import { contextOf, createAdmissionInterceptor, takePermit } from '#vitserve/rpc
 import type { CallKind } from '#vitserve/rpc/door.js';
 import { createGrpcServer } from '#vitserve/rpc/grpc-server.js';
 import { Listener } from '#vitserve/rpc/listener.js';
+import { RejectionThrottle } from '#vitserve/rpc/rejection-throttle.js';
 import { REPOSITORY, type Scope } from '../support/server.js';
 
 export const TESTING_PROTO = 'test/interop/testing.proto';
@@ -97,6 +98,11 @@ export async function startTestServer(scope: Scope): Promise<TestServer> {
     maxImageBytes: MAX_IMAGE_BYTES,
     uploadTimeoutMs: 30_000,
     warmUpToken: '',
+    throttle: new RejectionThrottle({
+      clock: systemClock,
+      imagesPerSecond: () => 0,
+      observer: { rejectionHeld: () => {}, rejectionsHeld: () => {} },
+    }),
     authenticate: () => {},
     kindOf: (path) => KINDS[path] ?? 'other',
     observer: {

@@ -126,6 +126,14 @@ export const ROWS = [
       ],
       [
         'line',
+        'Rejections held back',
+        'none',
+        'Because callers call again at once: now, and how many a second.',
+        ['now {{instance}}', of('vitserve_held_rejections')],
+        ['a second', sum(rate('vitserve_held_rejections_total'))],
+      ],
+      [
+        'line',
         'Connections',
         'none',
         'Open connections to the gRPC port.',

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, test } from 'node:test';
+import { SERVE_OPTIONS } from '#vitserve/config/options.js';
 import { RequestError } from '#vitserve/errors.js';
+import { SECONDS_OF_WORK } from '#vitserve/pipeline/permit-limit.js';
 import { settled } from '../../support/fake-lane.js';
 import { chance, simulate } from './simulation.js';
 import { answer, createStand, type NumberLane, type Stand } from './stand.js';
@@ -230,4 +232,20 @@ describe('at three times of what can be done', () => {
     const calm = await day(0.5);
     assert.equal(calm.of('refused').length, 0);
   });
+});
+
+test('as long a queue as the server lets calls without deadlines make holds up none of those with one', async () => {
+  const overtakingLimitMs = SERVE_OPTIONS.overtakingLimitMs.default as number;
+  // A hundred images a second can be answered: the queue is full from the start and stays so.
+  const queued = Array.from({ length: SECONDS_OF_WORK * 100 }, (_, index) => ({ atMs: index / 100, deadlineMs: null }));
+  const later = Array.from({ length: 900 }, (_, index) => ({ atMs: 12 + index * 12, deadlineMs: null }));
+  const urgent = Array.from({ length: 80 }, (_, index) => ({ atMs: 2_000 + index * 100, deadlineMs: 1_000 }));
+  const images = await simulate({
+    ...{ lanes: 1, maxBatchSize: 1, overtakingLimitMs, serviceMs: () => 10 },
+    warmUpCosts: [{ batchSize: 1, milliseconds: 10 }],
+    arrivals: [...queued, ...later, ...urgent].sort((one, other) => one.atMs - other.atMs),
+  });
+  const answered = images.filter(({ deadlineMs, outcome }) => deadlineMs !== null && outcome === 'answered');
+  assert.equal(answered.length, urgent.length);
+  assert.ok(images.every(({ deadlineMs, outcome }) => deadlineMs !== null || outcome === 'answered'));
 });

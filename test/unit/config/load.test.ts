@@ -34,7 +34,7 @@ describe('serve settings', () => {
       maxBatchSize: 'auto',
       batchSizes: 'auto',
       maxQueueDelayMs: 0,
-      overtakingLimitMs: 1_000,
+      overtakingLimitMs: 5_000,
       permits: 'auto',
       maxUploads: 'auto',
       uploadTimeoutMs: 10_000,

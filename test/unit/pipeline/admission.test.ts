@@ -166,7 +166,7 @@ describe('overload', () => {
     const admission = new Admission({ permits, clock, maxUploads: () => permits.limit, uploadTimeoutMs: 1_000 });
     admission.beginUpload(() => {});
     assert.equal(refusal(() => admission.beginUpload(() => {})).reason, 'OVERLOADED');
-    permits.raise(2);
+    permits.setLimit(2);
     admission.beginUpload(() => {});
   });
 });

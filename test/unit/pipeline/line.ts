@@ -11,6 +11,7 @@ import { ModelLine } from '#vitserve/pipeline/model-line.js';
 import { type Permit, Permits } from '#vitserve/pipeline/permits.js';
 import { type Answer, type ImageRequest, Pipeline } from '#vitserve/pipeline/pipeline.js';
 import type { ServedModel } from '#vitserve/pipeline/served-model.js';
+import { Throughput } from '#vitserve/pipeline/throughput.js';
 import { SlotFile, SlotView } from '#vitserve/slots/slots.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { FakeLane, type Outcome, watch } from '../../support/fake-lane.js';
@@ -87,6 +88,7 @@ export function createLine({
     decoders: [decoder],
     maxImageBytes: MAX_IMAGE_BYTES,
     overtakingLimitMs: 1_000,
+    throughput: new Throughput(clock, () => Number.POSITIVE_INFINITY),
     clock,
     observer: {
       decoded: (format, decoder, decodeMs) => events.push(`decoded ${format} ${decoder} ${decodeMs}`),

@@ -43,14 +43,39 @@ describe('permits of unary calls', () => {
     assert.equal(permits.tryTake(), null);
   });
 
-  test('the limit can be raised and is never lowered', () => {
+  test('the limit can be raised, and lowered under those who hold one', () => {
     const permits = new Permits(0, new FakeClock());
     assert.equal(permits.tryTake(), null);
-    permits.raise(2);
-    permits.raise(1);
-    assert.equal(permits.limit, 2);
-    assert.deepEqual([take(permits).slot, take(permits).slot].sort(), [0, 1]);
+    permits.setLimit(3);
+    const held = [take(permits), take(permits), take(permits)];
+    permits.setLimit(1);
+    assert.deepEqual([permits.limit, permits.inUse], [1, 3]);
+    held[0]?.release();
+    held[1]?.release();
     assert.equal(permits.tryTake(), null);
+    held[2]?.release();
+    take(permits);
+    assert.equal(permits.tryTake(), null);
+  });
+
+  test('no more slots are ever held than images were in hand at a time, and each is made before', () => {
+    const permits = new Permits(1_000, new FakeClock(), 8);
+    const made: number[] = [];
+    permits.makeSlot = (slot) => made.push(slot) > 0;
+    for (let round = 0; round < 10; round++) {
+      const held = [take(permits), take(permits), take(permits)];
+      for (const permit of held) permit.release();
+    }
+    assert.deepEqual(made, [8, 9, 10]);
+  });
+
+  test('without room for its slot there is no permit, and later there may be', () => {
+    const permits = new Permits(2, new FakeClock());
+    permits.makeSlot = () => false;
+    assert.equal(permits.tryTake(), null);
+    assert.equal(permits.inUse, 0);
+    permits.makeSlot = () => true;
+    assert.equal(take(permits).slot, 0);
   });
 
   test('every change of the numbers is told', () => {
@@ -58,7 +83,7 @@ describe('permits of unary calls', () => {
     const seen: string[] = [];
     permits.onChange = () => seen.push(`${permits.inUse}/${permits.limit}`);
     const permit = take(permits);
-    permits.raise(2);
+    permits.setLimit(2);
     permit.release();
     permit.release();
     assert.deepEqual(seen, ['1/1', '1/2', '0/2']);
@@ -138,7 +163,7 @@ describe('permits of streams', () => {
   test('a raised limit serves those who wait', async () => {
     const permits = new Permits(0, new FakeClock());
     const waiting = [watch(permits.takeForStream(NEVER)), watch(permits.takeForStream(NEVER))];
-    permits.raise(2);
+    permits.setLimit(2);
     await settled();
     assert.deepEqual(
       waiting.map(({ state }) => state.kind),

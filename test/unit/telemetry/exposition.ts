@@ -66,6 +66,12 @@ vitserve_permits_in_use N
 # HELP vitserve_uploads_in_flight Unary image calls whose body has not arrived in full.
 # TYPE vitserve_uploads_in_flight gauge
 vitserve_uploads_in_flight N
+# HELP vitserve_held_rejections Calls whose rejection is held back now, because callers call again at once.
+# TYPE vitserve_held_rejections gauge
+vitserve_held_rejections N
+# HELP vitserve_held_rejections_total Rejections that were held back, because callers call again at once.
+# TYPE vitserve_held_rejections_total counter
+vitserve_held_rejections_total N
 # HELP vitserve_connections_in_use Open connections to the gRPC port.
 # TYPE vitserve_connections_in_use gauge
 vitserve_connections_in_use N

@@ -16,7 +16,9 @@ import {
   createChildObserver,
   createConnectionObserver,
   createCredentialObserver,
+  createPermitObserver,
   createPipelineObserver,
+  createRejectionObserver,
   watchAdmission,
 } from '#vitserve/telemetry/observers.js';
 import { FakeClock } from '../../support/fake-clock.js';
@@ -213,7 +215,7 @@ describe('what the door shows', () => {
     });
     watchAdmission(metrics, admission);
     assert.deepEqual(await samplesOf(metrics), []);
-    admission.permits.raise(3);
+    admission.permits.setLimit(3);
     const permit = admission.beginUpload(() => {}).admit();
     admission.beginUpload(() => {});
     assert.deepEqual(await samplesOf(metrics), [
@@ -224,6 +226,26 @@ describe('what the door shows', () => {
     permit.release();
     clock.advance(1_000);
     assert.deepEqual(await samplesOf(metrics), ['vitserve_permits_limit 3']);
+  });
+});
+
+describe('what becomes of permits and rejections', () => {
+  test('shows in the log and in the metrics', async () => {
+    const metrics = createMetrics();
+    const { log, lines } = createLog();
+    const permits = createPermitObserver(log);
+    permits.permitsCorrected(400, 99.6);
+    permits.permitsShort(75, 'shared memory');
+    assert.deepEqual(lines, [
+      ['info', 'permits corrected', { permits: 400, imagesPerSecond: 100 }],
+      ['warn', 'fewer permits than would be good', { permits: 75, short: 'shared memory' }],
+    ]);
+    const rejections = createRejectionObserver(metrics);
+    rejections.rejectionHeld();
+    rejections.rejectionsHeld(1);
+    assert.deepEqual(await samplesOf(metrics), ['vitserve_held_rejections 1', 'vitserve_held_rejections_total 1']);
+    rejections.rejectionsHeld(0);
+    assert.deepEqual(await samplesOf(metrics), ['vitserve_held_rejections_total 1']);
   });
 });
 
