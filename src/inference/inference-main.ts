@@ -7,6 +7,7 @@
  */
 import { systemClock } from '../clock.js';
 import { type Manifest, pixelBytesOf } from '../model/manifest.js';
+import { type HashedFile, loadUnchanged } from '../model/weights.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { type SlotLayout, SlotView } from '../slots/slots.js';
 import { type BatchSizeSettings, type BatchSizes, chooseBatchSizes, paddedSize } from './batch-sizes.js';
@@ -18,7 +19,11 @@ import { topK } from './top-k.js';
 import { warmUp } from './warm-up.js';
 
 export interface InferenceSettings extends BatchSizeSettings {
+  /** Name and version, for errors. */
+  readonly model: string;
   readonly graphPath: string;
+  /** What has to be in the files that are loaded. */
+  readonly weights: readonly HashedFile[];
   readonly manifest: Manifest;
   readonly provider: ProviderChoice;
   readonly threads: number;
@@ -49,8 +54,8 @@ await runChild<InferenceSettings>({
 });
 
 async function openSession(settings: InferenceSettings): Promise<{ session: Session; fallbackReason: string | null }> {
-  const { simulatedInference, manifest } = settings;
-  if (simulatedInference === null) return await loadOnnxSession(settings);
+  const { simulatedInference, manifest, model, weights } = settings;
+  if (simulatedInference === null) return await loadUnchanged(model, weights, () => loadOnnxSession(settings));
   const session = createSimulatedSession(simulatedInference, pixelBytesOf(manifest), manifest.labels.length);
   return { session, fallbackReason: null };
 }

@@ -104,7 +104,9 @@ export class InferencePool {
           startTimeoutMs: settings.startTimeoutMs,
           observer,
           settings: (): InferenceSettings => ({
+            model: `${model.name}/${model.version}`,
             graphPath: model.graphPath,
+            weights: model.weights,
             manifest: model.manifest,
             provider,
             threads: settings.inferenceThreads === 'auto' ? 1 : settings.inferenceThreads,

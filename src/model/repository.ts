@@ -2,26 +2,30 @@
  * The model repository: `models/<name>/<version>/{model.json, model.onnx}`. Versions are integers; the highest is served.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { mergeSetupErrors, messageOf, SetupError } from '../errors.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { RANDOM_WEIGHTS } from './provenance.js';
 import { outputSize } from './recipe.js';
+import { type HashedFile, hashExternalWeights, hashGraph, stampOf } from './weights.js';
 
-export interface Model {
-  readonly name: string;
-  readonly version: string;
+export interface Model extends FoundModel {
   readonly graphPath: string;
   readonly manifest: Manifest;
+  /** The manifest as it was read. */
+  readonly manifestFile: HashedFile;
+  /** The graph and the files of weights that it names, as they were read. */
+  readonly weights: readonly HashedFile[];
 }
 
 /** A model's highest version, as the folders tell; nothing in it has been read. */
 export interface FoundModel {
   readonly name: string;
   readonly version: string;
+  /** Names, sizes and times of its files, from before any of them was read. */
+  readonly stamp: string;
 }
 
 /** Which name a call without one means. Throws SetupError where that can't be known. */
@@ -47,10 +51,14 @@ export async function findModels(repository: string): Promise<{ found: FoundMode
   const problems: string[] = [];
   for (const name of await foldersOf(repository)) {
     const version = await highestVersion(repository, name);
-    if (version !== undefined) found.push({ name, version });
+    if (version !== undefined) found.push(await stamped(repository, name, version));
     else problems.push(noVersion(repository, name));
   }
   return { found, problems };
+}
+
+async function stamped(repository: string, name: string, version: string): Promise<FoundModel> {
+  return { name, version, stamp: await stampOf(join(repository, name, version)) };
 }
 
 async function highestVersion(repository: string, name: string): Promise<string | undefined> {
@@ -92,10 +100,11 @@ export async function loadRepository(
 /** Loads one version. Throws SetupError with every problem found. */
 export async function loadModel(
   repository: string,
-  { name, version }: FoundModel,
+  found: FoundModel,
   { allowRandomWeights }: LoadOptions,
 ): Promise<Model> {
-  const model = await loadVersion(name, version, join(repository, name, version));
+  const { name, version } = found;
+  const model = await loadVersion(found, join(repository, name, version));
   if (model.manifest.provenance.weights === RANDOM_WEIGHTS && !allowRandomWeights) {
     throw new SetupError('usage', [
       `model ${name}/${version} has random weights, so its answers mean nothing: name another model, or set allow-random-weights to measure with it`,
@@ -111,25 +120,27 @@ export async function loadModel(
 export async function loadModelFolder(folder: string): Promise<Model> {
   const path = resolve(folder);
   if (existsSync(join(path, 'model.json'))) {
-    return await loadVersion(basename(dirname(path)), basename(path), path);
+    const found = await stamped(dirname(dirname(path)), basename(dirname(path)), basename(path));
+    return await loadVersion(found, path);
   }
   const [repository, name] = [dirname(path), basename(path)];
   const version = await highestVersion(repository, name);
   if (version === undefined) throw new SetupError('environment', [noVersion(repository, name)]);
-  return await loadModel(repository, { name, version }, { allowRandomWeights: true });
+  return await loadModel(repository, await stamped(repository, name, version), { allowRandomWeights: true });
 }
 
-async function loadVersion(name: string, version: string, folder: string): Promise<Model> {
+async function loadVersion(found: FoundModel, folder: string): Promise<Model> {
+  const { name, version } = found;
   const fail = (problems: string[]) =>
     new SetupError(
       'environment',
       problems.map((problem) => `model ${name}/${version}: ${problem}`),
     );
   const manifestPath = join(folder, 'model.json');
-  const text = await readFile(manifestPath, 'utf8').catch((error: unknown) => {
+  const bytes = await readFile(manifestPath).catch((error: unknown) => {
     throw fail([`can't read ${manifestPath} (${messageOf(error)})`]);
   });
-  const parsed = parseManifest(text);
+  const parsed = parseManifest(bytes.toString('utf8'));
   if ('problems' in parsed) throw fail(parsed.problems.map((problem) => `${manifestPath}: ${problem}`));
   const { manifest } = parsed;
 
@@ -141,17 +152,21 @@ async function loadVersion(name: string, version: string, folder: string): Promi
     problems.push(`${manifestPath}: preprocessing makes ${made}, input wants ${input.height} × ${input.width}`);
   }
   const graphPath = join(folder, graph.file);
-  const sha256 = await hashOf(graphPath).catch((error: unknown) => {
+  const weights: HashedFile[] = [];
+  try {
+    const { sha256, locations } = await hashGraph(graphPath);
+    if (sha256 !== graph.sha256) {
+      problems.push(
+        `${graphPath} is not the graph that the manifest describes: its sha256 is ${sha256}, expected ${graph.sha256}`,
+      );
+    }
+    weights.push({ path: graphPath, sha256 }, ...(await hashExternalWeights(graphPath, locations)));
+  } catch (error) {
     problems.push(`can't read the graph ${graphPath} (${messageOf(error)})`);
-    return null;
-  });
-  if (sha256 !== null && sha256 !== graph.sha256) {
-    problems.push(
-      `${graphPath} is not the graph that the manifest describes: its sha256 is ${sha256}, expected ${graph.sha256}`,
-    );
   }
   if (problems.length > 0) throw fail(problems);
-  return { name, version, graphPath, manifest };
+  const manifestFile = { path: manifestPath, sha256: createHash('sha256').update(bytes).digest('hex') };
+  return { ...found, graphPath, manifest, manifestFile, weights };
 }
 
 async function foldersOf(folder: string): Promise<string[]> {
@@ -169,10 +184,4 @@ async function foldersOf(folder: string): Promise<string[]> {
 /** Hidden, or what a file system keeps in its root, which a volume of models may be. */
 function isForeign(name: string): boolean {
   return name.startsWith('.') || name === 'lost+found';
-}
-
-async function hashOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
 }

@@ -3,7 +3,9 @@
  *
  * What holds: a version is offered to callers only after it has been loaded in processes of its own and has answered drawn
  * pictures; the change is one assignment, so no request is lost or sees half of it; the old version's processes end when
- * the last image that uses them is answered. A version that can't be loaded changes nothing but the log and a counter.
+ * the last image that uses them is answered. A version that can't be loaded changes nothing but the log and a counter, and is
+ * tried again when its files have changed and stand still. A version that is served is never loaded anew: where its files
+ * change, the log says so.
  * What it costs: while a version is being changed, both versions' processes are there.
  */
 import type { BatchCost } from '../batch/cost-table.js';
@@ -15,6 +17,7 @@ import { pixelBytesOf } from '../model/manifest.js';
 import { type FoundModel, findModels, type LoadOptions, loadModel, type Model } from '../model/repository.js';
 import { type InferenceBatchLane, ModelLine, type ModelLineObserver } from './model-line.js';
 import type { ServedModel } from './served-model.js';
+import { FileWatch, ServedFiles } from './version-files.js';
 
 /** Told which models come and go; `telemetry/` implements it. */
 export interface CatalogObserver {
@@ -60,6 +63,13 @@ const REPOSITORY = '';
 interface Entry {
   readonly line: ModelLine;
   readonly pool: ModelPool;
+  readonly files: ServedFiles;
+}
+
+interface Failure {
+  /** The version, or the problems of the repository. */
+  readonly what: string;
+  readonly files: FileWatch;
 }
 
 export class ModelCatalog {
@@ -72,8 +82,8 @@ export class ModelCatalog {
   #reloading: Promise<void> | null = null;
   #reloadAgain = false;
   #retryFailed = false;
-  /** What could not be loaded, by model: the version, or the problems of the repository. Looking again in passing leaves it alone. */
-  readonly #failed = new Map<string, string>();
+  /** What could not be loaded, by model. Looking again in passing leaves it alone until its files have changed. */
+  readonly #failed = new Map<string, Failure>();
   readonly #stopping = new AbortController();
   /** Has a new version prove itself before it is offered; set once there is a line to prove it on. Rejects when the signal says so. */
   prove: (line: ModelLine, signal: AbortSignal) => Promise<void> = async () => {};
@@ -112,7 +122,7 @@ export class ModelCatalog {
   /**
    * Brings what is served in line with the repository: new models and versions are started, those that are gone are ended.
    * Never rejects. Asked again while it is at it, it looks once more afterwards. A version that has failed before is tried
-   * again only where `retryFailed` says so.
+   * again where its files have changed since, or `retryFailed` says so.
    */
   reload({ retryFailed }: { readonly retryFailed: boolean }): Promise<void> {
     if (retryFailed) this.#retryFailed = true;
@@ -139,14 +149,15 @@ export class ModelCatalog {
     do {
       this.#reloadAgain = false;
       // Here and not where it is asked for, or a version that is failing just then would be noted after it.
-      if (this.#retryFailed) this.#failed.clear();
+      const byHand = this.#retryFailed;
       this.#retryFailed = false;
-      await this.#reloadOnce();
+      if (byHand) this.#failed.clear();
+      await this.#reloadOnce(byHand);
     } while (this.#reloadAgain && !this.#stopped);
     this.#reloading = null;
   }
 
-  async #reloadOnce(): Promise<void> {
+  async #reloadOnce(byHand: boolean): Promise<void> {
     const { repository } = this.#options;
     const scan = await findModels(repository).catch((error: unknown) => ({ found: null, problems: problemsOf(error) }));
     if (this.#stopped) return;
@@ -156,8 +167,8 @@ export class ModelCatalog {
     this.#forgetFailures(scan.found);
     for (const found of scan.found) {
       const served = this.#entries.get(found.name);
-      if (served?.line.model.version === found.version || this.#failed.get(found.name) === found.version) continue;
-      await this.#change(found, scan.found.length);
+      if (served?.line.model.version === found.version) await this.#lookAtServed(served, found.stamp, byHand);
+      else if (this.#isWorthTrying(found)) await this.#change(found, scan.found.length);
       if (this.#stopped) return;
     }
     // A model whose versions can't be made out is a problem, not a wish to end it.
@@ -175,17 +186,33 @@ export class ModelCatalog {
 
   /** A version that has failed, went away, and comes back is a new one. */
   #forgetFailures(found: readonly FoundModel[]): void {
-    for (const [name, version] of this.#failed) {
+    for (const [name, { what }] of this.#failed) {
       const now = found.find((model) => model.name === name)?.version ?? GONE;
-      if (name !== REPOSITORY && now !== version) this.#failed.delete(name);
+      if (name !== REPOSITORY && now !== what) this.#failed.delete(name);
     }
   }
 
+  /** One that was looked at while it was being copied fails, and is whole a moment later. */
+  #isWorthTrying({ name, version, stamp }: FoundModel): boolean {
+    const failure = this.#failed.get(name);
+    if (failure?.what !== version) return true;
+    if (!failure.files.haveChanged(stamp)) return false;
+    this.#failed.delete(name);
+    return true;
+  }
+
   /** Notes a failure and tells of it, once for as long as it stays the same. */
-  #fail(name: string, what: string, version: string, problems: readonly string[]): void {
-    if (this.#failed.get(name) === what) return;
-    this.#failed.set(name, what);
+  #fail(name: string, what: string, version: string, problems: readonly string[], stamp = ''): void {
+    if (this.#failed.get(name)?.what === what) return;
+    this.#failed.set(name, { what, files: new FileWatch(stamp) });
     this.#options.observer.modelFailed(name, version, problems);
+  }
+
+  /** A version that is served is never loaded again: where its files have changed, that is told. */
+  async #lookAtServed({ line, files }: Entry, stamp: string, byHand: boolean): Promise<void> {
+    const problem = await files.look(stamp, byHand);
+    const { name, version } = line.model;
+    if (problem !== null && !this.#stopped) this.#options.observer.modelFailed(name, version, [problem]);
   }
 
   /** Starts one version and, once it has proved itself, puts it in the place of the one served so far. */
@@ -197,7 +224,7 @@ export class ModelCatalog {
       this.#stopping.signal.throwIfAborted();
     } catch (error) {
       if (candidate !== null) await this.#stopPool(candidate.pool);
-      if (!this.#stopped) this.#fail(found.name, found.version, found.version, problemsOf(error));
+      if (!this.#stopped) this.#fail(found.name, found.version, found.version, problemsOf(error), found.stamp);
       return;
     }
     const old = this.#entries.get(found.name);
@@ -245,7 +272,7 @@ export class ModelCatalog {
       clock,
       observer,
     });
-    return { pool, line };
+    return { pool, line, files: new ServedFiles(model) };
   }
 
   #serve(name: string, entry: Entry): void {

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerInterceptor } from '@grpc/grpc-js';
 import { systemClock } from '../clock.js';
+import { answerForeignRequests } from './foreign-requests.js';
 import { resetLimitsOf } from './reset-budget.js';
 import { changeSessionOptions, onSession } from './server-inside.js';
 import { SessionLife, type SessionLifeOptions } from './session-life.js';
@@ -49,6 +50,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   widenStreamWindows(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenConnectionWindows(server);
+  answerForeignRequests(server);
 
   const lives = new Set<SessionLife>();
   /** A session begins while its connection is being injected, and shows it to nobody as it is. */

@@ -19,10 +19,11 @@ import {
 import type { Clock } from '../clock.js';
 import { type Address, formatAddress } from '../config/value-types.js';
 import { messageOf, SetupError } from '../errors.js';
+import { answerHttp1, FOREIGN, onFirstBytes, type Spoken } from './first-bytes.js';
 import { onGivenUp } from './given-up.js';
 
 /** Why a connection was ended before it could carry a call. */
-export type RefusalCause = 'limit' | 'handshake_timeout' | 'tls' | 'client_certificate';
+export type RefusalCause = 'limit' | 'handshake_timeout' | 'tls' | 'client_certificate' | 'protocol';
 
 /** Told of connections; `telemetry/` implements it. */
 export interface ConnectionObserver {
@@ -54,6 +55,8 @@ const LINGER_MS = 5_000;
 /** The preface of HTTP/2 and the header of the SETTINGS frame that has to follow (RFC 9113 §3.4). */
 const PREFACE_BYTES = 24 + 9;
 
+/** What OpenSSL says where no TLS came at all. */
+const PLAINTEXT = /^ERR_SSL_(HTTP_REQUEST|HTTPS_PROXY_REQUEST|WRONG_VERSION_NUMBER)$/;
 const NO_CERTIFICATE = 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE';
 
 export class Listener {
@@ -168,14 +171,13 @@ export class Listener {
     return server;
   }
 
-  /** To the gRPC server, with a time limit for the beginning of HTTP/2, which is the server's to judge. */
+  /** To the gRPC server, with a time limit for the beginning of HTTP/2, which is the server's to judge where it looks like it. */
   #hand(connection: Socket): void {
-    const { clock, observer, inject, handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, lingerMs = LINGER_MS } = this.#options;
+    const { clock, observer, handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, lingerMs = LINGER_MS } = this.#options;
     if (this.#closed) {
       connection.destroy();
       return;
     }
-    this.#handed.add(connection);
     const bytesBefore = connection.bytesRead;
     const cancelTimer = clock.after(handshakeTimeoutMs, () => {
       if (connection.bytesRead - bytesBefore >= PREFACE_BYTES) return;
@@ -194,17 +196,32 @@ export class Listener {
       cancelLinger();
       cancelWatch();
     });
-    inject(connection);
+    onFirstBytes(connection, (spoken) => this.#begin(connection, spoken));
+  }
+
+  #begin(connection: Socket, spoken: Spoken): void {
+    const { observer, inject } = this.#options;
+    if (spoken === 'http1' || spoken === 'tls') {
+      observer.connectionRefused('protocol', peerOf(connection), FOREIGN[spoken]);
+      if (spoken === 'http1') answerHttp1(connection);
+      else connection.destroy();
+    } else if (this.#closed) connection.destroy();
+    else {
+      this.#handed.add(connection);
+      inject(connection);
+    }
   }
 }
 
 function causeOf(error: NodeJS.ErrnoException, socket: TLSSocket): RefusalCause | null {
   if (error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') return 'handshake_timeout';
+  if (PLAINTEXT.test(error.code ?? '')) return 'protocol';
   if (socket.authorizationError || error.code === NO_CERTIFICATE) return 'client_certificate';
   return error.code === 'ECONNRESET' ? null : 'tls';
 }
 
 function detailOf(error: NodeJS.ErrnoException, socket: TLSSocket): string {
+  if (PLAINTEXT.test(error.code ?? '')) return FOREIGN.plaintext;
   return String(socket.authorizationError || error.code || messageOf(error));
 }
 

@@ -16,6 +16,9 @@ const WELL_KNOWN_FILES: Readonly<Record<string, string>> = {
   Any: 'google/protobuf/any.proto',
 };
 
+/** Made of several files, of which each has options of its own, such as the Go package; the merged one would have the last one's. */
+const MERGED_PACKAGE = 'google.rpc';
+
 /** The messages of the definition, with descriptors that a client can link. */
 export function withLinkedDescriptors(definition: PackageDefinition): PackageDefinition {
   const messages = Object.entries(definition).filter((entry): entry is [string, MessageDefinition] =>
@@ -25,6 +28,7 @@ export function withLinkedDescriptors(definition: PackageDefinition): PackageDef
   for (const [, { fileDescriptorProtos }] of messages) {
     for (const bytes of fileDescriptorProtos) {
       const file = FileDescriptorProto.decode(bytes) as IFileDescriptorProto;
+      if (file.package === MERGED_PACKAGE) delete file.options;
       merged.set(file.name ?? '', file);
     }
   }

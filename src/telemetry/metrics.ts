@@ -143,7 +143,7 @@ export function createMetrics() {
     }),
     connectionsRefused: new Counter({
       name: 'vitserve_connections_refused_total',
-      help: 'Connections ended before they could carry a call, by cause (limit, handshake_timeout, tls, client_certificate).',
+      help: 'Connections ended before they could carry a call, by cause (limit, handshake_timeout, tls, client_certificate, protocol).',
       labelNames: ['cause'] as const,
       registers,
     }),
@@ -242,7 +242,8 @@ function beginAtZero({
     poisonous.inc({ stage }, 0);
     for (const cause of ['cancelled', 'expired', 'unreachable']) dropped.inc({ stage, cause }, 0);
   }
-  for (const cause of ['limit', 'handshake_timeout', 'tls', 'client_certificate']) connectionsRefused.inc({ cause }, 0);
+  for (const cause of ['limit', 'handshake_timeout', 'tls', 'client_certificate', 'protocol'])
+    connectionsRefused.inc({ cause }, 0);
   for (const role of ['decoder', 'inference']) {
     for (const cause of ['exit', 'signal', 'timeout', 'cpu', 'protocol', 'start'])
       processLosses.inc({ role, cause }, 0);

@@ -165,13 +165,20 @@ export function createRejectionObserver(metrics: Metrics): RejectionObserver {
   };
 }
 
-/** Counts connections; why one was refused is for the debug log, since anybody can make it grow. */
+/**
+ * Counts connections; why one was refused is for the debug log, since anybody can make it grow. Only of another protocol than the
+ * port's, which is a mistake in somebody's settings, each kind is told aloud once.
+ */
 export function createConnectionObserver(metrics: Metrics, log: Logger): ConnectionObserver {
+  const told = new Set<string>();
   return {
     connectionsOpen: (count) => metrics.connections.set(count),
     connectionRefused(cause, peer, detail) {
       metrics.connectionsRefused.inc({ cause });
       log.debug({ cause, peer, detail }, 'connection refused');
+      if (cause !== 'protocol' || told.has(detail)) return;
+      told.add(detail);
+      log.warn({ peer, detail }, 'caller speaks another protocol');
     },
   };
 }

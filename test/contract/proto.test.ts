@@ -56,6 +56,45 @@ function load(path: string): protobuf.Namespace {
   return root.lookup('vitserve.v1') as protobuf.Namespace;
 }
 
+/**
+ * Where generated code goes, by file. Not a byte on the wire, but code that callers have written imports it. Those of others
+ * are as their owners publish them, or Go programs end at start because two packages register one file.
+ */
+const CODE_OPTIONS = {
+  'vitserve/v1/classification.proto': {
+    go_package: 'vitserve/v1;vitservev1',
+    java_package: 'vitserve.v1',
+    java_multiple_files: true,
+    java_outer_classname: 'ClassificationProto',
+    csharp_namespace: 'Vitserve.V1',
+    objc_class_prefix: 'VTS',
+    php_namespace: 'Vitserve\\V1',
+    ruby_package: 'Vitserve::V1',
+  },
+  'google/rpc/status.proto': {
+    go_package: 'google.golang.org/genproto/googleapis/rpc/status;status',
+    java_package: 'com.google.rpc',
+    java_multiple_files: true,
+    java_outer_classname: 'StatusProto',
+    objc_class_prefix: 'RPC',
+  },
+  'google/rpc/error_details.proto': {
+    go_package: 'google.golang.org/genproto/googleapis/rpc/errdetails;errdetails',
+    java_package: 'com.google.rpc',
+    java_multiple_files: true,
+    java_outer_classname: 'ErrorDetailsProto',
+    objc_class_prefix: 'RPC',
+  },
+  'grpc/health/v1/health.proto': {
+    go_package: 'google.golang.org/grpc/health/grpc_health_v1',
+    java_package: 'io.grpc.health.v1',
+    java_multiple_files: true,
+    java_outer_classname: 'HealthProto',
+    csharp_namespace: 'Grpc.Health.V1',
+    objc_class_prefix: 'GrpcHealthV1',
+  },
+};
+
 function lineOf(field: protobuf.Field): string {
   const choice = field.partOf === null ? '' : `oneof ${field.partOf.name}: `;
   return `${choice}${field.repeated ? 'repeated ' : ''}${field.type} ${field.name} = ${field.id}`;
@@ -107,4 +146,12 @@ describe('proto/vitserve/v1', () => {
     for (const element of elements) look(element);
     assert.deepEqual(silent, []);
   });
+});
+
+test('every file in proto/ says where its generated code goes', () => {
+  const options = filesBelow('proto', '.proto').map((path) => {
+    const { root, package: name = '' } = protobuf.parse(read(path), { keepCase: true });
+    return [path.slice('proto/'.length), { ...root.lookup(name)?.options }];
+  });
+  assert.deepEqual(Object.fromEntries(options), CODE_OPTIONS);
 });

@@ -1,12 +1,22 @@
 /** Several models, asked for by name and changed while they are served, with real processes. */
 import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { type ClassifyResponse, failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { jpeg } from '../support/images.js';
 import { Repository } from '../support/repository.js';
-import { eventually, ON_CPU, ONE_EACH, type Scope, ServerProcess, suiteScope } from '../support/server.js';
+import {
+  eventually,
+  type LogLine,
+  ON_CPU,
+  ONE_EACH,
+  type Scope,
+  ServerProcess,
+  suiteScope,
+} from '../support/server.js';
 
-const FLAGS = [...ON_CPU, ...ONE_EACH, '--permits', '32', '--models'];
+const FLAGS = [...ON_CPU, '--permits', '32', '--models'];
 const image = await jpeg(1);
 
 /** `large` has its labels in capitals, so that its answers are told from those of `small`. */
@@ -31,10 +41,15 @@ const logged = (server: ServerProcess, msg: string, from = 0) =>
 const versionOf = ({ model }: ClassifyResponse) => `${model.name}/${model.version}`;
 
 /** A server of its own, with its repository. */
-async function serving(scope: Scope, fill: (repository: Repository) => void, flags: readonly string[] = []) {
+async function serving(
+  scope: Scope,
+  fill: (repository: Repository) => void,
+  flags: readonly string[] = [],
+  processes: readonly string[] = ONE_EACH,
+) {
   const repository = new Repository(scope);
   fill(repository);
-  const server = await ServerProcess.start(scope, [...FLAGS, repository.folder, ...flags]);
+  const server = await ServerProcess.start(scope, [...FLAGS, repository.folder, ...processes, ...flags]);
   const client = new PlainClient(scope, server.address);
   /** Asks for a reload and waits for the line that tells how it went. */
   const reload = async (msg: string, model: string) => {
@@ -281,7 +296,88 @@ describe('a new version', () => {
   });
 });
 
+describe('weights that are overwritten while they are served', () => {
+  const OTHER =
+    /^model small\/1: .*model\.onnx is not the file that this version was begun with: .*new version folder$/;
+
+  test('are in no answer: processes that are left go on, none is no readiness, and the old file heals it', async (t) => {
+    const processes = ['--decoder-processes', '1', '--inference-processes', '2'];
+    const { repository, server, client } = await serving(t, (filled) => filled.put('small', 1), [], processes);
+    const expected = (await client.classify({ image })).predictions;
+    const watch = client.watch(SERVICE);
+    await watch.count(1);
+    const refused = () =>
+      logged(server, 'process lost').filter(({ cause, detail }) => cause === 'start' && OTHER.test(String(detail)));
+    const loseOne = async () => {
+      const [victim] = server.children('inference');
+      assert(victim);
+      const before = refused().length;
+      process.kill(victim.pid, 'SIGKILL');
+      await eventually('its replacement is refused', () => refused().length > before);
+    };
+
+    const restore = repository.overwriteWeights('small', 1);
+    await loseOne();
+    for (let calls = 0; calls < 8; calls++) {
+      assert.deepEqual((await client.classify({ image })).predictions, expected);
+    }
+    assert.equal((await server.get('/readyz')).status, 200);
+    await loseOne();
+    assert.equal((await server.get('/readyz')).status, 503);
+    assert.equal(await client.check(), 'NOT_SERVING');
+    assert.deepEqual(server.children('inference'), []);
+
+    restore();
+    await eventually('both processes are back', () => server.children('inference').length === 2);
+    for (let calls = 0; calls < 8; calls++) {
+      assert.deepEqual((await client.classify({ image })).predictions, expected);
+    }
+    assert.deepEqual(
+      (await watch.count(3)).map(({ status }) => status),
+      ['SERVING', 'NOT_SERVING', 'SERVING'],
+    );
+  });
+
+  test('are told of once by polling, as a new version is wanted', async (t) => {
+    const { repository, server } = await serving(t, (filled) => filled.put('small', 1), [
+      '--models-poll-interval',
+      '20ms',
+    ]);
+    repository.overwriteWeights('small', 1);
+    const failed = ({ msg }: LogLine) => msg === 'model not loaded: serving what was served before';
+    const { version, problems } = await eventually('it is told', () => server.lines.find(failed));
+    assert.equal(version, '1');
+    assert.match(
+      String(problems),
+      /^model small\/1: model\.onnx changed after the version was loaded\. It is not loaded/,
+    );
+    // Two looks later it still has been told once.
+    for (const name of ['a', 'b']) {
+      repository.put(name, 1);
+      await server.logged('model served', ({ model }) => model === `${name}/1`);
+    }
+    assert.equal(server.lines.filter(failed).length, 1);
+  });
+});
+
 describe('polling', () => {
+  test('takes a version that it has seen half-copied once it is whole', async (t) => {
+    const { repository, server, client } = await serving(t, (filled) => filled.put('small', 1), [
+      '--models-poll-interval',
+      '20ms',
+    ]);
+    const whole = repository.put('other', 1);
+    const folder = join(repository.folder, 'small', '2');
+    mkdirSync(folder);
+    copyFileSync(join(whole, 'model.json'), join(folder, 'model.json'));
+    const graph = readFileSync(join(whole, 'model.onnx'));
+    writeFileSync(join(folder, 'model.onnx'), graph.subarray(0, graph.length / 2));
+    await server.logged('model not loaded: serving what was served before', ({ version }) => version === '2');
+    writeFileSync(join(folder, 'model.onnx'), graph);
+    await server.logged('model served', ({ model }) => model === 'small/2');
+    assert.equal(versionOf(await client.classify({ image, model: 'small' })), 'small/2');
+  });
+
   test('picks up new versions, and one that failed not again', async (t) => {
     const { repository, server, client } = await serving(t, (filled) => filled.put('small', 1), [
       '--models-poll-interval',

@@ -85,7 +85,7 @@ describe('a model that can be served', () => {
     const { kind, problems } = await refusal('measured');
     assert.equal(kind, 'usage');
     assert.match(problems.join(), /measured\/1 has random weights.*allow-random-weights/);
-    const found = { name: 'measured', version: '1' };
+    const found = { name: 'measured', version: '1', stamp: '' };
     assert.equal((await loadModel(repository, found, { allowRandomWeights: true })).version, '1');
     write('measured', '2', { 'provenance.weights': 'trained' });
     assert.equal((await loadDefault(repository, 'measured')).version, '2');
@@ -246,7 +246,10 @@ describe('several models', () => {
     write('small', '1');
     for (const name of ['broken', 'empty']) mkdirSync(join(repository, name));
     const { found, problems } = await findModels(repository);
-    assert.deepEqual(found, [{ name: 'small', version: '1' }]);
+    assert.deepEqual(
+      found.map(({ name, version }) => [name, version]),
+      [['small', '1']],
+    );
     assert.deepEqual(
       problems.map((problem) => problem.slice(0, problem.indexOf(' in '))),
       ['model broken: no version', 'model empty: no version'],

@@ -1,6 +1,6 @@
 /** A catalog over a real folder with fake processes: the test writes versions and says what becomes of them. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SharedProcesses } from '#vitserve/inference/inference-pool.js';
@@ -78,6 +78,20 @@ export class CatalogStand {
     writeFileSync(join(folder, 'model.onnx'), GRAPH);
     const sha256 = createHash('sha256').update(GRAPH).digest('hex');
     writeFileSync(join(folder, 'model.json'), JSON.stringify(manifestWith({ 'graph.sha256': sha256, ...changes })));
+  }
+
+  /** Another graph in the place of one that is there. */
+  writeGraph(name: string, version: string, graph: string): void {
+    this.writeFile(name, version, 'model.onnx', graph);
+  }
+
+  writeFile(name: string, version: string, file: string, text: string): void {
+    writeFileSync(join(this.folder, name, version, file), text);
+  }
+
+  /** The same content with another time. */
+  touch(...path: readonly string[]): void {
+    utimesSync(join(this.folder, ...path), 0, 0);
   }
 
   remove(...path: readonly string[]): void {

@@ -152,6 +152,37 @@ describe('a new version', () => {
     assert.deepEqual(stand.served, ['small/3']);
   });
 
+  test('that was looked at while it was being copied is tried again once it stands still', async () => {
+    let starts = 0;
+    stand.beforeStart = async () => void starts++;
+    stand.writeGraph('small', '2', 'not really');
+    await look();
+    assert.equal(stand.events.length, 1);
+    assert.match(stand.events[0] ?? '', /^failed small\/2: .* is not the graph that the manifest describes/);
+    // Longer at every look: it is still being copied, and is not read again and again meanwhile.
+    for (const graph of ['not really a', 'not really a gr']) {
+      stand.writeGraph('small', '2', graph);
+      await look();
+    }
+    assert.equal(stand.events.length, 1);
+    stand.write('small', '2');
+    await look();
+    await look();
+    assert.deepEqual([starts, stand.served], [1, ['small/2']]);
+    assert.deepEqual(stand.events.slice(1), ['withdrawn small/1', 'served small/2']);
+  });
+
+  test('whose last file comes after the first try is tried again, and told of again where it is still wrong', async () => {
+    stand.remove('small', '2', 'model.json');
+    await look();
+    stand.write('small', '2', { 'graph.sha256': 'a'.repeat(64) });
+    for (let looks = 0; looks < 4; looks++) await look();
+    assert.equal(stand.events.length, 2);
+    assert.match(stand.events[0] ?? '', /^failed small\/2: .*can't read .*model\.json/);
+    assert.match(stand.events[1] ?? '', /^failed small\/2: .* is not the graph that the manifest describes/);
+    assert.deepEqual(stand.served, ['small/1']);
+  });
+
   test('that is asked for while it is failing is tried again', async () => {
     let starts = 0;
     let again = Promise.resolve();
@@ -199,6 +230,61 @@ describe('a new version', () => {
       await settled();
       assert.ok(stand.pool(`small/${version}`).index <= 1);
     }
+  });
+});
+
+describe('a version that is overwritten while it is served', () => {
+  const GONE_WRONG = (files: string) =>
+    new RegExp(`^failed small/1: model small/1: ${files} changed after the version was`);
+
+  beforeEach(async () => {
+    stand.write('small', '1');
+    await stand.start('small');
+  });
+
+  test('goes on being served as it was loaded, which is told once, and again to who asks by hand', async () => {
+    stand.writeGraph('small', '1', 'quite another graph');
+    for (let looks = 0; looks < 4; looks++) await look();
+    assert.equal(stand.events.length, 1);
+    assert.match(stand.events[0] ?? '', GONE_WRONG('model.onnx'));
+    assert.match(stand.events[0] ?? '', /not loaded again, and lost processes of it can not be replaced: put the old/);
+    assert.deepEqual([stand.served, stand.pool('small/1').stops], [['small/1'], 0]);
+    await reload();
+    assert.equal(stand.events.length, 2);
+  });
+
+  test('in its manifest only is told likewise, and its processes can still be replaced', async () => {
+    stand.write('small', '1', { description: 'another one' });
+    await reload();
+    assert.match(stand.events.join(), GONE_WRONG('model.json'));
+    assert.doesNotMatch(stand.events.join(), /lost processes/);
+  });
+
+  test('with what it had, or has other files changed, is not told of', async () => {
+    stand.write('small', '1');
+    stand.touch('small', '1', 'model.onnx');
+    stand.writeFile('small', '1', 'README.md', 'about it');
+    for (let looks = 0; looks < 3; looks++) await look();
+    await reload();
+    assert.deepEqual(stand.events, []);
+  });
+
+  test('and put back is told of anew when it is overwritten again', async () => {
+    for (let times = 1; times <= 2; times++) {
+      stand.writeGraph('small', '1', 'quite another graph');
+      for (let looks = 0; looks < 2; looks++) await look();
+      stand.remove('small', '1', 'model.onnx');
+      stand.write('small', '1');
+      for (let looks = 0; looks < 2; looks++) await look();
+      assert.equal(stand.events.length, times);
+    }
+  });
+
+  test('by a version of a higher number gives way to it', async () => {
+    stand.writeGraph('small', '1', 'quite another graph');
+    stand.write('small', '2');
+    await look();
+    assert.deepEqual(stand.served, ['small/2']);
   });
 });
 

@@ -46,6 +46,16 @@ function referredToIn(file: IFileDescriptorProto): string[] {
 const files = filesOf(withLinkedDescriptors(loadContract().definition));
 
 describe('every file', () => {
+  test('says where generated code goes only where that is true of all that is in it', () => {
+    const goPackages = [...files.values()].map(({ package: name, options }) => [name, options?.goPackage ?? null]);
+    assert.deepEqual(Object.fromEntries(goPackages), {
+      'vitserve.v1': 'vitserve/v1;vitservev1',
+      'grpc.health.v1': 'google.golang.org/grpc/health/grpc_health_v1',
+      'google.rpc': null,
+      'google.protobuf': null,
+    });
+  });
+
   test('that a file imports is there', () => {
     for (const { name, dependency } of files.values()) {
       for (const imported of dependency ?? []) assert.ok(files.has(imported), `${name} imports ${imported}`);

@@ -75,12 +75,13 @@ vitserve_held_rejections_total N
 # HELP vitserve_connections_in_use Open connections to the gRPC port.
 # TYPE vitserve_connections_in_use gauge
 vitserve_connections_in_use N
-# HELP vitserve_connections_refused_total Connections ended before they could carry a call, by cause (limit, handshake_timeout, tls, client_certificate).
+# HELP vitserve_connections_refused_total Connections ended before they could carry a call, by cause (limit, handshake_timeout, tls, client_certificate, protocol).
 # TYPE vitserve_connections_refused_total counter
 vitserve_connections_refused_total{cause="limit"} N
 vitserve_connections_refused_total{cause="handshake_timeout"} N
 vitserve_connections_refused_total{cause="tls"} N
 vitserve_connections_refused_total{cause="client_certificate"} N
+vitserve_connections_refused_total{cause="protocol"} N
 # HELP vitserve_credential_reloads_total Looks at files of credentials (certificate, tokens) that found new content, by result (loaded, kept).
 # TYPE vitserve_credential_reloads_total counter
 # HELP vitserve_tls_certificate_expiry_timestamp_seconds When the certificates in use end (server, client_ca), the first one of each file, since the epoch.

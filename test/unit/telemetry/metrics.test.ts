@@ -153,6 +153,15 @@ describe('what connections and credentials report', () => {
     assert.deepEqual(lines, [], 'anybody could fill the log');
   });
 
+  test('of callers with another protocol each kind is told once', async () => {
+    const metrics = createMetrics();
+    const { log, lines } = createLog();
+    const observer = createConnectionObserver(metrics, log);
+    for (const detail of ['TLS', 'TLS', 'HTTP/1.1']) observer.connectionRefused('protocol', '10.0.0.1:5', detail);
+    assert.deepEqual(await samplesOf(metrics), ['vitserve_connections_refused_total{cause="protocol"} 3']);
+    assert.equal(lines.length, 2);
+  });
+
   test('certificates show when they end; what is wrong with new ones is counted each time and logged once', async () => {
     const metrics = createMetrics();
     const { log, lines } = createLog();

@@ -1,0 +1,148 @@
+/**
+ * The files that a version's answers come from: its graph, and the files of weights that the graph names (ONNX:
+ * `docs/ExternalData.md`). And whether they are still what they were.
+ *
+ * What holds: a process never answers with other weights than the ones that the version was begun with, also where a file is
+ * overwritten while the process starts. The files are hashed where they lie and loaded by path, so a copy in memory is not
+ * needed; their sizes and times before the hash and after the load tell whether both read the same bytes. What it costs: one
+ * pass over the weights at every start of a process, from the page cache about 0.2 to 1 s for the 346 MB of a ViT-B.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
+import { messageOf, SetupError } from '../errors.js';
+
+/** A file and what is expected in it. */
+export interface HashedFile {
+  readonly path: string;
+  /** Lower-case hexadecimal. */
+  readonly sha256: string;
+}
+
+const PIECE_BYTES = 1024 * 1024;
+/** How a tensor begins to say where its values are: the entry's key, and the tag of the file name that follows. */
+const LOCATION = Buffer.from('\n\x08location\x12', 'latin1');
+/** Longer names of files are not looked for: no file system has any. */
+const LONGEST_NAME = 4096;
+const SHOWN_DIGITS = 12;
+
+/** Reads a file once: its hash and, of a graph, the names of the files that hold its weights. */
+export async function hashGraph(path: string): Promise<{ readonly sha256: string; readonly locations: Set<string> }> {
+  const hash = createHash('sha256');
+  const locations = new Set<string>();
+  let rest = Buffer.alloc(0);
+  for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }) as AsyncIterable<Buffer>) {
+    hash.update(piece);
+    const bytes = Buffer.concat([rest, piece]);
+    for (let at = bytes.indexOf(LOCATION); at !== -1; at = bytes.indexOf(LOCATION, at + 1)) {
+      const name = textAt(bytes, at + LOCATION.length);
+      if (name !== null) locations.add(name);
+    }
+    // What is cut off here is found whole with the next piece; what is found twice is in the set once.
+    rest = bytes.subarray(Math.max(0, bytes.length - LOCATION.length - LONGEST_NAME - 2));
+  }
+  return { sha256: hash.digest('hex'), locations };
+}
+
+/** A text with its length in front, of less than 2¹⁴ bytes; null where there is none in full. */
+function textAt(bytes: Buffer, at: number): string | null {
+  const [low = 0, high = 0] = bytes.subarray(at, at + 2);
+  const [length, start] = low < 0x80 ? [low, at + 1] : [(low & 0x7f) | (high << 7), at + 2];
+  if (length === 0 || length > LONGEST_NAME || start + length > bytes.length) return null;
+  return bytes.toString('utf8', start, start + length);
+}
+
+export async function hashOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES })) hash.update(piece as Buffer);
+  return hash.digest('hex');
+}
+
+/** The files of weights that a graph names, with their hashes. Names of no file in its folder are the runtime's to refuse. */
+export async function hashExternalWeights(graphPath: string, locations: Iterable<string>): Promise<HashedFile[]> {
+  const folder = dirname(graphPath);
+  const files: HashedFile[] = [];
+  for (const location of [...locations].sort()) {
+    const path = resolve(folder, location);
+    if (relative(folder, path).startsWith('..') || location.includes('\0')) continue;
+    const isFile = await stat(path).then(
+      (found) => found.isFile(),
+      () => false,
+    );
+    if (isFile) files.push({ path, sha256: await hashOf(path) });
+  }
+  return files;
+}
+
+/** Names, sizes and times of everything in a folder, as one text: another one where something in it has changed. */
+export async function stampOf(folder: string): Promise<string> {
+  const entries = await readdir(folder, { recursive: true }).catch((error: unknown) => [messageOf(error)]);
+  const lines = await Promise.all(
+    entries.sort().map(async (name) => `${name} ${await stampOfFile(join(folder, name))}`),
+  );
+  return lines.join('\n');
+}
+
+async function stampOfFile(path: string): Promise<string> {
+  return await stat(path, { bigint: true }).then(
+    ({ size, mtimeNs }) => `${size} ${mtimeNs}`,
+    () => 'is gone',
+  );
+}
+
+/** Those that hold other bytes than they should, or can't be read. */
+export async function changedFiles(files: readonly HashedFile[]): Promise<HashedFile[]> {
+  const changed: HashedFile[] = [];
+  for (const file of files) {
+    const found = await hashOf(file.path).catch(() => null);
+    if (found !== file.sha256) changed.push(file);
+  }
+  return changed;
+}
+
+/**
+ * Has `load` read these files, and gives what it made of them only where they held what they should, all the time. Throws
+ * SetupError where they did not. `model`: name and version, for the error.
+ */
+export async function loadUnchanged<Loaded>(
+  model: string,
+  files: readonly HashedFile[],
+  load: () => Promise<Loaded>,
+): Promise<Loaded> {
+  const stamps = () => Promise.all(files.map(({ path }) => stampOfFile(path)));
+  const before = await stamps();
+  const problems: string[] = [];
+  for (const { path, sha256 } of files) {
+    const found = await hashOf(path).catch((error: unknown) => {
+      problems.push(`model ${model}: can't read ${path} (${messageOf(error)}): put the file back`);
+      return sha256;
+    });
+    if (found === sha256) continue;
+    problems.push(
+      `model ${model}: ${path} is not the file that this version was begun with: its sha256 begins with ${short(found)}, ` +
+        `expected ${short(sha256)}: ${REMEDY}`,
+    );
+  }
+  if (problems.length > 0) throw new SetupError('environment', problems);
+  const loaded = await load().then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
+  const after = await stamps();
+  const torn = files.filter((_, index) => before[index] !== after[index]);
+  if (torn.length > 0) {
+    throw new SetupError(
+      'environment',
+      torn.map(({ path }) => `model ${model}: ${path} was changed while it was being loaded: ${REMEDY}`),
+    );
+  }
+  if ('error' in loaded) throw loaded.error;
+  return loaded.value;
+}
+
+const REMEDY = 'put the old file back, and new weights into a new version folder';
+
+function short(sha256: string): string {
+  return sha256.slice(0, SHOWN_DIGITS);
+}
