@@ -16,6 +16,7 @@ import { checkGraph } from '../onnx/check.js';
 import { readModel, writeModel } from '../onnx/files.js';
 import { viewGraph } from '../onnx/graph-view.js';
 import type { ModelProto } from '../onnx/model-proto.js';
+import { graphEntry } from './graph-entry.js';
 import { picturePixels, randomPixels } from './importing/check-pixels.js';
 import { importedManifest, operatorSetsOf, producerOf } from './importing/imported-manifest.js';
 import { beginVersion, type NewVersion } from './importing/model-folder.js';
@@ -88,7 +89,7 @@ async function build(importing: Importing, target: NewVersion): Promise<[text: s
   await checkClassCount(original);
   const form = naming(graphPath, () => servingForm(model, recognized, originalBatch, settings.embedding));
   const written = await writeModel(join(target.folder, GRAPH_FILE), form.model);
-  const unchecked = await importedManifest(importing, form, { file: GRAPH_FILE, sha256: written.sha256 });
+  const unchecked = await importedManifest(importing, form, graphEntry(GRAPH_FILE, written.sha256, form.model));
 
   const served = await openServed(written.path, unchecked);
   const random = randomPixels(RANDOM_IMAGES, unchecked.input);
