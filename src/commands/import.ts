@@ -99,7 +99,7 @@ async function build(importing: Importing, target: NewVersion): Promise<[text: s
   const tolerance = TOLERANCE[graph.weightTypes.has('float16') ? 'float16' : 'float32'];
   const notes = [...form.notes, ...pictures.skipped.map((text) => `not compared: ${text}`)];
   if (!(comparison.maxDifference <= tolerance.original)) {
-    const sensitivity = await sensitivityOf(original, pixels);
+    const sensitivity = await sensitivityOf(original, pixels, comparison.maxDifference / 2);
     if (!isExcused(comparison, sensitivity) && !settings.force) {
       const { maxDifference, images, sameTop1 } = comparison;
       throw prefixed(graphPath, [
