@@ -42,6 +42,8 @@ export async function answerQuestions(hello, answer) {
 /** The project's Python (tools/.venv) or the system's, if it has these modules; otherwise null. */
 export function pythonWith(modules) {
   const candidates = [fileURLToPath(new URL('../tools/.venv/bin/python', import.meta.url)), 'python3'];
-  const has = (python) => spawnSync(python, ['-c', `import ${modules.join(', ')}`], { stdio: 'ignore' }).status === 0;
+  // Importing onnxruntime is enough for its telemetry.
+  const options = { stdio: 'ignore', env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' } };
+  const has = (python) => spawnSync(python, ['-c', `import ${modules.join(', ')}`], options).status === 0;
   return candidates.find(has) ?? null;
 }

@@ -20,11 +20,11 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { InferenceSession } from 'onnxruntime-node';
 import { diagnoseCuda } from '../dist/inference/cuda/diagnose.js';
 import { findOnnxruntime } from '../dist/inference/cuda/provider-place.js';
 import { findNodeProviders } from '../dist/inference/node-providers.js';
 import { loadOnnxSession } from '../dist/inference/onnx-session.js';
+import { openSession } from '../dist/inference/onnxruntime.js';
 import { pixelBytesOf } from '../dist/model/manifest.js';
 import { loadModelFolder } from '../dist/model/repository.js';
 import { availableCores } from '../dist/process/cores.js';
@@ -80,11 +80,7 @@ try {
   const { graphPath, manifest } = await loadModelFolder(join(scratch, 'measured/1'));
 
   if (onGpu) {
-    const strict = await InferenceSession.create(graphPath, {
-      executionProviders: [provider],
-      extra: { session: { disable_cpu_ep_fallback: '1' } },
-      logSeverityLevel: 3,
-    });
+    const strict = await openSession(graphPath, { provider, noCpuFallback: true });
     await strict.release();
     console.log('loads with the fallback to the CPU forbidden');
   }

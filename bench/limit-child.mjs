@@ -2,9 +2,8 @@
 //   node bench/limit-child.mjs '{"modelFolder": …, "photosFolder": …, "threads": 1}'
 // Asked {"loop": "infer" | "decode" | "both", "batch": 1, "seconds": 4} it answers {"images", "seconds", "cpuMs"}.
 import { readFileSync } from 'node:fs';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { createPixelPreparer } from '../dist/decode/prepare-pixels.js';
-import { integerPrecision } from '../dist/inference/integer-precision.js';
+import { openSession, Tensor } from '../dist/inference/onnxruntime.js';
 import { topK } from '../dist/inference/top-k.js';
 import { loadModelFolder } from '../dist/model/repository.js';
 import { answerQuestions } from './children.mjs';
@@ -16,12 +15,7 @@ const { input, output, preprocessing: recipe } = manifest;
 const { height, width } = input;
 const photos = jpegsIn(photosFolder).map((path) => readFileSync(path));
 const preparer = createPixelPreparer({ maxImagePixels: 5e7, recipe, height, width });
-const session = await InferenceSession.create(graphPath, {
-  intraOpNumThreads: threads,
-  interOpNumThreads: 1,
-  logSeverityLevel: 3,
-  extra: { session: { x64quantprecision: integerPrecision() } },
-});
+const session = await openSession(graphPath, { threads });
 const size = height * width * 3;
 const pixels = new Uint8Array(size);
 await preparer.prepare(photos[0], pixels);

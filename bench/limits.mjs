@@ -20,7 +20,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { integerPrecision } from '../dist/inference/integer-precision.js';
+import { quantPrecision } from '../dist/inference/integer-precision.js';
 import { availableCores } from '../dist/process/cores.js';
 import { pythonWith, startChildren } from './children.mjs';
 import { LIMIT_MODELS, limitModel } from './limit-models.mjs';
@@ -90,7 +90,7 @@ async function contestants(model, photosFolder, images, python) {
     [OURS, join(model.folder, 'model.onnx')],
   ]) {
     if (python === null || graph === null) continue;
-    const args = ['--graph', graph, '--photos', photosFolder, '--quant-precision', integerPrecision()];
+    const args = ['--graph', graph, '--photos', photosFolder, '--quant-precision', quantPrecision()];
     const children = await startChildren(cores, python, [path('../tools/referee/limit.py'), ...args]);
     endings.push(children.end);
     contest.set(name, async (time) => together(await children.ask({ seconds: time }), 'all'));

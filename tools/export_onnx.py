@@ -24,7 +24,11 @@ import argparse
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
+
+# Before the import: otherwise onnxruntime writes into the home directory, and calls home.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnx

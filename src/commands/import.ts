@@ -16,6 +16,7 @@ import { checkGraph } from '../onnx/check.js';
 import { readModel, writeModel } from '../onnx/files.js';
 import { viewGraph } from '../onnx/graph-view.js';
 import type { ModelProto } from '../onnx/model-proto.js';
+import { graphEntry } from './graph-entry.js';
 import { picturePixels, randomPixels } from './importing/check-pixels.js';
 import { importedManifest, operatorSetsOf, producerOf } from './importing/imported-manifest.js';
 import { beginVersion, type NewVersion } from './importing/model-folder.js';
@@ -88,7 +89,7 @@ async function build(importing: Importing, target: NewVersion): Promise<[text: s
   await checkClassCount(original);
   const form = naming(graphPath, () => servingForm(model, recognized, originalBatch, settings.embedding));
   const written = await writeModel(join(target.folder, GRAPH_FILE), form.model);
-  const unchecked = await importedManifest(importing, form, { file: GRAPH_FILE, sha256: written.sha256 });
+  const unchecked = await importedManifest(importing, form, graphEntry(GRAPH_FILE, written.sha256, form.model));
 
   const served = await openServed(written.path, unchecked);
   const random = randomPixels(RANDOM_IMAGES, unchecked.input);
@@ -98,7 +99,7 @@ async function build(importing: Importing, target: NewVersion): Promise<[text: s
   const tolerance = TOLERANCE[graph.weightTypes.has('float16') ? 'float16' : 'float32'];
   const notes = [...form.notes, ...pictures.skipped.map((text) => `not compared: ${text}`)];
   if (!(comparison.maxDifference <= tolerance.original)) {
-    const sensitivity = await sensitivityOf(original, pixels);
+    const sensitivity = await sensitivityOf(original, pixels, comparison.maxDifference / 2);
     if (!isExcused(comparison, sensitivity) && !settings.force) {
       const { maxDifference, images, sameTop1 } = comparison;
       throw prefixed(graphPath, [

@@ -21,6 +21,7 @@ import { readModel, writeModel } from '../onnx/files.js';
 import type { ModelProto } from '../onnx/model-proto.js';
 import { quantizeToInt8 } from '../onnx/quantize.js';
 import { convertToFloat16 } from '../onnx/to-float16.js';
+import { graphEntry } from './graph-entry.js';
 import { randomPixels } from './importing/check-pixels.js';
 import { beginVersion, type NewVersion } from './importing/model-folder.js';
 import { picturesIn, preparePictures } from './quantizing/pictures.js';
@@ -41,7 +42,7 @@ export async function quantize(
   try {
     const [graph, notes] = rewrite(await readModel(source.graphPath), source, settings);
     const written = await writeModel(join(target.folder, GRAPH_FILE), graph);
-    const manifest = manifestOf(source, settings, written.sha256, version);
+    const manifest = manifestOf(source, settings, graphEntry(GRAPH_FILE, written.sha256, graph), version);
     await writeFile(join(target.folder, 'model.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     const report = await compare(source, { graphPath: written.path, manifest }, settings, pictures);
     const bytes = written.bytes + (written.externalData?.bytes ?? 0);
@@ -76,7 +77,7 @@ type Line = readonly [name: string, text: string];
 
 function rewrite(graph: ModelProto, { graphPath }: Model, settings: QuantizeSettings): [ModelProto, Line[]] {
   try {
-    const [model, lines] = settings.dtype === 'int8' ? toInt8(graph, settings.head) : toFloat16(graph);
+    const [model, lines] = settings.dtype === 'int8' ? toInt8(graph, settings) : toFloat16(graph);
     const problems = checkGraph(model);
     if (problems.length > 0) throw new SetupError('environment', problems);
     return [model, lines];
@@ -87,9 +88,10 @@ function rewrite(graph: ModelProto, { graphPath }: Model, settings: QuantizeSett
   }
 }
 
-function toInt8(graph: ModelProto, head: boolean): [ModelProto, Line[]] {
-  const { model, products, weights, kept } = quantizeToInt8(graph, { head });
-  const lines: Line[] = [['int8', `${products} matrix products, ${(weights / 1e6).toFixed(2)} million weights`]];
+function toInt8(graph: ModelProto, { head, weightBits }: QuantizeSettings): [ModelProto, Line[]] {
+  const { model, products, weights, kept } = quantizeToInt8(graph, { head, bits: weightBits === '8' ? 8 : 7 });
+  const found = `${products} matrix products, ${(weights / 1e6).toFixed(2)} million weights of ${weightBits} bits`;
+  const lines: Line[] = [['int8', found]];
   return [model, [...lines, ...keptLines(kept)]];
 }
 
@@ -102,9 +104,14 @@ function keptLines(kept: readonly string[]): Line[] {
   return kept.map((text) => ['float32', text]);
 }
 
-function manifestOf(source: Model, { dtype }: QuantizeSettings, sha256: string, version: string): Manifest {
+function manifestOf(
+  source: Model,
+  { dtype, weightBits }: QuantizeSettings,
+  graph: Manifest['graph'],
+  version: string,
+): Manifest {
   const { manifest } = source;
-  const form = dtype === 'int8' ? 'int8 weights, activations quantized as it runs' : 'float16';
+  const form = dtype === 'int8' ? `int8 weights of ${weightBits} bits, activations quantized as it runs` : 'float16';
   return {
     ...manifest,
     description: `${manifest.description.replace(/\.$/, '')} (${form}).`,
@@ -114,7 +121,7 @@ function manifestOf(source: Model, { dtype }: QuantizeSettings, sha256: string, 
       quantizedFromSha256: manifest.graph.sha256,
       quantizedBy: `vitserve ${version}, ${dtype}`,
     },
-    graph: { file: GRAPH_FILE, sha256 },
+    graph,
     // One scale for the activations of a whole batch: an image's answer would depend on who else is in it. In float16 the CPU's
     // kernels round differently by batch.
     batchInvariant: dtype === 'float16' && manifest.batchInvariant ? 'accelerator' : false,

@@ -94,6 +94,9 @@ export function loadQuantizeSettings(
   const [folder] = positionals;
   if (positionals.length !== 1) problems.push('vitserve quantize takes one MODEL_FOLDER');
   if (loaded.settings.head && loaded.settings.dtype !== 'int8') problems.push('--head is for --dtype int8 only');
+  if (loaded.settings.weightBits === '8' && loaded.settings.dtype !== 'int8') {
+    problems.push('--weight-bits is for --dtype int8 only');
+  }
   if (folder === undefined || problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, folder };
 }

@@ -5,7 +5,7 @@
  * onnxruntime-node, which sees no bytes in that, refuses it (microsoft/onnxruntime#32323). Tensor looks for Float16Array
  * once, when the first one is made. So the first one is made here, while there is none.
  */
-import { Tensor } from 'onnxruntime-node';
+import { Tensor } from './onnxruntime.js';
 
 const descriptor = Object.getOwnPropertyDescriptor(globalThis, 'Float16Array');
 if (descriptor !== undefined) {

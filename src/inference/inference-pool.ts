@@ -15,6 +15,7 @@ import type { InferenceHello, InferenceSettings } from './inference-main.js';
 import { decodeReply, encodeCall, type InferenceRequest, type InferenceResult } from './messages.js';
 import type { ProviderChoice } from './onnx-session.js';
 import type { Cost } from './simulated-session.js';
+import { type SlowForm, slowForm } from './slow-form.js';
 
 export interface InferencePoolSettings extends BatchSizeSettings {
   readonly executionProvider: ProviderChoice;
@@ -52,6 +53,8 @@ export class InferencePool {
   readonly executionProvider: string;
   /** Why `auto` did not get CUDA, or null. */
   readonly fallbackReason: string | null;
+  /** Why the model's form is slow where it runs; null where it is not. */
+  readonly slowForm: SlowForm | null;
   readonly maxBatchSize: number;
   /** The sizes that batches are padded to, ascending; null: none. */
   readonly fixedBatchSizes: readonly number[] | null;
@@ -64,6 +67,7 @@ export class InferencePool {
 
   private constructor(
     lanes: readonly InferenceLane[],
+    manifest: Model['manifest'],
     hello: InferenceHello,
     { largest, fixed }: BatchSizes,
     onStopped: () => void,
@@ -72,6 +76,7 @@ export class InferencePool {
     this.#onStopped = onStopped;
     this.executionProvider = hello.executionProvider;
     this.fallbackReason = hello.fallbackReason;
+    this.slowForm = slowForm(manifest, hello.executionProvider);
     this.embeddingSize = hello.embeddingSize;
     this.warmUpCosts = hello.warmUpCosts;
     this.maxBatchSize = largest;
@@ -146,7 +151,7 @@ export class InferencePool {
       if (failure !== undefined) throw failure.reason;
       signal.throwIfAborted();
       const sizes = chooseBatchSizes(settings, model.manifest, hello.executionProvider);
-      return new InferencePool(lanes, hello, sizes, giveBack);
+      return new InferencePool(lanes, model.manifest, hello, sizes, giveBack);
     } catch (error) {
       await stopAll();
       giveBack();

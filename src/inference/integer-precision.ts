@@ -1,26 +1,87 @@
 /**
- * Whether this CPU multiplies uint8 by int8 without overflow.
+ * Which instructions multiply uint8 activations by int8 weights on this CPU, and whether that overflows.
  *
- * Where x64 has no VNNI, the instruction at hand adds two such products in 16 bits and saturates, so int8 graphs answer
- * wrongly without any error. onnxruntime has a slower way round (uint8 by uint8), which has to be asked for by an option;
- * asked for everywhere, it would make CPUs with VNNI a third slower too. Other architectures are not affected.
+ * On x64 without VNNI the fast instruction (vpmaddubsw) adds two such products in 16 bits and saturates, so a graph whose weights
+ * have 8 bits answers wrongly without any error. onnxruntime knows a slower, exact way (uint8 by uint8), by an option. With that
+ * option it takes the slower way for those constant weights alone that have a value beyond ±64; others can't overflow
+ * (255 · 64 · 2 < 2¹⁵) and stay on the fast way. So the option follows from the CPU, and nobody has to believe what a
+ * manifest says of its weights. Not asked for everywhere: with AMX, 8-bit weights would take the slower way for nothing.
+ *
+ * Names and order are those in which onnxruntime 1.30 chooses its kernels (`onnxruntime/core/mlas/lib/platform.cpp`). That
+ * avx2 saturates and 7 bits don't is seen by a test that runs wherever the CPU is one; the others are from its source.
  */
 import { readFileSync } from 'node:fs';
 
-/** The flags that Linux lists for CPUs with VNNI, of 512 and of 256 bits. */
-const VNNI = /^flags\s*:.*\bavx(512)?_vnni\b/m;
+interface KernelFacts {
+  /** Whether two products of full range overflow. */
+  readonly saturates: boolean;
+  /** The CPUs that have it, for people. */
+  readonly cpus: string;
+}
 
-/** The value of onnxruntime's `session.x64quantprecision` for this machine: `1` takes the way round. */
-export function integerPrecision(): '0' | '1' {
-  if (process.arch !== 'x64') return '0';
+export const INTEGER_KERNELS = {
+  'avx512-vnni': { saturates: false, cpus: 'Intel from Ice Lake and Cascade Lake, AMD from Zen 4' },
+  'avx-vnni': { saturates: false, cpus: 'Intel from Alder Lake, without AVX-512' },
+  /** Also where AVX-VNNI is there and AVX-512 VNNI is hidden, as a hypervisor may: this kernel is chosen last. */
+  avx512: { saturates: true, cpus: 'Intel Skylake servers' },
+  avx2: { saturates: true, cpus: 'AMD before Zen 4, Intel from Haswell, and AVX-512 without its byte instructions' },
+  /** Widens to 16 bits before it multiplies. */
+  sse: { saturates: false, cpus: 'x64 without AVX2 or FMA' },
+  'arm64-i8mm': { saturates: false, cpus: 'Arm with 8-bit matrix products: Graviton 3' },
+  'arm64-dot-product': { saturates: false, cpus: 'Arm with dot products: Graviton 2, Ampere Altra' },
+  /** Two products of int8 fit into 16 bits: 128 · 127 · 2 < 2¹⁵. The activations are moved to int8 before. */
+  arm64: { saturates: false, cpus: 'Arm without dot products: Cortex-A72' },
+  /** The exact way costs least where it was not needed. */
+  'unknown-x64': { saturates: true, cpus: 'x64 without a /proc/cpuinfo to read' },
+  other: { saturates: false, cpus: 'every other architecture' },
+} as const satisfies Readonly<Record<string, KernelFacts>>;
+
+export type IntegerKernel = keyof typeof INTEGER_KERNELS;
+
+const AVX512_CORE = ['avx512f', 'avx512bw', 'avx512dq', 'avx512vl'];
+
+/**
+ * @param arch as `process.arch`
+ * @param cpuinfo the text of `/proc/cpuinfo`, or null where there is none
+ */
+export function integerKernelOf(arch: string, cpuinfo: string | null): IntegerKernel {
+  if (arch === 'arm64') {
+    const has = listed(cpuinfo, 'Features');
+    if (has('i8mm')) return 'arm64-i8mm';
+    return has('asimddp') ? 'arm64-dot-product' : 'arm64';
+  }
+  if (arch !== 'x64') return 'other';
+  if (cpuinfo === null) return 'unknown-x64';
+  const has = listed(cpuinfo, 'flags');
+  if (!has('avx2') || !has('fma')) return has('fpu') ? 'sse' : 'unknown-x64';
+  if (AVX512_CORE.every(has)) return has('avx512_vnni') ? 'avx512-vnni' : 'avx512';
+  return has('avx_vnni') ? 'avx-vnni' : 'avx2';
+}
+
+/** Whether the first CPU's line of this name lists a word; Linux lists for each what all of them can. */
+function listed(cpuinfo: string | null, name: string): (word: string) => boolean {
+  const line = new RegExp(`^${name}\\s*:(.*)$`, 'm').exec(cpuinfo ?? '')?.[1] ?? '';
+  const words = new Set(line.trim().split(/\s+/));
+  return (word) => words.has(word);
+}
+
+let known: IntegerKernel | undefined;
+
+/** Of this machine. */
+export function integerKernel(): IntegerKernel {
+  known ??= integerKernelOf(process.arch, readCpuinfo());
+  return known;
+}
+
+function readCpuinfo(): string | null {
   try {
-    return saturates(readFileSync('/proc/cpuinfo', 'utf8')) ? '1' : '0';
+    return readFileSync('/proc/cpuinfo', 'utf8');
   } catch {
-    return '1';
+    return null;
   }
 }
 
-/** @param cpuinfo the text of `/proc/cpuinfo` on x64 */
-export function saturates(cpuinfo: string): boolean {
-  return !VNNI.test(cpuinfo);
+/** The value of onnxruntime's `session.x64quantprecision`: `1` is exact where the fast instruction would saturate. */
+export function quantPrecision(kernel: IntegerKernel = integerKernel()): '0' | '1' {
+  return INTEGER_KERNELS[kernel].saturates ? '1' : '0';
 }

@@ -9,10 +9,10 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { env, InferenceSession, listSupportedBackends, Tensor } from 'onnxruntime-node';
 import { messageOf } from '../errors.js';
 import { diagnoseCuda } from './cuda/diagnose.js';
 import { essenceOf } from './essence.js';
+import { listSupportedBackends, openSession, Tensor } from './onnxruntime.js';
 
 export interface NodesOfOperator {
   /** As onnxruntime calls it: `CPUExecutionProvider`. */
@@ -36,8 +36,6 @@ export interface SampleInput {
   readonly dims: readonly number[];
 }
 
-env.logLevel = 'fatal';
-
 /** @param input what one execution is fed with: grey */
 export async function findNodeProviders(graphPath: string, input: SampleInput): Promise<ProviderFinding[]> {
   const findings: ProviderFinding[] = [];
@@ -48,14 +46,8 @@ export async function findNodeProviders(graphPath: string, input: SampleInput): 
 async function tryProvider(name: string, graphPath: string, input: SampleInput): Promise<ProviderFinding> {
   const folder = await mkdtemp(join(tmpdir(), 'vitserve-profile-'));
   try {
-    const session = await InferenceSession.create(graphPath, {
-      executionProviders: [name],
-      intraOpNumThreads: 1,
-      interOpNumThreads: 1,
-      logSeverityLevel: 4,
-      enableProfiling: true,
-      profileFilePrefix: join(folder, 'profile'),
-    });
+    const profilePrefix = join(folder, 'profile');
+    const session = await openSession(graphPath, { provider: name, quiet: true, profilePrefix });
     try {
       const size = input.dims.reduce((product, dim) => product * dim, 1);
       const feed =

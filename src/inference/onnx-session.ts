@@ -2,17 +2,15 @@
  * An ONNX graph in onnxruntime: loaded on the execution provider asked for, checked against the manifest, executed.
  *
  * The provider that is reported is the one the session was created with; onnxruntime-node throws where a provider's
- * library can't be loaded, so there is no silent fallback of the whole graph. Threads don't spin while waiting: on a
- * machine shared with decoders, spinning takes cores from those that have work.
+ * library can't be loaded, so there is no silent fallback of the whole graph.
  */
-import { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { messageOf, SetupError } from '../errors.js';
 import type { Manifest } from '../model/manifest.js';
 import { activate } from './activation.js';
 import { diagnoseCuda } from './cuda/diagnose.js';
 import { essenceOf } from './essence.js';
-import { integerPrecision } from './integer-precision.js';
 import { createNormalizer } from './normalize.js';
+import { type OpenSession, openSession, Tensor, type ValueMetadata } from './onnxruntime.js';
 import type { Session } from './session.js';
 
 export type ProviderChoice = 'auto' | 'cpu' | 'cuda';
@@ -29,9 +27,6 @@ export interface LoadedOnnxSession {
   /** Why `auto` did not get CUDA; null where it did or where nothing else was asked for. */
   readonly fallbackReason: string | null;
 }
-
-// What onnxruntime has to say about errors arrives as exceptions; its own lines would repeat them, in colour.
-env.logLevel = 'fatal';
 
 export async function loadOnnxSession(settings: OnnxSessionSettings): Promise<LoadedOnnxSession> {
   const { provider } = settings;
@@ -51,22 +46,9 @@ export async function loadOnnxSession(settings: OnnxSessionSettings): Promise<Lo
 
 async function load(settings: OnnxSessionSettings, provider: 'cpu' | 'cuda'): Promise<Session> {
   const { graphPath, manifest, threads } = settings;
-  let graph: InferenceSession;
+  let graph: OpenSession;
   try {
-    graph = await InferenceSession.create(graphPath, {
-      executionProviders: [provider],
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      graphOptimizationLevel: 'all',
-      logSeverityLevel: 3,
-      extra: {
-        session: {
-          intra_op: { allow_spinning: '0' },
-          inter_op: { allow_spinning: '0' },
-          x64quantprecision: integerPrecision(),
-        },
-      },
-    });
+    graph = await openSession(graphPath, { provider, threads });
   } catch (error) {
     if (provider === 'cuda') throw error;
     throw new SetupError('environment', [`${graphPath}: onnxruntime can't load it (${essenceOf(messageOf(error))})`]);
@@ -75,7 +57,7 @@ async function load(settings: OnnxSessionSettings, provider: 'cpu' | 'cuda'): Pr
   return createSession(graph, manifest, provider);
 }
 
-function createSession(graph: InferenceSession, manifest: Manifest, executionProvider: string): Session {
+function createSession(graph: OpenSession, manifest: Manifest, executionProvider: string): Session {
   const { input, output, embedding, labels } = manifest;
   const { height, width } = input;
   const pixelBytes = height * width * 3;
@@ -112,10 +94,10 @@ function floatsOf(tensor: Tensor | undefined, length: number, name: string): Flo
 }
 
 /** The manifest's names, types and sizes against the graph's own. All differences at once. */
-function checkAgainstManifest(graph: InferenceSession, manifest: Manifest, graphPath: string): void {
+function checkAgainstManifest(graph: OpenSession, manifest: Manifest, graphPath: string): void {
   const { input, output, embedding, labels } = manifest;
   const problems: string[] = [];
-  const describe = (list: readonly InferenceSession.ValueMetadata[]) => list.map(({ name }) => name).join(', ');
+  const describe = (list: readonly ValueMetadata[]) => list.map(({ name }) => name).join(', ');
 
   const found = graph.inputMetadata.find(({ name }) => name === input.name);
   if (found === undefined) problems.push(`no input "${input.name}": the graph has ${describe(graph.inputMetadata)}`);
@@ -139,12 +121,7 @@ function checkAgainstManifest(graph: InferenceSession, manifest: Manifest, graph
   }
 }
 
-function compare(
-  role: string,
-  value: InferenceSession.ValueMetadata,
-  type: string,
-  wanted: readonly (number | null)[],
-): string[] {
+function compare(role: string, value: ValueMetadata, type: string, wanted: readonly (number | null)[]): string[] {
   if (!value.isTensor) return [`${role} "${value.name}" is not a tensor`];
   const problems: string[] = [];
   if (value.type !== type) problems.push(`${role} "${value.name}" is ${value.type}, the manifest says ${type}`);

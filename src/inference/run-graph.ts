@@ -5,9 +5,9 @@
  * Tensors are their bytes (little-endian, row by row), because float16 has no array type of its own in every Node.js.
  * One thread, so that figures repeat; an execution blocks the process.
  */
-import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { messageOf, SetupError } from '../errors.js';
 import './half-tensors.js';
+import { type OpenSession, openSession, Tensor } from './onnxruntime.js';
 
 export interface RawTensor {
   readonly type: 'float32' | 'float16' | 'uint8';
@@ -23,14 +23,9 @@ export interface RunnableGraph {
 
 /** Loads a graph file, external data included. Throws SetupError with onnxruntime's words where it can't. */
 export async function openGraph(path: string): Promise<RunnableGraph> {
-  let session: InferenceSession;
+  let session: OpenSession;
   try {
-    session = await InferenceSession.create(path, {
-      executionProviders: ['cpu'],
-      intraOpNumThreads: 1,
-      interOpNumThreads: 1,
-      logSeverityLevel: 4,
-    });
+    session = await openSession(path, { quiet: true });
   } catch (error) {
     throw new SetupError('environment', [`${path}: onnxruntime can't load it (${firstLine(messageOf(error))})`]);
   }

@@ -36,6 +36,11 @@ const manifestSchema = z
       /** A file name in the manifest's own folder. */
       file: z.string().regex(/^[\w.-]+$/, 'must be the name of a file in the same folder'),
       sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hexadecimal digits'),
+      /**
+       * How many bits of its int8 weights are used. Left out where there are none, or nobody knows: answers are right whatever
+       * it says, and only what is said of the speed depends on it.
+       */
+      weightBits: z.optional(z.union([z.literal(7), z.literal(8)], { error: 'must be 7 or 8, or left out' })),
     }),
     input: z.strictObject({
       name: z.string().min(1),

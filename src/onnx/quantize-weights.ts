@@ -1,13 +1,20 @@
 /**
  * Float weights as int8, one scale for each output: symmetric, zero point 0, rounded to nearest.
  *
- * What holds for every finite weight w with its column's scale s and the integer q that stands for it:
- * −127 ≤ q ≤ 127 and |w − s·q| ≤ s/2. The scale is a float32, as the graph stores it, and q is chosen with that rounded
- * scale, so that the bound is exact and not only nearly so. −128 is left unused: the range stays symmetric.
+ * What holds for every finite weight w with its column's scale s, the integer q that stands for it, and the limit L of the
+ * bits that are used: −L ≤ q ≤ L and |w − s·q| ≤ s/2. The scale is a float32, as the graph stores it, and q is chosen with
+ * that rounded scale, so that the bound is exact and not only nearly so. −128 is left unused: the range stays symmetric.
+ *
+ * Why 7 bits: x64 CPUs without VNNI add two products of uint8 and int8 in 16 bits, with saturation. Two products of 8 bits
+ * can be 255 · 127 · 2 = 64,770, which is more than 2¹⁵; of 7 bits they are 255 · 63 · 2 = 32,130 at most, which is not.
  */
 
+/** How many bits of an int8 weight are used, its sign included. */
+export type WeightBits = 7 | 8;
+
 /** The largest integer used on either side. */
-const LIMIT = 127;
+export const WEIGHT_LIMITS: Readonly<Record<WeightBits, number>> = { 7: 63, 8: 127 };
+
 /** The smallest normal float32: a scale below it would lose digits, and arithmetic on it is slow. */
 const SMALLEST_NORMAL = 2 ** -126;
 
@@ -24,7 +31,13 @@ export interface QuantizedColumns {
  * @param weights `[rows, columns]`, row by row: inputs by outputs, as the second operand of ONNX MatMul
  * @throws RangeError where a weight is not finite, or their number is not rows × columns
  */
-export function quantizeColumns(weights: Float32Array, rows: number, columns: number): QuantizedColumns {
+export function quantizeColumns(
+  weights: Float32Array,
+  rows: number,
+  columns: number,
+  bits: WeightBits,
+): QuantizedColumns {
+  const limit = WEIGHT_LIMITS[bits];
   if (weights.length !== rows * columns) {
     throw new RangeError(`${weights.length} weights are not ${rows} × ${columns}`);
   }
@@ -38,7 +51,7 @@ export function quantizeColumns(weights: Float32Array, rows: number, columns: nu
   }
   for (let column = 0; column < columns; column++) {
     const largest = scales[column] as number;
-    scales[column] = largest === 0 ? 1 : Math.max(largest / LIMIT, SMALLEST_NORMAL);
+    scales[column] = largest === 0 ? 1 : Math.max(largest / limit, SMALLEST_NORMAL);
   }
   const values = new Int8Array(weights.length);
   const lost = new Float64Array(columns);

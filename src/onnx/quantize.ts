@@ -23,7 +23,7 @@ import { int, nodeOf } from './build.js';
 import { type GraphIndex, indexGraph, nodeLabel, opsetVersion, uniqueNames } from './graph.js';
 import { DataType, type ModelProto, type NodeProto, type TensorProto } from './model-proto.js';
 import { findPatchEmbedding } from './patch-embedding.js';
-import { quantizeColumns, transposed } from './quantize-weights.js';
+import { quantizeColumns, transposed, type WeightBits } from './quantize-weights.js';
 import { float32Tensor, floatsOf, int8Tensor, typeNameOf } from './tensors.js';
 import { withoutUnusedConstants } from './unused-constants.js';
 import { findWeightedNodes, type WeightedNode } from './weighted-nodes.js';
@@ -49,6 +49,8 @@ const QUANTIZED: ReadonlySet<string> = new Set([
 export interface QuantizeOptions {
   /** Whether the classifier becomes int8 too. Default false. */
   readonly head?: boolean;
+  /** How many bits of each weight are used. Default 7, which no CPU overflows with. */
+  readonly bits?: WeightBits;
 }
 
 export interface QuantizedGraph {
@@ -99,7 +101,7 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   }
   if (problems.length > 0) throw new SetupError('environment', problems);
 
-  const rewrite = new Rewrite(uniqueNames(graph));
+  const rewrite = new Rewrite(uniqueNames(graph), options.bits ?? 7);
   const casts = new Set([...ofBytes.values()].map(({ cast }) => cast));
   const node = graph.node.flatMap((one) => {
     if (casts.has(one)) return [];
@@ -163,11 +165,13 @@ class Rewrite {
   readonly constants: TensorProto[] = [];
   weights = 0;
   readonly #unique: (wanted: string) => string;
+  readonly #bits: WeightBits;
   readonly #activations = new Map<string, Activation>();
   readonly #weights = new Map<string, Weights>();
 
-  constructor(unique: (wanted: string) => string) {
+  constructor(unique: (wanted: string) => string, bits: WeightBits) {
     this.#unique = unique;
+    this.#bits = bits;
   }
 
   /** The nodes that stand in a weighted node's place. */
@@ -229,7 +233,12 @@ class Rewrite {
     const floats = floatsOf(weight);
     let columnwise: ReturnType<typeof quantizeColumns>;
     try {
-      columnwise = quantizeColumns(isTransposed ? transposed(floats, first, second) : floats, rows, columns);
+      columnwise = quantizeColumns(
+        isTransposed ? transposed(floats, first, second) : floats,
+        rows,
+        columns,
+        this.#bits,
+      );
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause;
       const text = `${nodeLabel(node)}: the weights "${weight.name}" can't become int8: ${cause.message}`;

@@ -36,6 +36,7 @@ export interface ModelPool {
   readonly lanes: readonly InferenceBatchLane[];
   readonly executionProvider: string;
   readonly fallbackReason: string | null;
+  readonly slowForm: ServedModel['slowForm'];
   readonly embeddingSize: number;
   readonly maxBatchSize: number;
   readonly fixedBatchSizes: readonly number[] | null;
@@ -255,6 +256,7 @@ export class ModelCatalog {
       version: model.version,
       executionProvider: pool.executionProvider,
       fallbackReason: pool.fallbackReason,
+      slowForm: pool.slowForm,
       labels,
       inputHeight: input.height,
       inputWidth: input.width,

@@ -87,7 +87,7 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
   return {
     modelServed(line) {
       const { model, processes } = line;
-      const { name, version, executionProvider, fallbackReason, maxBatchSize } = model;
+      const { name, version, executionProvider, fallbackReason, slowForm, maxBatchSize } = model;
       current.set(name, line);
       metrics.modelInfo.set(infoOf(model), 1);
       // A counter that appears with its first failure has not increased, to Prometheus.
@@ -96,6 +96,8 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
       if (fallbackReason !== null) {
         log.warn({ model: name, reason: fallbackReason }, 'CUDA is not available: running on the CPU');
       }
+      if (slowForm !== null)
+        log.warn({ model: `${name}/${version}`, ...slowForm }, 'this form of the model is slow here');
       log.info({ model: `${name}/${version}`, executionProvider, processes, maxBatchSize }, 'model served');
       onChange();
     },

@@ -53,6 +53,9 @@ const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
 
 const ENVIRONMENT_ROOMS = ['main', 'config'];
 
+/** The one file that loads onnxruntime, and that sets a variable of the environment before it does. */
+const ONNXRUNTIME_FILE = 'inference/onnxruntime.ts';
+
 interface Import {
   readonly from: string;
   readonly typeOnly: boolean;
@@ -118,7 +121,8 @@ export function importProblems(sources: ReadonlyMap<string, string>): string[] {
       path,
       imports.filter(({ from }) => from.startsWith('.')).map(({ from }) => resolve(path, from)),
     );
-    if (/\bprocess\.env\b/.test(code) && !ENVIRONMENT_ROOMS.includes(room)) problems.push(`${path}: reads process.env`);
+    const mayRead = ENVIRONMENT_ROOMS.includes(room) || path === ONNXRUNTIME_FILE;
+    if (/\bprocess\.env\b/.test(code) && !mayRead) problems.push(`${path}: reads process.env`);
     if (/\bconsole\s*\./.test(code)) problems.push(`${path}: uses console`);
   }
   return [...problems, ...cycles(graph)];
@@ -139,4 +143,29 @@ function cycles(graph: ReadonlyMap<string, readonly string[]>): string[] {
   };
   for (const path of graph.keys()) walk(path, []);
   return found;
+}
+
+/** `import … from 'onnxruntime-node'`, `import 'onnxruntime-node'`, and every call that is given that name alone: require and the like. */
+const LOADS_ONNXRUNTIME = /(?:\bfrom|\bimport|\()\s*['"]onnxruntime-node(?:\/dist[^'"]*)?['"]/;
+const PYTHON_LOADS_ONNXRUNTIME = /^\s*(?:import|from) onnxruntime\b/m;
+const PYTHON_TELEMETRY_OFF = /^os\.environ\["ORT_DISABLE_TELEMETRY"\] = "1"$/m;
+
+/**
+ * Every way to onnxruntime but the one that turns its telemetry off first. `sources`: text by path from the root, of TypeScript,
+ * JavaScript and Python. A Python file has to turn it off itself, before the import.
+ */
+export function onnxruntimeProblems(sources: ReadonlyMap<string, string>): string[] {
+  const problems: string[] = [];
+  for (const [path, source] of sources) {
+    if (path.endsWith('.py')) {
+      const loads = PYTHON_LOADS_ONNXRUNTIME.exec(source);
+      const off = PYTHON_TELEMETRY_OFF.exec(source);
+      if (loads !== null && (off === null || off.index > loads.index)) {
+        problems.push(`${path}: loads onnxruntime before os.environ["ORT_DISABLE_TELEMETRY"] = "1"`);
+      }
+    } else if (path !== `src/${ONNXRUNTIME_FILE}` && LOADS_ONNXRUNTIME.test(withoutComments(source))) {
+      problems.push(`${path}: loads onnxruntime-node past src/${ONNXRUNTIME_FILE}`);
+    }
+  }
+  return problems;
 }

@@ -1,7 +1,7 @@
 /** Imports in src/ point one way, there are no cycles, and each package has its rooms. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { importProblems } from './import-rules.js';
+import { importProblems, onnxruntimeProblems } from './import-rules.js';
 import { filesBelow, read } from './repository.js';
 
 /** AssemblyScript, compiled by another compiler and part of no import. */
@@ -16,6 +16,17 @@ test('src/ keeps the rules', () => {
   assert.ok(paths.length > 50);
   const sources = new Map(paths.map((path) => [path.replace(/^src\//, ''), read(path)]));
   assert.deepEqual(importProblems(sources), []);
+});
+
+test('nothing loads onnxruntime but the module that turns its telemetry off', () => {
+  const paths = ['src', 'bench', 'test', 'tools'].flatMap((folder) =>
+    ['.ts', '.mjs', '.js', '.py'].flatMap((ending) => filesBelow(folder, ending)),
+  );
+  const own = paths.filter((path) => !path.includes('/.venv/') && !path.startsWith('test/contract/import'));
+  const sources = new Map(own.map((path) => [path, read(path)]));
+  assert.match(sources.get('src/inference/onnxruntime.ts') as string, /createRequire\(.*\)\('onnxruntime-node'\)/);
+  assert.ok(own.some((path) => path.endsWith('.py')) && own.some((path) => path.startsWith('bench/')));
+  assert.deepEqual(onnxruntimeProblems(sources), []);
 });
 
 describe('the rules', () => {
@@ -74,6 +85,34 @@ describe('the rules', () => {
       assert.match(found[0] as string, problem);
     });
   }
+
+  const ways: Readonly<Record<string, readonly [path: string, source: string]>> = {
+    'an import': ['bench/a.mjs', "import { InferenceSession } from 'onnxruntime-node';\n"],
+    'an import of types': ['src/inference/a.ts', "import type { Tensor } from 'onnxruntime-node';\n"],
+    'an import for its effect': ['test/a.ts', "import 'onnxruntime-node';\n"],
+    'a dynamic import': ['test/a.ts', "const a = await import('onnxruntime-node');\n"],
+    require: ['tools/a.mjs', "const a = require('onnxruntime-node');\n"],
+    'createRequire at once': ['src/a.ts', 'createRequire(import.meta.url)("onnxruntime-node/dist/index.js");\n'],
+    'a Python program': ['tools/a.py', 'import os\nimport onnxruntime\n'],
+    'a Python program that is late': [
+      'tools/a.py',
+      'import os\nfrom onnxruntime import InferenceSession\nos.environ["ORT_DISABLE_TELEMETRY"] = "1"\n',
+    ],
+  };
+  for (const [what, [path, source]] of Object.entries(ways)) {
+    test(`find a way past the telemetry: ${what}`, () => {
+      assert.equal(onnxruntimeProblems(new Map([[path, source]])).length, 1);
+    });
+  }
+
+  test('know what is no way past it', () => {
+    const sources = {
+      'src/inference/onnxruntime.ts': "createRequire(import.meta.url)('onnxruntime-node');\n",
+      'test/a.ts': "resolve('onnxruntime-node/package.json'); // require('onnxruntime-node')\n",
+      'tools/a.py': 'import os\n\nos.environ["ORT_DISABLE_TELEMETRY"] = "1"\nimport onnxruntime\n',
+    };
+    assert.deepEqual(onnxruntimeProblems(new Map(Object.entries(sources))), []);
+  });
 
   test('find a cycle inside a room', () => {
     const sources = {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { type OpenSession, openSession, Tensor } from '#vitserve/inference/onnxruntime.js';
 import { failureOf, milliseconds, PlainClient, readDetails, SERVICE } from '../support/grpc-client.js';
 import { exactPng, jpeg, MODEL_SIDE, TEXT, webp } from '../support/images.js';
 import { MODELS, ON_CPU, ONE_EACH, ServerProcess, suiteScope } from '../support/server.js';
@@ -15,12 +15,12 @@ describe('the built server with the default model', () => {
   const scope = suiteScope();
   let server: ServerProcess;
   let client: PlainClient;
-  let graph: InferenceSession;
+  let graph: OpenSession;
 
   before(async () => {
     server = await ServerProcess.start(scope, [...ON_CPU, ...ONE_EACH]);
     client = new PlainClient(scope, server.address);
-    graph = await InferenceSession.create(join(MODEL_FOLDER, 'model.onnx'), { executionProviders: ['cpu'] });
+    graph = await openSession(join(MODEL_FOLDER, 'model.onnx'));
   });
 
   const run = async (pixels: Uint8Array) => {

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { openSession, Tensor } from '#vitserve/inference/onnxruntime.js';
 import { encodeModel } from '#vitserve/onnx/codec.js';
 import { readModel } from '#vitserve/onnx/files.js';
 import { prepareGraph } from '#vitserve/onnx/prepare.js';
@@ -56,10 +56,7 @@ test('exports of Hugging Face and timm models, prepared, answer as PyTorch does'
       const notes = graph.notes.join('\n');
       assert.equal(graph.fixedBatch, null, notes);
       assert.equal(graph.foldedNormalization, true, notes);
-      const session = await InferenceSession.create(encodeModel(graph.model), {
-        intraOpNumThreads: 1,
-        logSeverityLevel: 3,
-      });
+      const session = await openSession(encodeModel(graph.model));
       t.after(() => session.release());
       const pixels = new Tensor('uint8', new Uint8Array(readFileSync(join(folder, `${name}.pixels`))), [
         IMAGES,

@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
 import '#vitserve/inference/half-tensors.js';
+import { openSession, Tensor } from '#vitserve/inference/onnxruntime.js';
 import { checkGraph } from '#vitserve/onnx/check.js';
 import { encodeModel } from '#vitserve/onnx/codec.js';
 import { describeGraph } from '#vitserve/onnx/graph.js';
@@ -34,7 +34,7 @@ function normalized(pixels: Uint8Array, layout: 'NCHW' | 'NHWC', images: number)
 }
 
 async function run(model: ModelProto, feeds: Record<string, Tensor>): Promise<Record<string, Tensor>> {
-  const session = await InferenceSession.create(encodeModel(model), { intraOpNumThreads: 1, logSeverityLevel: 3 });
+  const session = await openSession(encodeModel(model));
   try {
     return (await session.run(feeds)) as Record<string, Tensor>;
   } finally {

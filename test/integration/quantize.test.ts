@@ -8,12 +8,14 @@ import { findNodeProviders } from '#vitserve/inference/node-providers.js';
 import { loadOnnxSession } from '#vitserve/inference/onnx-session.js';
 import { openGraph } from '#vitserve/inference/run-graph.js';
 import { loadModelFolder, type Model } from '#vitserve/model/repository.js';
-import { float, int, valueInfoOf } from '#vitserve/onnx/build.js';
+import { float, int, tensor, valueInfoOf } from '#vitserve/onnx/build.js';
 import { readModel, writeModel } from '#vitserve/onnx/files.js';
 import { GraphBuilder } from '#vitserve/onnx/graph-builder.js';
 import { DataType, type ModelProto } from '#vitserve/onnx/model-proto.js';
 import { quantizeToInt8 } from '#vitserve/onnx/quantize.js';
+import { WEIGHT_LIMITS, type WeightBits } from '#vitserve/onnx/quantize-weights.js';
 import { inferShapes } from '#vitserve/onnx/shapes.js';
+import { int8Tensor } from '#vitserve/onnx/tensors.js';
 import { blocksOf } from '../contract/repository.js';
 import { jpeg, TEXT, texture } from '../support/images.js';
 import { MODELS, PROGRAM, runProgram, suiteScope, temporaryFolder, vitserve } from '../support/server.js';
@@ -70,6 +72,7 @@ describe('vitserve quantize', () => {
     assert.equal(manifest.provenance.quantizedFrom, 'vit/1');
     assert.equal(manifest.provenance.quantizedFromSha256, source.manifest.graph.sha256);
     assert.equal(manifest.provenance.source, source.manifest.provenance.source);
+    assert.equal(manifest.graph.weightBits, 7);
     const { description, provenance, graph, batchInvariant, ...same } = manifest;
     const { description: _, provenance: __, graph: ___, batchInvariant: ____, ...expected } = source.manifest;
     assert.deepEqual(same, expected);
@@ -78,7 +81,7 @@ describe('vitserve quantize', () => {
 
   test('tells size, speed and answers, and which files it left out', () => {
     assert.match(text, /^vit\/1 as int8\n {2}size +4\.\d\d → 1\.3\d MB\n/);
-    assert.match(text, /\d+ matrix products, 1\.19 million weights\n/);
+    assert.match(text, /\d+ matrix products, 1\.19 million weights of 7 bits\n/);
     assert.match(text, /speed +\d+\.\d\d times as fast on cpu \(/);
     assert.match(text, /same class first in 2 of 2 images\n/);
     assert.match(text, /left out +\S+broken\.png: /);
@@ -134,10 +137,27 @@ describe('vitserve quantize', () => {
     assert.match(again.stderr, /--out \S+: is there already/);
   });
 
+  test('8 bits where that is asked for, and the manifest says so', async () => {
+    const out = join(temporaryFolder(scope), 'eight/1');
+    const args = ['quantize', join(home, '1'), '--weight-bits', '8', '--out', out];
+    const { code, stdout, stderr } = await vitserve(scope, args);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /weights of 8 bits\n/);
+    const result = await loadModelFolder(out);
+    assert.equal(result.manifest.graph.weightBits, 8);
+    const found = await compareAnswers(await sessionOf(source), await sessionOf(result), IMAGES);
+    assert.ok(found.sameTop1 >= IMAGES.length - 1 && found.maxDifference < 0.05, JSON.stringify(found));
+  });
+
   const mistakes: Readonly<Record<string, readonly [args: string[], problem: RegExp]>> = {
     'no folder': [[], /takes one MODEL_FOLDER/],
     'a folder that is none': [['/nowhere/vit/1'], /can't read \/nowhere/],
     'a head that float16 has no use for': [['x', '--dtype', 'float16', '--head'], /--head is for --dtype int8 only/],
+    'bits that float16 has no use for': [
+      ['x', '--dtype', 'float16', '--weight-bits', '8'],
+      /--weight-bits is for --dtype int8/,
+    ],
+    'bits that there are none of': [['x', '--weight-bits', '6'], /weight-bits.*7 or 8/],
     'an output that is no version': [[DEFAULT_MODEL, '--out', '/tmp/vit'], /--out \/tmp\/vit: the folder of a version/],
     'images that are none': [
       [DEFAULT_MODEL, '--images', join(MODELS, '../proto'), '--out', '/nowhere/vit/1'],
@@ -155,13 +175,14 @@ describe('vitserve quantize', () => {
 
 describe('int8 products in onnxruntime', () => {
   const [rows, inner, columns] = [5, 32, 12];
+  const LARGE = 64;
   const wave = (count: number, step: number) =>
     Float32Array.from({ length: count }, (_, at) => Math.sin(at * step) * 3);
   const x = wave(rows * inner, 0.7);
   const weights = wave(inner * columns, 1.3);
 
   /** As the graph is meant: uint8 activations with one scale, int8 weights with a scale a column (ONNX DynamicQuantizeLinear). */
-  function expected(at: (row: number, column: number) => number): number[] {
+  function expected(at: (row: number, column: number) => number, bits: WeightBits): number[] {
     const [low, high] = [Math.min(0, ...x), Math.max(0, ...x)];
     const scale = Math.fround((high - low) / 255);
     const zero = Math.round(Math.max(0, Math.min(255, -low / scale)));
@@ -170,7 +191,7 @@ describe('int8 products in onnxruntime', () => {
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++) {
         const line = Array.from({ length: inner }, (_, i) => at(i, column));
-        const step = Math.max(...line.map(Math.abs)) / 127;
+        const step = Math.max(...line.map(Math.abs)) / WEIGHT_LIMITS[bits];
         const sum = line.reduce(
           (total, weight, i) => total + Math.round(weight / step) * (quantized[row * inner + i] ?? 0),
           0,
@@ -181,6 +202,23 @@ describe('int8 products in onnxruntime', () => {
     return results;
   }
 
+  /** x·W of bytes that are all 255, by MatMulInteger. */
+  async function integerSums(values: Int8Array, images: number): Promise<Float32Array> {
+    const graph = new GraphBuilder();
+    graph.input('x', DataType.UINT8, ['batch', LARGE]);
+    const constant = graph.node('Constant', 'w', [], { value: tensor(int8Tensor('', [LARGE, columns], values)) });
+    const sum = graph.node('MatMulInteger', 'sum', ['x', constant]);
+    graph.node('Cast', 'y', [sum], { to: int(DataType.FLOAT) });
+    graph.output('y', ['batch', columns]);
+    const path = join(temporaryFolder(scope), 'graph.onnx');
+    await writeModel(path, graph.model('integers', 17, ''));
+    const session = await openGraph(path);
+    const bytes = new Uint8Array(images * LARGE).fill(255);
+    const results = await session.run({ x: { type: 'uint8', dims: [images, LARGE], bytes } }, ['y']);
+    await session.close();
+    return new Float32Array(Uint8Array.from(results.get('y')?.bytes ?? []).buffer);
+  }
+
   function near(found: Float32Array, wanted: readonly number[]): void {
     assert.equal(found.length, wanted.length);
     found.forEach((value, at) => {
@@ -188,36 +226,53 @@ describe('int8 products in onnxruntime', () => {
     });
   }
 
-  test('a MatMul computes what its integers say', async () => {
-    const graph = new GraphBuilder();
-    graph.input('x', DataType.FLOAT, ['batch', inner]);
-    graph.node('MatMul', 'y', ['x', graph.floats('w', [inner, columns], weights)]);
-    graph.output('y', ['batch', columns]);
-    const { model } = quantizeToInt8(graph.model('product', 17, ''), { head: true });
-    near(
-      await run(model, [rows, inner], x),
-      expected((row, column) => weights[row * columns + column] as number),
-    );
-  });
+  for (const bits of [7, 8] as const) {
+    test(`a MatMul computes what its integers say: ${bits} bits`, async () => {
+      const graph = new GraphBuilder();
+      graph.input('x', DataType.FLOAT, ['batch', inner]);
+      graph.node('MatMul', 'y', ['x', graph.floats('w', [inner, columns], weights)]);
+      graph.output('y', ['batch', columns]);
+      const { model } = quantizeToInt8(graph.model('product', 17, ''), { head: true, bits });
+      near(
+        await run(model, [rows, inner], x),
+        expected((row, column) => weights[row * columns + column] as number, bits),
+      );
+    });
 
-  test('so does a Gemm with transposed weights, a factor and a bias', async () => {
-    const graph = new GraphBuilder();
-    graph.input('x', DataType.FLOAT, ['batch', inner]);
-    const bias = graph.floats(
-      'b',
-      [columns],
-      Float32Array.from({ length: columns }, (_, at) => at),
-    );
-    const attributes = { transB: int(1), alpha: float(2) };
-    graph.node('Gemm', 'y', ['x', graph.floats('w', [columns, inner], weights), bias], attributes);
-    graph.output('y', ['batch', columns]);
-    const { model } = quantizeToInt8(graph.model('gemm', 17, ''), { head: true });
-    const products = expected((row, column) => weights[column * inner + row] as number);
-    near(
-      await run(model, [rows, inner], x),
-      products.map((value, at) => 2 * value + (at % columns)),
-    );
-  });
+    test(`so does a Gemm with transposed weights, a factor and a bias: ${bits} bits`, async () => {
+      const graph = new GraphBuilder();
+      graph.input('x', DataType.FLOAT, ['batch', inner]);
+      const bias = graph.floats(
+        'b',
+        [columns],
+        Float32Array.from({ length: columns }, (_, at) => at),
+      );
+      const attributes = { transB: int(1), alpha: float(2) };
+      graph.node('Gemm', 'y', ['x', graph.floats('w', [columns, inner], weights), bias], attributes);
+      graph.output('y', ['batch', columns]);
+      const { model } = quantizeToInt8(graph.model('gemm', 17, ''), { head: true, bits });
+      const products = expected((row, column) => weights[column * inner + row] as number, bits);
+      near(
+        await run(model, [rows, inner], x),
+        products.map((value, at) => 2 * value + (at % columns)),
+      );
+    });
+  }
+
+  /** Integers as large as they can be, all of one sign: two products together overflow 16 bits with 8 bits, on CPUs that add them there. */
+  for (const bits of [7, 8] as const) {
+    test(`the largest products there are come out exactly: ${bits} bits`, async () => {
+      const values = new Int8Array(LARGE * columns).map((_, at) => WEIGHT_LIMITS[bits] * (at % 3 === 0 ? -1 : 1));
+      for (const images of [1, rows, 64]) {
+        const sums = await integerSums(values, images);
+        for (const [at, sum] of sums.entries()) {
+          let wanted = 0;
+          for (let i = 0; i < LARGE; i++) wanted += 255 * (values[i * columns + (at % columns)] as number);
+          assert.equal(sum, wanted, `${at} of ${images} rows`);
+        }
+      }
+    });
+  }
 
   test('products that share a quantization are fused as well', async () => {
     const graph = new GraphBuilder();

@@ -7,7 +7,9 @@ import { REPOSITORY } from './server.js';
 export function pythonWith(modules: readonly string[]): string | null {
   const imports = modules.map((name) => `import ${name}`).join('\n');
   for (const python of [join(REPOSITORY, 'tools/.venv/bin/python'), 'python3']) {
-    if (spawnSync(python, ['-c', imports], { stdio: 'ignore' }).status === 0) return python;
+    // Importing onnxruntime is enough for its telemetry.
+    const env = { ...process.env, ORT_DISABLE_TELEMETRY: '1' };
+    if (spawnSync(python, ['-c', imports], { stdio: 'ignore', env }).status === 0) return python;
   }
   return null;
 }

@@ -12,9 +12,13 @@ Prints a line of JSON with versions when it is ready. Then it answers every line
 import argparse
 import io
 import json
+import os
 import sys
 import time
 from pathlib import Path
+
+# Before the import: otherwise onnxruntime writes into the home directory, and calls home.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime

@@ -8,9 +8,13 @@ channel, in MatMul and Gemm alone: the quantizer would also make ConvInteger of 
 
 import argparse
 import logging
+import os
 import tempfile
 import warnings
 from pathlib import Path
+
+# Before the import: otherwise onnxruntime writes into the home directory, and calls home.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import timm
 import torch

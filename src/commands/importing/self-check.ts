@@ -15,8 +15,11 @@ import type { Manifest } from '../../model/manifest.js';
 import type { RecognizedModel } from '../../model/sources/recognize.js';
 import { narrowToFloat16, widenFloat16 } from '../../onnx/half.js';
 
-/** Two steps of float32; up and down in turn, for a change of scale alone is what dynamic quantisation takes out again. */
-const NUDGE = 2 ** -22;
+/**
+ * Parts of a value by which it is moved: from two steps of float32 up to what the sum of some hundred products (a patch) may
+ * differ by when they are scaled before or after. Each is tried twice.
+ */
+const NUDGES = [2 ** -22, 2 ** -21, 2 ** -20, 2 ** -19, 2 ** -22, 2 ** -21, 2 ** -20, 2 ** -19];
 
 export interface OriginalModel {
   readonly path: string;
@@ -25,13 +28,15 @@ export interface OriginalModel {
   readonly fixedBatch: number | null;
 }
 
+type Move = (values: Float32Array) => Float32Array;
+
 /** The original as its own library would run it. */
 export interface OriginalGraph extends OriginalModel {
   /**
-   * Probabilities of one image, uint8 `[height, width, 3]`; `nudged` moves the normalised values in their last bits.
+   * Probabilities of one image, uint8 `[height, width, 3]`; `move` changes the normalised values.
    * Throws SetupError where onnxruntime can't run the graph.
    */
-  answer(pixels: Uint8Array, nudged?: boolean): Promise<Float32Array>;
+  answer(pixels: Uint8Array, move?: Move): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
@@ -47,7 +52,7 @@ export async function openOriginal(model: OriginalModel): Promise<OriginalGraph>
   const feed = createFeed(model);
   return {
     ...model,
-    answer: (pixels, nudged = false) => expectedProbabilities(model, graph, feed(pixels, nudged)),
+    answer: (pixels, move) => expectedProbabilities(model, graph, feed(pixels, move)),
     close: () => graph.close(),
   };
 }
@@ -81,15 +86,43 @@ export async function compareWithOriginal(
 
 /**
  * How far the original's own probabilities move when its input moves in the last bits. In a graph that quantises its input
- * dynamically a pixel can lie just between two steps, so two ways of normalising, each right, give answers this far apart.
+ * dynamically a value can lie just between two steps, so two ways of normalising, each right, give answers this far apart. Few
+ * values lie so near, so an answer moves by nothing or by a step, and it takes several nudges to see a step. Looks no further
+ * than to one of at least `enough`.
  */
-export async function sensitivityOf(original: OriginalGraph, pixels: readonly Uint8Array[]): Promise<number> {
+export async function sensitivityOf(
+  original: OriginalGraph,
+  pixels: readonly Uint8Array[],
+  enough: number,
+): Promise<number> {
+  const answers: Float32Array[] = [];
+  for (const image of pixels) answers.push(await original.answer(image));
   let largest = 0;
-  for (const image of pixels) {
-    const answer = await original.answer(image);
-    largest = Math.max(largest, largestDifference(answer, await original.answer(image, true)));
+  for (const [index, nudge] of NUDGES.entries()) {
+    for (const [at, image] of pixels.entries()) {
+      const moved = await original.answer(image, nudgedBy(nudge, index + 1));
+      largest = Math.max(largest, largestDifference(answers[at] as Float32Array, moved));
+      if (largest >= enough) return largest;
+    }
   }
   return largest;
+}
+
+/**
+ * Up or down by chance, the same in every run: a change of scale alone is what dynamic quantisation takes out again, and turns
+ * would cancel each other in a picture's even parts.
+ */
+function nudgedBy(part: number, seed: number): Move {
+  return (values) => {
+    // Marsaglia's xorshift32.
+    let state = Math.imul(seed, 0x9e3779b9);
+    return values.map((value) => {
+      state ^= state << 13;
+      state ^= state >>> 17;
+      state ^= state << 5;
+      return value * (state < 0 ? 1 - part : 1 + part);
+    });
+  };
 }
 
 /** Not a number on one side is as different as can be. */
@@ -135,7 +168,7 @@ async function run(session: Session, pixels: Uint8Array, images: number) {
 }
 
 /** One image as the original graph wants it, repeated where it wants several. */
-function createFeed({ recognized, fixedBatch }: OriginalModel): (pixels: Uint8Array, nudged: boolean) => RawTensor {
+function createFeed({ recognized, fixedBatch }: OriginalModel): (pixels: Uint8Array, move?: Move) => RawTensor {
   const { input, recipe } = recognized;
   const { layout, typeName } = input;
   const { height, width } = input.size;
@@ -149,9 +182,8 @@ function createFeed({ recognized, fixedBatch }: OriginalModel): (pixels: Uint8Ar
     float16: (values: Float32Array) => narrowToFloat16(values),
     uint8: (values: Float32Array) => Uint8Array.from(values),
   }[typeName];
-  return (pixels, nudged) => {
-    const values = normalize(pixels, 1);
-    const one = encode(nudged ? values.map((value, at) => value * (at % 2 === 0 ? 1 + NUDGE : 1 - NUDGE)) : values);
+  return (pixels, move = (values) => values) => {
+    const one = encode(move(normalize(pixels, 1)));
     // An array of its own: views of the normaliser's memory are reused, and onnxruntime wants aligned ones.
     return { type: typeName, dims, bytes: new Uint8Array(Buffer.concat(Array(images).fill(one))) };
   };

@@ -1,7 +1,6 @@
-/** onnxruntime's profile, read; and which CPUs need the exact way of multiplying integers. */
+/** onnxruntime's profile, read. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { saturates } from '#vitserve/inference/integer-precision.js';
 import { nodesOf } from '#vitserve/inference/node-providers.js';
 
 test('nodes are counted by the provider that ran them', () => {
@@ -17,12 +16,4 @@ test('nodes are counted by the provider that ran them', () => {
     { provider: 'CUDAExecutionProvider', operator: 'MatMul', count: 2 },
     { provider: 'CPUExecutionProvider', operator: 'Gather', count: 1 },
   ]);
-});
-
-test('a CPU with VNNI of either width does not saturate; one without does', () => {
-  const cpuinfo = (flags: string) =>
-    `processor\t: 0\nmodel name\t: some avx512_vnni in a name\nflags\t\t: fpu ${flags} sse\n\n`;
-  assert.equal(saturates(cpuinfo('avx2 avx512f avx512_vnni')), false);
-  assert.equal(saturates(cpuinfo('avx2 avx_vnni')), false);
-  assert.equal(saturates(cpuinfo('avx2 avx512f')), true);
 });

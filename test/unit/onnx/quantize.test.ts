@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
-import { float, int } from '#vitserve/onnx/build.js';
+import { float, int, tensor } from '#vitserve/onnx/build.js';
 import { checkGraph } from '#vitserve/onnx/check.js';
 import { GraphBuilder } from '#vitserve/onnx/graph-builder.js';
 import { DataType, type ModelProto } from '#vitserve/onnx/model-proto.js';
 import { quantizeToInt8 } from '#vitserve/onnx/quantize.js';
-import { float16Tensor, floatsOf } from '#vitserve/onnx/tensors.js';
+import { float16Tensor, floatsOf, int8Tensor, intsOf } from '#vitserve/onnx/tensors.js';
+import { weightBitsOf } from '#vitserve/onnx/weight-bits.js';
 
 const EYE = Float32Array.of(1, 0, 0, 1);
 
@@ -53,6 +54,37 @@ describe('quantizeToInt8', () => {
     assert.deepEqual(source, before);
   });
 
+  test('weights use 7 bits, and 8 where that is asked for; the graph tells which', () => {
+    const source = attention();
+    assert.equal(weightBitsOf(source), null);
+    for (const [bits, largest] of [
+      [undefined, 63],
+      [7, 63],
+      [8, 127],
+    ] as const) {
+      const { model } = quantizeToInt8(source, bits === undefined ? {} : { bits });
+      const weights = model.graph.initializer.find(({ name }) => name === 'query.weight.int8');
+      assert.ok(weights !== undefined);
+      assert.deepEqual(intsOf(weights), [largest, 0, 0, largest]);
+      assert.equal(weightBitsOf(model), bits ?? 7);
+    }
+  });
+
+  test('a graph of others has 7 bits if no int8 constant of it is beyond 64, in a node or not', () => {
+    const graphWith = (...values: number[]) => {
+      const graph = new GraphBuilder();
+      graph.input('x', DataType.UINT8, ['batch', 1]);
+      const t = int8Tensor('', [1, values.length], values);
+      const weights = graph.node('Constant', 'w', [], { value: tensor(t) });
+      graph.node('MatMulInteger', 'y', ['x', weights]);
+      graph.output('y', ['batch', values.length]);
+      return graph.model('foreign', 17, '');
+    };
+    assert.equal(weightBitsOf(graphWith(-64, 64)), 7);
+    assert.equal(weightBitsOf(graphWith(-65, 0)), 8);
+    assert.equal(weightBitsOf(graphWith(0, 65)), 8);
+  });
+
   test('the head becomes int8 where that is asked for', () => {
     const { model, products, kept } = quantizeToInt8(attention(), { head: true });
     assert.deepEqual([products, kept], [4, []]);
@@ -87,7 +119,7 @@ describe('quantizeToInt8', () => {
       { transB: int(1), alpha: float(0.5) },
     );
     graph.output('y', ['batch', 3]);
-    const { model } = quantizeToInt8(graph.model('gemm', 13, ''), { head: true });
+    const { model } = quantizeToInt8(graph.model('gemm', 13, ''), { head: true, bits: 8 });
     const constant = (name: string) => model.graph.initializer.find((one) => one.name === name);
     const values = constant('w.int8');
     assert.deepEqual(values?.dims, [2, 3]);
@@ -127,7 +159,7 @@ describe('quantizeToInt8', () => {
     // Columns of 1 and −127, and of 0.6 and 127: scales of 1, so 0.4 is added to the second, and mid-grey loses it again.
     const patches = graph.node('MatMul', 'y', [floats, graph.floats('v', [2, 2], Float32Array.of(1, 0.6, -127, 127))]);
     graph.output(patches, ['batch', 2]);
-    const { model, products, kept } = quantizeToInt8(graph.model('patches', 17, ''), { head: true });
+    const { model, products, kept } = quantizeToInt8(graph.model('patches', 17, ''), { head: true, bits: 8 });
     assert.deepEqual(checkGraph(model), []);
     assert.deepEqual([products, kept], [1, []]);
     assert.deepEqual(counts(model), { Reshape: 1, MatMulInteger: 1, Cast: 1, Mul: 1, Add: 1 });

@@ -18,6 +18,7 @@ export class FakePool implements ModelPool {
   readonly lanes = [this.lane];
   readonly executionProvider = 'cpu';
   readonly fallbackReason = null;
+  readonly slowForm = null;
   readonly embeddingSize = 2;
   readonly maxBatchSize = 4;
   readonly fixedBatchSizes = null;

@@ -43,6 +43,7 @@ export const MODEL: ServedModel = {
   version: '1',
   executionProvider: 'cpu',
   fallbackReason: null,
+  slowForm: null,
   labels: ['cat', 'dog', 'fox', 'owl'],
   inputHeight: 2,
   inputWidth: 2,

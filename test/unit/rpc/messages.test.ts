@@ -10,6 +10,7 @@ const MODEL: ServedModel = {
   version: '3',
   executionProvider: 'cpu',
   fallbackReason: null,
+  slowForm: null,
   labels: ['cat', 'dog', 'fox'],
   inputHeight: 32,
   inputWidth: 48,

@@ -266,7 +266,8 @@ describe('what the catalog reports', () => {
     fallbackReason: string | null = null,
     costs: readonly BatchCost[] = [],
   ) => {
-    const model = { name, version, executionProvider: 'cpu', fallbackReason, maxBatchSize: 4 } as ServedModel;
+    const places = { executionProvider: 'cpu', fallbackReason, slowForm: null };
+    const model = { name, version, ...places, maxBatchSize: 4 } as ServedModel;
     return { model, processes: 2, costs } as ModelLine;
   };
   const stand = () => {
@@ -281,6 +282,17 @@ describe('what the catalog reports', () => {
     };
     return { metrics, catalog, lines, shown, work };
   };
+
+  test('names a form that is slow on this machine, and what helps', () => {
+    const { catalog, lines } = stand();
+    const { model, ...line } = lineOf('small', '1');
+    const slowForm = { reason: 'too wide', remedy: 'make it narrow' };
+    catalog.modelServed({ ...line, model: { ...model, slowForm } } as ModelLine);
+    catalog.modelServed(lineOf('large', '1'));
+    const text = 'this form of the model is slow here';
+    const told = (lines as [level: string, text: string, fields: object][]).filter(([, found]) => found === text);
+    assert.deepEqual(told, [['warn', text, { model: 'small/1', ...slowForm }]]);
+  });
 
   test('is the version that callers get, one for each model, and no other', async () => {
     const { metrics, catalog, lines, shown, work } = stand();
