@@ -17,33 +17,49 @@ const CLASSES = 1000;
 /** By the name they are asked for with. */
 export const LIMIT_MODELS = {
   toy: { title: 'a toy graph (decoding and serving alone)', make: makeToy },
-  ti: { title: 'ViT-Ti/16 int8', variant: 'Ti/16', make: (folder) => makeTransformer('Ti/16', folder) },
-  b: { title: 'ViT-B/16 int8', variant: 'B/16', make: (folder) => makeTransformer('B/16', folder) },
+  ti: transformer('Ti/16', 7),
+  b: transformer('B/16', 7),
+  ti8: transformer('Ti/16', 8),
+  b8: transformer('B/16', 8),
 };
 
+function transformer(variant, bits) {
+  return {
+    title: `ViT-${variant} int8, weights of ${bits} bits`,
+    variant,
+    make: (folder) => makeTransformer(variant, bits, folder),
+  };
+}
+
 /**
- * The model in `home`, made where it is not there yet, and `usualGraph`: the graph with float input that a Python program
- * would have in its place, or null where this machine's Python can't make it.
+ * The model in `home`, made where it is not there yet, and the graphs with float input that a Python program would have in
+ * its place, or null where this machine's Python can't make them: `usualGraph`, and `usualGraph7` with weights of 7 bits.
  */
 export async function limitModel(name, home) {
   const repository = join(home, name);
   const folder = join(repository, `limit-${name}`, '1');
   const { title, variant, make } = LIMIT_MODELS[name];
   if (!existsSync(folder)) await make(folder);
-  const usualGraph = join(home, `${name}.usual.onnx`);
-  if (!existsSync(usualGraph)) {
-    if (variant === undefined) await writeFloatInput(join(folder, 'model.onnx'), usualGraph);
-    else exportUsual(variant, usualGraph);
+  const place = join(home, (variant ?? name).replace('/', '-'));
+  const [usualGraph, usualGraph7] = [`${place}.usual.onnx`, `${place}.usual-7.onnx`];
+  if (variant === undefined) {
+    if (!existsSync(usualGraph)) await writeFloatInput(join(folder, 'model.onnx'), usualGraph);
+  } else {
+    if (!existsSync(usualGraph)) exportUsual(variant, usualGraph);
+    if (!existsSync(usualGraph7)) exportUsual(variant, usualGraph7, '--reduce-range');
   }
-  return { title, repository, folder, usualGraph: existsSync(usualGraph) ? usualGraph : null };
+  const found = (path) => (existsSync(path) ? path : null);
+  return { title, repository, folder, usualGraph: found(usualGraph), usualGraph7: found(usualGraph7) };
 }
 
 /** By timm and onnxruntime's quantizer, where tools/.venv has them. */
-function exportUsual(variant, to) {
+function exportUsual(variant, to, ...more) {
   const python = pythonWith(['timm', 'torch', 'onnx', 'onnxruntime.quantization']);
   if (python === null) return;
   const script = fileURLToPath(new URL('../tools/referee/usual_export.py', import.meta.url));
-  const { status, stderr } = spawnSync(python, [script, '--variant', variant, '--out', to], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(python, [script, '--variant', variant, '--out', to, ...more], {
+    encoding: 'utf8',
+  });
   if (status !== 0) throw new Error(`${script}: ${stderr}`);
 }
 
@@ -53,10 +69,10 @@ function vitserve(...args) {
   if (status !== 0) throw new Error(`vitserve ${args.join(' ')}: ${stderr}`);
 }
 
-function makeTransformer(variant, folder) {
+function makeTransformer(variant, bits, folder) {
   const float = join(dirname(dirname(dirname(folder))), 'float', variant.replace('/', '-'), '1');
   if (!existsSync(float)) vitserve('convert', '--random', variant, '--out', float);
-  vitserve('quantize', float, '--out', folder);
+  vitserve('quantize', float, '--weight-bits', String(bits), '--out', folder);
 }
 
 /** The mean of every 16th pixel of every 16th row, times a small matrix: an image costs it microseconds. */

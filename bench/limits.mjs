@@ -1,14 +1,14 @@
 /**
  * The limit of this machine, and vitserve, in one run.
  *
- *   npm run build && node bench/limits.mjs [--photos FOLDER] [--models toy,ti,b] [--keep FOLDER] [--rounds 5] [--seconds 5]
+ *   npm run build && node bench/limits.mjs [--photos FOLDER] [--models toy,ti,b,ti8,b8] [--keep FOLDER] [--rounds 5] [--seconds 5]
  *                                          [--callers 32] [--quick]
  *
  * For each model: (a) onnxruntime-node in a bare loop, over processes × threads × batch; (b) our decoder in a bare loop;
  * (c) both in one loop, in as many processes as there are cores, and what their CPU times would make; (d) the service over
  * gRPC on the same photos, once with callers that cost little and once with a client library's, who share the machine; (e)
  * where tools/.venv has them, Pillow and onnxruntime in a bare Python loop, with the graph that a Python program would have
- * (timm's export, quantized by onnxruntime, normalised for in numpy) and with ours. They take turns, ROUNDS times; printed
+ * (timm's export, quantized by onnxruntime, normalised for in numpy; with 8 bits and with 7) and with ours. They take turns, ROUNDS times; printed
  * are medians, and medians of the ratios within a round. On a machine that does other work only the ratios mean something.
  *
  * FOLDER has JPEG photos (../shared/data/photos if it is there, else pictures are drawn). Models are made by `convert` and
@@ -41,7 +41,7 @@ const { values: given } = parseArgs({
 const rounds = Number(given.rounds ?? (given.quick ? 1 : 5));
 const seconds = Number(given.seconds ?? (given.quick ? 1 : 5));
 const callers = Number(given.callers);
-const models = (given.models ?? (given.quick ? 'toy,ti' : Object.keys(LIMIT_MODELS).join(','))).split(',');
+const models = (given.models ?? (given.quick ? 'toy,ti' : 'toy,ti,b')).split(',');
 const unknown = models.filter((name) => !(name in LIMIT_MODELS));
 if (unknown.length > 0) throw new Error(`no model ${unknown}: there are ${Object.keys(LIMIT_MODELS)}`);
 const cores = availableCores();
@@ -52,6 +52,7 @@ const SERVED_CLIENTS = `served, ${callers} callers with a client library`;
 const MEASURED = `limit, measured: ${cores} processes that decode and infer`;
 const DECODING = `bare decoding, ${cores} processes`;
 const USUAL = 'Python limit, the graph as Python exports it';
+const USUAL_7 = 'Python limit, the same with weights of 7 bits';
 const OURS = 'Python limit, our graph';
 
 /** @typedef {{ imagesPerSecond: number, cpuMs: Record<string, number> }} Result */
@@ -87,6 +88,7 @@ async function contestants(model, photosFolder, images, python) {
 
   for (const [name, graph] of [
     [USUAL, model.usualGraph],
+    [USUAL_7, model.usualGraph7],
     [OURS, join(model.folder, 'model.onnx')],
   ]) {
     if (python === null || graph === null) continue;

@@ -44,6 +44,11 @@ function volume(pod: Json, name: string): Json {
 }
 
 describe('the chart, without Helm', () => {
+  test("turns onnxruntime's telemetry off, whatever is in the image", () => {
+    const template = read('helm/vitserve/templates/deployment.yaml');
+    assert.match(template, /name: ORT_DISABLE_TELEMETRY\n +value: "1"\n/);
+  });
+
   test('has the version of the program', () => {
     const { version } = readJson<{ version: string }>('package.json');
     const chart = read('helm/vitserve/Chart.yaml');

@@ -95,6 +95,7 @@ for (const target of ['cuda', 'cpu'] as const) {
       assert.equal(values.get('VITSERVE_ADDRESS'), '0.0.0.0:50051');
       assert.equal(values.get('VITSERVE_HTTP_ADDRESS'), '0.0.0.0:8080');
       assert.equal(values.get('VITSERVE_EXECUTION_PROVIDER'), target === 'cuda' ? 'cuda' : undefined);
+      assert.equal(values.get('ORT_DISABLE_TELEMETRY'), '1');
       const known = Object.values(SERVE_OPTIONS).map(environmentName);
       for (const [key] of set) if (key.startsWith('VITSERVE_')) assert.ok(known.includes(key), key);
       assert.equal(only(stage, 'EXPOSE'), '50051 8080');

@@ -14,6 +14,7 @@ const MANIFESTS = [
   SERVED,
   {
     ...SERVED,
+    graph: { ...(SERVED.graph as Json), weightBits: 7 },
     preprocessing: { ...(SERVED.preprocessing as Json), resize: { mode: 'shortest-edge', size: 36 }, crop: CROP },
   },
 ];
@@ -39,6 +40,9 @@ function without(manifest: Json, path: string): Json | null {
   return copy;
 }
 
+/** May be left out. */
+const OPTIONAL = ['graph.weightBits'];
+
 describe('the manifest table', () => {
   const documented = [
     ...tableOf('docs/models.md', 'Key').map(({ Key }) => Key as string),
@@ -51,7 +55,18 @@ describe('the manifest table', () => {
     assert.deepEqual([...documented].sort(), [...used].filter((key) => !containers.includes(key)).sort());
   });
 
-  for (const key of documented) {
+  for (const key of OPTIONAL) {
+    test(`${key} may be left out, and is not anything`, () => {
+      const [full] = MANIFESTS.filter((manifest) => without(manifest, key) !== null);
+      assert.ok(full !== undefined);
+      assert.ok('manifest' in parseManifest(JSON.stringify(without(full, key))));
+      const wrong = { ...full, graph: { ...(full.graph as Json), weightBits: 6 } };
+      const parsed = parseManifest(JSON.stringify(wrong));
+      assert.deepEqual(parsed, { problems: ['graph.weightBits: must be 7 or 8, or left out'] });
+    });
+  }
+
+  for (const key of documented.filter((one) => !OPTIONAL.includes(one))) {
     test(`${key} is required`, () => {
       const copies = MANIFESTS.map((manifest) => without(manifest, key)).filter((copy) => copy !== null);
       assert.ok(copies.length > 0);

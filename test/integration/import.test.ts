@@ -10,7 +10,9 @@ import { createPixelPreparer } from '#vitserve/decode/prepare-pixels.js';
 import { loadOnnxSession } from '#vitserve/inference/onnx-session.js';
 import { loadModelFolder, loadRepository, type Model } from '#vitserve/model/repository.js';
 import { float, valueInfoOf } from '#vitserve/onnx/build.js';
+import { writeModel } from '#vitserve/onnx/files.js';
 import { DataType, type ModelProto } from '#vitserve/onnx/model-proto.js';
+import { quantizeToInt8 } from '#vitserve/onnx/quantize.js';
 import { blocksOf } from '../contract/repository.js';
 import { readTable, writeRow } from '../support/document-table.js';
 import {
@@ -39,6 +41,7 @@ import {
   temporaryFolder,
   vitserve,
 } from '../support/server.js';
+import { PLAIN as PLAIN_VIT, tinyVit } from '../support/tiny-vit.js';
 
 const DOCUMENT = 'docs/importing.md';
 const IMAGES = [1, 2, 3, 4].map((seed) => texture(seed, SIDE, SIDE));
@@ -236,6 +239,29 @@ describe('exports of every kind', () => {
       kind.check?.(finished.model, finished);
     });
   }
+});
+
+describe('int8 graphs of others', () => {
+  const scope = suiteScope();
+
+  /** A transformer quantized elsewhere, weights of 8 or 7 bits, of which the CPU may be one that saturates. */
+  for (const bits of [8, 7] as const) {
+    test(`weights of ${bits} bits are as the original, and the manifest says how many they are`, async (t) => {
+      const graph = join(temporaryFolder(scope), 'vit.onnx');
+      const { model } = quantizeToInt8(tinyVit({ ...PLAIN_VIT, mlp: 'fused' }), { head: true, bits });
+      await writeModel(graph, model);
+      const { stdout, model: served } = await imported(t, graph, ['--recipe', 'hf-vit', '--labels', 'none']);
+      assert.match(stdout, /self-check +12 images: .* top-1 is the same in 12\n/);
+      assert.equal(served.manifest.graph.weightBits, bits);
+    });
+  }
+
+  test('a graph without int8 says nothing of bits', async (t) => {
+    const graph = join(temporaryFolder(scope), 'vit.onnx');
+    await writeModel(graph, tinyVit(PLAIN_VIT));
+    const { model } = await imported(t, graph, ['--recipe', 'hf-vit', '--labels', 'none']);
+    assert.equal('weightBits' in model.manifest.graph, false);
+  });
 });
 
 describe('the model repository', () => {

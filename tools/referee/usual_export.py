@@ -3,7 +3,7 @@
 The graph that `limit.py` runs as the reference of bench/limits.mjs. Weights are random: it is there for its cost. Weights become int8 by
 channel, in MatMul and Gemm alone: the quantizer would also make ConvInteger of the patch embedding, which is slower by a tenth.
 
-    python tools/referee/usual_export.py --variant Ti/16 --out model.onnx
+    python tools/referee/usual_export.py --variant Ti/16 --out model.onnx [--reduce-range]
 """
 
 import argparse
@@ -25,6 +25,7 @@ NAMES = {"Ti/16": "vit_tiny_patch16_224", "S/16": "vit_small_patch16_224", "B/16
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--variant", required=True, choices=NAMES)
 parser.add_argument("--out", required=True, type=Path)
+parser.add_argument("--reduce-range", action="store_true", help="weights of 7 bits, which no CPU overflows with")
 arguments = parser.parse_args()
 
 warnings.filterwarnings("ignore")
@@ -44,4 +45,11 @@ with tempfile.TemporaryDirectory() as folder:
         dynamic_axes={"pixels": {0: "batch"}, "logits": {0: "batch"}},
         dynamo=False,
     )
-    quantize_dynamic(exported, arguments.out, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
+    quantize_dynamic(
+        exported,
+        arguments.out,
+        op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+        reduce_range=arguments.reduce_range,
+        weight_type=QuantType.QInt8,
+    )
