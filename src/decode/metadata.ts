@@ -29,7 +29,7 @@ export function readJpegMetadata(bytes: Buffer): Metadata {
   let offset = 2;
   for (;;) {
     // Stray bytes are passed over.
-    offset = bytes.indexOf(0xff, offset);
+    if (bytes[offset] !== 0xff) offset = bytes.indexOf(0xff, offset);
     if (offset < 0) break;
     while (bytes[offset] === 0xff) offset++;
     const marker = bytes[offset++];
@@ -39,9 +39,11 @@ export function readJpegMetadata(bytes: Buffer): Metadata {
     if (offset + 2 > bytes.length) break;
     const end = offset + Math.max(2, bytes.readUInt16BE(offset));
     if (end > bytes.length) break;
-    const segment = bytes.subarray(offset + 2, end);
-    if (marker === 0xe1 && startsWith(segment, EXIF_HEADER)) exif.push(segment.subarray(EXIF_HEADER.length));
-    else if (marker === 0xe1 && startsWith(segment, XMP_HEADER)) xmp = segment.subarray(XMP_HEADER.length);
+    if (marker === 0xe1 && end - offset > EXIF_HEADER.length) {
+      const segment = bytes.subarray(offset + 2, end);
+      if (startsWith(segment, EXIF_HEADER)) exif.push(segment.subarray(EXIF_HEADER.length));
+      else if (startsWith(segment, XMP_HEADER)) xmp = segment.subarray(XMP_HEADER.length);
+    }
     offset = end;
   }
   return {
@@ -57,6 +59,9 @@ export function startsWith(bytes: Buffer, start: Buffer): boolean {
 /** RFC 9649, 2.7: flags of the extended format. */
 const EXIF_FLAG = 0x08;
 const XMP_FLAG = 0x04;
+/** Names of chunks as numbers. */
+const EXIF_CHUNK = 0x45584946;
+const XMP_CHUNK = 0x584d5020;
 const RIFF_HEADER_BYTES = 12;
 const CHUNK_HEADER_BYTES = 8;
 
@@ -68,13 +73,13 @@ export function readWebpMetadata(bytes: Buffer): Metadata {
   const end = Math.min(bytes.length, CHUNK_HEADER_BYTES + bytes.readUInt32LE(4));
   let offset = RIFF_HEADER_BYTES;
   while (offset + CHUNK_HEADER_BYTES <= end) {
-    const name = bytes.toString('latin1', offset, offset + 4);
+    const name = bytes.readUInt32BE(offset);
     const content = offset + CHUNK_HEADER_BYTES;
     const size = bytes.readUInt32LE(offset + 4);
     const next = content + size + (size & 1);
     if (next > end) break;
-    if (name === 'EXIF' && flags & EXIF_FLAG) found.exif ??= bytes.subarray(content, content + size);
-    if (name === 'XMP ' && flags & XMP_FLAG) found.xmp ??= bytes.toString('latin1', content, content + size);
+    if (name === EXIF_CHUNK && flags & EXIF_FLAG) found.exif ??= bytes.subarray(content, content + size);
+    if (name === XMP_CHUNK && flags & XMP_FLAG) found.xmp ??= bytes.toString('latin1', content, content + size);
     offset = next;
   }
   return found;

@@ -14,6 +14,19 @@ const SIGNATURE_BYTES = 8;
 const CHUNK_HEADER_BYTES = 8;
 const CHECKSUM_BYTES = 4;
 
+/** Names of chunks as numbers: files may have hundreds of thousands. */
+const CHUNK = {
+  IDAT: 0x49444154,
+  IEND: 0x49454e44,
+  acTL: 0x6163544c,
+  eXIf: 0x65584966,
+  fcTL: 0x6663544c,
+  iTXt: 0x69545874,
+  tEXt: 0x74455874,
+  zTXt: 0x7a545874,
+} as const;
+const INTERESTING: ReadonlySet<number> = new Set(Object.values(CHUNK));
+
 /** As much as Pillow unfolds (PngImagePlugin.MAX_TEXT_CHUNK). */
 const MOST_TEXT_BYTES = 1024 * 1024;
 /** Honest files have one of each keyword. */
@@ -39,25 +52,37 @@ export function readPngMetadata(bytes: Buffer): Metadata {
   let pixelsSeen = false;
   let offset = SIGNATURE_BYTES;
   while (offset + CHUNK_HEADER_BYTES <= bytes.length) {
-    const name = bytes.toString('latin1', offset + 4, offset + CHUNK_HEADER_BYTES);
     const content = offset + CHUNK_HEADER_BYTES;
     const end = content + bytes.readUInt32BE(offset);
-    if (end > bytes.length || name === 'IEND' || !/^\w{4}$/.test(name)) break;
-    const chunk = bytes.subarray(content, end);
-    if (name === 'IDAT') pixelsSeen = true;
-    else if (name === 'fcTL' && pixelsSeen && isAnimated(animation)) break;
-    else if (name === 'eXIf') exif = chunk;
-    else if (name === 'tEXt' && startsWith(chunk, BARE_EXIF)) exif = chunk.subarray(BARE_EXIF.length);
-    else if (!pixelsSeen) noteAnimation(animation, name, chunk);
-    if (name === 'tEXt' || name === 'zTXt' || name === 'iTXt') texts.add(name, chunk);
+    const name = bytes.readUInt32BE(offset + 4);
+    if (end > bytes.length || name === CHUNK.IEND || !isName(bytes, offset + 4)) break;
+    if (name === CHUNK.IDAT) pixelsSeen = true;
+    else if (name === CHUNK.fcTL && pixelsSeen && isAnimated(animation)) break;
+    else if (INTERESTING.has(name)) {
+      const chunk = bytes.subarray(content, end);
+      if (name === CHUNK.eXIf) exif = chunk;
+      else if (name === CHUNK.tEXt && startsWith(chunk, BARE_EXIF)) exif = chunk.subarray(BARE_EXIF.length);
+      else if (name === CHUNK.tEXt || name === CHUNK.zTXt || name === CHUNK.iTXt) texts.add(name, chunk);
+      else if (!pixelsSeen) noteAnimation(animation, name, chunk);
+    }
     offset = end + CHECKSUM_BYTES;
   }
   return { exif: exif ?? texts.rawExif(), xmp: texts.xmp() };
 }
 
-function noteAnimation(animation: Animation, name: string, chunk: Buffer): void {
-  if (name === 'fcTL') animation.begun = true;
-  if (name !== 'acTL' || chunk.length < 8) return;
+/** Four letters, digits or underlines, by which Pillow knows a chunk. */
+function isName(bytes: Buffer, at: number): boolean {
+  for (let place = at; place < at + 4; place++) {
+    const code = bytes[place] as number;
+    const letter = (code | 0x20) >= 0x61 && (code | 0x20) <= 0x7a;
+    if (!letter && !(code >= 0x30 && code <= 0x39) && code !== 0x5f) return false;
+  }
+  return true;
+}
+
+function noteAnimation(animation: Animation, name: number, chunk: Buffer): void {
+  if (name === CHUNK.fcTL) animation.begun = true;
+  if (name !== CHUNK.acTL || chunk.length < 8) return;
   const frames = chunk.readUInt32BE(0);
   // A second one makes the first invalid.
   if (animation.frames !== null) animation.frames = null;
@@ -76,7 +101,7 @@ class Texts {
   /** XMP in an `iTXt` whose text is no UTF-8: it counts where there is no other. */
   #brokenXmp: string | null = null;
 
-  add(kind: 'tEXt' | 'zTXt' | 'iTXt', chunk: Buffer): void {
+  add(kind: number, chunk: Buffer): void {
     const keywordEnd = chunk.indexOf(0);
     // A keyword has at most 79 bytes; without an end there is no text behind it.
     if (keywordEnd < 0 || keywordEnd > 79) return;
@@ -84,8 +109,8 @@ class Texts {
     if (keyword !== RAW_EXIF && keyword !== XMP) return;
     if (++this.#count > MOST_TEXTS) return;
     const rest = chunk.subarray(keywordEnd + 1);
-    if (kind === 'iTXt') this.#addInternational(keyword, rest);
-    else this.#set(keyword, kind === 'tEXt' ? rest : unfoldLatin1(rest));
+    if (kind === CHUNK.iTXt) this.#addInternational(keyword, rest);
+    else this.#set(keyword, kind === CHUNK.tEXt ? rest : unfoldLatin1(rest));
   }
 
   /** Compression flag and method, language, translated keyword, text. */

@@ -35,7 +35,7 @@ describe('orientation', () => {
   });
 
   test('never throws, wherever a file ends and whichever byte is wrong', () => {
-    const some = files.filter((_, index) => index % 12 === 0);
+    const some = files.filter((_, index) => index % 30 === 0);
     for (const { format, bytes } of some) {
       for (let end = 0; end <= bytes.length; end++) readOrientation(format, bytes.subarray(0, end));
       const copy = Buffer.from(bytes);
