@@ -76,7 +76,6 @@ test('a replica that drains costs nobody an answer whose image is too large to b
   const [leaving, staying] = servers as [ServerProcess, ServerProcess];
   const client = new PlainClient(t, `ipv4:${servers.map(({ address }) => address).join(',')}`, {
     'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
-    'grpc.enable_retries': 0,
   });
   const image = withComments(await jpeg(1), 2_000_000);
   const load = continuousLoad(4, () => outcomeOf(client.classify({ image }, { timeoutMs: 20_000 })));
