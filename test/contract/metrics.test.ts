@@ -28,7 +28,9 @@ function unitOf(name: string): string {
   const unit = /_(seconds|bytes)(_total)?$/.exec(name)?.[1];
   return (
     unit ??
-    (name === 'vitserve_batch_size' || /_(total|length|limit|in_use|in_flight|rejections)$/.test(name) ? 'count' : '0 or 1')
+    (name === 'vitserve_batch_size' || /_(total|length|limit|in_use|in_flight|rejections)$/.test(name)
+      ? 'count'
+      : '0 or 1')
   );
 }
 
