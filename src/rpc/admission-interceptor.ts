@@ -1,9 +1,10 @@
 /**
  * Admission at the door: the interceptor that sees a call's metadata before its body.
  *
- * Who may not come in is refused here, before anything of the body is read, and what is refused has its upload reset, not
- * read to its end: callers without a valid token, calls that come too early or too late, and those that `door.ts` has no
- * room for. Callers who call again at once are told later (`rejection-throttle.ts`). Of a stream the next message is read only when the one before it has its permit.
+ * Who may not come in is refused here, before anything of the body is read, and a large upload is reset, not read to its
+ * end: callers without a valid token, calls that come too early or too late, and those that `door.ts` has no
+ * room for. Callers that call again at once are told later (`rejection-throttle.ts`). Of a stream the next message is read
+ * only when the one before it has its permit.
  *
  * It also is where every call is counted, since only here every way of ending shows: answers, errors, the deadline that
  * grpc-js answers by itself, callers that leave. What the handler needs of this is found by the call's Metadata object,

@@ -3,14 +3,14 @@
  * one calls no more meanwhile.
  *
  * The rule. A call that comes when all callers of its connection have stayed away as long as they were told to is rejected
- * at once. Otherwise it depends on whether the connection ignores its pushbacks: whether more of its callers should be away
- * than were ever seen on it at a time, IGNORED times (and then until there are no more than that). One call after the other
- * over a connection shows that soon, a thousand callers behind a proxy don't show it. All that ignore them may together be rejected so often a second
- * (`IGNORING`), all others in proportion to the images that are answered (`USUAL`). Beyond that each connection has an
- * equal share, and what it takes above its share is held until the share allows it, but never longer than a limit, nor
- * than half of the time to the call's deadline.
+ * at once. Otherwise it depends on whether the connection ignores its pushbacks. It does when IGNORED times as many of its
+ * callers should be away as were ever open on it at a time, and until no more should be away than that. One call after the
+ * other over a connection shows it soon; a thousand callers behind a proxy don't. All connections that ignore them share
+ * so many rejections a second (`IGNORING`); all others share a number in proportion to the images that are answered
+ * (`USUAL`). What a connection takes above its equal share is held until the share allows it, but never longer than a
+ * limit, nor than half of the time to the call's deadline.
  *
- * The time held counts as part of the pushback, so that a good caller is back no later than he would have been. While
+ * The time held counts as part of the pushback, so that a good caller is back no later than it would have been. While
  * there are more rejections than can be afforded, the pushback is at least the time in which the share allows one more.
  * Held calls have no permit and nothing of them is read; there are MOST_HELD of them at most, and so many of one
  * connection that others find a place on it. Whoever finds none is rejected at once.
