@@ -392,10 +392,13 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Lifecycle',
     type: duration(),
     default: 10_000,
-    summary: 'Time a decoder may spend on one image before it is killed and replaced.',
+    summary: 'Processor time a decoder may spend on one image before it is killed and replaced.',
     reason:
-      'A photo takes milliseconds, and even the largest image that `max-image-pixels` lets in stays within a few ' +
-      'seconds. What takes longer is stuck on an image made for that. Raise it together with `max-image-pixels`.',
+      'A photo takes milliseconds, and even the largest image that `max-image-pixels` lets in stays within three ' +
+      'seconds. Processor time is what counts, not time on the clock: a decoder that other processes leave little is not at ' +
+      'fault, and neither is its image. One that uses none for as long is stuck and is replaced too, and so is one that has not ' +
+      'answered after ten times as long. Where the system does not tell what a process uses (not Linux), time on the clock counts. ' +
+      'Raise it together with `max-image-pixels`.',
   },
   inferenceTimeoutMs: {
     name: 'inference-timeout',

@@ -10,6 +10,8 @@ import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlin
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { before, describe, type TestContext, test } from 'node:test';
+import { huffmanScans } from '../support/costly-jpegs.js';
+import { manyFrames } from '../support/costly-webps.js';
 import { readTable, writeRow } from '../support/document-table.js';
 import { type CallFailure, failureOf, PlainClient, readDetails } from '../support/grpc-client.js';
 import { corruptPng, exactPng, GIF, garbage, jpeg, plainPng, SVG, TEXT, truncated, webp } from '../support/images.js';
@@ -138,6 +140,11 @@ describe('calls with bad input', () => {
       { what: 'an SVG', call: () => classify(SVG) },
       { what: 'a GIF', call: () => classify(GIF) },
       { what: 'a HEIC photo', call: () => classify(Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')) },
+      { what: 'a JPEG of very many scans', call: () => classify(huffmanScans(1_000, 1_000, 150)) },
+      {
+        what: 'a WebP animation of very many frames that ends half-way',
+        call: () => classify(truncated(manyFrames(1_000))),
+      },
       { what: 'a JPEG that ends half-way', call: async () => classify(truncated(await jpeg(1, 64, 64))) },
       { what: 'a WebP that ends half-way', call: async () => classify(truncated(await webp(1, 64, 64))) },
       { what: 'a PNG that ends half-way', call: async () => classify(truncated((await exactPng(1)).file)) },

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { describe, type TestContext, test } from 'node:test';
 import type { SetupError } from '#vitserve/errors.js';
 import { NO_LIMITS } from '#vitserve/process/confinement.js';
-import { Lane, ProcessLostError } from '#vitserve/process/lane.js';
+import { type CallLimit, Lane, ProcessLostError } from '#vitserve/process/lane.js';
 import type { ChildSpec } from '#vitserve/process/supervised-child.js';
 import { FakeClock } from '../support/fake-clock.js';
 import type { Settings } from '../support/misbehaving-child.js';
@@ -26,7 +26,11 @@ interface Stand {
   ready(count: number): Promise<void>;
 }
 
-function createStand(t: TestContext, changes: Partial<ChildSpec> = {}): Stand {
+function createStand(
+  t: TestContext,
+  changes: Partial<ChildSpec> = {},
+  limit: CallLimit = { wallMs: TIMEOUT_MS },
+): Stand {
   const events: string[] = [];
   const lines: string[] = [];
   const pids: number[] = [];
@@ -61,7 +65,7 @@ function createStand(t: TestContext, changes: Partial<ChildSpec> = {}): Stand {
         return reply;
       },
     },
-    { wallMs: TIMEOUT_MS },
+    limit,
   );
   t.after(() => lane.stop());
   const ready = async (count: number) => {
@@ -127,6 +131,39 @@ const DEATHS: Readonly<Record<string, Death>> = {
     suspect: true,
   },
 };
+
+describe('a supervised process with a limit on its processor time', LINUX, () => {
+  const CPU_LIMIT = { cpuMs: TIMEOUT_MS };
+
+  test('is replaced when it has used it up, and the call is told that it was this', async (t) => {
+    const stand = createStand(t, {}, CPU_LIMIT);
+    await stand.lane.start();
+    const { suspect, usedUp } = await lostBy(stand.lane.call('spin'));
+    assert.deepEqual([suspect, usedUp], [true, true]);
+    await stand.ready(2);
+    assert.ok(stand.events.includes(`lost by cpu: no answer within ${TIMEOUT_MS} ms of processor time`));
+  });
+
+  test('is replaced when it uses none, which the call may be at fault for', async (t) => {
+    const stand = createStand(t, {}, CPU_LIMIT);
+    await stand.lane.start();
+    const { suspect, usedUp } = await lostBy(stand.lane.call('hang'));
+    assert.deepEqual([suspect, usedUp], [true, false]);
+    await stand.ready(2);
+    assert.match(stand.events.join(), /lost by timeout: no answer, and no processor time used/);
+  });
+
+  test('is replaced when it was stopped from outside, which the call is not at fault for', async (t) => {
+    const stand = createStand(t, {}, CPU_LIMIT);
+    await stand.lane.start();
+    const failing = lostBy(stand.lane.call('spin'));
+    const [pid] = stand.pids;
+    assert.ok(pid);
+    process.kill(pid, 'SIGSTOP');
+    const { suspect, usedUp } = await failing;
+    assert.deepEqual([suspect, usedUp], [false, false]);
+  });
+});
 
 describe('a supervised process is replaced after', LINUX, () => {
   for (const [what, { call, event, suspect, hurt }] of Object.entries(DEATHS)) {

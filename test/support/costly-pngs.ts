@@ -9,6 +9,8 @@ const SIGNATURE = Buffer.from('89504e470d0a1a0a', 'hex');
 const CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 /** As much as libpng unfolds of one chunk. */
 const UNFOLDED_BYTES = 7_900_000;
+/** Above this an image data stream without compression would be too large a file for the server. */
+const MOST_STORED_BYTES = 12_000_000;
 
 export function chunk(type: string, data: Uint8Array = Buffer.alloc(0)): Buffer {
   const bytes = Buffer.alloc(12 + data.length);
@@ -100,7 +102,9 @@ export function costlyPng(random: Random, pixels: number): Buffer {
   const interlaced = random(2) === 0;
   const rows = Buffer.alloc(rowsBytes(width, height, depth, colour, interlaced), random(2) === 0 ? 0 : random(256));
   const behind = Buffer.alloc(random(3) === 0 ? random(80_000_000) : 0);
-  const stream = deflateSync(Buffer.concat([rows, behind]), { level: oneOf([1, 9, 0], random) });
+  const unfolded = Buffer.concat([rows, behind]);
+  const levels = unfolded.length < MOST_STORED_BYTES ? [1, 9, 0] : [1, 9];
+  const stream = deflateSync(unfolded, { level: oneOf(levels, random) });
   const piece = oneOf([stream.length, 8_192, 100, 1 + random(1_000)], random);
   const pieces = Math.min(20_000, Math.ceil(stream.length / piece));
   const data = Array.from({ length: pieces }, (_, at) =>

@@ -54,6 +54,16 @@ describe('batches', () => {
     assert.deepEqual(only(stand).pending, [[0], [1]]);
   });
 
+  test('where no process is given any in advance, the next image waits for one that is free', () => {
+    const stand = createStand({ maxBatchSize: 1, maxInFlight: 1, lanes: 2 });
+    for (let image = 0; image < 4; image++) stand.add();
+    const [first, second] = stand.lanes;
+    assert.deepEqual([first?.pending, second?.pending], [[[0]], [[1]]]);
+    answer(second as NonNullable<typeof second>);
+    answer(second as NonNullable<typeof second>);
+    assert.deepEqual([first?.pending, second?.pending], [[[0]], [[3]]], 'whatever the first one takes');
+  });
+
   test('a free process comes before a busy one', () => {
     const stand = createStand({ lanes: 2, maxBatchSize: 1 });
     const [first, second] = stand.lanes;

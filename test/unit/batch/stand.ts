@@ -27,6 +27,7 @@ export function createStand(options: {
   readonly maxBatchSize: number;
   readonly ready?: boolean;
   readonly maxQueueDelayMs?: number;
+  readonly maxInFlight?: number;
   readonly toResults?: (reply: readonly string[], images: readonly number[]) => readonly string[];
 }): Stand {
   const { lanes: count = 1, maxBatchSize, ready = true, maxQueueDelayMs = 0, toResults = (reply) => reply } = options;
@@ -40,6 +41,7 @@ export function createStand(options: {
     lanes,
     maxBatchSize,
     maxQueueDelayMs,
+    ...(options.maxInFlight === undefined ? {} : { maxInFlight: options.maxInFlight }),
     costs,
     clock,
     toCall: (images) => {

@@ -98,7 +98,6 @@ describe('an image', () => {
     await settled();
     assert.equal(asked.outcome.state.kind, 'open');
     line.decoder.answer(DECODED);
-    line.decoder.answer(DECODED);
     await settled();
     const [first] = line.decoder.pending;
     assert.ok(first?.kind === 'decode' && first.slot === asked.permit.slot);
@@ -106,26 +105,29 @@ describe('an image', () => {
 
   test('of a stream gives way to unary calls that come after it', async () => {
     line.ask();
-    line.ask();
     const ofStream = line.ask({ ...within(200), ofStream: true });
     const unary = line.ask({ ...within(60_000) });
-    line.decoder.answer(DECODED);
-    line.decoder.answer(DECODED);
-    await settled();
-    const slots = line.decoder.pending.map((call) => call.kind === 'decode' && call.slot);
+    const slots: unknown[] = [];
+    for (let image = 0; image < 2; image++) {
+      line.decoder.answer(DECODED);
+      await settled();
+      slots.push(...line.decoder.pending.map((call) => call.kind === 'decode' && call.slot));
+    }
     assert.deepEqual(slots, [unary.permit.slot, ofStream.permit.slot]);
   });
 
   test('that becomes late after all is refused before its execution, and counted', async () => {
-    line.ask();
-    line.ask();
-    const asked = line.ask(within(300));
-    for (let image = 0; image < 3; image++) {
+    const decodeOne = async (terms: Partial<ReturnType<typeof within>> = {}) => {
+      const asked = line.ask(terms);
       line.clock.advance(DECODE_MS);
       line.decoder.answer(DECODED);
       await settled();
-    }
-    line.clock.advance(250);
+      return asked;
+    };
+    // One that is executed and one in advance.
+    for (let image = 0; image < 2; image++) await decodeOne();
+    const asked = await decodeOne(within(300));
+    line.clock.advance(270);
     line.inference.answer([EXECUTED]);
     await settled();
     refusalOf(asked);

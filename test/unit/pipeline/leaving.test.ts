@@ -23,9 +23,8 @@ function errorOf({ outcome, releases }: ReturnType<Line['ask']>): unknown {
   return outcome.state.error;
 }
 
-/** Gives both places of a decoder to other images. */
+/** Gives the decoder another image. */
 function fillDecoder(): void {
-  line.ask();
   line.ask();
 }
 
@@ -37,7 +36,7 @@ describe('an image whose caller leaves', () => {
     leaving.abort(CANCELLED);
     await settled();
     assert.equal(errorOf(asked), CANCELLED);
-    assert.equal(line.decoder.sent.length, 2);
+    assert.equal(line.decoder.sent.length, 1);
     assert.deepEqual(line.events, ['dropped decode cancelled']);
   });
 

@@ -72,6 +72,20 @@ describe('a poison list', () => {
     refuses(POISON);
   });
 
+  test('refuses one that has used up a process’s time at once, says so, and accuses no other for it', () => {
+    const { list, found } = stand();
+    const innocent = imageOf('innocent');
+    for (const image of [POISON, imageOf('another')]) {
+      const refusal = list.suspect(image, true);
+      assert.ok(isPoisonous(refusal));
+      assert.match(String(refusal?.message), /takes more processor time than decode-timeout allows/);
+      assert.throws(() => list.check(image), { message: refusal?.message });
+    }
+    assert.equal(found.length, 2);
+    assert.equal(list.suspect(innocent), null);
+    assert.ok(isPoisonous(list.suspect(innocent)), 'processes are trusted as before');
+  });
+
   test('holds no more than a thousand, and forgets the oldest first', () => {
     const { list, refuses } = stand();
     for (let image = 0; image < MOST_REMEMBERED + 10; image++) {

@@ -34,7 +34,7 @@ async function askAt(stage: Stage, request: Partial<ImageRequest> = {}): Promise
   return asked;
 }
 
-async function lose(stage: Stage, how: { ownDoing: boolean }): Promise<void> {
+async function lose(stage: Stage, how: { ownDoing: boolean; usedUp?: boolean }): Promise<void> {
   line[stage].lose(how);
   await settled();
   line[stage].recover();
@@ -133,11 +133,27 @@ for (const [stage, name] of [
   });
 }
 
-test('images that waited in a process behind one that ended it are not at fault', async () => {
+test('an image that uses up a decoder’s time costs one and no more, and is refused from then on', async () => {
+  for (let image = 0; image < 3; image++) {
+    const bytes = Buffer.concat([JPEG, Buffer.of(image)]);
+    const [asked, again] = [line.ask({ image: bytes }), line.ask({ image: OTHER })];
+    await settled();
+    await lose('decoder', { ownDoing: true, usedUp: true });
+    assert.equal(reasonOf(asked), 'IMAGE_POISONOUS');
+    assert.equal(line.decoder.sent.length, 2 * image + 2, 'it is not tried again, and the next one is');
+    await answerAll();
+    assert.equal(reasonOf(again), 'resolved');
+    const later = line.ask({ image: bytes });
+    await settled();
+    assert.equal(reasonOf(later), 'IMAGE_POISONOUS');
+  }
+});
+
+test('images that wait while one ends its decoders are not given to those, and are not at fault', async () => {
   const first = line.ask();
   const behind = line.ask({ image: OTHER });
   await settled();
-  assert.equal(line.decoder.inFlight, 2);
+  assert.equal(line.decoder.inFlight, 1, 'none in advance');
   await lose('decoder', { ownDoing: true });
   await lose('decoder', { ownDoing: true });
   assert.equal(reasonOf(first), 'IMAGE_POISONOUS');

@@ -29,6 +29,8 @@ describe('a loss', () => {
     assert.equal(lossByKill('timeout', 'no answer', process.pid).ownDoing, true);
     assert.equal(lossByKill('timeout', 'no answer', undefined).ownDoing, true);
     assert.equal(lossByKill('protocol', 'nonsense', process.pid).ownDoing, true);
+    assert.equal(lossByKill('cpu', 'no end', process.pid).ownDoing, true);
     assert.equal(lossByKill('start', 'not ready', process.pid).ownDoing, false);
+    assert.equal(lossByKill('timeout', 'others left it nothing', process.pid, true).ownDoing, false);
   });
 });

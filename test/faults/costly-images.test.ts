@@ -1,0 +1,146 @@
+/**
+ * Files of a few bytes that ask for seconds of work: refused, or cut down to what is needed, by their structure. Judged by the
+ * processor time of the decoder, which other programs on the machine do not change.
+ */
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import sharp from 'sharp';
+import { arithmeticScans, honestScans, huffmanScans } from '../support/costly-jpegs.js';
+import { emptyChunks, endlessData, pngOf, unfoldingTexts } from '../support/costly-pngs.js';
+import { COSTLY_FORMATS, describeCostlyReport, sendCostly } from '../support/costly-run.js';
+import { manyChunks, manyFrames } from '../support/costly-webps.js';
+import { DecoderCpu } from '../support/decoder-cpu.js';
+import { CallFailure, outcomeOf, PlainClient } from '../support/grpc-client.js';
+import { jpeg } from '../support/images.js';
+import { continuousLoad } from '../support/load.js';
+import { ServerProcess, suiteScope } from '../support/server.js';
+
+const LINUX = process.platform === 'linux' ? {} : { skip: 'processor time is read from /proc' };
+const MEBIBYTE = 2 ** 20;
+const SIDE = 7_070;
+/** The honest take seconds at this size, and were never refused for it. */
+const MOST_CPU_MS = 1_000;
+const COSTLY_COUNT = 60;
+const SEED = 1;
+
+const HOSTILE: Readonly<Record<string, { readonly draw: () => Buffer; readonly says: RegExp | null }>> = {
+  'arithmetic coding, 45 scans of four components': {
+    draw: () => arithmeticScans(SIDE, SIDE, 45),
+    says: /^the JPEG image has 45 scans with arithmetic coding, and at its size the limit is \d+: save it again/,
+  },
+  'a progressive JPEG of 883 scans': {
+    draw: () => huffmanScans(SIDE, SIDE, 883),
+    says: /^the JPEG image has 883 scans, and at its size the limit is \d+: save it again as a baseline JPEG$/,
+  },
+  'an animated WebP of 50,000 frames': { draw: () => manyFrames(50_000), says: null },
+  'a PNG of 900 texts that unfold to 8 MB each': { draw: () => unfoldingTexts(900), says: null },
+  'a PNG of a million chunks': {
+    draw: () => emptyChunks(1_000_000),
+    says: /^the PNG image has more than 65536 chunks/,
+  },
+  'a PNG of image data without end': {
+    draw: () => endlessData(2 ** 31 - 1),
+    says: /^the PNG image can't be decoded: \d+ bytes of image data/,
+  },
+  'a WebP of a million chunks': {
+    draw: () => manyChunks(1_000_000),
+    says: /^the WebP image has more than 4096 chunks/,
+  },
+};
+
+describe('a decoder', LINUX, () => {
+  const scope = suiteScope();
+  let decoder: DecoderCpu;
+  before(async () => {
+    decoder = await DecoderCpu.start(scope);
+    // Code is compiled and libraries are loaded.
+    for (const file of [await jpeg(1), pngOf({ width: 30, height: 30 }), manyFrames(2)]) await decoder.decode(file);
+  });
+
+  for (const [what, { draw, says }] of Object.entries(HOSTILE)) {
+    test(`is done soon with ${what}`, async (t) => {
+      const file = draw();
+      assert.ok(file.length < 16 * MEBIBYTE);
+      const { reply, cpuMs } = await decoder.decode(file);
+      t.diagnostic(`${file.length} bytes: ${cpuMs} ms of processor time, ${JSON.stringify(reply)}`);
+      assert.deepEqual(decoder.losses, []);
+      if (says === null) assert.equal(reply?.kind, 'decoded');
+      else {
+        assert.ok(reply?.kind === 'refused');
+        assert.match(reply.reason, /^IMAGE_/);
+        assert.match(reply.message, says);
+      }
+      assert.ok(cpuMs < MOST_CPU_MS, `${cpuMs} ms`);
+    });
+  }
+
+  test('still decodes the largest honest pictures', async (t) => {
+    const blank = sharp({ create: { width: 8_000, height: 6_000, channels: 4, background: '#345' } });
+    const files = {
+      'a progressive JPEG of 16 scans': honestScans(SIDE, SIDE, 16),
+      'a progressive CMYK JPEG': await blank.clone().toColourspace('cmyk').jpeg({ progressive: true }).toBuffer(),
+      'an interlaced PNG of 16 bits': pngOf({ width: SIDE, height: SIDE, depth: 16, colour: 6, interlaced: true }),
+      'an interlaced PNG of one bit': pngOf({ width: SIDE, height: SIDE, depth: 1, colour: 0, interlaced: true }),
+    };
+    for (const [what, file] of Object.entries(files)) {
+      const { reply, cpuMs } = await decoder.decode(file);
+      t.diagnostic(`${what}, ${file.length} bytes: ${cpuMs} ms of processor time`);
+      assert.equal(reply?.kind, 'decoded', `${what}: ${JSON.stringify(reply)}`);
+    }
+    assert.deepEqual(decoder.losses, []);
+  });
+
+  test('gives up an image that takes more processor time than it may, and says that it was this', async (t) => {
+    const short = await DecoderCpu.start(t, { decodeTimeoutMs: 100 });
+    const { reply } = await short.decode(pngOf({ width: SIDE, height: SIDE, depth: 16, colour: 6, interlaced: true }));
+    assert.equal(reply, null);
+    assert.match(short.losses.join(), /^cpu: no answer within 100 ms of processor time$/);
+  });
+
+  for (const format of COSTLY_FORMATS) {
+    test(`keeps to its time with ${format} files made to take long`, async (t) => {
+      const report = await sendCostly(t, format, { count: COSTLY_COUNT, seed: SEED });
+      t.diagnostic(describeCostlyReport(report));
+      assert.deepEqual(report.problems, []);
+      assert.ok(report.answered > 0 && report.answered < COSTLY_COUNT);
+    });
+  }
+});
+
+describe('a server', LINUX, () => {
+  const scope = suiteScope();
+
+  test('answers everybody else beside four senders of such files, and loses no process', async (t) => {
+    const server = await ServerProcess.start(scope, [
+      '--simulated-inference',
+      '1:0.1',
+      '--decoder-processes',
+      '2',
+      '--inference-processes',
+      '1',
+      '--permits',
+      '64',
+    ]);
+    const client = new PlainClient(scope, server.address);
+    const good = await jpeg(1);
+    const { predictions: expected } = await client.classify({ image: good });
+    const hostile = Object.values(HOSTILE)
+      .slice(0, 3)
+      .map(({ draw }) => draw());
+    const reasons: Record<string, number> = {};
+    const senders = continuousLoad(4, async (index) => {
+      const outcome = await outcomeOf(client.classify({ image: hostile[index % hostile.length] as Buffer }));
+      const reason = outcome instanceof CallFailure ? String(outcome.reason) : 'answered';
+      reasons[reason] = (reasons[reason] ?? 0) + 1;
+    });
+    for (let call = 0; call < 200; call++) {
+      assert.deepEqual((await client.classify({ image: good })).predictions, expected);
+    }
+    await senders.stop();
+    t.diagnostic(`beside 200 good calls: ${JSON.stringify(reasons)}`);
+    assert.deepEqual(Object.keys(reasons).sort(), ['IMAGE_TOO_LARGE', 'answered']);
+    assert.equal(await server.metric('vitserve_process_losses_total'), 0);
+    assert.equal(await server.metric('vitserve_poisonous_images_total'), 0);
+    await server.metricIs('vitserve_permits_in_use', {}, 0);
+  });
+});
