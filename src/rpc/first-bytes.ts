@@ -51,12 +51,8 @@ export function onFirstBytes(connection: Socket, callback: (spoken: Spoken) => v
     if (spoken === null) return;
     connection.off('data', onData);
     connection.pause();
-    // Put back at once, a large piece would count as a full buffer, and the socket would not be read from any more.
-    process.nextTick(() => {
-      if (connection.destroyed) return;
-      connection.unshift(seen);
-      callback(spoken);
-    });
+    connection.unshift(seen);
+    callback(spoken);
   };
   connection.on('data', onData);
 }
