@@ -8,6 +8,7 @@ import { connect } from 'node:http2';
 import { before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { VitserveClient, VitserveError } from '#vitserve/client/client.js';
+import { MOST_WATCHES_OF_A_CONNECTION } from '#vitserve/rpc/health.js';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import { countingProxy, framed, RawConnection, reasonIn } from '../support/raw-call.js';
@@ -280,22 +281,21 @@ describe('a server on a hostile network', () => {
   });
 
   test('Watch on names at random: a bounded number is open, the others are refused', async (t) => {
-    const watchers = Array.from(
-      { length: 4 },
-      () => new PlainClient(t, server.address, { 'grpc.use_local_subchannel_pool': 1 }),
-    );
+    const counts = [MOST_WATCHES_OF_A_CONNECTION + 48, 48];
+    const watchers = counts.map(() => new PlainClient(t, server.address, { 'grpc.use_local_subchannel_pool': 1 }));
     let refused = 0;
     const open = watchers.flatMap((watcher, of) =>
-      Array.from({ length: 64 }, (_, at) => {
+      Array.from({ length: counts[of] ?? 0 }, (_, at) => {
         const watch = watcher.watch(`name-${of}-${at}-${'x'.repeat(500)}`);
         void watch.ended.then((failure) => {
-          if (failure?.reason === 'OVERLOADED') refused++;
+          if (failure?.code === 'UNIMPLEMENTED') refused++;
         });
         return watch;
       }),
     );
-    await eventually('all but 16 of each connection are refused', () => refused === 4 * (64 - 16));
-    assert.equal(open.filter(({ statuses }) => statuses[0] === 'SERVICE_UNKNOWN').length, 4 * 16);
+    await eventually('those beyond the bound are refused', () => refused === 48);
+    const told = () => open.filter(({ statuses }) => statuses[0] === 'SERVICE_UNKNOWN').length;
+    await eventually('the others are open', () => told() === MOST_WATCHES_OF_A_CONNECTION + 48);
     assert.equal(await client.check(), 'SERVING');
     for (const watch of open) watch.cancel();
     await eventually('a new one gets in', async () => {
