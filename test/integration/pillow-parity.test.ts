@@ -17,8 +17,8 @@ import { RequestError } from '#vitserve/errors.js';
 import { type Interpolation, outputSize, type Recipe } from '#vitserve/model/recipe.js';
 import { REPOSITORY } from '../golden/golden.js';
 import { drawJpegs, mutate } from '../support/jpeg-mutations.js';
-import { createRandom, mutateFiles } from '../support/mutations.js';
-import { type OrientationFile, orientationFiles } from '../support/orientation-files.js';
+import { mutateFiles } from '../support/mutations.js';
+import { damageMetadata, orientationFiles } from '../support/orientation-files.js';
 import { PNG } from '../support/png-mutations.js';
 import { WEBP } from '../support/webp-mutations.js';
 import { gradient, noise } from '../unit/decode/drawing.js';
@@ -253,22 +253,6 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
       assert.ok(counts.equal > DAMAGED / 5);
     });
 
-  /** All of them as they are, and as many with some bytes of what says the orientation overwritten. */
-  async function metadataFiles(): Promise<OrientationFile[]> {
-    const files = await orientationFiles();
-    const below = createRandom(5);
-    const damaged = files.map(({ name, format, bytes }) => {
-      const copy = Buffer.from(bytes);
-      const at = Math.max(copy.indexOf('Exif'), copy.indexOf('EXIF'), copy.indexOf('eXIf'), copy.indexOf('XM'), 0);
-      for (let count = 1 + below(3); count > 0; count--) {
-        const place = at + 4 + below(40);
-        if (place < copy.length) copy[place] = [0, 1, 3, 6, 0x12, 0xff, below(256)][below(7)] as number;
-      }
-      return { name: `${name}, damaged`, format, bytes: copy };
-    });
-    return [...files, ...damaged];
-  }
-
   test('odd and damaged metadata: what both accept is turned alike', async (t) => {
     const decoders = CHOICES.map((jpegDecoder) => ({
       jpegDecoder,
@@ -276,7 +260,8 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
       counts: { equal: 0, 'refused by both': 0, 'refused here only': 0, 'refused by Pillow only': 0 },
     }));
     const different: string[] = [];
-    for (const { name, bytes } of await metadataFiles()) {
+    const files = await orientationFiles();
+    for (const { name, bytes } of [...files, ...damageMetadata(files, 5)]) {
       const verdict = await ask({ file: bytes.toString('base64') }, [null]);
       for (const { jpegDecoder, decode, counts } of decoders) {
         const own = await decode(bytes).catch((error: unknown) => {

@@ -7,6 +7,7 @@ import { crc32, deflateSync } from 'node:zlib';
 import sharp from 'sharp';
 import type { DecodableFormat } from '#vitserve/decode/sniff.js';
 import { noise } from '../unit/decode/drawing.js';
+import { createRandom } from './mutations.js';
 
 export interface OrientationFile {
   readonly name: string;
@@ -420,4 +421,29 @@ export async function orientationFiles(): Promise<OrientationFile[]> {
   const behind = { name: 'webp: EXIF behind the end', format: 'webp' as const };
   files.push({ ...behind, bytes: Buffer.concat([riff(extendedHeader(EXIF_FLAG), image), riffChunk('EXIF', six)]) });
   return files;
+}
+
+/** Of each file one with some bytes of what says its orientation overwritten; a PNG's checksums are put right. */
+export function damageMetadata(files: readonly OrientationFile[], seed: number): OrientationFile[] {
+  const random = createRandom(seed);
+  return files.map(({ name, format, bytes }) => {
+    const copy = Buffer.from(bytes);
+    const places = ['Exif', 'EXIF', 'eXIf', 'http', 'XM', 'Raw '].map((start) => copy.indexOf(start));
+    const at = 4 + (places.find((place) => place >= 0) ?? 0);
+    for (let count = 1 + random(3); count > 0; count--) {
+      const place = at + random(40);
+      if (place < copy.length) copy[place] = [0, 1, 3, 6, 0x12, 0xff, random(256)][random(7)] as number;
+    }
+    if (format === 'png') mendChecksums(copy);
+    return { name: `${name}, damaged`, format, bytes: copy };
+  });
+}
+
+function mendChecksums(png: Buffer): void {
+  for (let at = 8; at + 12 <= png.length; ) {
+    const end = at + 8 + png.readUInt32BE(at);
+    if (end + 4 > png.length) return;
+    png.writeUInt32BE(crc32(png.subarray(at + 4, end)), end);
+    at = end + 4;
+  }
 }
