@@ -12,7 +12,7 @@ import { messageOf, SetupError } from '../errors.js';
 import { hideMemory, keepDescriptors } from '../process/confinement.js';
 import { collectLessOften } from '../process/heap.js';
 import { openFilesShortage } from '../process/open-files.js';
-import { writerOf } from '../process/output.js';
+import { outputTo } from '../process/output.js';
 import { Service } from '../service.js';
 import { limitProblem } from '../system-errors.js';
 import { createLogger, type Logger } from '../telemetry/log.js';
@@ -27,7 +27,7 @@ const LAST_WORDS_MS = 1_000;
 export async function serve(argv: readonly string[], environment: NodeJS.ProcessEnv, version: string): Promise<number> {
   collectLessOften();
   const { settings, changes } = loadServeSettings(argv, environment);
-  const sink = new LogSink(writerOf(1), systemClock);
+  const sink = new LogSink(outputTo(1), systemClock);
   const log = createLogger(settings.logLevel, settings.logFormat, isatty(1), sink);
   takeOverWarnings(log);
   // Node would write it to standard error, and wait for as long as nobody reads that.

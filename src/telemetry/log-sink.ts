@@ -4,12 +4,12 @@
  * What holds: one write at a time, in order, lines whole. What the output does not take waits, up to MOST_WAITING_BYTES;
  * lines beyond that are dropped and counted by cause, and when there is room again the log says how many. A failed write is
  * tried again for as long as the server runs: a disk that was full may be emptied, a named pipe may get another reader.
- * What it costs: with an output that takes everything, one write a line.
+ * What it costs: with an output that takes everything, one write a line, or one for what comes in `gatherMs`.
  *
  * Not pino's own destination, because its `flushSync` tries for ever where a write fails, and `log.fatal` calls it.
  */
 import type { Clock } from '../clock.js';
-import type { WriteBytes } from '../process/output.js';
+import type { Output } from '../process/output.js';
 
 /** Nobody reads, or not fast enough; no room on the disk; the reader has gone; anything else, such as a lost terminal. */
 export const DROP_CAUSES = ['unread', 'no_space', 'closed', 'error'] as const;
@@ -34,14 +34,14 @@ const CAUSES: Readonly<Record<string, DropCause>> = {
 };
 
 export class LogSink {
-  readonly #write: WriteBytes;
+  readonly #output: Output;
   readonly #clock: Clock;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
   #isWriting = false;
   #isSending = false;
-  /** Set while the next attempt is due later. */
-  #cancelRetry: (() => void) | null = null;
+  /** Set while the next write is due later. */
+  #cancelDue: (() => void) | null = null;
   #retryMs = FIRST_RETRY_MS;
   /** Why lines wait, if they do. */
   #cause: DropCause = 'unread';
@@ -55,8 +55,8 @@ export class LogSink {
   /** Called when there is room again after lines were dropped; may write. */
   onRoomAgain: (dropped: ReadonlyMap<DropCause, number>) => void = () => {};
 
-  constructor(write: WriteBytes, clock: Clock) {
-    this.#write = write;
+  constructor(output: Output, clock: Clock) {
+    this.#output = output;
     this.#clock = clock;
     this.dropped = this.#dropped;
   }
@@ -72,7 +72,9 @@ export class LogSink {
     }
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
-    this.#send();
+    const { gatherMs } = this.#output;
+    if (gatherMs > 0 && !this.#isWriting && this.#cancelDue === null) this.#sendIn(gatherMs);
+    else this.#send();
   }
 
   /**
@@ -83,8 +85,8 @@ export class LogSink {
     const flushed = new Promise<boolean>((resolve) => this.#flushes.push(resolve));
     // The clock's own timers would let the process end before.
     const timer = setTimeout(() => this.#flushed(false), timeoutMs);
-    this.#cancelRetry?.();
-    this.#cancelRetry = null;
+    this.#cancelDue?.();
+    this.#cancelDue = null;
     this.#retryMs = FIRST_RETRY_MS;
     this.#send();
     const isEmpty = await flushed;
@@ -95,9 +97,9 @@ export class LogSink {
   #send(): void {
     if (this.#isSending) return;
     this.#isSending = true;
-    while (this.#waiting.length > 0 && !this.#isWriting && this.#cancelRetry === null) {
+    while (this.#waiting.length > 0 && !this.#isWriting && this.#cancelDue === null) {
       this.#isWriting = true;
-      this.#write(this.#nextBytes(), (error, written) => {
+      this.#output.write(this.#nextBytes(), (error, written) => {
         this.#isWriting = false;
         this.#forget(written);
         if (error !== null || written === 0) this.#retryLater(CAUSES[error?.code ?? 'EAGAIN'] ?? 'error');
@@ -133,12 +135,16 @@ export class LogSink {
 
   #retryLater(cause: DropCause): void {
     this.#cause = cause;
-    this.#cancelRetry = this.#clock.after(cause === 'unread' ? this.#retryMs : FAILED_RETRY_MS, () => {
-      this.#cancelRetry = null;
-      this.#send();
-    });
+    this.#sendIn(cause === 'unread' ? this.#retryMs : FAILED_RETRY_MS);
     this.#retryMs = Math.min(2 * this.#retryMs, LAST_RETRY_MS);
     if (cause !== 'unread') this.#flushed(false);
+  }
+
+  #sendIn(delayMs: number): void {
+    this.#cancelDue = this.#clock.after(delayMs, () => {
+      this.#cancelDue = null;
+      this.#send();
+    });
   }
 
   /** Not at the first free byte: at a slow output, every other line would be about dropped ones. */

@@ -32,9 +32,9 @@ class Output {
   }
 }
 
-function sinkOf(write: WriteBytes) {
+function sinkOf(write: WriteBytes, gatherMs = 0) {
   const clock = new FakeClock();
-  return { clock, sink: new LogSink(write, clock) };
+  return { clock, sink: new LogSink({ write, gatherMs }, clock) };
 }
 
 /** More lines than may wait, each with its number. Returns how many. */
@@ -143,6 +143,20 @@ describe('the log’s sink', () => {
     assert.deepEqual(given, ['a\n']);
     finish();
     assert.deepEqual(given, ['a\n', 'b\nc\n']);
+  });
+
+  test('where writes are dear, lines are gathered for a moment, and flush does not wait for it', async () => {
+    const output = new Output();
+    const { sink, clock } = sinkOf(output.write, 10);
+    sink.write('a\n');
+    clock.advance(9);
+    sink.write('b\n');
+    assert.equal(output.writes, 0);
+    clock.advance(1);
+    assert.deepEqual([output.writes, output.lines, clock.timers], [1, ['a', 'b'], 0]);
+    sink.write('c\n');
+    assert.equal(await sink.flush(LONG_MS), true);
+    assert.deepEqual([output.writes, output.lines, clock.timers], [2, ['a', 'b', 'c'], 0]);
   });
 
   test('flush resolves when the last write is done', async () => {
