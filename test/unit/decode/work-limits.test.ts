@@ -5,7 +5,7 @@ import sharp from 'sharp';
 import { boundWork } from '#vitserve/decode/bound-work.js';
 import { createImageDecoder } from '#vitserve/decode/decode-image.js';
 import { readHeader } from '#vitserve/decode/header.js';
-import { isDecodable, sniffFormat } from '#vitserve/decode/sniff.js';
+import { requireDecodable } from '#vitserve/decode/sniff.js';
 import { WORK_LIMITS } from '#vitserve/decode/work-limits.js';
 import { type Reason, RequestError } from '#vitserve/errors.js';
 import {
@@ -25,8 +25,7 @@ const MAX_PIXELS = 1_000_000;
 const decoder = createImageDecoder({ maxImagePixels: MAX_PIXELS });
 
 function bound(bytes: Buffer, maxImagePixels = MAX_PIXELS): Buffer {
-  const format = sniffFormat(bytes);
-  assert.ok(isDecodable(format));
+  const format = requireDecodable(bytes);
   return boundWork(format, bytes, readHeader(format, bytes), maxImagePixels);
 }
 
