@@ -114,8 +114,9 @@ export function trace(scope: Scope): Trace {
   const lines = async (): Promise<string[]> =>
     await eventually('the trace is complete', () => {
       const found = readFileSync(file, 'utf8').trimEnd().split('\n');
-      const first = found[0]?.split(' ')[0];
-      return found.some((line) => line.startsWith(`${first} +++ `)) && found;
+      // Numbers of processes are padded.
+      const end = new RegExp(`^${Number.parseInt(found[0] ?? '', 10)} +\\+\\+\\+ `);
+      return found.some((line) => end.test(line)) && found;
     });
   return {
     within: ['strace', '-D', '-f', '-q', '-s', '256', '-e', calls, '-e', 'signal=none', '-o', file],
