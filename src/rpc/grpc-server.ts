@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerInterceptor, type ServerOptions } from '@grpc/grpc-js';
+import { readTimeouts } from './timeouts.js';
 import { widenConnectionWindows, widenStreamWindows } from './upload-window.js';
 
 /** Calls at a time on one connection; a client library makes further ones wait. */
@@ -44,5 +45,6 @@ export function createGrpcServer(options: {
   widenStreamWindows(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenConnectionWindows(server);
+  readTimeouts(server);
   return { server, inject: (connection) => injector.injectConnection(connection) };
 }
