@@ -21,9 +21,12 @@ import { type Reason, RequestError, toRequestError } from '../errors.js';
 import type { Permit } from '../pipeline/permits.js';
 import type { CallObserver, OngoingCall } from '../telemetry/calls.js';
 import { type CallEnding, connectionOf, interceptStatus, meaningOf, resetStream } from './base-call.js';
+import { cutMessages } from './body.js';
 import { type CallKind, Door, type DoorOptions, kindOf as kindOfPath, type Stay } from './door.js';
 import type { RejectionThrottle } from './rejection-throttle.js';
 import { reasonOf, toCallStatus } from './status.js';
+import type { Refusal } from './stream-messages.js';
+import { checkTimeout } from './timeouts.js';
 
 /** What the interceptor knows of a call, for its handler. */
 export interface CallContext {
@@ -35,6 +38,13 @@ export interface CallContext {
   permit: Permit | null;
   /** Streams: lets the next message be read. */
   readNext(): void;
+  /** Streams: why a message has to be answered with an error; null: it is whole. */
+  refusalOf(message: object): Refusal | null;
+  /**
+   * Streams: set by the handler, which ends the call so when it has answered what it has taken. Returns false where it is
+   * ending already. For what ends a call from outside, except that its time is over.
+   */
+  endInOrder: ((ending: CallEnding) => boolean) | null;
 }
 
 /** Metadata key with which the server's own first calls come in while it is starting. */
@@ -106,12 +116,14 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
   const { admission, clock, observer, warmUpToken, throttle, authenticate, kindOf = kindOfPath } = options;
   const door = new Door(options);
 
-  return ({ path }, call) => {
+  return ({ path, requestStream }, call) => {
     const kind = kindOf(path);
+    const messages = kind === 'stream' ? cutMessages(call, options.maxImageBytes) : null;
     const arrivedAt = clock.now();
     const observed = observer.callBegan(path, arrivedAt);
     let stay: Stay | null = null;
     let hasMessage = false;
+    let isComplete = false;
     let ended = false;
     let stopHolding = () => {};
     const connection = connectionOf(call);
@@ -122,11 +134,13 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
       stopHolding();
       leave();
       stay?.end();
+      messages?.destroy();
       observed.ended(grpcStatus[code] ?? 'UNKNOWN', reason);
     };
     const refuse = (thrown: unknown) => {
-      resetStream(call);
-      paced.sendStatus(toCallStatus(toRequestError(thrown)));
+      const status = toCallStatus(toRequestError(thrown));
+      if (context.endInOrder === null) paced.sendStatus(status);
+      else context.endInOrder(status);
     };
     /** `early`: nothing of the body has been read, so the call costs nothing while it is held. */
     const reject = (thrown: unknown, early: boolean) => {
@@ -146,23 +160,33 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
     const admitMetadata = (metadata: Metadata) => {
       observed.headersCame((key) => textOf(metadata, key));
       checkSize(metadata);
+      checkTimeout(call);
+      if (expired(call)) throw leavingError(call);
       const isWarmUp = admission.gate === 'STARTING' && metadata.get(WARM_UP_KEY)[0] === warmUpToken;
       if (!isWarmUp && !path.startsWith(HEALTH_PATH)) authenticate(metadata);
       if (!isWarmUp) observed.letIn();
       if (!isWarmUp && kind !== 'other') admission.checkGate();
       if (!isWarmUp && kind === 'image') options.checkDeadline?.(clock.now() + Number(call.getDeadline()) - Date.now());
-      stay = door.enter(kind, call, refuse);
+      stay = door.enter(kind, call, refuse, { hasManyMessages: requestStream });
     };
     // Statuses of grpc-js's own come by here too, and get the reason that they lack.
     interceptStatus(call, (status) => {
       const error = reasonOf(status.metadata) === undefined ? errorBehind(status, kind, options.maxImageBytes) : null;
       const sent = error === null ? status : toCallStatus(error);
+      if (isOfTransport(status) && context.endInOrder?.(sent) === true) return null;
       end(sent.code ?? grpcStatus.UNKNOWN, reasonOf(sent.metadata) ?? null);
-      if (error !== null) resetStream(call);
+      if (!isComplete) resetStream(call);
       return sent.code === grpcStatus.OK ? sent : named(sent, observed.requestId);
     });
 
-    const context: CallContext = { arrivedAt, observed, permit: null, readNext: () => paced.readNext() };
+    const context: CallContext = {
+      arrivedAt,
+      observed,
+      permit: null,
+      readNext: () => paced.readNext(),
+      refusalOf: (message) => messages?.refusalOf(message) ?? null,
+      endInOrder: null,
+    };
     const paced = new (kind === 'stream' ? PacedCall : UnpacedCall)(call, {
       start: (next) =>
         next({
@@ -179,6 +203,7 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
           onReceiveMessage(message, pass) {
             hasMessage = true;
             stay?.onMessage();
+            messages?.onMessage(message);
             pass(message);
           },
           onReceiveHalfClose(pass) {
@@ -187,6 +212,7 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
               clock.after(LEAVING_MS, () => !ended && pass());
               return;
             }
+            isComplete = true;
             try {
               context.permit = stay?.onComplete() ?? null;
             } catch (error) {
@@ -202,6 +228,11 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
     });
     return paced;
   };
+}
+
+/** Whether grpc-js ends the call by itself, for what it was sent. */
+function isOfTransport({ code, metadata }: CallEnding): boolean {
+  return code !== grpcStatus.OK && code !== grpcStatus.DEADLINE_EXCEEDED && reasonOf(metadata) === undefined;
 }
 
 /** Throws RequestError. Node takes several hundred KiB of headers. */

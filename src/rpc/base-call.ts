@@ -6,11 +6,9 @@
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
+import { resetOnceEnded, sealAfterStatus } from './stream-ending.js';
 
 export type CallEnding = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
-
-/** How long trailers may take to be written. */
-const TRAILERS_MS = 50;
 
 /** Photos. */
 const SMALL_UPLOAD_BYTES = 512 * 1024;
@@ -55,8 +53,7 @@ export function resetStream(call: ServerInterceptingCallInterface): void {
   stream.once?.('wantTrailers', () => {
     // grpc-js now reads on, to throw the rest away.
     process.nextTick(pause);
-    // A reset overtakes trailers that have not been written yet, and nothing says when they have been.
-    setTimeout(reset, TRAILERS_MS).unref();
+    setImmediate(() => resetOnceEnded(stream));
   });
 }
 
@@ -96,23 +93,20 @@ export function limitMessages(call: ServerInterceptingCallInterface, bytes: numb
   if (base.decoder?.maxReadMessageLength !== undefined) base.decoder.maxReadMessageLength = bytes;
 }
 
-/** Shows every status before it is sent, also those that grpc-js finds by itself, and sends what `onStatus` makes of it. */
+/**
+ * Shows every status before it is sent, also those that grpc-js finds by itself, and sends what `onStatus` makes of it; null:
+ * nothing yet. Of a call one status is sent, and no message after it.
+ */
 export function interceptStatus(
   call: ServerInterceptingCallInterface,
-  onStatus: (status: CallEnding) => CallEnding,
+  onStatus: (status: CallEnding) => CallEnding | null,
 ): void {
+  sealAfterStatus(call);
   const send = call.sendStatus.bind(call);
-  call.sendStatus = (status) => send(onStatus(status));
-}
-
-/** Calls back with every piece of the body as it arrives. Returns what stops and restarts their coming. */
-export function watchBody(
-  call: ServerInterceptingCallInterface,
-  onPiece: () => void,
-): { pause(): void; resume(): void } {
-  const { stream } = call as BaseCall;
-  stream?.on?.('data', onPiece);
-  return { pause: () => stream?.pause?.(), resume: () => stream?.resume?.() };
+  call.sendStatus = (status) => {
+    const sent = onStatus(status);
+    if (sent !== null) send(sent);
+  };
 }
 
 /** Texts of grpc-js for a message above the limit, as it was sent and as it unfolds. */

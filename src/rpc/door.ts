@@ -15,7 +15,8 @@ import { SERVICE_NAME } from '../contract/contract.js';
 import { RequestError } from '../errors.js';
 import type { Admission, StreamUpload } from '../pipeline/admission.js';
 import type { Permit } from '../pipeline/permits.js';
-import { limitMessages, watchBody } from './base-call.js';
+import { limitMessages } from './base-call.js';
+import { holdBody, watchBody } from './body.js';
 
 export type CallKind = 'image' | 'stream' | 'other';
 
@@ -60,10 +61,15 @@ export class Door {
     this.#options = options;
   }
 
-  /** Throws RequestError OVERLOADED. `refuse` ends the call later on, when it takes too long. */
-  enter(kind: CallKind, call: ServerInterceptingCallInterface, refuse: (error: RequestError) => void): Stay {
+  /** Throws RequestError OVERLOADED. `refuse` ends the call later on, when it takes too long. `hasManyMessages`: the caller may send as many as it likes. */
+  enter(
+    kind: CallKind,
+    call: ServerInterceptingCallInterface,
+    refuse: (error: RequestError) => void,
+    { hasManyMessages = false } = {},
+  ): Stay {
     if (kind === 'image') return this.#enterImage(refuse);
-    return kind === 'stream' ? this.#enterStream(call, refuse) : this.#enterOther(call, refuse);
+    return kind === 'stream' ? this.#enterStream(call, refuse) : this.#enterOther(call, refuse, hasManyMessages);
   }
 
   #enterImage(refuse: (error: RequestError) => void): Stay {
@@ -76,10 +82,11 @@ export class Door {
     this.#streams++;
     let upload: StreamUpload | null = null;
     let ended = false;
-    const body = watchBody(call, () => {
+    watchBody(call, () => {
       if (upload !== null || ended) return;
-      upload = this.#options.admission.beginStreamUpload(() => body.resume(), refuse);
-      if (upload.waits) body.pause();
+      let release = () => {};
+      upload = this.#options.admission.beginStreamUpload(() => release(), refuse);
+      if (upload.waits) release = holdBody(call);
     });
     const endUpload = () => {
       upload?.end();
@@ -96,7 +103,11 @@ export class Door {
     };
   }
 
-  #enterOther(call: ServerInterceptingCallInterface, refuse: (error: RequestError) => void): Stay {
+  #enterOther(
+    call: ServerInterceptingCallInterface,
+    refuse: (error: RequestError) => void,
+    hasManyMessages: boolean,
+  ): Stay {
     const { clock, uploadTimeoutMs } = this.#options;
     if (this.#others >= MOST_OTHERS) throw full('other calls');
     this.#others++;
@@ -105,7 +116,8 @@ export class Door {
       refuse(new RequestError('UPLOAD_TIMEOUT', `the request did not arrive within ${uploadTimeoutMs} ms`)),
     );
     return {
-      onMessage: cancelTimer,
+      // Where there is one message nothing is done before the caller has ended its side, too.
+      onMessage: hasManyMessages ? cancelTimer : () => {},
       onComplete: () => {
         cancelTimer();
         return null;

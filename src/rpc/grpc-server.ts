@@ -9,6 +9,7 @@ import { answerForeignRequests } from './foreign-requests.js';
 import { resetLimitsOf } from './reset-budget.js';
 import { changeSessionOptions, onSession } from './server-inside.js';
 import { SessionLife, type SessionLifeOptions } from './session-life.js';
+import { readTimeouts } from './timeouts.js';
 import { widenConnectionWindows, widenStreamWindows } from './upload-window.js';
 
 /** Calls at a time on one connection; a client library makes further ones wait. */
@@ -51,6 +52,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenConnectionWindows(server);
   answerForeignRequests(server);
+  readTimeouts(server);
 
   const lives = new Set<SessionLife>();
   /** A session begins while its connection is being injected, and shows it to nobody as it is. */

@@ -15,6 +15,7 @@ import { OTHER_MESSAGE_BYTES } from './door.js';
 import { createGrpcServer, type GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
 import { type ConnectionObserver, Listener } from './listener.js';
+import { OpenRequests } from './open-requests.js';
 import { withLinkedDescriptors } from './reflection.js';
 import { type RejectionObserver, RejectionThrottle } from './rejection-throttle.js';
 import type { CredentialObserver } from './watched-files.js';
@@ -60,6 +61,7 @@ interface Parts {
   readonly plainListener: Listener | null;
   readonly health: Health;
   readonly calls: ClassificationCalls;
+  readonly openRequests: OpenRequests;
   readonly credentials: Credentials;
   readonly throttle: RejectionThrottle;
 }
@@ -90,16 +92,19 @@ export class RpcServer {
     const { clock, observer } = options;
     const health = new Health();
     const calls = new ClassificationCalls(options);
+    const openRequests = new OpenRequests();
     const credentials = await Credentials.open(options, clock, observer);
     const throttle = new RejectionThrottle(options);
     const main = createGrpcServer({
       ...options,
       maxMessageBytes: options.maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
-      interceptor: createAdmissionInterceptor({
-        ...options,
-        throttle,
-        authenticate: (metadata) => credentials.authenticate(metadata.get('authorization')),
-      }),
+      interceptor: openRequests.watch(
+        createAdmissionInterceptor({
+          ...options,
+          throttle,
+          authenticate: (metadata) => credentials.authenticate(metadata.get('authorization')),
+        }),
+      ),
     });
     main.server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
     main.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
@@ -142,7 +147,17 @@ export class RpcServer {
       throw mergeSetupErrors(failures);
     }
     credentials.watch((context) => listener.setTls(context));
-    const parts = { main, listener, plain, plainListener: plainListener ?? null, health, calls, credentials, throttle };
+    const parts = {
+      main,
+      listener,
+      plain,
+      plainListener: plainListener ?? null,
+      health,
+      calls,
+      openRequests,
+      credentials,
+      throttle,
+    };
     return new RpcServer(options, parts);
   }
 
@@ -190,8 +205,9 @@ export class RpcServer {
 
   /** Waits for the calls in flight for at most `timeoutMs`, then ends them with DRAINING. Resolves to whether all of them ended by themselves. */
   async close(timeoutMs: number): Promise<boolean> {
-    const { main, listener, plain, plainListener, calls, credentials } = this.#parts;
+    const { main, listener, plain, plainListener, calls, openRequests, credentials } = this.#parts;
     this.health.close();
+    openRequests.end();
     credentials.stop();
     listener.close();
     // From Node 24 on grpc-js takes its sessions for closed as soon as they have been asked to close.

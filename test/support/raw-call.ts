@@ -28,8 +28,14 @@ export class RawConnection {
     this.#session = session;
   }
 
-  static async open(scope: Scope, port: number): Promise<RawConnection> {
-    const session = connect(`http://127.0.0.1:${port}`);
+  /** `windowBytes`: how much of each call's answer the server may send before it is taken. */
+  static async open(
+    scope: Scope,
+    port: number,
+    { windowBytes }: { readonly windowBytes?: number } = {},
+  ): Promise<RawConnection> {
+    const settings = windowBytes === undefined ? {} : { initialWindowSize: windowBytes };
+    const session = connect(`http://127.0.0.1:${port}`, { settings });
     session.on('error', () => {});
     scope.after(() => session.destroy());
     await once(session, 'connect');
@@ -38,6 +44,18 @@ export class RawConnection {
 
   get closed(): boolean {
     return this.#session.closed || this.#session.destroyed;
+  }
+
+  /** Resolves when the server has seen all that was sent before. */
+  async ping(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      if (this.closed || !this.#session.ping(() => resolve())) resolve();
+    });
+  }
+
+  /** Changes the window of calls that are open, too. */
+  async setWindow(bytes: number): Promise<void> {
+    await new Promise<void>((resolve) => this.#session.settings({ initialWindowSize: bytes }, () => resolve()));
   }
 
   /** Begins a call; `grpcTimeout` is the header's own text, such as `150m` for 150 ms, and so is `encoding`. */
@@ -69,6 +87,8 @@ export class RawCall {
   readonly ended: Promise<RawEnding>;
   /** What was answered, with the length before each message; resolves when there is no more. */
   readonly body: Promise<Buffer>;
+  /** Resolves with the error code of HTTP/2 when both sides have ended, or the call was reset. */
+  readonly closed: Promise<number>;
 
   constructor(stream: ClientHttp2Stream) {
     this.#stream = stream;
@@ -77,6 +97,7 @@ export class RawCall {
     this.body = new Promise((resolve) => {
       for (const event of ['end', 'close']) stream.on(event, () => resolve(Buffer.concat(chunks)));
     });
+    this.closed = new Promise((resolve) => stream.on('close', () => resolve(stream.rstCode ?? -1)));
     const begunAt = performance.now();
     this.ended = new Promise((resolve) => {
       const onHeaders = (headers: IncomingHttpHeaders) => {
@@ -110,6 +131,17 @@ export class RawCall {
   cancel(): void {
     this.#stream.close(constants.NGHTTP2_CANCEL);
   }
+}
+
+/** The messages of a body. */
+export function messagesIn(body: Buffer, type: string): unknown[] {
+  const messages: unknown[] = [];
+  for (let at = 0; at + 5 <= body.length; ) {
+    const end = at + 5 + body.readUInt32BE(at + 1);
+    messages.push(messageType(type).deserialize(body.subarray(at + 5, end)));
+    at = end;
+  }
+  return messages;
 }
 
 /** A message as it stands on the wire: uncompressed, with its length before it. */

@@ -38,9 +38,9 @@ function createDoor({ uploads = 1 } = {}) {
   });
   const door = new Door({ admission, clock, maxImageBytes: MAX_IMAGE_BYTES, uploadTimeoutMs: UPLOAD_TIMEOUT_MS });
   const refused: string[] = [];
-  const enter = (kind: Parameters<Door['enter']>[0], name = kind as string) => {
+  const enter = (kind: Parameters<Door['enter']>[0], name = kind as string, options = {}) => {
     const call = new FakeCall();
-    const stay = door.enter(kind, call as unknown as Call, ({ reason }) => refused.push(`${name} ${reason}`));
+    const stay = door.enter(kind, call as unknown as Call, ({ reason }) => refused.push(`${name} ${reason}`), options);
     return { call, stay };
   };
   return { clock, admission, enter, refused };
@@ -125,10 +125,14 @@ describe('any other call', () => {
     clock.advance(UPLOAD_TIMEOUT_MS);
     assert.deepEqual(refused, ['other UPLOAD_TIMEOUT']);
     stay.end();
-    for (const arrive of ['onMessage', 'onComplete'] as const) {
-      enter('other').stay[arrive]();
-      assert.equal(clock.timers, 0, 'a Watch may stay open');
-    }
+    const { stay: watch } = enter('other');
+    watch.onMessage();
+    assert.equal(clock.timers, 1, 'nothing is done before the caller has ended its side');
+    watch.onComplete();
+    assert.equal(clock.timers, 0, 'a Watch may stay open');
+    const { stay: reflection } = enter('other', 'reflection', { hasManyMessages: true });
+    reflection.onMessage();
+    assert.equal(clock.timers, 0, 'what is asked over one call may stay open');
   });
 
   test('is one of so many', () => {
