@@ -84,6 +84,7 @@ export class RpcStand {
       maxConnectionAgeMs: 0,
       reflection,
       checkDeadline: () => {},
+      imagesPerSecond: () => 100,
       warmUpToken: '',
       tlsCert: null,
       tlsKey: null,
@@ -108,6 +109,8 @@ export class RpcStand {
         connectionRefused: () => {},
         credentialLoaded: () => {},
         credentialKept: () => {},
+        rejectionHeld: () => {},
+        rejectionsHeld: () => {},
       },
     });
     scope.after(() => server.close(0));
