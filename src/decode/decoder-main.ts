@@ -12,6 +12,7 @@ import { getHeapStatistics } from 'node:v8';
 import { systemClock } from '../clock.js';
 import { messageOf, toRequestError } from '../errors.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
+import { DECODER_OOM_SCORE } from '../process/oom-score.js';
 import { type SlotLayout, SlotView } from '../slots/slots.js';
 import type { JpegDecoderChoice } from './decode-image.js';
 import { drawJpeg } from './draw.js';
@@ -41,6 +42,7 @@ const MOST_LEFT_BEHIND = 64 * 1024 * 1024;
 const FIRST_INBOX_FD = FIRST_SHARED_FD + 1;
 
 await runChild<DecoderSettings>({
+  oomScoreAdded: DECODER_OOM_SCORE,
   async start(settings) {
     const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
     const decoder = createPixelDecoder(settings);

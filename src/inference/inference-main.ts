@@ -8,6 +8,7 @@
 import { systemClock } from '../clock.js';
 import { type Manifest, pixelBytesOf } from '../model/manifest.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
+import { INFERENCE_OOM_SCORE } from '../process/oom-score.js';
 import { type SlotLayout, SlotView } from '../slots/slots.js';
 import { type BatchSizeSettings, type BatchSizes, chooseBatchSizes, paddedSize } from './batch-sizes.js';
 import { decodeCall, encodeReply, type InferenceRequest, type InferenceResult } from './messages.js';
@@ -35,6 +36,7 @@ export interface InferenceHello {
 }
 
 await runChild<InferenceSettings>({
+  oomScoreAdded: INFERENCE_OOM_SCORE,
   async start(settings) {
     const { session, fallbackReason } = await openSession(settings);
     const { executionProvider, embeddingSize } = session;

@@ -88,6 +88,21 @@ test('Ctrl-C, which reaches the children too, answers every admitted call and ex
   await assertNothingLeft(server, folder);
 });
 
+test('SIGHUP to the whole process group, as from a terminal that is closed, costs no child', async (t) => {
+  const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], { detached: true });
+  const { thaw, calls, colours } = await callsInFlight(t, server, client);
+  process.kill(-server.pid, 'SIGHUP');
+  await server.logged('looked at the model repository again');
+  thaw();
+  const answers = await Promise.all(calls);
+  assert.deepEqual(
+    answers.map(({ embedding }) => embedding),
+    colours,
+  );
+  assert.equal(await server.metric('vitserve_process_losses_total'), 0);
+  assert.equal((await server.stop()).code, 0);
+});
+
 test('during the drain delay health says NOT_SERVING while calls are still answered, and then they are refused', async (t) => {
   const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64', '--drain-delay', '1s']);
   const watch = client.watch('');

@@ -28,6 +28,7 @@ const NONSENSE: Readonly<Record<string, () => Buffer>> = {
 };
 
 await runChild<Settings>({
+  oomScoreAdded: 0,
   async start({ start, limits }) {
     if (start === 'dies') process.exit(7);
     if (start === 'says nothing') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
