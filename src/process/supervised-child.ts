@@ -11,6 +11,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { type Clock, systemClock } from '../clock.js';
 import { messageOf, SetupError } from '../errors.js';
+import { describeSystemError } from '../system-errors.js';
 import { Backoff } from './backoff.js';
 import type { ChildInit } from './child-main.js';
 import { encodeFrame, encodeJsonFrame, type Frame, FrameParser, FrameTag } from './frames.js';
@@ -176,7 +177,7 @@ export class SupervisedChild {
         child = this.#launch(onFrame);
       } catch (error) {
         // No memory for one, no descriptors: trouble of the machine, which may pass.
-        onGone(0, { cause: 'start', detail: messageOf(error), ownDoing: false });
+        onGone(0, { cause: 'start', detail: describeSystemError(error), ownDoing: false });
         return;
       }
       this.#exited = new Promise((exited) => {
@@ -187,7 +188,7 @@ export class SupervisedChild {
         child.on('error', (error) => {
           if (child.pid !== undefined) return;
           exited();
-          onGone(0, { cause: 'start', detail: error.message, ownDoing: false });
+          onGone(0, { cause: 'start', detail: describeSystemError(error), ownDoing: false });
         });
       });
     });

@@ -19,6 +19,7 @@ import {
 import type { Clock } from '../clock.js';
 import { type Address, formatAddress } from '../config/value-types.js';
 import { messageOf, SetupError } from '../errors.js';
+import { listenProblem } from '../system-errors.js';
 import { onGivenUp } from './given-up.js';
 
 /** Why a connection was ended before it could carry a call. */
@@ -83,10 +84,7 @@ export class Listener {
       }
       if (listener.#servers.length === 0) throw failures[0];
     } catch (error) {
-      const text =
-        `${options.option}: can't listen on ${formatAddress(options.address)} (${messageOf(error)}): ` +
-        'end what uses it, or choose another address';
-      throw new SetupError('environment', [text]);
+      throw new SetupError('environment', [listenProblem(options.option, options.address, error)]);
     }
     return listener;
   }

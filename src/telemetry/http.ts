@@ -6,7 +6,8 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
-import { messageOf, SetupError } from '../errors.js';
+import { SetupError } from '../errors.js';
+import { listenProblem } from '../system-errors.js';
 
 const REQUEST_TIMEOUT_MS = 10_000;
 const MOST_CONNECTIONS = 256;
@@ -54,8 +55,7 @@ export async function listenHttp(options: {
   server.maxConnections = MOST_CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {
-      const text = `http-address: can't listen on ${host}:${port} (${messageOf(error)}): end what uses it, or choose another address`;
-      reject(new SetupError('environment', [text]));
+      reject(new SetupError('environment', [listenProblem('http-address', { host, port }, error)]));
     });
     server.listen(port, host, resolve);
   });

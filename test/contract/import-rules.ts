@@ -6,13 +6,14 @@
  */
 import { dirname, join } from 'node:path/posix';
 
-const LEAVES = ['errors', 'lifecycle', 'clock'];
+const LEAVES = ['errors', 'system-errors', 'lifecycle', 'clock'];
 const GROUND = ['config', 'contract', 'model', 'slots', 'process'];
 const STAGES = ['decode', 'batch', 'inference'];
 
 /** The rooms in the order of the line. A room imports from the rooms that it lists, and from itself. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(LEAVES.map((leaf) => [leaf, []])),
+  'system-errors': ['errors'],
   ...Object.fromEntries(GROUND.map((room) => [room, LEAVES])),
   onnx: [...LEAVES, 'model'],
   ...Object.fromEntries(STAGES.map((room) => [room, [...LEAVES, ...GROUND]])),
