@@ -1,16 +1,19 @@
 #!/usr/bin/env node
 /**
  * The program: command line and environment in, exit code out. Which command, what it is told, and nothing else.
+ *
+ * Each part is loaded when it is needed: a server holds nothing of the tools, no graph room and no onnxruntime; and a system that
+ * lets the program open no more files is met where it can be told of.
  */
 import { readFileSync } from 'node:fs';
-import { COMMAND_NAMES, type CommandName } from './config/commands.js';
-import { asksForHelp, commandHelp, generalHelp } from './config/help.js';
-import { nearestName } from './config/nearest.js';
-import { messageOf, SetupError } from './errors.js';
+import type { CommandName } from './config/commands.js';
+import { SetupError } from './errors.js';
+import { exit, guardOutput } from './process/standard-output.js';
+import { outliveTerminals } from './process/terminals.js';
+import { describeSystemError, openFilesLimit } from './system-errors.js';
 
 type Program = (argv: readonly string[], environment: NodeJS.ProcessEnv, version: string) => Promise<number>;
 
-/** Each is loaded when it is called, so that a server holds nothing of the tools: no graph room, no onnxruntime. */
 const PROGRAMS: Record<CommandName, Program> = {
   serve: async (...given) => (await import('./commands/serve.js')).serve(...given),
   classify: async (argv, environment) => (await import('./commands/classify.js')).classify(argv, environment),
@@ -23,12 +26,27 @@ const PROGRAMS: Record<CommandName, Program> = {
   bench: async (argv, environment) => (await import('./commands/bench.js')).bench(argv, environment),
 };
 
+/** Node opens the files of the program many at a time: with fewer it fails in their midst, and says that one is not there. */
+const LEAST_OPEN_FILES = 128;
+
+/** How long a server that can't start waits for somebody to read why. */
+const SERVER_PATIENCE_MS = 1_000;
+
 function version(): string {
   const file = new URL('../package.json', import.meta.url);
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
 async function run([command, ...argv]: readonly string[]): Promise<number> {
+  const limit = openFilesLimit();
+  if (limit !== null && limit < LEAST_OPEN_FILES) {
+    throw new SetupError('environment', [
+      `the limit of open files is ${limit}, and at least ${LEAST_OPEN_FILES} are needed: raise it, for example with "ulimit -n 4096"`,
+    ]);
+  }
+  const { asksForHelp, commandHelp, generalHelp } = await import('./config/help.js');
+  const { COMMAND_NAMES } = await import('./config/commands.js');
+  if (command !== 'serve' || asksForHelp(argv)) guardOutput();
   if (command === undefined) {
     process.stderr.write(generalHelp());
     return 2;
@@ -43,6 +61,7 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     return 0;
   }
   if (!(COMMAND_NAMES as readonly string[]).includes(command)) {
+    const { nearestName } = await import('./config/nearest.js');
     const nearest = nearestName(command, COMMAND_NAMES);
     const hint = nearest === undefined ? '' : `; did you mean "${nearest}"?`;
     throw new SetupError('usage', [`there is no command "${command}"${hint} ("vitserve --help" lists the commands)`]);
@@ -68,11 +87,14 @@ if (process.pid === 1) {
     });
   }
 }
+outliveTerminals();
 
 try {
-  process.exit(await run(process.argv.slice(2)));
+  await exit(await run(process.argv.slice(2)));
 } catch (error) {
-  const problems = error instanceof SetupError ? error.problems : [messageOf(error)];
+  guardOutput();
+  const problems = error instanceof SetupError ? error.problems : [describeSystemError(error)];
   for (const problem of problems) process.stderr.write(`vitserve: ${problem}\n`);
-  process.exit(error instanceof SetupError && error.kind === 'usage' ? 2 : 1);
+  const patienceMs = process.argv[2] === 'serve' ? SERVER_PATIENCE_MS : undefined;
+  await exit(error instanceof SetupError && error.kind === 'usage' ? 2 : 1, patienceMs);
 }

@@ -24,7 +24,7 @@ import { RpcServer } from './rpc/server.js';
 import { type CallObserver, createCallObserver } from './telemetry/calls.js';
 import { type HttpServer, listenHttp } from './telemetry/http.js';
 import type { Logger } from './telemetry/log.js';
-import { createMetrics, type Metrics } from './telemetry/metrics.js';
+import { createMetrics, type DroppedLogLines, type Metrics } from './telemetry/metrics.js';
 import {
   createCatalogObserver,
   createChildObserver,
@@ -46,6 +46,8 @@ export interface Surroundings {
   readonly version: string;
   /** Null: nothing is traced. */
   readonly tracing: TracingSettings | null;
+  /** Lines that the log could not write, by cause. */
+  readonly droppedLogLines: DroppedLogLines;
 }
 
 export class Service {
@@ -71,6 +73,7 @@ export class Service {
     this.#settings = settings;
     this.#log = log;
     this.#surroundings = surroundings;
+    this.#metrics.hooks.droppedLogLines = surroundings.droppedLogLines;
     this.#admission = new Admission({
       permits: this.#permits,
       clock: this.#clock,

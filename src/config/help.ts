@@ -13,6 +13,7 @@ export const EXIT_CODES = [
   [0, 'stopped as asked, or done'],
   [1, 'could not start or could not go on'],
   [2, 'wrong usage: the flags, variables or config file are at fault'],
+  [141, 'the reader of standard output has gone, as in "vitserve classify *.jpg | head -1"'],
 ] as const;
 
 /** Whether a command line asks for help instead of for the command to run. */

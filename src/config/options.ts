@@ -326,7 +326,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     reason:
       'An open connection costs memory and a file descriptor, whoever holds it. A client library opens one and sends all its ' +
       'calls over it, so this is about the number of callers. What is closed is counted in ' +
-      '`vitserve_connections_refused_total`. Raise it together with the limit of open files (`ulimit -n`).',
+      '`vitserve_connections_refused_total`. Raise it together with the limit of open files (`ulimit -n`): where that is too low, a line of the log says so at start.',
   },
   maxConnectionIdleMs: {
     name: 'max-connection-idle',

@@ -5,6 +5,7 @@
  * callers: methods, gRPC codes, reasons, stages, causes, process roles and indices.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { DROP_CAUSES, type DropCause } from './log-sink.js';
 
 /** 0.25 ms to 16 s, each bound 1.5 to 2 times the one before: fine where a request usually is, bounded where it should not be. */
 const SECONDS = [
@@ -13,6 +14,7 @@ const SECONDS = [
 ];
 const BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
+export type DroppedLogLines = Readonly<Record<DropCause, number>>;
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /** A set of metrics with a registry of its own. */
@@ -20,7 +22,8 @@ export function createMetrics() {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const hooks = { beforeCollect: async () => {}, collectCosts: () => {} };
+  const droppedLogLines: DroppedLogLines = { unread: 0, no_space: 0, closed: 0, error: 0 };
+  const hooks = { beforeCollect: async () => {}, collectCosts: () => {}, droppedLogLines };
 
   const metrics = {
     registry,
@@ -153,6 +156,16 @@ export function createMetrics() {
       name: 'vitserve_trace_spans_total',
       help: 'Spans of traces that were sent, by result (exported, failed).',
       labelNames: ['result'] as const,
+      registers,
+    }),
+    logLinesDropped: new Counter({
+      name: 'vitserve_log_lines_dropped_total',
+      help: 'Log lines that could not be written, by cause (unread, no_space, closed, error).',
+      labelNames: ['cause'] as const,
+      collect() {
+        this.reset();
+        for (const cause of DROP_CAUSES) this.inc({ cause }, hooks.droppedLogLines[cause]);
+      },
       registers,
     }),
     slotBytes: new Gauge({

@@ -319,6 +319,13 @@ export const ROWS = [
         'Of the front; 10 ms are those of the measurement itself.',
         ['p99 {{instance}}', of('nodejs_eventloop_lag_p99_seconds')],
       ],
+      [
+        'line',
+        'Log lines dropped',
+        'ops',
+        'By why the log could not be written.',
+        ['{{cause}}', sum(rate('vitserve_log_lines_dropped_total'), 'cause')],
+      ],
     ],
   ],
   [

@@ -1,0 +1,43 @@
+/**
+ * Standard output and error of the commands that print and end.
+ *
+ * Node leaves EPIPE to whoever writes, as an event that ends the process with a stack trace, and `process.exit` throws away what
+ * a pipe has not taken yet. Here instead: a reader that has gone (`| head`) ends the command without a word, with the
+ * code that a shell shows for SIGPIPE; any other failure of standard output is said and is exit code 1; standard error
+ * may be closed or full, and the work goes on without it; and a command ends when its output has been taken.
+ */
+import { messageOf } from '../errors.js';
+
+/** 128 + SIGPIPE. */
+const READER_GONE = 141;
+const GONE = ['EPIPE', 'ECONNRESET'];
+
+let isGuarded = false;
+let hasFailed = false;
+
+/** Before anything is written. Not for a server, whose log has an output of its own. */
+export function guardOutput(): void {
+  if (isGuarded) return;
+  isGuarded = true;
+  process.stderr.on('error', () => {});
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (GONE.includes(error.code ?? '')) process.exit(READER_GONE);
+    if (hasFailed) return;
+    hasFailed = true;
+    process.stderr.write(`vitserve: standard output can't be written (${messageOf(error)})\n`);
+    void exit(1);
+  });
+}
+
+/** Ends the process when what was written has been taken, or after `patienceMs`. */
+export async function exit(code: number, patienceMs = Number.POSITIVE_INFINITY): Promise<never> {
+  const end = () => process.exit(hasFailed ? 1 : code);
+  if (Number.isFinite(patienceMs)) setTimeout(end, patienceMs);
+  if (isGuarded) await Promise.all([process.stdout, process.stderr].map(taken));
+  return end();
+}
+
+/** What comes of a write is known a turn of the event loop after it. */
+async function taken(stream: NodeJS.WriteStream): Promise<void> {
+  await new Promise<void>((resolve) => stream.write('', () => setImmediate(resolve)));
+}
