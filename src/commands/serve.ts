@@ -80,7 +80,7 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
   const failed = service.start().then(
     () => {
       const shortage = openFilesShortage(settings.maxConnections);
-      if (shortage !== null) log.warn(shortage, 'the limit of open files is too low for max-connections');
+      if (shortage !== null) log.warn({ ...shortage }, 'the limit of open files is too low for max-connections');
       return new Promise<never>(() => {});
     },
     (error: unknown) => {

@@ -12,7 +12,15 @@ import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { PlainClient } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
-import { eventually, freePort, PROGRAM, SIMULATED, sumOfSeries, temporaryFolder } from '../support/server.js';
+import {
+  eventually,
+  freePort,
+  PROGRAM,
+  ServerProcess,
+  SIMULATED,
+  sumOfSeries,
+  temporaryFolder,
+} from '../support/server.js';
 
 const DROPPED = 'vitserve_log_lines_dropped_total';
 /** So many lines as may wait, of 400 bytes or more each. */
@@ -139,4 +147,16 @@ test('what keeps a server from starting is said on standard error where its log 
   });
   assert.deepEqual(await once(child, 'close'), [1, null]);
   assert.match(stderr, /^vitserve: address: can't listen on 192\.0\.2\.1:1 \(.*EADDRNOTAVAIL.*\): no interface/);
+});
+
+test('an error that nothing catches is a line of the log, and exit code 1', async (t) => {
+  const code = "process.argv[2] === 'serve' && process.on('SIGUSR2', () => { throw new Error('boom'); })";
+  const server = await ServerProcess.start(t, SIMULATED, {
+    environment: { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(code)}` },
+  });
+  server.signal('SIGUSR2');
+  assert.deepEqual(await server.exited, { code: 1, signal: null });
+  const { level, err } = await server.logged('unexpected error: the server ends');
+  assert.deepEqual([level, (err as { message: string }).message, server.stderr], ['fatal', 'boom', '']);
+  await eventually('no child is left', () => server.childrenLeft().length === 0);
 });

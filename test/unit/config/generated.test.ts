@@ -120,7 +120,10 @@ describe('the documentation', () => {
   test('it names no folder of the machine it was written on, and ends with the exit codes', () => {
     const page = renderConfigurationDoc();
     assert.ok(!page.includes(process.cwd()));
-    assert.match(page, /## Exit codes\n\n\| Code \| Meaning \|\n\|---\|---\|\n\| 0 \| .*\n\| 1 \| .*\n\| 2 \| .*\n$/);
+    assert.match(
+      page,
+      /## Exit codes\n\n\| Code \| Meaning \|\n\|---\|---\|\n\| 0 \| .*\n\| 1 \| .*\n\| 2 \| .*\n\| 141 \| .*\n$/,
+    );
   });
 });
 

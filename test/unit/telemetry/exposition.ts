@@ -88,6 +88,12 @@ vitserve_connections_refused_total{cause="protocol"} N
 # TYPE vitserve_tls_certificate_expiry_timestamp_seconds gauge
 # HELP vitserve_trace_spans_total Spans of traces that were sent, by result (exported, failed).
 # TYPE vitserve_trace_spans_total counter
+# HELP vitserve_log_lines_dropped_total Log lines that could not be written, by cause (unread, no_space, closed, error).
+# TYPE vitserve_log_lines_dropped_total counter
+vitserve_log_lines_dropped_total{cause="unread"} N
+vitserve_log_lines_dropped_total{cause="no_space"} N
+vitserve_log_lines_dropped_total{cause="closed"} N
+vitserve_log_lines_dropped_total{cause="error"} N
 # HELP vitserve_slot_bytes Shared memory reserved for pixel slots.
 # TYPE vitserve_slot_bytes gauge
 vitserve_slot_bytes N
