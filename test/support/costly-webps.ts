@@ -87,7 +87,7 @@ export function costlyWebp(random: Random, pixels: number, codecs: readonly Buff
   const height = Math.max(1, Math.min(16_383, Math.floor(pixels / width)));
   let picture: Buffer = Buffer.from(oneOf(codecs, random));
   const lossless = picture.toString('latin1', 0, 4) === 'VP8L';
-  if (random(3) > 0) {
+  if (random(2) > 0) {
     // The header's size instead of the picture's own.
     if (lossless) picture.writeUInt32LE((((width - 1) & 0x3fff) | (((height - 1) & 0x3fff) << 14)) >>> 0, 9);
     else
@@ -97,7 +97,7 @@ export function costlyWebp(random: Random, pixels: number, codecs: readonly Buff
       ] as const)
         picture.writeUInt16LE(side & 0x3fff, at);
   }
-  for (let flips = random(6); flips > 0; flips--) {
+  for (let flips = random(2) * random(6); flips > 0; flips--) {
     picture = within(
       picture,
       random,
