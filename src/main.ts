@@ -23,7 +23,10 @@ const PROGRAMS: Record<CommandName, Program> = {
   inspect: async (argv, environment) => (await import('./commands/inspect.js')).inspect(argv, environment),
   'install-cuda': async (argv, environment) =>
     (await import('./commands/install-cuda.js')).installCuda(argv, environment),
-  bench: async (argv, environment) => (await import('./commands/bench.js')).bench(argv, environment),
+  bench: async (argv, environment) => {
+    const { bench } = await import('./commands/bench.js');
+    return bench(argv, environment, async (...size) => (await import('./decode/draw.js')).drawJpeg(...size));
+  },
 };
 
 /** Node opens the files of the program many at a time: with fewer it fails in their midst, and says that one is not there. */

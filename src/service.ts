@@ -5,7 +5,6 @@
  * processes, then the exercise, then ready. Draining: not ready first, then no new calls, then the rest.
  */
 import { randomBytes } from 'node:crypto';
-import { VitserveClient } from './client/client.js';
 import { type Clock, systemClock } from './clock.js';
 import type { ServeSettings } from './config/settings.js';
 import type { TracingSettings } from './config/tracing.js';
@@ -19,8 +18,8 @@ import type { ModelCatalog } from './pipeline/model-catalog.js';
 import { Permits } from './pipeline/permits.js';
 import { availableCores } from './process/cores.js';
 import type { ChildObserver } from './process/supervised-child.js';
-import { WARM_UP_KEY } from './rpc/admission-interceptor.js';
 import { RpcServer } from './rpc/server.js';
+import { warmUpCalls } from './rpc/warm-up-calls.js';
 import { type CallObserver, createCallObserver } from './telemetry/calls.js';
 import { type HttpServer, listenHttp } from './telemetry/http.js';
 import type { Logger } from './telemetry/log.js';
@@ -38,10 +37,6 @@ import {
 import type { Tracing } from './telemetry/tracing.js';
 
 type LoadedRepository = Awaited<ReturnType<typeof loadRepository>>;
-
-/** First calls through the gRPC server, which wake its JIT compiler: so many, or as many as a slow model answers in the time. */
-const WARM_UP_CALLS = 32;
-const WARM_UP_CALLS_MS = 500;
 
 /** What the service is told beside its settings. */
 export interface Surroundings {
@@ -266,22 +261,20 @@ export class Service {
     return line;
   }
 
-  /** The first calls through the gRPC server are the server's own, so that no caller pays for cold code. */
   async #warmUpCalls(image: Buffer): Promise<void> {
     const listener = await this.#rpc?.listenForWarmUp();
-    const client = new VitserveClient(`127.0.0.1:${listener?.port}`, { retries: false });
+    if (listener === undefined) return;
     try {
-      const metadata = { [WARM_UP_KEY]: this.#warmUpToken };
-      let left = Math.min(WARM_UP_CALLS, 4 * this.#permits.limit);
-      const until = this.#clock.now() + WARM_UP_CALLS_MS;
-      const caller = async () => {
-        while (left-- > 0 && this.#clock.now() < until)
-          await client.classify({ image }, { metadata, timeoutMs: this.#settings.startTimeoutMs });
-      };
-      await Promise.all(Array.from({ length: Math.min(4, this.#permits.limit) }, caller));
+      await warmUpCalls({
+        port: listener.port,
+        token: this.#warmUpToken,
+        image,
+        permits: this.#permits.limit,
+        timeoutMs: this.#settings.startTimeoutMs,
+        clock: this.#clock,
+      });
     } finally {
-      client.close();
-      listener?.destroy();
+      listener.destroy();
     }
   }
 

@@ -12,15 +12,20 @@ import { systemClock } from '../clock.js';
 import type { BenchSettings } from '../config/bench-options.js';
 import { loadBenchSettings } from '../config/load.js';
 import { formatAddress } from '../config/value-types.js';
-import { readImages } from './benching/read-images.js';
+import { type DrawJpeg, readImages } from './benching/read-images.js';
 import { clientOptions } from './client-options.js';
 
 /** Alone, moderate, and more than most machines have cores for. */
 const DEFAULT_CALLERS = [1, 8, 32];
 
-export async function bench(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
+/** `drawJpeg`: for where no images are given. */
+export async function bench(
+  argv: readonly string[],
+  environment: NodeJS.ProcessEnv,
+  drawJpeg: DrawJpeg,
+): Promise<number> {
   const { settings, paths } = loadBenchSettings(argv, environment);
-  const { images, description } = await readImages(paths);
+  const { images, description } = await readImages(paths, drawJpeg);
   const address = formatAddress(settings.address);
   const target = new Target({ ...settings, address, images, client: await clientOptions(settings) });
   const model = await target.probe();

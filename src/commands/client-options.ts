@@ -4,7 +4,7 @@ import { createSecureContext } from 'node:tls';
 import type { ClientOptions } from '../client/client.js';
 import type { ClassifySettings } from '../config/settings.js';
 import { messageOf, SetupError } from '../errors.js';
-import { tokensIn } from '../rpc/tokens.js';
+import { tokensIn } from '../token-file.js';
 
 export type ClientSettings = Pick<ClassifySettings, 'tlsCa' | 'tlsCert' | 'tlsKey' | 'tokenFile'>;
 

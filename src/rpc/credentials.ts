@@ -5,8 +5,9 @@
 import type { SecureContextOptions } from 'node:tls';
 import type { Clock } from '../clock.js';
 import { mergeSetupErrors, messageOf, SetupError } from '../errors.js';
+import { tokensIn } from '../token-file.js';
 import { parseTlsFiles, type TlsMaterial, watchedTlsFiles } from './tls-files.js';
-import { Tokens, tokensIn } from './tokens.js';
+import { Tokens } from './tokens.js';
 import { type CredentialKind, type CredentialObserver, WatchedFiles } from './watched-files.js';
 
 /** Kubernetes itself takes about a minute to bring a changed Secret to the files. */

@@ -1,7 +1,6 @@
 /** The images that a server is put under load with: files, folders of them, or one that is drawn. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { drawJpeg } from '../../decode/draw.js';
 import { messageOf, SetupError } from '../../errors.js';
 
 export interface BenchImages {
@@ -15,8 +14,11 @@ const MOST_IMAGES = 1000;
 /** Width and height of the pictures that ViTs are mostly measured with (ImageNet), on average. */
 const DRAWN_SIZE = [500, 375] as const;
 
+/** Draws a JPEG file of that size. */
+export type DrawJpeg = (width: number, height: number) => Promise<Buffer>;
+
 /** Throws SetupError for every path that can't be read, all at once. */
-export async function readImages(paths: readonly string[]): Promise<BenchImages> {
+export async function readImages(paths: readonly string[], drawJpeg: DrawJpeg): Promise<BenchImages> {
   if (paths.length === 0) {
     const [width, height] = DRAWN_SIZE;
     const image = await drawJpeg(width, height);

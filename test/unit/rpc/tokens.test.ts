@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RequestError, SetupError } from '#vitserve/errors.js';
-import { Tokens, tokensIn } from '#vitserve/rpc/tokens.js';
+import { Tokens } from '#vitserve/rpc/tokens.js';
+import { tokensIn } from '#vitserve/token-file.js';
 
 const ONE = 'one-0123456789abcdef';
 const TWO = 'two.0123456789~+/=ABC';
