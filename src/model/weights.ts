@@ -25,24 +25,29 @@ const PIECE_BYTES = 1024 * 1024;
 const LOCATION = Buffer.from('\n\x08location\x12', 'latin1');
 /** Longer names of files are not looked for: no file system has any. */
 const LONGEST_NAME = 4096;
+const LONGEST_ENTRY = LOCATION.length + 2 + LONGEST_NAME;
 const SHOWN_DIGITS = 12;
 
 /** Reads a file once: its hash and, of a graph, the names of the files that hold its weights. */
 export async function hashGraph(path: string): Promise<{ readonly sha256: string; readonly locations: Set<string> }> {
   const hash = createHash('sha256');
   const locations = new Set<string>();
-  let rest = Buffer.alloc(0);
+  let rest: Buffer = Buffer.alloc(0);
   for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }) as AsyncIterable<Buffer>) {
     hash.update(piece);
-    const bytes = Buffer.concat([rest, piece]);
-    for (let at = bytes.indexOf(LOCATION); at !== -1; at = bytes.indexOf(LOCATION, at + 1)) {
-      const name = textAt(bytes, at + LOCATION.length);
-      if (name !== null) locations.add(name);
-    }
-    // What is cut off here is found whole with the next piece; what is found twice is in the set once.
-    rest = bytes.subarray(Math.max(0, bytes.length - LOCATION.length - LONGEST_NAME - 2));
+    // What the edge between two pieces cuts through; what is found twice is in the set once.
+    addLocations(Buffer.concat([rest, piece.subarray(0, LONGEST_ENTRY)]), locations);
+    addLocations(piece, locations);
+    rest = (piece.length < LONGEST_ENTRY ? Buffer.concat([rest, piece]) : piece).subarray(-LONGEST_ENTRY);
   }
   return { sha256: hash.digest('hex'), locations };
+}
+
+function addLocations(bytes: Buffer, locations: Set<string>): void {
+  for (let at = bytes.indexOf(LOCATION); at !== -1; at = bytes.indexOf(LOCATION, at + 1)) {
+    const name = textAt(bytes, at + LOCATION.length);
+    if (name !== null) locations.add(name);
+  }
 }
 
 /** A text with its length in front, of less than 2¹⁴ bytes; null where there is none in full. */
