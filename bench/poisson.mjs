@@ -78,6 +78,10 @@ try {
     note('300 %: refusals, p50, ms', over.failureLatencyMs.p50);
     note('300 %: refusals, p99, ms', over.failureLatencyMs.p99);
     for (const [reason, share] of reasons(over)) note(`300 %: ${reason}, of the calls`, share);
+    note(
+      '300 %: rejections held back, of the calls',
+      over.grown('vitserve_held_rejections_total') / over.grown('vitserve_requests_total'),
+    );
     note('300 %: health, p99, ms', health[Math.floor(health.length * 0.99)]);
     note('300 %: event-loop delay of the front, p99, ms', total(over.after, 'nodejs_eventloop_lag_p99_seconds') * 1000);
   }
