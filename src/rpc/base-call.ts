@@ -1,8 +1,8 @@
 /**
- * What the server needs of a call and grpc-js has no public way to. All that is known here of its inside: the innermost
- * intercepting call has `stream`, `decoder` and `maxReceiveMessageSize`, and sends its own statuses through its own
- * `sendStatus`. Where an update moves one of them nothing breaks, but protection is lost: `test/faults/hostile-connections.test.ts`
- * and `test/integration/refusal.test.ts` fail then.
+ * What the server needs of a call and grpc-js has no public way to; `body.ts` has the same for what is read, `timeouts.ts` for
+ * deadlines. All that is known here of its inside: the innermost intercepting call has `stream`, `decoder` and
+ * `maxReceiveMessageSize`, and sends its own statuses through its own `sendStatus`. Where an update moves one of them nothing
+ * breaks, but protection is lost: `test/faults/hostile-connections.test.ts` and `test/integration/refusal.test.ts` fail then.
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
