@@ -362,7 +362,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     summary: 'Largest image file accepted, in bytes.',
     reason:
       'Nearly all photos of phones and cameras are below 16 MiB. A larger image is refused with `IMAGE_TOO_LARGE`, and one that ' +
-      'is more than 64 KiB above the limit already when its length is known, before it has arrived.',
+      'is more than 64 KiB above the limit already when its length is known, before it has arrived. In a stream it is skipped, ' +
+      'and the other images are answered.',
   },
   maxImagePixels: {
     name: 'max-image-pixels',

@@ -1,10 +1,10 @@
 /**
- * What the server needs of a call and grpc-js has no public way to. All that is known here of its inside: the innermost
- * intercepting call has `stream`, `decoder` and `maxReceiveMessageSize`, and sends its own statuses through its own
- * `sendStatus`. Where an update moves one of them nothing breaks, but protection is lost: `test/faults/hostile-connections.test.ts`
- * and `test/integration/refusal.test.ts` fail then.
+ * What the server needs of a call and grpc-js has no public way to; `body.ts` has the same for what is read, `timeouts.ts` for
+ * deadlines. All that is known here of its inside: the innermost intercepting call has `stream`, `decoder` and
+ * `maxReceiveMessageSize`, and sends its own statuses through its own `sendStatus`. Where an update moves one of them nothing
+ * breaks, but protection is lost: `test/faults/hostile-connections.test.ts` and `test/integration/refusal.test.ts` fail then.
  */
-import { constants, type ServerHttp2Stream } from 'node:http2';
+import type { ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import { resetOnceEnded, sealAfterStatus } from './stream-ending.js';
 
@@ -42,10 +42,9 @@ interface BaseCall {
 export function resetStream(call: ServerInterceptingCallInterface): void {
   const { stream } = call as BaseCall;
   if (stream === undefined) return;
-  const reset = () => stream.close?.(constants.NGHTTP2_NO_ERROR);
   if (stream.headersSent !== true) {
-    if (ending >= MOST_ENDING) setImmediate(reset);
-    else endUpload(stream, reset);
+    if (ending >= MOST_ENDING) setImmediate(() => resetOnceEnded(stream));
+    else endUpload(stream);
     return;
   }
   const pause = () => void stream.pause?.();
@@ -57,16 +56,16 @@ export function resetStream(call: ServerInterceptingCallInterface): void {
   });
 }
 
-function endUpload(stream: Partial<ServerHttp2Stream>, reset: () => void): void {
-  const cutShort = () => void stream.pause?.();
+function endUpload(stream: Partial<ServerHttp2Stream>): void {
   // The beginning of a message that has been read in part is gone, and its length with it.
   let toCome = stream.readableDidRead === false ? Number.NaN : 0;
   stream.on?.('data', (bytes: Buffer) => {
     if (Number.isNaN(toCome)) toCome = uploadBytes(bytes);
     toCome -= bytes.length;
-    if (toCome < 0) cutShort();
+    // After the reset it is read on, to be thrown away.
+    if (toCome < 0 && stream.closed !== true) stream.pause?.();
   });
-  const timer = setTimeout(reset, GRACE_MS).unref();
+  const timer = setTimeout(() => resetOnceEnded(stream), GRACE_MS).unref();
   ending++;
   stream.once?.('close', () => {
     ending--;

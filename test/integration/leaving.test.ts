@@ -106,17 +106,13 @@ describe('a caller who does not wait', () => {
     });
   }
 
-  test('who sends a deadline of weeks is served; beyond 2^31 ms it is none', async (t) => {
+  test('who sends a deadline of 24 days is served, and who sends a later one, too', async (t) => {
     const connection = await RawConnection.open(t, server.port);
-    for (const [grpcTimeout, status] of [
-      ['576H', '0'],
-      ['720H', '0'],
-      ['99999999H', '0'],
-    ] as const) {
+    for (const grpcTimeout of ['576H', '720H', '99999999H']) {
       const call = connection.begin('Classify', { grpcTimeout });
       call.write(framed({ image }));
       call.finish();
-      assert.equal((await call.ended).headers['grpc-status'], status, grpcTimeout);
+      assert.equal((await call.ended).headers['grpc-status'], '0', grpcTimeout);
     }
   });
 });

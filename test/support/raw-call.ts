@@ -117,10 +117,9 @@ export class RawCall {
   /** Sends as fast as the other end lets it, piece by piece, until all is sent or the call is closed. */
   async writeAll(bytes: Uint8Array): Promise<void> {
     const PIECE_BYTES = 64 * 1024;
-    const closed = new Promise((resolve) => this.#stream.on('close', resolve));
     for (let at = 0; at < bytes.length && !this.#stream.closed; at += PIECE_BYTES) {
       const sent = new Promise((resolve) => this.#stream.write(bytes.subarray(at, at + PIECE_BYTES), resolve));
-      await Promise.race([sent, closed]);
+      await Promise.race([sent, this.closed]);
     }
   }
 
