@@ -5,6 +5,7 @@
  * before it make sense. A file whose first scan has everything (nearly every baseline photo) is read no further than that;
  * another one to its end, about 1 ns a byte.
  */
+import { RequestError } from '../errors.js';
 import { tooMuchWork, WORK_LIMITS } from './work-limits.js';
 
 /** ITU-T T.81, table B.1. */
@@ -14,7 +15,7 @@ const DHT = 0xc4;
 const JPG = 0xc8;
 const DAC = 0xcc;
 const REMEDY = 'save it again as a baseline JPEG';
-/** A very thin picture is worked on as one of whole blocks. */
+/** What any file may ask for; a very thin picture, too, is worked on as one of whole blocks. */
 const LEAST_PIXELS = 1_000_000;
 const BLOCK_SIDE = 8;
 const BLOCK_SAMPLES = 64;
@@ -23,14 +24,17 @@ interface Frame {
   /** Samples by component id. A component named twice has the larger number. */
   readonly samples: ReadonlyMap<number, number>;
   readonly components: number;
+  readonly width: number;
+  readonly height: number;
   readonly progressive: boolean;
   readonly arithmetic: boolean;
 }
 
 /** @throws RequestError IMAGE_TOO_LARGE */
 export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
-  const { jpegScans, jpegSegments, jpegSamplesPerPixel, jpegArithmeticFactor } = WORK_LIMITS;
-  const mostSamples = jpegSamplesPerPixel * Math.max(maxImagePixels, LEAST_PIXELS);
+  const { jpegScans, jpegSegments, jpegSamplesPerPixel, jpegArithmeticFactor, jpegPixelsPerByte } = WORK_LIMITS;
+  const paidPixels = Math.min(maxImagePixels, bytes.length * jpegPixelsPerByte);
+  const mostSamples = jpegSamplesPerPixel * Math.max(paidPixels, LEAST_PIXELS);
   let frame: Frame | null = null;
   let [scans, segments, samples] = [0, 0, 0];
   /** How many of the scans are within the limits; null while all are. The rest is only counted, for the caller to know. */
@@ -51,17 +55,28 @@ export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
       // Without a frame before it libjpeg refuses it.
       if (frame === null) return;
       const listed = segment.subarray(1, 1 + 2 * (segment[0] ?? 0));
+      if (scans === 0 && !frame.arithmetic) checkBits(frame, bytes);
       // libjpeg reads one scan and no more where that has all components and is not progressive.
-      if (scans === 0 && !frame.progressive && listed.length === 2 * frame.components) return;
+      const isOnly = scans === 0 && !frame.progressive && listed.length === 2 * frame.components;
+      if (isOnly && !frame.arithmetic) return;
       samples += samplesOf(frame, listed) * (frame.arithmetic ? jpegArithmeticFactor : 1);
       if (scans === jpegScans || samples > mostSamples) allowed ??= scans;
       scans++;
+      if (isOnly) break;
     }
     at = Math.max(end, at + 2);
   }
   if (allowed === null) return;
-  const kind = frame?.arithmetic ? 'scans with arithmetic coding' : 'scans';
-  throw tooMuchWork('jpeg', `${scans} ${kind}, and at its size the limit is ${allowed}`, REMEDY);
+  const kind = `${scans === 1 ? 'scan' : 'scans'}${frame?.arithmetic ? ' with arithmetic coding' : ''}`;
+  throw tooMuchWork('jpeg', `${scans} ${kind}, and with its pixels and bytes the limit is ${allowed}`, REMEDY);
+}
+
+/** Fewer bits than blocks: libjpeg would make up the rest. */
+function checkBits({ samples, width, height }: Frame, bytes: Buffer): void {
+  const blocks = [...samples.values()].reduce((sum, one) => sum + one, 0) / BLOCK_SAMPLES;
+  if (blocks <= 8 * bytes.length + WORK_LIMITS.jpegFreeBlocks) return;
+  const text = `the JPEG image can't be decoded: ${bytes.length} bytes are too few for ${width} × ${height} pixels`;
+  throw new RequestError('IMAGE_UNDECODABLE', text);
 }
 
 /** Segments that libjpeg knows. What else may stand in a file has no length that it would heed. */
@@ -97,7 +112,7 @@ function readFrame(marker: number, segment: Buffer): Frame | null {
       Math.ceil((width * across) / mostAcross / BLOCK_SIDE) * Math.ceil((height * down) / mostDown / BLOCK_SIDE);
     samples.set(id, Math.max(samples.get(id) ?? 0, blocks * BLOCK_SAMPLES));
   }
-  return { samples, components, progressive: (marker & 3) === 2, arithmetic: marker > JPG };
+  return { samples, components, width, height, progressive: (marker & 3) === 2, arithmetic: marker > JPG };
 }
 
 /** What one scan goes through. `listed`: a component's id and its tables, two bytes each. */

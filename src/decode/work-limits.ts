@@ -22,11 +22,21 @@ export const WORK_LIMITS = {
    * Samples of a JPEG that its scans go through, for each pixel of `max-image-pixels`: scans × the components that each has.
    * Honest: 3 baseline, 14 progressive, 24 progressive with four components (18 scans of libjpeg's own), and a little for
    * edges that are no whole block. A sample costs 1.2 ns with Huffman codes at worst, so all of them 1.7 s. A smaller picture
-   * may go through itself more often.
+   * may go through itself more often; a million pixels' worth is everybody's.
    */
   jpegSamplesPerPixel: 28,
   /** With arithmetic coding, which hardly anybody writes, a sample costs four times as much. Without the bound: 45 scans, 1.3 kB, 12.9 s. */
   jpegArithmeticFactor: 4,
+  /**
+   * How many of these pixels a byte of the file pays for, so that a kilobyte can't ask for what megabytes may. Honest: 170 at most, the
+   * largest blank picture, which has a bit for each block of 64 samples.
+   */
+  jpegPixelsPerByte: 200,
+  /**
+   * Blocks that a JPEG may have beyond one for each bit of the file: with Huffman codes each takes a bit or more, so what has more
+   * is cut off. Without the bound: 111 bytes, 50 million pixels of four components, 1.6 s.
+   */
+  jpegFreeBlocks: 65_536,
   /**
    * Segments of a JPEG. Honest: some 300, where 16 MiB are metadata in segments of 64 KiB. Without the bound: 4 million of four
    * bytes, 1.2 s and 400 MB.

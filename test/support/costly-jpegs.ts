@@ -62,18 +62,41 @@ const blocksOf = (width: number, height: number): number => Math.ceil(width / 8)
 const emptyBlocks = (width: number, height: number): Buffer =>
   coded(`0${'1'.repeat(14)}`.repeat(Math.ceil(blocksOf(width, height) / RUN_BLOCKS)));
 
-/** Scan after scan of arithmetic coding, nine or so bytes each. */
-export function arithmeticScans(width: number, height: number, scans: number): Buffer {
+/** What sends the arithmetic decoder through all coefficients of each block: found by trying. */
+const DENSE = Buffer.from(
+  '4bc60000000000016874004eea00000000b56a5d800000000dfda10000000002b96f30929de6099a37e73a6eb7ba79e87dcd314d973832e8bea0',
+  'hex',
+);
+const REFINED = Buffer.from('4bc6000000000002d0e8', 'hex');
+
+/** A progressive file in arithmetic coding, a bit of all coefficients of one ink a scan: 45 of them, valid, in some bytes each. */
+export function arithmeticScans(width: number, height: number): Buffer {
   const inks = upTo(4);
   const conditioning = segment(0xcc, Buffer.of(0x10, 5));
-  const more = Array.from({ length: scans - 1 }, (_, at) => [
-    conditioning,
-    scan([1 + (at % 4)], [1, 63], 0),
-    // Decisions that send the decoder through all coefficients of all blocks.
-    Buffer.from('0a4bc600000000000168744eea', 'hex'),
-  ]).flat();
+  const more = Array.from({ length: 11 }, (_, step) => {
+    const bit = 10 - step;
+    const precision = step === 0 ? bit : ((bit + 1) << 4) | bit;
+    return inks.flatMap((ink) => [conditioning, scan([ink], [1, 63], precision), step === 0 ? DENSE : REFINED]);
+  }).flat();
   const head = [segment(0xee, INKS), quantization, frame('arithmeticProgressive', width, height, [17, 17, 17, 17])];
   return jpegOf(...head, scan(inks, [0, 0], 0), Buffer.from('d2c0f5ec290095fb', 'hex'), ...more);
+}
+
+/** One scan of arithmetic coding with next to no data. */
+export function arithmeticScan(width: number, height: number): Buffer {
+  const head = [segment(0xee, INKS), quantization, frame('arithmetic', width, height, [17, 17, 17, 17])];
+  return jpegOf(...head, scan(upTo(4), [0, 63], 0), DENSE);
+}
+
+/** One scan of Huffman codes and no data at all, which libjpeg only warns about. */
+export function emptyScan(width: number, height: number): Buffer {
+  const tables = [quantization, huffmanTable(false, 0), huffmanTable(true, 0)];
+  return jpegOf(
+    segment(0xee, INKS),
+    ...tables,
+    frame('baseline', width, height, [17, 17, 17, 17]),
+    scan(upTo(4), [0, 63], 0),
+  );
 }
 
 /**

@@ -9,7 +9,9 @@ import { requireDecodable } from '#vitserve/decode/sniff.js';
 import { WORK_LIMITS } from '#vitserve/decode/work-limits.js';
 import { type Reason, RequestError } from '#vitserve/errors.js';
 import {
+  arithmeticScan,
   arithmeticScans,
+  emptyScan,
   frame,
   honestScans,
   huffmanScans,
@@ -77,12 +79,33 @@ describe('a JPEG', () => {
   test('is refused beyond that, with its scans and how many it may have', () => {
     refuses(
       huffmanScans(100, 100, 101),
-      /has 101 scans, and at its size the limit is 100: save it again as a baseline JPEG$/,
+      /has 101 scans, and with its pixels and bytes the limit is 100: save it again as a baseline JPEG$/,
     );
-    refuses(huffmanScans(1_000, 1_000, 883), /has 883 scans, and at its size the limit is 2\d:/);
-    refuses(arithmeticScans(1_000, 1_000, 45), /has 45 scans with arithmetic coding, and at its size the limit is \d:/);
+    refuses(huffmanScans(1_000, 1_000, 883), /has 883 scans, and with its pixels and bytes the limit is 2\d:/);
+    refuses(
+      arithmeticScans(1_000, 1_000),
+      /has 45 scans with arithmetic coding, and with its pixels and bytes the limit is \d:/,
+    );
     refuses(huffmanScans(1_000, 1_000, 60), /has 60 scans/);
-    passes(huffmanScans(1_000, 1_000, 60), 10_000_000);
+  });
+
+  test('is refused where its bytes do not pay for it', () => {
+    const [few, more] = [huffmanScans(2_000, 2_000, 60), huffmanScans(2_000, 2_000, 9)];
+    passes(more, 50_000_000);
+    refuses(few, /60 scans, and with its pixels and bytes the limit is \d+:/, 'IMAGE_TOO_LARGE', 50_000_000);
+    passes(Buffer.concat([few, Buffer.alloc(100_000)]), 50_000_000);
+    passes(arithmeticScan(1_000, 1_000), 50_000_000);
+    refuses(arithmeticScan(3_000, 3_000), /1 scan with arithmetic/, 'IMAGE_TOO_LARGE', 50_000_000);
+    passes(Buffer.concat([arithmeticScan(3_000, 3_000), Buffer.alloc(100_000)]), 50_000_000);
+  });
+
+  test('is taken for cut off where it has fewer bits than blocks', () => {
+    passes(emptyScan(1_000, 1_000));
+    refuses(
+      emptyScan(3_000, 3_000),
+      /can't be decoded: \d+ bytes are too few for 3000 × 3000 pixels/,
+      'IMAGE_UNDECODABLE',
+    );
   });
 
   test('has its scans counted whatever stands between them', () => {
