@@ -6,7 +6,7 @@
  */
 import { dirname, join } from 'node:path/posix';
 
-const LEAVES = ['errors', 'system-errors', 'lifecycle', 'clock'];
+const LEAVES = ['errors', 'system-errors', 'token-file', 'lifecycle', 'clock'];
 const GROUND = ['config', 'contract', 'model', 'slots', 'process'];
 const STAGES = ['decode', 'batch', 'inference'];
 
@@ -14,6 +14,7 @@ const STAGES = ['decode', 'batch', 'inference'];
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(LEAVES.map((leaf) => [leaf, []])),
   'system-errors': ['errors'],
+  'token-file': ['errors'],
   ...Object.fromEntries(GROUND.map((room) => [room, LEAVES])),
   onnx: [...LEAVES, 'model'],
   ...Object.fromEntries(STAGES.map((room) => [room, [...LEAVES, ...GROUND]])),
@@ -22,9 +23,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   rpc: [...LEAVES, ...GROUND, ...STAGES, 'pipeline', 'telemetry'],
   client: [...LEAVES, ...GROUND],
   bench: [...LEAVES, ...GROUND, 'client'],
-  service: [...LEAVES, ...GROUND, ...STAGES, 'pipeline', 'telemetry', 'rpc', 'client'],
+  service: [...LEAVES, ...GROUND, ...STAGES, 'pipeline', 'telemetry', 'rpc'],
   commands: [...LEAVES, ...GROUND, ...STAGES, 'onnx', 'pipeline', 'telemetry', 'rpc', 'client', 'bench', 'service'],
-  main: [...LEAVES, ...GROUND, 'commands'],
+  main: [...LEAVES, ...GROUND, 'decode', 'commands'],
 };
 
 /** Telemetry implements what these rooms declare, so it may know their types. */
