@@ -45,7 +45,7 @@ describe('a decoder', LINUX, () => {
   };
 
   test(
-    'has three descriptors to talk with, three files of shared memory, what Node runs on, and nothing else',
+    'has three descriptors to talk with, two files of shared memory, what Node runs on, and nothing else',
     ROOT,
     (t) => {
       for (const { pid } of decoders) {
@@ -62,7 +62,6 @@ describe('a decoder', LINUX, () => {
           // The slots and the inbox, which have no name any more.
           4: /\/vitserve-\S+ \(deleted\)$/,
           5: /\/vitserve-\S+ \(deleted\)$/,
-          6: /\/vitserve-\S+ \(deleted\)$/,
         };
         for (const [fd, to] of Object.entries(expected))
           assert.match(open.get(Number(fd)) ?? 'closed', to, `descriptor ${fd}`);
