@@ -113,10 +113,11 @@ test('a full disk under standard output is said, and is exit code 1', async (t) 
   );
 });
 
-test('what a slow reader has not taken is not thrown away', async () => {
+test('what a slow reader has not taken is not thrown away', async (t) => {
   const missing = Array.from({ length: 2_000 }, (_, index) => `missing-${index}-${'x'.repeat(60)}.jpg`);
   const argv = [PROGRAM, 'classify', '--json', ...missing];
   const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'ignore'] });
+  t.after(() => child.kill('SIGKILL'));
   // It has written what the pipe takes, and nothing more goes out until somebody reads.
   let before = 0;
   await eventually('the pipe is full', () => {
