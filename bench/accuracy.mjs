@@ -3,8 +3,8 @@
 // IMAGES has one folder a class, named as its label: cat/0001.jpg. Images are executed one by one.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createPixelPreparer } from '../dist/decode/prepare-pixels.js';
-import { loadOnnxSession } from '../dist/inference/onnx-session.js';
+import { createPixelPreparer } from '../dist/workers/decode/prepare-pixels.js';
+import { loadOnnxSession } from '../dist/workers/inference/onnx-session.js';
 
 const [images, ...folders] = process.argv.slice(2);
 if (images === undefined || folders.length === 0) {

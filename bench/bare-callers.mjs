@@ -82,7 +82,7 @@ export class BareTarget {
     });
   }
 
-  /** One call. Never rejects; resolves to an `Outcome` of src/bench/tally.ts, with `NOT_OK` for every status but OK. */
+  /** One call. Never rejects; resolves to an `Outcome` of src/client/bench/tally.ts, with `NOT_OK` for every status but OK. */
   send = async () => {
     await this.#ready;
     return new Promise((resolve) => {

@@ -41,7 +41,7 @@ async function sharpAlone() {
 
 /** In a child: what a decoder process does. */
 async function vitserve() {
-  const { createPixelDecoder } = await import('../dist/decode/prepare-pixels.js');
+  const { createPixelDecoder } = await import('../dist/workers/decode/prepare-pixels.js');
   const target = new Uint8Array(SIDE * SIDE * 3);
   const prepare = (jpegDecoder, interpolation) => {
     const resize = { mode: 'squash', height: SIDE, width: SIDE };

@@ -8,7 +8,7 @@
  * turns, callers bare. Printed are medians of the CPU time of a call in µs: all threads of the front, garbage collection included.
  */
 import { parseArgs } from 'node:util';
-import { measure } from '../dist/bench/measure.js';
+import { measure } from '../dist/client/bench/measure.js';
 import { VitserveClient } from '../dist/client/client.js';
 import { systemClock } from '../dist/clock.js';
 import { BareTarget } from './bare-callers.mjs';

@@ -12,9 +12,9 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createPixelPreparer } from '../dist/decode/prepare-pixels.js';
-import { loadOnnxSession } from '../dist/inference/onnx-session.js';
-import { loadModelFolder } from '../dist/model/repository.js';
+import { loadModelFolder } from '../dist/models/repository.js';
+import { createPixelPreparer } from '../dist/workers/decode/prepare-pixels.js';
+import { loadOnnxSession } from '../dist/workers/inference/onnx-session.js';
 
 const BATCH_SIZES = [2, 3, 4, 5, 6, 7, 8];
 const [photosFolder, countText = '64'] = process.argv.slice(2);

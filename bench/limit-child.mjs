@@ -2,10 +2,10 @@
 //   node bench/limit-child.mjs '{"modelFolder": …, "photosFolder": …, "threads": 1}'
 // Asked {"loop": "infer" | "decode" | "both", "batch": 1, "seconds": 4} it answers {"images", "seconds", "cpuMs"}.
 import { readFileSync } from 'node:fs';
-import { createPixelPreparer } from '../dist/decode/prepare-pixels.js';
-import { openSession, Tensor } from '../dist/inference/onnxruntime.js';
-import { topK } from '../dist/inference/top-k.js';
-import { loadModelFolder } from '../dist/model/repository.js';
+import { loadModelFolder } from '../dist/models/repository.js';
+import { createPixelPreparer } from '../dist/workers/decode/prepare-pixels.js';
+import { openSession, Tensor } from '../dist/workers/inference/onnxruntime.js';
+import { topK } from '../dist/workers/inference/top-k.js';
 import { answerQuestions } from './children.mjs';
 import { jpegsIn } from './pictures.mjs';
 

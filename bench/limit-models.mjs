@@ -4,11 +4,11 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { presetRecipe } from '../dist/model/sources/recipe-presets.js';
-import { int, ints } from '../dist/onnx/build.js';
-import { readModel, writeModel } from '../dist/onnx/files.js';
-import { GraphBuilder } from '../dist/onnx/graph-builder.js';
-import { DataType } from '../dist/onnx/model-proto.js';
+import { presetRecipe } from '../dist/models/sources/recipe-presets.js';
+import { int, ints } from '../dist/onnx/graph/build.js';
+import { GraphBuilder } from '../dist/onnx/graph/graph-builder.js';
+import { readModel, writeModel } from '../dist/onnx/proto/files.js';
+import { DataType } from '../dist/onnx/proto/model-proto.js';
 import { pythonWith } from './children.mjs';
 
 const SIDE = 224;

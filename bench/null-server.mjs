@@ -2,8 +2,8 @@
 // On standard input and output it speaks as bench/children.mjs has it: asked {}, it answers with its CPU time so far.
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { loadContract } from '../dist/contract/contract.js';
-import { collectLessOften } from '../dist/process/heap.js';
-import { widenConnectionWindows, widenStreamWindows } from '../dist/rpc/upload-window.js';
+import { collectLessOften } from '../dist/server/workarounds/heap.js';
+import { widenConnectionWindows, widenStreamWindows } from '../dist/server/workarounds/upload-window.js';
 import { answerQuestions } from './children.mjs';
 
 // Whatever of the transport can be set is as in the product.

@@ -17,8 +17,8 @@ async function measure() {
   const port = await new Promise((resolve) => receiver.once('message', resolve));
   process.env.OTEL_EXPORTER_OTLP_ENDPOINT = `http://127.0.0.1:${port}`;
   try {
-    const { createTracing } = await import('../dist/telemetry/tracing.js');
-    const { readTracing } = await import('../dist/config/tracing.js');
+    const { createTracing } = await import('../dist/server/telemetry/tracing.js');
+    const { readTracing } = await import('../dist/cli/tracing.js');
     const tracing = (more, from) => {
       const { settings } = readTracing({ ...process.env, OTEL_BSP_MAX_QUEUE_SIZE: '100000', ...more });
       return createTracing({ settings, version: '0', ...from });
@@ -37,9 +37,9 @@ async function measure() {
 /** A thousand calls a second for ten seconds, after two to get warm. */
 async function report(name, startTracing, flags = '01') {
   const [{ createCallObserver }, { createMetrics }, { newImageRecord }, { systemClock: clock }] = await Promise.all([
-    import('../dist/telemetry/calls.js'),
-    import('../dist/telemetry/metrics.js'),
-    import('../dist/pipeline/image-record.js'),
+    import('../dist/server/telemetry/calls.js'),
+    import('../dist/server/telemetry/metrics.js'),
+    import('../dist/server/pipeline/image-record.js'),
     import('../dist/clock.js'),
   ]);
   const metrics = createMetrics();

@@ -8,9 +8,9 @@
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { graphOf, ints, modelOf, nodeOf } from '../dist/onnx/build.js';
-import { decodeModel, encodeModel, encodeModelChunks } from '../dist/onnx/codec.js';
-import { float32Tensor } from '../dist/onnx/tensors.js';
+import { graphOf, ints, modelOf, nodeOf } from '../dist/onnx/graph/build.js';
+import { decodeModel, encodeModel, encodeModelChunks } from '../dist/onnx/proto/codec.js';
+import { float32Tensor } from '../dist/onnx/proto/tensors.js';
 import { modelType } from '../dist-test/unit/onnx/onnx-schema.js';
 
 const TENSORS = 200;

@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { measure } from '../dist/bench/measure.js';
-import { Target } from '../dist/bench/target.js';
+import { measure } from '../dist/client/bench/measure.js';
+import { Target } from '../dist/client/bench/target.js';
 import { VitserveClient } from '../dist/client/client.js';
 import { systemClock } from '../dist/clock.js';
 import { BareTarget } from './bare-callers.mjs';
@@ -88,7 +88,7 @@ function cpuBetween(before, after) {
 
 /**
  * Puts a server under load as `vitserve bench` does, and adds what its metrics say of the time after the warm-up.
- * `load` is that of src/bench/load.ts. Retries are off and deadlines far. `bare`: with callers that cost next to nothing
+ * `load` is that of src/client/bench/load.ts. Retries are off and deadlines far. `bare`: with callers that cost next to nothing
  * (bare-callers.mjs), which tell no reasons.
  */
 export async function underLoad(server, images, load, settings = {}) {

@@ -10,7 +10,7 @@
  * where one of them is near 1, or all together near the number of cores, that is why it goes no further.
  */
 import { parseArgs } from 'node:util';
-import { availableCores } from '../dist/process/cores.js';
+import { availableCores } from '../dist/system/cores.js';
 import { pictures } from './pictures.mjs';
 import { startServer, underLoad } from './server.mjs';
 

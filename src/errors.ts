@@ -3,7 +3,7 @@
  *
  * A `Reason` is part of the public contract: callers branch on it (`google.rpc.ErrorInfo.reason`), so a reason is never
  * renamed or reused. The table is mirrored in `docs/errors.md`; a contract test holds the two together.
- * `rpc/status.ts` is the only place where a reason becomes a gRPC status on the wire.
+ * `server/rpc/status.ts` is the only place where a reason becomes a gRPC status on the wire.
  */
 
 export type StatusName =

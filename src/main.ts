@@ -6,26 +6,26 @@
  * lets the program open no more files is met where it can be told of.
  */
 import { readFileSync } from 'node:fs';
-import type { CommandName } from './config/commands.js';
+import type { CommandName } from './cli/commands.js';
 import { SetupError } from './errors.js';
-import { exit, guardOutput } from './process/standard-output.js';
-import { outliveTerminals } from './process/terminals.js';
-import { describeSystemError, openFilesLimit } from './system-errors.js';
+import { exit, guardOutput } from './system/standard-output.js';
+import { describeSystemError, openFilesLimit } from './system/system-errors.js';
+import { outliveTerminals } from './system/terminals.js';
 
 type Program = (argv: readonly string[], environment: NodeJS.ProcessEnv, version: string) => Promise<number>;
 
 const PROGRAMS: Record<CommandName, Program> = {
-  serve: async (...given) => (await import('./commands/serve.js')).serve(...given),
-  classify: async (argv, environment) => (await import('./commands/classify.js')).classify(argv, environment),
-  import: async (...given) => (await import('./commands/import.js')).importModel(...given),
-  convert: async (...given) => (await import('./commands/convert.js')).convert(...given),
-  quantize: async (...given) => (await import('./commands/quantize.js')).quantize(...given),
-  inspect: async (argv, environment) => (await import('./commands/inspect.js')).inspect(argv, environment),
+  serve: async (...given) => (await import('./server/command.js')).serve(...given),
+  classify: async (argv, environment) => (await import('./client/classify/command.js')).classify(argv, environment),
+  import: async (...given) => (await import('./tools/import/command.js')).importModel(...given),
+  convert: async (...given) => (await import('./tools/convert/command.js')).convert(...given),
+  quantize: async (...given) => (await import('./tools/quantize/command.js')).quantize(...given),
+  inspect: async (argv, environment) => (await import('./tools/inspect/command.js')).inspect(argv, environment),
   'install-cuda': async (argv, environment) =>
-    (await import('./commands/install-cuda.js')).installCuda(argv, environment),
+    (await import('./tools/install-cuda/command.js')).installCuda(argv, environment),
   bench: async (argv, environment) => {
-    const { bench } = await import('./commands/bench.js');
-    return bench(argv, environment, async (...size) => (await import('./decode/draw.js')).drawJpeg(...size));
+    const { bench } = await import('./client/bench/command.js');
+    return bench(argv, environment, async (...size) => (await import('./workers/decode/draw.js')).drawJpeg(...size));
   },
 };
 
@@ -47,8 +47,8 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
       `the limit of open files is ${limit}, and at least ${LEAST_OPEN_FILES} are needed: raise it, for example with "ulimit -n 4096"`,
     ]);
   }
-  const { asksForHelp, commandHelp, generalHelp } = await import('./config/help.js');
-  const { COMMAND_NAMES } = await import('./config/commands.js');
+  const { asksForHelp, commandHelp, generalHelp } = await import('./cli/help.js');
+  const { COMMAND_NAMES } = await import('./cli/commands.js');
   if (command !== 'serve' || asksForHelp(argv)) guardOutput();
   if (command === undefined) {
     process.stderr.write(generalHelp());
@@ -64,7 +64,7 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     return 0;
   }
   if (!(COMMAND_NAMES as readonly string[]).includes(command)) {
-    const { nearestName } = await import('./config/nearest.js');
+    const { nearestName } = await import('./cli/nearest.js');
     const nearest = nearestName(command, COMMAND_NAMES);
     const hint = nearest === undefined ? '' : `; did you mean "${nearest}"?`;
     throw new SetupError('usage', [`there is no command "${command}"${hint} ("vitserve --help" lists the commands)`]);

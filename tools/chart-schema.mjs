@@ -128,7 +128,7 @@ export function renderChartSchema(config) {
   const schema = {
     $schema: 'http://json-schema.org/draft-07/schema#',
     $comment:
-      'Generated from src/config/options.ts and tools/chart-schema.mjs by npm run generate. Edit those files instead.',
+      'Generated from src/cli/options.ts and tools/chart-schema.mjs by npm run generate. Edit those files instead.',
     title: 'Values of the vitserve chart',
     type: 'object',
     additionalProperties: false,

@@ -1,6 +1,6 @@
 /**
- * Compiles src/decode/wasm/resample.ts and writes it, base64 in a TypeScript module, to
- * src/decode/resample-wasm.generated.ts. The result depends on the source and the pinned compiler only.
+ * Compiles src/workers/decode/wasm/resample.ts and writes it, base64 in a TypeScript module, to
+ * src/workers/decode/resample-wasm.generated.ts. The result depends on the source and the pinned compiler only.
  *
  *   node tools/generate-wasm.mjs           write the file
  *   node tools/generate-wasm.mjs --check   exit 1 if the committed file is not what the source compiles to
@@ -10,8 +10,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 
-const SOURCE = 'src/decode/wasm/resample.ts';
-const TARGET = 'src/decode/resample-wasm.generated.ts';
+const SOURCE = 'src/workers/decode/wasm/resample.ts';
+const TARGET = 'src/workers/decode/resample-wasm.generated.ts';
 const LINE_LENGTH = 100;
 const root = new URL('../', import.meta.url);
 

@@ -56,7 +56,7 @@ try {
 }
 
 // The reference of settings, from the option table.
-const { renderConfigurationDoc } = await import('../dist/config/document.js');
+const { renderConfigurationDoc } = await import('../dist/cli/document.js');
 put('docs/configuration.md', renderConfigurationDoc());
 
 // The reference of the API, from the comments of the contract.
@@ -68,8 +68,8 @@ const { renderDashboard } = await import('./monitoring/dashboard.mjs');
 put('helm/vitserve/dashboards/vitserve.json', renderDashboard());
 
 // What the chart accepts: its own values, and the option table under `config`.
-const { COMMANDS } = await import('../dist/config/commands.js');
-const { settingsSchema } = await import('../dist/config/json-schema.js');
+const { COMMANDS } = await import('../dist/cli/commands.js');
+const { settingsSchema } = await import('../dist/cli/json-schema.js');
 put('helm/vitserve/values.schema.json', renderChartSchema(settingsSchema(COMMANDS.serve.options)));
 
 // What is installed and under which licences, from the lockfile.
@@ -81,7 +81,7 @@ const wasm = [join(root, 'tools/generate-wasm.mjs'), ...(check ? ['--check'] : [
 try {
   execFileSync(process.execPath, wasm, { stdio: 'inherit' });
 } catch {
-  stale.push('src/decode/resample-wasm.generated.ts');
+  stale.push('src/workers/decode/resample-wasm.generated.ts');
 }
 
 if (check && stale.length > 0) {

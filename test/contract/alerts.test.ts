@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
-import { createMetrics } from '#vitserve/telemetry/metrics.js';
+import { createMetrics } from '#vitserve/server/telemetry/metrics.js';
 import { labelsAskedFor, labelsByMetric, metricsIn } from './promql.js';
 import { REPOSITORY, read } from './repository.js';
 

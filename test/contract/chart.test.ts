@@ -9,8 +9,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import sharp from 'sharp';
-import { contradictions } from '#vitserve/config/contradictions.js';
-import { loadServeSettings } from '#vitserve/config/load.js';
+import { contradictions } from '#vitserve/cli/contradictions.js';
+import { loadServeSettings } from '#vitserve/cli/load.js';
 import {
   CHART,
   Chart,
@@ -389,7 +389,7 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     const [cpu, ...triggers] = objects.get('scaledobject.yaml').spec.triggers;
     assert.deepEqual(cpu, { type: 'cpu', metricType: 'Utilization', metadata: { value: '70' } });
     assert.equal(triggers.length, 2);
-    const declared = read('src/telemetry/metrics.ts');
+    const declared = read('src/server/telemetry/metrics.ts');
     for (const { type, metadata, metricType } of triggers) {
       assert.equal(type, 'prometheus');
       assert.equal(metricType, 'AverageValue');

@@ -1,7 +1,7 @@
 /** The dashboard shows every metric, and asks for none, and for no label, that there is not. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createMetrics } from '#vitserve/telemetry/metrics.js';
+import { createMetrics } from '#vitserve/server/telemetry/metrics.js';
 import { labelsAskedFor, labelsByMetric, metricsIn } from './promql.js';
 import { readJson } from './repository.js';
 

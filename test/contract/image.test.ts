@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
-import { KNOWN_PROVIDER } from '#vitserve/commands/installing/known-provider.js';
-import { environmentName } from '#vitserve/config/option.js';
-import { SERVE_OPTIONS } from '#vitserve/config/options.js';
+import { environmentName } from '#vitserve/cli/option.js';
+import { SERVE_OPTIONS } from '#vitserve/cli/options.js';
+import { KNOWN_PROVIDER } from '#vitserve/tools/install-cuda/known-provider.js';
 import { temporaryFolder } from '../support/server.js';
 import { REPOSITORY, read, readJson } from './repository.js';
 
@@ -173,7 +173,7 @@ describe('what goes into a build', () => {
 
   test('holds all that the program reads from its own folders', () => {
     const app = texts(stageNamed('app'), 'COPY').join('\n');
-    // src/main.ts reads package.json, src/contract/contract.ts proto/, src/config/options.ts models/.
+    // src/main.ts reads package.json, src/contract/contract.ts proto/, src/cli/options.ts models/.
     for (const path of ['package.json', 'LICENSE', '/app/proto', '/app/models', '/app/dist'])
       assert.ok(app.includes(path), path);
     const read = readdirSync(join(REPOSITORY, 'src'), { recursive: true, encoding: 'utf8' })

@@ -1,62 +1,100 @@
 /**
- * Which room of src/ may import which, and which room may use which package.
+ * Which module of src/ may import which, and which may use which package.
  *
  * Works on text alone, so that it can be tried on sources that don't exist. Type imports count like all others, except
  * where a rule says otherwise.
  */
 import { dirname, join } from 'node:path/posix';
 
-const LEAVES = ['errors', 'system-errors', 'token-file', 'lifecycle', 'clock'];
-const GROUND = ['config', 'contract', 'model', 'slots', 'process'];
-const STAGES = ['decode', 'batch', 'inference'];
+const LEAVES = ['errors', 'clock', 'token-file', 'system'];
+const WORKERS = ['workers', 'workers/process', 'workers/decode', 'workers/inference'];
 
-/** The rooms in the order of the line. A room imports from the rooms that it lists, and from itself. */
+/**
+ * The modules of src/, and what each may import beside itself. A folder is one module, but for `server/` and `workers/`, whose
+ * folders are modules of their own. So `server/` never reaches `tools/`, nor `tools/` the server, nor `client/` either of them.
+ */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  ...Object.fromEntries(LEAVES.map((leaf) => [leaf, []])),
-  'system-errors': ['errors'],
+  errors: [],
+  clock: [],
   'token-file': ['errors'],
-  ...Object.fromEntries(GROUND.map((room) => [room, LEAVES])),
-  onnx: [...LEAVES, 'model'],
-  ...Object.fromEntries(STAGES.map((room) => [room, [...LEAVES, ...GROUND]])),
-  pipeline: [...LEAVES, ...GROUND, ...STAGES],
-  telemetry: LEAVES,
-  rpc: [...LEAVES, ...GROUND, ...STAGES, 'pipeline', 'telemetry'],
-  client: [...LEAVES, ...GROUND],
-  bench: [...LEAVES, ...GROUND, 'client'],
-  service: [...LEAVES, ...GROUND, ...STAGES, 'pipeline', 'telemetry', 'rpc'],
-  commands: [...LEAVES, ...GROUND, ...STAGES, 'onnx', 'pipeline', 'telemetry', 'rpc', 'client', 'bench', 'service'],
-  main: [...LEAVES, ...GROUND, 'decode', 'commands'],
+  system: ['errors'],
+  contract: LEAVES,
+  cli: LEAVES,
+  models: LEAVES,
+  onnx: [...LEAVES, 'models'],
+  workers: LEAVES,
+  'workers/process': [...LEAVES, 'workers'],
+  'workers/decode': [...LEAVES, 'models', 'workers', 'workers/process'],
+  'workers/inference': [...LEAVES, 'models', 'workers', 'workers/process'],
+  tools: [...LEAVES, 'cli', 'models', 'onnx', ...WORKERS],
+  client: [...LEAVES, 'cli', 'contract'],
+  'server/scheduling': LEAVES,
+  'server/transport': LEAVES,
+  'server/workarounds': [...LEAVES, 'server/transport'],
+  'server/admission': LEAVES,
+  'server/models': [...LEAVES, 'models', 'server/admission', 'server/scheduling', ...WORKERS],
+  'server/pipeline': [...LEAVES, 'models', 'server/admission', 'server/models', 'server/scheduling', ...WORKERS],
+  'server/telemetry': LEAVES,
+  'server/rpc': [
+    ...LEAVES,
+    'contract',
+    'server/admission',
+    'server/models',
+    'server/pipeline',
+    'server/scheduling',
+    'server/telemetry',
+    'server/transport',
+    'server/workarounds',
+  ],
+  server: [
+    ...LEAVES,
+    'cli',
+    'contract',
+    'models',
+    ...WORKERS,
+    'server/admission',
+    'server/models',
+    'server/pipeline',
+    'server/rpc',
+    'server/telemetry',
+    'server/workarounds',
+  ],
+  main: [...LEAVES, 'cli', 'client', 'server', 'tools', 'workers/decode'],
 };
 
-/** Telemetry implements what these rooms declare, so it may know their types. */
+/** Addresses are written and read in one place. */
+const ADDRESSES = 'cli/value-types.ts';
+
+/** Telemetry implements what others declare, so it may know their types; the kinds of settings are known to who takes them. */
 const MAY_IMPORT_TYPES: Readonly<Record<string, readonly string[]>> = {
-  telemetry: ['config', 'process', 'pipeline'],
+  'server/telemetry': ['cli', 'server/admission', 'server/models', 'server/pipeline', 'workers/process'],
+  'server/rpc': ['workers/decode', 'workers/inference'],
 };
 
 /** Node's own modules are everybody's. A package that is not listed is nobody's. */
-const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
-  '@grpc/grpc-js': ['contract', 'rpc', 'client'],
-  '@grpc/proto-loader': ['contract', 'rpc'],
-  '@grpc/reflection': ['rpc'],
-  protobufjs: ['rpc', 'onnx'],
-  sharp: ['decode'],
-  'onnxruntime-node': ['inference'],
-  'prom-client': ['telemetry'],
-  pino: ['telemetry'],
-  'pino-pretty': ['telemetry'],
-  '@opentelemetry/api': ['telemetry'],
-  '@opentelemetry/core': ['telemetry'],
-  '@opentelemetry/exporter-trace-otlp-proto': ['telemetry'],
-  '@opentelemetry/resources': ['telemetry'],
-  '@opentelemetry/sdk-trace': ['telemetry'],
-  koffi: ['process', 'decode', 'inference'],
-  zod: ['model'],
+const PACKAGE_MODULES: Readonly<Record<string, readonly string[]>> = {
+  '@grpc/grpc-js': ['contract', 'server/rpc', 'server/transport', 'server/workarounds', 'client'],
+  '@grpc/proto-loader': ['contract', 'server/rpc'],
+  '@grpc/reflection': ['server/rpc'],
+  protobufjs: ['server/rpc', 'onnx'],
+  sharp: ['workers/decode'],
+  'onnxruntime-node': ['workers/inference'],
+  'prom-client': ['server/telemetry'],
+  pino: ['server/telemetry'],
+  'pino-pretty': ['server/telemetry'],
+  '@opentelemetry/api': ['server/telemetry'],
+  '@opentelemetry/core': ['server/telemetry'],
+  '@opentelemetry/exporter-trace-otlp-proto': ['server/telemetry'],
+  '@opentelemetry/resources': ['server/telemetry'],
+  '@opentelemetry/sdk-trace': ['server/telemetry'],
+  koffi: ['system', 'workers/process', 'workers/decode', 'workers/inference'],
+  zod: ['models'],
 };
 
-const ENVIRONMENT_ROOMS = ['main', 'config'];
+const ENVIRONMENT_MODULES = ['main', 'cli'];
 
 /** The one file that loads onnxruntime, and that sets a variable of the environment before it does. */
-const ONNXRUNTIME_FILE = 'inference/onnxruntime.ts';
+const ONNXRUNTIME_FILE = 'workers/inference/onnxruntime.ts';
 
 interface Import {
   readonly from: string;
@@ -78,9 +116,13 @@ function importsOf(code: string): Import[] {
   ];
 }
 
-/** `decode/sniff.ts` lies in the room `decode`, `errors.ts` is the room `errors`. */
-function roomOf(path: string): string {
-  return (path.split('/')[0] as string).replace(/\.ts$/, '');
+/** `onnx/vit/build.ts` is of the module `onnx`, `server/rpc/health.ts` of `server/rpc`, `errors.ts` of `errors`. */
+function moduleOf(path: string): string {
+  const parts = path.split('/');
+  const [first = '', second = ''] = parts;
+  return (first === 'server' || first === 'workers') && parts.length > 2
+    ? `${first}/${second}`
+    : first.replace(/\.ts$/, '');
 }
 
 function packageOf(specifier: string): string {
@@ -89,33 +131,34 @@ function packageOf(specifier: string): string {
 }
 
 function importProblem(path: string, { from, typeOnly }: Import, known: ReadonlySet<string>): string | null {
-  const room = roomOf(path);
+  const module = moduleOf(path);
   if (from.startsWith('node:')) return null;
   if (!from.startsWith('.')) {
-    const rooms = PACKAGE_ROOMS[packageOf(from)];
-    if (rooms === undefined) return `${path}: no room may use the package ${from}`;
-    return rooms.includes(room) ? null : `${path}: ${from} is for ${rooms.join(' and ')}`;
+    const modules = PACKAGE_MODULES[packageOf(from)];
+    if (modules === undefined) return `${path}: no module may use the package ${from}`;
+    return modules.includes(module) ? null : `${path}: ${from} is for ${modules.join(' and ')}`;
   }
   const target = resolve(path, from);
   if (!known.has(target)) return `${path}: ${from} is no file of src/`;
-  const targetRoom = roomOf(target);
-  if (targetRoom === room || MAY_IMPORT[room]?.includes(targetRoom)) return null;
-  if (typeOnly && MAY_IMPORT_TYPES[room]?.includes(targetRoom)) return null;
-  return `${path}: ${room} must not import ${targetRoom} (${from})`;
+  const targetModule = moduleOf(target);
+  if (target === ADDRESSES) return null;
+  if (targetModule === module || MAY_IMPORT[module]?.includes(targetModule)) return null;
+  if (typeOnly && MAY_IMPORT_TYPES[module]?.includes(targetModule)) return null;
+  return `${path}: ${module} must not import ${targetModule} (${from})`;
 }
 
 function resolve(path: string, specifier: string): string {
   return join(dirname(path), specifier).replace(/\.js$/, '.ts');
 }
 
-/** Every breach of the rules. `sources`: text by path from src/, such as `decode/sniff.ts`. */
+/** Every breach of the rules. `sources`: text by path from src/, such as `workers/decode/sniff.ts`. */
 export function importProblems(sources: ReadonlyMap<string, string>): string[] {
   const known = new Set(sources.keys());
   const problems: string[] = [];
   const graph = new Map<string, readonly string[]>();
   for (const [path, source] of sources) {
-    const room = roomOf(path);
-    if (!(room in MAY_IMPORT)) problems.push(`${path}: the rules know no room ${room}`);
+    const module = moduleOf(path);
+    if (!(module in MAY_IMPORT)) problems.push(`${path}: the rules know no module ${module}`);
     const code = withoutComments(source);
     const imports = importsOf(code);
     problems.push(...imports.map((one) => importProblem(path, one, known)).filter((problem) => problem !== null));
@@ -123,7 +166,7 @@ export function importProblems(sources: ReadonlyMap<string, string>): string[] {
       path,
       imports.filter(({ from }) => from.startsWith('.')).map(({ from }) => resolve(path, from)),
     );
-    const mayRead = ENVIRONMENT_ROOMS.includes(room) || path === ONNXRUNTIME_FILE;
+    const mayRead = ENVIRONMENT_MODULES.includes(module) || path === ONNXRUNTIME_FILE;
     if (/\bprocess\.env\b/.test(code) && !mayRead) problems.push(`${path}: reads process.env`);
     if (/\bconsole\s*\./.test(code)) problems.push(`${path}: uses console`);
   }

@@ -1,11 +1,11 @@
-/** Imports in src/ point one way, there are no cycles, and each package has its rooms. */
+/** Imports in src/ point one way, there are no cycles, and each package has its modules. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { importProblems, onnxruntimeProblems } from './import-rules.js';
 import { filesBelow, read } from './repository.js';
 
 /** AssemblyScript, compiled by another compiler and part of no import. */
-const NOT_TYPESCRIPT = 'src/decode/wasm/';
+const NOT_TYPESCRIPT = 'src/workers/decode/wasm/';
 
 function problems(sources: Readonly<Record<string, string>>): string[] {
   return importProblems(new Map(Object.entries(sources)));
@@ -24,59 +24,83 @@ test('nothing loads onnxruntime but the module that turns its telemetry off', ()
   );
   const own = paths.filter((path) => !path.includes('/.venv/') && !path.startsWith('test/contract/import'));
   const sources = new Map(own.map((path) => [path, read(path)]));
-  assert.match(sources.get('src/inference/onnxruntime.ts') as string, /createRequire\(.*\)\('onnxruntime-node'\)/);
+  assert.match(
+    sources.get('src/workers/inference/onnxruntime.ts') as string,
+    /createRequire\(.*\)\('onnxruntime-node'\)/,
+  );
   assert.ok(own.some((path) => path.endsWith('.py')) && own.some((path) => path.startsWith('bench/')));
   assert.deepEqual(onnxruntimeProblems(sources), []);
 });
 
 describe('the rules', () => {
-  test('let a sound line pass', () => {
+  test('let what is sound pass', () => {
     const sources = {
       'errors.ts': "export const quiet = 'as the console is'; // unlike console.log and process.env\n",
-      'slots/slots.ts': "import { openSync } from 'node:fs';\nimport { quiet } from '../errors.js';\n",
-      'decode/sniff.ts': "import sharp from 'sharp';\nimport {\n  one,\n  two,\n} from '../slots/slots.js';\n",
-      'pipeline/pipeline.ts': "import { sniff } from '../decode/sniff.js';\n",
-      'telemetry/observers.ts': "import type { Pipeline } from '../pipeline/pipeline.js';\n",
-      'config/load.ts': 'export const path = process.env.PATH;\n',
+      'workers/slots.ts': "import { openSync } from 'node:fs';\nimport { quiet } from '../errors.js';\n",
+      'workers/decode/sniff.ts': "import sharp from 'sharp';\nimport {\n  one,\n  two,\n} from '../slots.js';\n",
+      'server/pipeline/pipeline.ts': "import { sniff } from '../../workers/decode/sniff.js';\n",
+      'server/telemetry/observers.ts': "import type { Pipeline } from '../pipeline/pipeline.js';\n",
+      'cli/load.ts': 'export const path = process.env.PATH;\n',
     };
     assert.deepEqual(problems(sources), []);
   });
 
   const wrong: Readonly<Record<string, readonly [sources: Readonly<Record<string, string>>, problem: RegExp]>> = {
-    'an import against the line': [
-      { 'decode/sniff.ts': "import { a } from '../pipeline/a.js';\n", 'pipeline/a.ts': '' },
-      /^decode\/sniff\.ts: decode must not import pipeline/,
+    'an import against the arrows': [
+      { 'workers/decode/sniff.ts': "import { a } from '../../server/pipeline/a.js';\n", 'server/pipeline/a.ts': '' },
+      /^workers\/decode\/sniff\.ts: workers\/decode must not import server\/pipeline/,
     ],
-    'an import between stages': [
-      { 'decode/a.ts': "import type { B } from '../inference/b.js';\n", 'inference/b.ts': '' },
-      /decode must not import inference/,
+    'a server that knows tools': [
+      { 'server/rpc/a.ts': "import { a } from '../../tools/import/a.js';\n", 'tools/import/a.ts': '' },
+      /server\/rpc must not import tools/,
     ],
-    'an import against the line that spans lines': [
-      { 'errors.ts': "import {\n  a,\n  b,\n} from './config/a.js';\n", 'config/a.ts': '' },
-      /errors must not import config/,
+    'tools that know the server': [
+      { 'tools/import/a.ts': "import { a } from '../../server/rpc/a.js';\n", 'server/rpc/a.ts': '' },
+      /tools must not import server\/rpc/,
     ],
-    'an export against the line': [
-      { 'errors.ts': "export * from './config/a.js';\n", 'config/a.ts': '' },
-      /errors must not import config/,
+    'a client that knows the server': [
+      { 'client/a.ts': "import { a } from '../server/transport/a.js';\n", 'server/transport/a.ts': '' },
+      /client must not import server\/transport/,
     ],
-    'a dynamic import against the line': [
-      { 'errors.ts': "const a = await import('./config/a.js');\n", 'config/a.ts': '' },
-      /errors must not import config/,
+    'an import between kinds of workers': [
+      { 'workers/decode/a.ts': "import type { B } from '../inference/b.js';\n", 'workers/inference/b.ts': '' },
+      /workers\/decode must not import workers\/inference/,
     ],
-    'more than types from a room whose types may be known': [
-      { 'telemetry/a.ts': "import { b } from '../pipeline/b.js';\n", 'pipeline/b.ts': '' },
-      /telemetry must not import pipeline/,
+    'an import against the arrows that spans lines': [
+      { 'errors.ts': "import {\n  a,\n  b,\n} from './cli/a.js';\n", 'cli/a.ts': '' },
+      /errors must not import cli/,
     ],
-    'a package in the wrong room': [{ 'pipeline/a.ts': "import sharp from 'sharp';\n" }, /sharp is for decode/],
-    'a part of a package in the wrong room': [
-      { 'config/a.ts': "import x from 'protobufjs/ext/descriptor/index.js';\n" },
-      /is for rpc and onnx/,
+    'an export against the arrows': [
+      { 'errors.ts': "export * from './cli/a.js';\n", 'cli/a.ts': '' },
+      /errors must not import cli/,
     ],
-    'a package that nobody may use': [{ 'rpc/a.ts': "import 'left-pad';\n" }, /no room may use the package left-pad/],
-    'a file that is not there': [{ 'rpc/a.ts': "import './b.js';\n" }, /\.\/b\.js is no file/],
-    'a room without rules': [{ 'shed/a.ts': '' }, /know no room shed/],
-    'the environment where it is not read': [{ 'rpc/a.ts': 'const { env } = process.env;\n' }, /reads process\.env/],
-    'the console': [{ 'rpc/a.ts': "console.log('here');\n" }, /uses console/],
+    'a dynamic import against the arrows': [
+      { 'errors.ts': "const a = await import('./cli/a.js');\n", 'cli/a.ts': '' },
+      /errors must not import cli/,
+    ],
+    'more than types from a module whose types may be known': [
+      { 'server/telemetry/a.ts': "import { b } from '../pipeline/b.js';\n", 'server/pipeline/b.ts': '' },
+      /server\/telemetry must not import server\/pipeline/,
+    ],
+    'a package in the wrong module': [
+      { 'server/pipeline/a.ts': "import sharp from 'sharp';\n" },
+      /sharp is for workers\/decode/,
+    ],
+    'a part of a package in the wrong module': [
+      { 'cli/a.ts': "import x from 'protobufjs/ext/descriptor/index.js';\n" },
+      /is for server\/rpc and onnx/,
+    ],
+    'a package that nobody may use': [
+      { 'server/rpc/a.ts': "import 'left-pad';\n" },
+      /no module may use the package left-pad/,
+    ],
+    'a file that is not there': [{ 'server/rpc/a.ts': "import './b.js';\n" }, /\.\/b\.js is no file/],
+    'a module without rules': [{ 'shed/a.ts': '' }, /know no module shed/],
+    'the environment where it is not read': [
+      { 'server/rpc/a.ts': 'const { env } = process.env;\n' },
+      /reads process\.env/,
+    ],
+    'the console': [{ 'server/rpc/a.ts': "console.log('here');\n" }, /uses console/],
   };
   for (const [what, [sources, problem]] of Object.entries(wrong)) {
     test(`find ${what}`, () => {
@@ -107,19 +131,21 @@ describe('the rules', () => {
 
   test('know what is no way past it', () => {
     const sources = {
-      'src/inference/onnxruntime.ts': "createRequire(import.meta.url)('onnxruntime-node');\n",
+      'src/workers/inference/onnxruntime.ts': "createRequire(import.meta.url)('onnxruntime-node');\n",
       'test/a.ts': "resolve('onnxruntime-node/package.json'); // require('onnxruntime-node')\n",
       'tools/a.py': 'import os\n\nos.environ["ORT_DISABLE_TELEMETRY"] = "1"\nimport onnxruntime\n',
     };
     assert.deepEqual(onnxruntimeProblems(new Map(Object.entries(sources))), []);
   });
 
-  test('find a cycle inside a room', () => {
+  test('find a cycle inside a module', () => {
     const sources = {
-      'rpc/a.ts': "import { b } from './b.js';\n",
-      'rpc/b.ts': "import { c } from './c.js';\n",
-      'rpc/c.ts': "import { a } from './a.js';\n",
+      'server/rpc/a.ts': "import { b } from './b.js';\n",
+      'server/rpc/b.ts': "import { c } from './c.js';\n",
+      'server/rpc/c.ts': "import { a } from './a.js';\n",
     };
-    assert.deepEqual(problems(sources), ['cycle: rpc/a.ts → rpc/b.ts → rpc/c.ts → rpc/a.ts']);
+    assert.deepEqual(problems(sources), [
+      'cycle: server/rpc/a.ts → server/rpc/b.ts → server/rpc/c.ts → server/rpc/a.ts',
+    ]);
   });
 });

@@ -1,7 +1,7 @@
 /** docs/models.md lists every key of the manifest: each is required where it stands, and there are no others. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { parseManifest } from '#vitserve/model/manifest.js';
+import { parseManifest } from '#vitserve/models/manifest.js';
 import { readJson, tableOf } from './repository.js';
 
 type Json = Record<string, unknown>;

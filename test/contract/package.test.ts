@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { listSupportedBackends } from '#vitserve/inference/onnxruntime.js';
+import { listSupportedBackends } from '#vitserve/workers/inference/onnxruntime.js';
 import { REPOSITORY, read, readJson } from './repository.js';
 
 interface Package {

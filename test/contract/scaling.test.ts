@@ -17,7 +17,7 @@ test('the adapter makes the metrics that the chart asks for, of metrics that the
   const made = [...adapter.matchAll(/\bas: (\w+)/g)].map(([, name]) => name);
   const asked = [...read('helm/vitserve/values.yaml').matchAll(/\{ metric: (\w+), /g)].map(([, name]) => name);
   assert.deepEqual(made.sort(), asked.sort());
-  const declared = read('src/telemetry/metrics.ts');
+  const declared = read('src/server/telemetry/metrics.ts');
   for (const [name] of adapter.matchAll(/vitserve_\w+/g)) {
     if (!made.includes(name)) assert.ok(declared.includes(`'${name.replace(/_sum$/, '')}'`), name);
   }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import { type OpenSession, openSession, Tensor } from '#vitserve/inference/onnxruntime.js';
+import { type OpenSession, openSession, Tensor } from '#vitserve/workers/inference/onnxruntime.js';
 import { failureOf, milliseconds, PlainClient, readDetails, SERVICE } from '../support/grpc-client.js';
 import { exactPng, jpeg, MODEL_SIDE, TEXT, webp } from '../support/images.js';
 import { MODELS, ON_CPU, ONE_EACH, ServerProcess, suiteScope } from '../support/server.js';

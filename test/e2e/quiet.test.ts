@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import { COMMAND_NAMES, type CommandName } from '#vitserve/config/commands.js';
+import { COMMAND_NAMES, type CommandName } from '#vitserve/cli/commands.js';
 import { PlainClient } from '../support/grpc-client.js';
 import { jpeg } from '../support/images.js';
 import {

@@ -8,7 +8,7 @@ import { connect } from 'node:http2';
 import { before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { VitserveClient, VitserveError } from '#vitserve/client/client.js';
-import { MOST_WATCHES_OF_A_CONNECTION } from '#vitserve/rpc/health.js';
+import { MOST_WATCHES_OF_A_CONNECTION } from '#vitserve/server/rpc/health.js';
 import { failureOf, PlainClient, readDetails, SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import { countingProxy, framed, RawConnection, reasonIn } from '../support/raw-call.js';

@@ -9,11 +9,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createImageDecoder } from '#vitserve/decode/decode-image.js';
-import { DecoderPool } from '#vitserve/decode/decoder-pool.js';
-import type { DecoderReply } from '#vitserve/decode/messages.js';
-import type { Recipe } from '#vitserve/model/recipe.js';
-import { SlotFile, SlotView } from '#vitserve/slots/slots.js';
+import type { Recipe } from '#vitserve/models/recipe.js';
+import { createImageDecoder } from '#vitserve/workers/decode/decode-image.js';
+import { DecoderPool } from '#vitserve/workers/decode/decoder-pool.js';
+import type { DecoderReply } from '#vitserve/workers/decode/messages.js';
+import { SlotFile, SlotView } from '#vitserve/workers/slots.js';
 import { drawJpegs, mutate } from '../support/jpeg-mutations.js';
 import type { MutatedFile } from '../support/mutations.js';
 

@@ -1,7 +1,7 @@
 /** What the rig counts and fits, on figures that are known. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { seededRandom } from '#vitserve/bench/arrivals.js';
+import { seededRandom } from '#vitserve/client/bench/arrivals.js';
 import { type Circumstances, type Failure, type Fate, fateOf, Ledger } from './rig/ledger.js';
 import type { Sample } from './rig/observer.js';
 import { robustSlope } from './rig/slope.js';

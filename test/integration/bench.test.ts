@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import type { Measurement } from '#vitserve/bench/measure.js';
+import type { Measurement } from '#vitserve/client/bench/measure.js';
 import { jpeg, TEXT } from '../support/images.js';
 import { countingProxy } from '../support/raw-call.js';
 import {

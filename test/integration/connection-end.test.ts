@@ -8,8 +8,8 @@ import { connect as connectHttp2 } from 'node:http2';
 import { before, describe, mock, test } from 'node:test';
 import { Client, credentials, ServerInterceptingCall, type ServiceError, status } from '@grpc/grpc-js';
 import { type Clock, systemClock } from '#vitserve/clock.js';
-import { createGrpcServer } from '#vitserve/rpc/grpc-server.js';
-import { Listener, type ListenerOptions } from '#vitserve/rpc/listener.js';
+import { createGrpcServer } from '#vitserve/server/rpc/grpc-server.js';
+import { Listener, type ListenerOptions } from '#vitserve/server/transport/listener.js';
 import { Authority } from '../support/certificates.js';
 import { FakeClock } from '../support/fake-clock.js';
 import {

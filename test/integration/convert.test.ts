@@ -4,11 +4,11 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { type Converted, convertModel } from '#vitserve/commands/convert.js';
-import { loadConvertSettings } from '#vitserve/config/load.js';
+import { loadConvertSettings } from '#vitserve/cli/load.js';
 import { SetupError } from '#vitserve/errors.js';
-import { loadOnnxSession } from '#vitserve/inference/onnx-session.js';
-import { loadModelFolder, loadRepository } from '#vitserve/model/repository.js';
+import { loadModelFolder, loadRepository } from '#vitserve/models/repository.js';
+import { type Converted, convertModel } from '#vitserve/tools/convert/command.js';
+import { loadOnnxSession } from '#vitserve/workers/inference/onnx-session.js';
 import { drawnPixels } from '../support/drawn-pixels.js';
 import { REPOSITORY } from '../support/server.js';
 

@@ -6,7 +6,7 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Socket
 import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
-import { onGivenUp } from '#vitserve/rpc/given-up.js';
+import { onGivenUp } from '#vitserve/server/transport/given-up.js';
 import { Authority } from '../support/certificates.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, PREFACE } from '../support/raw-http2.js';

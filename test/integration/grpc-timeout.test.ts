@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Answer } from '#vitserve/pipeline/pipeline.js';
+import type { Answer } from '#vitserve/server/pipeline/pipeline.js';
 import { framed, RawConnection, reasonIn } from '../support/raw-call.js';
 import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
 import { ANSWER, RpcStand, STREAM_REQUEST } from '../support/rpc-stand.js';

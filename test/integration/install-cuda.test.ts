@@ -10,8 +10,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { KNOWN_PROVIDER } from '#vitserve/commands/installing/known-provider.js';
-import { findOnnxruntime, PROVIDER_FILES } from '#vitserve/inference/cuda/provider-place.js';
+import { KNOWN_PROVIDER } from '#vitserve/tools/install-cuda/known-provider.js';
+import { findOnnxruntime, PROVIDER_FILES } from '#vitserve/workers/inference/cuda/provider-place.js';
 import { PROGRAM, type Scope, suiteScope, temporaryFolder } from '../support/server.js';
 import { zipOf } from '../support/zip.js';
 

@@ -1,7 +1,7 @@
 /** What decodes JPEG in a real server: the option, the log and the metric agree. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { loadTurboJpeg } from '#vitserve/decode/turbojpeg-library.js';
+import { loadTurboJpeg } from '#vitserve/workers/decode/turbojpeg-library.js';
 import { PlainClient } from '../support/grpc-client.js';
 import { jpeg, webp } from '../support/images.js';
 import { ON_CPU, ServerProcess } from '../support/server.js';

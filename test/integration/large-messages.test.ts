@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { deflateSync, gzipSync } from 'node:zlib';
 import { status } from '@grpc/grpc-js';
-import { MOST_ID_BYTES, SKIPPED_TIMES } from '#vitserve/rpc/stream-messages.js';
+import { MOST_ID_BYTES, SKIPPED_TIMES } from '#vitserve/server/transport/stream-messages.js';
 import { messageType, PlainClient, readDetails, type StreamResponse } from '../support/grpc-client.js';
 import { framed, messagesIn, type RawCall, RawConnection, reasonIn } from '../support/raw-call.js';
 import { ANSWER, RpcStand, STREAM_REQUEST, STREAM_RESPONSE } from '../support/rpc-stand.js';

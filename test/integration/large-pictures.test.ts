@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import sharp from 'sharp';
-import { DECODER_ENVIRONMENT } from '#vitserve/decode/decoder-pool.js';
+import { DECODER_ENVIRONMENT } from '#vitserve/workers/decode/decoder-pool.js';
 import { REPOSITORY, temporaryFolder } from '../support/server.js';
 
 /** 108 MB once decoded: above 100 MB libvips would go to the disk. */
@@ -13,7 +13,7 @@ const SIDE = 6000;
 
 const DECODE = `
   import { readFileSync } from 'node:fs';
-  import { createImageDecoder } from '#vitserve/decode/decode-image.js';
+  import { createImageDecoder } from '#vitserve/workers/decode/decode-image.js';
   const { decode } = createImageDecoder({ maxImagePixels: 50_000_000 });
   const { width, height } = await decode(readFileSync(process.argv[1]));
   process.stdout.write(width + ' × ' + height);

@@ -5,7 +5,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import { describe, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { Listener, type ListenerOptions } from '#vitserve/rpc/listener.js';
+import { Listener, type ListenerOptions } from '#vitserve/server/transport/listener.js';
 import { Authority } from '../support/certificates.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { FRAME, frame, PREFACE, RawSocket } from '../support/raw-http2.js';

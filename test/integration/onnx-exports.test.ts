@@ -5,10 +5,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openSession, Tensor } from '#vitserve/inference/onnxruntime.js';
-import { encodeModel } from '#vitserve/onnx/codec.js';
-import { readModel } from '#vitserve/onnx/files.js';
-import { prepareGraph } from '#vitserve/onnx/prepare.js';
+import { prepareGraph } from '#vitserve/onnx/passes/prepare.js';
+import { encodeModel } from '#vitserve/onnx/proto/codec.js';
+import { readModel } from '#vitserve/onnx/proto/files.js';
+import { openSession, Tensor } from '#vitserve/workers/inference/onnxruntime.js';
 import { pythonWith } from '../support/python.js';
 import { REPOSITORY } from '../support/server.js';
 

@@ -4,14 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import '#vitserve/inference/half-tensors.js';
-import { openSession, Tensor } from '#vitserve/inference/onnxruntime.js';
-import { checkGraph } from '#vitserve/onnx/check.js';
-import { encodeModel } from '#vitserve/onnx/codec.js';
-import { describeGraph } from '#vitserve/onnx/graph.js';
-import { narrowToFloat16, widenFloat16 } from '#vitserve/onnx/half.js';
-import type { ModelProto } from '#vitserve/onnx/model-proto.js';
-import { type PreparedGraph, type PrepareOptions, prepareGraph } from '#vitserve/onnx/prepare.js';
+import '#vitserve/workers/inference/half-tensors.js';
+import { checkGraph } from '#vitserve/onnx/graph/check.js';
+import { describeGraph } from '#vitserve/onnx/graph/graph.js';
+import { type PreparedGraph, type PrepareOptions, prepareGraph } from '#vitserve/onnx/passes/prepare.js';
+import { encodeModel } from '#vitserve/onnx/proto/codec.js';
+import { narrowToFloat16, widenFloat16 } from '#vitserve/onnx/proto/half.js';
+import type { ModelProto } from '#vitserve/onnx/proto/model-proto.js';
+import { openSession, Tensor } from '#vitserve/workers/inference/onnxruntime.js';
 import { PLAIN, randomNumbers, TINY, type TinyVariant, tinyVit } from '../support/tiny-vit.js';
 
 const NORMALIZATION = { rescale: 1 / 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };

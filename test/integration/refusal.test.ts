@@ -81,7 +81,7 @@ describe('a server with four permits', () => {
     t.diagnostic(`${proxy.bytesToServer()} bytes reached the server`);
     assert(
       proxy.bytesToServer() < 1_000_000,
-      `${proxy.bytesToServer()} bytes reached the server: does src/rpc/base-call.ts still find the stream?`,
+      `${proxy.bytesToServer()} bytes reached the server: does src/server/workarounds/base-call.ts still find the stream?`,
     );
     await giveBack();
     const after = connection.begin('Classify');

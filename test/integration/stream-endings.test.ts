@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { constants } from 'node:http2';
 import { describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Answer, ImageRequest } from '#vitserve/pipeline/pipeline.js';
+import type { Answer, ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
 import { PlainClient, type StreamResponse } from '../support/grpc-client.js';
 import { framed, messagesIn, type RawCall, RawConnection, reasonIn } from '../support/raw-call.js';
 import { ANSWER, RpcStand, STREAM_REQUEST, STREAM_RESPONSE } from '../support/rpc-stand.js';

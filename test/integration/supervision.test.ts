@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { describe, type TestContext, test } from 'node:test';
 import type { SetupError } from '#vitserve/errors.js';
-import { NO_LIMITS } from '#vitserve/process/confinement.js';
-import { type CallLimit, Lane, ProcessLostError } from '#vitserve/process/lane.js';
-import type { ChildSpec } from '#vitserve/process/supervised-child.js';
+import { NO_LIMITS } from '#vitserve/workers/process/confinement.js';
+import { type CallLimit, Lane, ProcessLostError } from '#vitserve/workers/process/lane.js';
+import type { ChildSpec } from '#vitserve/workers/process/supervised-child.js';
 import { FakeClock } from '../support/fake-clock.js';
 import type { Settings } from '../support/misbehaving-child.js';
 import { eventually, isAlive, processState } from '../support/server.js';
@@ -343,7 +343,7 @@ describe('a process whose memory is hidden', LINUX, () => {
     return child;
   };
   const said = async (child: ReturnType<typeof node>) => String((await once(child.stdout, 'data'))[0]).trim();
-  const module = new URL('../../dist/process/confinement.js', import.meta.url);
+  const module = new URL('../../dist/workers/process/confinement.js', import.meta.url);
 
   for (const [hidden, expected] of [
     [false, 'read'],

@@ -245,7 +245,7 @@ test('variables that can’t be used are said, and the server serves', async (t)
 
 test('a server without traces loads nothing of OpenTelemetry but what prom-client does', () => {
   const script = `
-    await import('./dist/commands/serve.js');
+    await import('./dist/server/command.js');
     const { default: Module } = await import('node:module');
     const loaded = Object.keys(Module._cache).filter((path) => path.includes('/@opentelemetry/'));
     process.stdout.write(JSON.stringify(loaded.filter((path) => !path.includes('/@opentelemetry/api/'))));

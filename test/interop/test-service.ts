@@ -22,13 +22,13 @@ import {
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { systemClock } from '#vitserve/clock.js';
-import { Admission } from '#vitserve/pipeline/admission.js';
-import { Permits } from '#vitserve/pipeline/permits.js';
-import { contextOf, createAdmissionInterceptor, takePermit } from '#vitserve/rpc/admission-interceptor.js';
-import type { CallKind } from '#vitserve/rpc/door.js';
-import { createGrpcServer } from '#vitserve/rpc/grpc-server.js';
-import { Listener } from '#vitserve/rpc/listener.js';
-import { RejectionThrottle } from '#vitserve/rpc/rejection-throttle.js';
+import { Admission } from '#vitserve/server/admission/admission.js';
+import { Permits } from '#vitserve/server/admission/permits.js';
+import { RejectionThrottle } from '#vitserve/server/admission/rejection-throttle.js';
+import { contextOf, createAdmissionInterceptor, takePermit } from '#vitserve/server/rpc/admission-interceptor.js';
+import type { CallKind } from '#vitserve/server/rpc/door.js';
+import { createGrpcServer } from '#vitserve/server/rpc/grpc-server.js';
+import { Listener } from '#vitserve/server/transport/listener.js';
 import { REPOSITORY, type Scope } from '../support/server.js';
 
 export const TESTING_PROTO = 'test/interop/testing.proto';

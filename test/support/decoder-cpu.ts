@@ -6,12 +6,12 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DecoderPool } from '#vitserve/decode/decoder-pool.js';
-import type { DecoderReply } from '#vitserve/decode/messages.js';
-import type { Recipe } from '#vitserve/model/recipe.js';
-import { cpuMsOf } from '#vitserve/process/cpu-time.js';
-import { ProcessLostError } from '#vitserve/process/lane.js';
-import { SlotFile, SlotView } from '#vitserve/slots/slots.js';
+import type { Recipe } from '#vitserve/models/recipe.js';
+import { cpuMsOf } from '#vitserve/system/cpu-time.js';
+import { DecoderPool } from '#vitserve/workers/decode/decoder-pool.js';
+import type { DecoderReply } from '#vitserve/workers/decode/messages.js';
+import { ProcessLostError } from '#vitserve/workers/process/lane.js';
+import { SlotFile, SlotView } from '#vitserve/workers/slots.js';
 import { eventually, type Scope } from './server.js';
 
 const SIDE = 48;

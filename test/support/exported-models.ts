@@ -6,10 +6,10 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { graphOf, int, ints, modelOf, nodeOf, valueInfoOf } from '#vitserve/onnx/build.js';
-import { writeModel } from '#vitserve/onnx/files.js';
-import { DataType, type ModelProto, type NodeProto, type TensorProto } from '#vitserve/onnx/model-proto.js';
-import { float16Tensor, float32Tensor, int64Tensor } from '#vitserve/onnx/tensors.js';
+import { graphOf, int, ints, modelOf, nodeOf, valueInfoOf } from '#vitserve/onnx/graph/build.js';
+import { writeModel } from '#vitserve/onnx/proto/files.js';
+import { DataType, type ModelProto, type NodeProto, type TensorProto } from '#vitserve/onnx/proto/model-proto.js';
+import { float16Tensor, float32Tensor, int64Tensor } from '#vitserve/onnx/proto/tensors.js';
 
 export const SIDE = 16;
 export const LABELS = ['ant', 'bee', 'cat', 'dog'];

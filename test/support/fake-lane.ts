@@ -1,7 +1,7 @@
 /** A process for the dispatcher without a process: the test says when it answers, fails, is lost or comes back. */
 import assert from 'node:assert/strict';
-import type { BatchLane } from '#vitserve/batch/lane.js';
-import { ProcessLostError } from '#vitserve/process/lane.js';
+import type { BatchLane } from '#vitserve/server/scheduling/lane.js';
+import { ProcessLostError } from '#vitserve/workers/process/lane.js';
 
 interface Pending<Call, Reply> {
   readonly call: Call;

@@ -4,9 +4,9 @@
  */
 import { openSync, writeSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { CHANNEL_FD, runChild } from '#vitserve/process/child-main.js';
-import type { ResourceLimits } from '#vitserve/process/confinement.js';
-import { encodeFrame, encodeJsonFrame, FrameTag } from '#vitserve/process/frames.js';
+import { CHANNEL_FD, runChild } from '#vitserve/workers/process/child-main.js';
+import type { ResourceLimits } from '#vitserve/workers/process/confinement.js';
+import { encodeFrame, encodeJsonFrame, FrameTag } from '#vitserve/workers/process/frames.js';
 
 export interface Settings {
   readonly start: 'as it should' | 'dies' | 'says nothing' | 'writes garbage';

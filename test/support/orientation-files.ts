@@ -5,8 +5,8 @@
  */
 import { crc32, deflateSync } from 'node:zlib';
 import sharp from 'sharp';
-import type { DecodableFormat } from '#vitserve/decode/sniff.js';
-import { noise } from '../unit/decode/drawing.js';
+import type { DecodableFormat } from '#vitserve/workers/decode/sniff.js';
+import { noise } from '../unit/workers/decode/drawing.js';
 import { createRandom } from './mutations.js';
 
 export interface OrientationFile {

@@ -3,11 +3,11 @@
  * can be brought about step by step, which no built server lets one do.
  */
 import { systemClock } from '#vitserve/clock.js';
-import { Admission } from '#vitserve/pipeline/admission.js';
-import type { ModelLine } from '#vitserve/pipeline/model-line.js';
-import { Permits } from '#vitserve/pipeline/permits.js';
-import type { Answer, ImageRequest } from '#vitserve/pipeline/pipeline.js';
-import { RpcServer, type RpcServerOptions } from '#vitserve/rpc/server.js';
+import { Admission } from '#vitserve/server/admission/admission.js';
+import { Permits } from '#vitserve/server/admission/permits.js';
+import type { ModelLine } from '#vitserve/server/models/model-line.js';
+import type { Answer, ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
+import { RpcServer, type RpcServerOptions } from '#vitserve/server/rpc/server.js';
 import type { Scope } from './server.js';
 
 export const STREAM_REQUEST = 'vitserve.v1.ClassifyStreamRequest';

@@ -2,9 +2,9 @@
  * A Vision Transformer small enough to be written down: 8 × 8 pixels, four patches, width 8, two heads, one block, five
  * classes. Its variants are the ways in which exporters write the same model. Weights are random, from a seed.
  */
-import { graphOf, int, ints, modelOf, nodeOf, valueInfoOf } from '#vitserve/onnx/build.js';
-import { DataType, type ModelProto, type NodeProto, type TensorProto } from '#vitserve/onnx/model-proto.js';
-import { float16Tensor, float32Tensor, int64Tensor } from '#vitserve/onnx/tensors.js';
+import { graphOf, int, ints, modelOf, nodeOf, valueInfoOf } from '#vitserve/onnx/graph/build.js';
+import { DataType, type ModelProto, type NodeProto, type TensorProto } from '#vitserve/onnx/proto/model-proto.js';
+import { float16Tensor, float32Tensor, int64Tensor } from '#vitserve/onnx/proto/tensors.js';
 
 export const TINY = { size: 8, width: 8, classes: 5 } as const;
 

@@ -4,7 +4,7 @@
  * A checkpoint's reader (`from-huggingface.ts`, `from-timm.ts`) or `random.ts` gives both; `build.ts` knows no source.
  * Words are those of arXiv 2010.11929, "An Image is Worth 16x16 Words": hidden is D, layers L, patch P.
  */
-import type { ImageSize } from '../../model/recipe-sources.js';
+import type { ImageSize } from '../../models/recipe-sources.js';
 import type { Grid, Resampling } from './interpolate.js';
 
 export type Activation = 'gelu' | 'gelu_tanh' | 'quick_gelu';

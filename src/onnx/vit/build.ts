@@ -17,10 +17,10 @@
  *
  * Costs: each weight once in memory, and one encoder block twice while it is transposed.
  */
-import type { Recipe } from '../../model/recipe.js';
-import { int, ints } from '../build.js';
-import { type FloatType, GraphBuilder } from '../graph-builder.js';
-import { DataType, type ModelProto } from '../model-proto.js';
+import type { Recipe } from '../../models/recipe.js';
+import { int, ints } from '../graph/build.js';
+import { type FloatType, GraphBuilder } from '../graph/graph-builder.js';
+import { DataType, type ModelProto } from '../proto/model-proto.js';
 import { type Architecture, gridOf, type Norm, type VisionTransformer, type Weights } from './architecture.js';
 import type { Encoder } from './encoder.js';
 import { CpuEncoder } from './encoder-cpu.js';

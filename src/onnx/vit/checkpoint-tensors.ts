@@ -1,5 +1,5 @@
 /** What both readers of checkpoints need: parts of a model by name, and a list of what does not fit. */
-import type { TensorSource } from '../safetensors.js';
+import type { TensorSource } from '../proto/safetensors.js';
 import type { Dense, Norm } from './architecture.js';
 
 /** Tensor names with the shapes that they have to have. */

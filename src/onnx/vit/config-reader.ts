@@ -1,5 +1,5 @@
 /** Reading a `config.json` that others wrote: typed values, and every problem at once. */
-import type { ImageSize } from '../../model/recipe-sources.js';
+import type { ImageSize } from '../../models/recipe-sources.js';
 
 export class ConfigReader {
   readonly problems: string[] = [];

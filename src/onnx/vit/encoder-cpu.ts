@@ -2,8 +2,8 @@
  * The encoder in plain ONNX, in the shapes that onnxruntime's CPU provider runs fastest and fuses on loading: GELU as the
  * Erf pattern, bias additions behind MatMul. What was measured stands in docs/decisions/0014.
  */
-import { int, ints } from '../build.js';
-import type { FloatType, GraphBuilder } from '../graph-builder.js';
+import { int, ints } from '../graph/build.js';
+import type { FloatType, GraphBuilder } from '../graph/graph-builder.js';
 import { type Architecture, type Block, type Dense, type Norm, tokensOf, type Weights } from './architecture.js';
 import { type Encoder, firstTokens, seenTokens } from './encoder.js';
 import { dense, layerNorm } from './layers.js';

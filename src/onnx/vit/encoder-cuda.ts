@@ -7,8 +7,8 @@
  *
  * Source: onnxruntime `docs/ContribOperators.md`.
  */
-import { float, int } from '../build.js';
-import { type FloatType, type GraphBuilder, MICROSOFT } from '../graph-builder.js';
+import { float, int } from '../graph/build.js';
+import { type FloatType, type GraphBuilder, MICROSOFT } from '../graph/graph-builder.js';
 import { type Architecture, type Block, type Dense, type Norm, tokensOf, type Weights } from './architecture.js';
 import { type Encoder, firstTokens, seenTokens } from './encoder.js';
 import { transpose } from './fold.js';

@@ -1,5 +1,5 @@
 /** What the two encoders, `encoder-cpu.ts` and `encoder-cuda.ts`, do alike. */
-import type { GraphBuilder } from '../graph-builder.js';
+import type { GraphBuilder } from '../graph/graph-builder.js';
 import { type Architecture, tokensOf, type Weights } from './architecture.js';
 
 export interface Encoder {

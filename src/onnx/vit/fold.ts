@@ -1,7 +1,7 @@
 /** Arithmetic on weights that a graph would otherwise do with every picture. */
 
-import type { Recipe } from '../../model/recipe.js';
-import type { ImageSize } from '../../model/recipe-sources.js';
+import type { Recipe } from '../../models/recipe.js';
+import type { ImageSize } from '../../models/recipe-sources.js';
 import type { Dense } from './architecture.js';
 
 /** Side of the squares that are turned at a time: two of them fit the first-level cache. */

@@ -9,8 +9,8 @@
  *
  * Sources: transformers `models/vit/{configuration,modeling}_vit.py`, `models/deit/modeling_deit.py`.
  */
-import type { ImageSize } from '../../model/recipe-sources.js';
-import type { TensorSource } from '../safetensors.js';
+import type { ImageSize } from '../../models/recipe-sources.js';
+import type { TensorSource } from '../proto/safetensors.js';
 import type { Activation, Architecture, VisionTransformer, Weights } from './architecture.js';
 import {
   type ExpectedTensors,

@@ -9,8 +9,8 @@
  *
  * Sources: timm `models/vision_transformer.py`, `models/deit.py`, `layers/pos_embed.py`.
  */
-import type { ImageSize } from '../../model/recipe-sources.js';
-import type { TensorSource } from '../safetensors.js';
+import type { ImageSize } from '../../models/recipe-sources.js';
+import type { TensorSource } from '../proto/safetensors.js';
 import type { Activation, Architecture, Dense, VisionTransformer, Weights } from './architecture.js';
 import {
   type ExpectedTensors,

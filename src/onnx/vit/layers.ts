@@ -1,6 +1,6 @@
 /** The two layers that a ViT is made of, in plain ONNX. */
-import { float, int } from '../build.js';
-import type { FloatType, GraphBuilder } from '../graph-builder.js';
+import { float, int } from '../graph/build.js';
+import type { FloatType, GraphBuilder } from '../graph/graph-builder.js';
 import type { Dense, Norm } from './architecture.js';
 import { transpose } from './fold.js';
 

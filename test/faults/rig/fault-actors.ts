@@ -2,7 +2,7 @@
  * What goes wrong, on purpose: children that are killed or stopped, floods, bytes that are no calls. What is done here is
  * not entered into the ledger, for nobody is owed an answer to it; the faults are counted.
  */
-import { seededRandom } from '#vitserve/bench/arrivals.js';
+import { seededRandom } from '#vitserve/client/bench/arrivals.js';
 import { SERVICE } from '../../support/grpc-client.js';
 import { framed } from '../../support/raw-call.js';
 import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../../support/raw-http2.js';

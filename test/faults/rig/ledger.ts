@@ -5,7 +5,7 @@
  * Costs two histograms a window and one small object for each request that is under way.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { type DurationSummary, Durations } from '#vitserve/bench/durations.js';
+import { type DurationSummary, Durations } from '#vitserve/client/bench/durations.js';
 
 /**
  * `right`: what this image gave before the faults began, to the last bit; for a bad image the same rejection.

@@ -3,8 +3,8 @@
  * own, enters what it sends into the ledger, and says what came of it. A caller without a deadline has none at all: a server
  * that forgets it is found by the ledger and by nothing else.
  */
-import { seededRandom } from '#vitserve/bench/arrivals.js';
-import { type Load, runLoad } from '#vitserve/bench/load.js';
+import { seededRandom } from '#vitserve/client/bench/arrivals.js';
+import { type Load, runLoad } from '#vitserve/client/bench/load.js';
 import { VitserveError } from '#vitserve/client/client.js';
 import { systemClock } from '#vitserve/clock.js';
 import { CallFailure, type CallSettings } from '../../support/grpc-client.js';

@@ -1,5 +1,5 @@
 /** Evidence in words: a row for each window, then what the whole run comes to. */
-import type { DurationSummary } from '#vitserve/bench/durations.js';
+import type { DurationSummary } from '#vitserve/client/bench/durations.js';
 import { sumOf } from './ledger.js';
 import type { Evidence, Window } from './run.js';
 import { median } from './slope.js';

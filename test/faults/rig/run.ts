@@ -4,8 +4,8 @@
  */
 
 import { setMaxListeners } from 'node:events';
-import { type DurationSummary, Durations } from '#vitserve/bench/durations.js';
-import { type GeneratorFigures, watchGenerator } from '#vitserve/bench/generator.js';
+import { type DurationSummary, Durations } from '#vitserve/client/bench/durations.js';
+import { type GeneratorFigures, watchGenerator } from '#vitserve/client/bench/generator.js';
 import { systemClock } from '#vitserve/clock.js';
 import { OwnScope, type Scope } from '../../support/server.js';
 import type { Fault } from './fault-actors.js';

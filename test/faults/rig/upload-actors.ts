@@ -1,6 +1,6 @@
 /** Callers whose uploads are slow, or break off: by hand over HTTP/2, because no client library does that. */
 import { status } from '@grpc/grpc-js';
-import { seededRandom } from '#vitserve/bench/arrivals.js';
+import { seededRandom } from '#vitserve/client/bench/arrivals.js';
 import { messageType } from '../../support/grpc-client.js';
 import { framed, RawConnection, reasonIn } from '../../support/raw-call.js';
 import { fateOf } from './ledger.js';

@@ -5,7 +5,7 @@ import { status as grpcStatus, Metadata, type ServiceError } from '@grpc/grpc-js
 import { VitserveError } from '#vitserve/client/client.js';
 import { messageType } from '#vitserve/contract/contract.js';
 import { REASONS, type Reason, RequestError } from '#vitserve/errors.js';
-import { toCallStatus } from '#vitserve/rpc/status.js';
+import { toCallStatus } from '#vitserve/server/rpc/status.js';
 
 /** The error that grpc-js gives a client for a status. */
 function serviceError(status: { code: number; details: string; metadata: Metadata }): ServiceError {

@@ -1,7 +1,7 @@
 /** What strangers can make the server hold without a good call. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { MOST_CALLS_OF_A_CONNECTION } from '#vitserve/rpc/grpc-server.js';
+import { MOST_CALLS_OF_A_CONNECTION } from '#vitserve/server/rpc/grpc-server.js';
 import { PlainClient } from '../../../support/grpc-client.js';
 import { continuousLoad } from '../../../support/load.js';
 import { framed, RawConnection } from '../../../support/raw-call.js';

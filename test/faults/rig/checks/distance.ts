@@ -1,7 +1,7 @@
 /** What large images get of a connection over a distance. */
 import { once } from 'node:events';
 import { createConnection, createServer, type Socket } from 'node:net';
-import { STREAM_WINDOW_BYTES } from '#vitserve/rpc/upload-window.js';
+import { STREAM_WINDOW_BYTES } from '#vitserve/server/workarounds/upload-window.js';
 import { PlainClient } from '../../../support/grpc-client.js';
 import { jpeg } from '../../../support/images.js';
 import { type Scope, ServerProcess, SIMULATED } from '../../../support/server.js';

@@ -1,6 +1,6 @@
 /** What files made to hurt cost beside their own refusal. */
 import sharp from 'sharp';
-import { Durations } from '#vitserve/bench/durations.js';
+import { Durations } from '#vitserve/client/bench/durations.js';
 import { failureOf, PlainClient } from '../../../support/grpc-client.js';
 import { exactPng, GIF, jpeg, SVG, TEXT } from '../../../support/images.js';
 import { ON_CPU, ServerProcess } from '../../../support/server.js';

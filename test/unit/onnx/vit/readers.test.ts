@@ -1,7 +1,7 @@
 /** What a checkpoint is, from its config and the shapes of its tensors; values are not looked at. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { TensorSource } from '#vitserve/onnx/safetensors.js';
+import type { TensorSource } from '#vitserve/onnx/proto/safetensors.js';
 import { fromHuggingFace } from '#vitserve/onnx/vit/from-huggingface.js';
 import { fromTimm } from '#vitserve/onnx/vit/from-timm.js';
 

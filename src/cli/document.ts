@@ -1,0 +1,137 @@
+/**
+ * `docs/configuration.md`, written from the option tables. `tools/generate.mjs` stores it; the build fails where the
+ * stored file differs, so the documentation can't fall behind the program.
+ */
+
+import { COMMAND_NAMES, COMMANDS, type CommandName } from './commands.js';
+import { EXIT_CODES } from './help.js';
+import { defaultText, environmentName, GROUPS, type OptionRow } from './option.js';
+
+/** Shown in the introduction, and loaded by a test: an example that no longer works fails it. */
+export const EXAMPLE_CONFIG = {
+  address: '0.0.0.0:50051',
+  'http-address': '0.0.0.0:8080',
+  'execution-provider': 'cuda',
+  permits: 512,
+  'max-image-bytes': '4MiB',
+  'drain-delay': '5s',
+  reflection: false,
+};
+
+const INTRODUCTION = `<!-- Generated from src/cli/options.ts by npm run generate. Edit that file. -->
+
+# Configuration
+
+vitserve runs without any configuration: \`vitserve serve\` serves the model that comes with it, on this machine alone,
+with processes and limits that fit the machine. This page is for changing that. What you are most likely to set:
+
+- [\`address\`](#--address) and [\`http-address\`](#--http-address), to be reached from elsewhere: \`0.0.0.0:50051\` and
+  \`0.0.0.0:8080\`;
+- [\`models\`](#--models), to serve models of your own;
+- [\`execution-provider\`](#--execution-provider), \`cuda\` where there has to be a GPU;
+- [\`tls-cert\`](#--tls-cert) and [\`token-file\`](#--token-file), to be called over a network: [security.md](security.md) says more;
+- [\`drain-delay\`](#--drain-delay), where a load balancer stands in front.
+
+Leave what can be \`auto\` at \`auto\` until a measurement says otherwise: the server measures the model on the machine at
+start, and logs what it chose.
+
+## Where settings come from
+
+Every option can be set in three places. The strongest that sets it wins:
+
+1. a flag: \`--permits 512\` or \`--permits=512\`; for a yes or no \`--reflection\`, \`--no-reflection\` or
+   \`--reflection=false\`;
+2. an environment variable: \`VITSERVE_PERMITS=512\`, the flag's name in capitals after \`VITSERVE_\`. An empty variable
+   counts as unset;
+3. the config file that [\`config\`](#--config) names: a JSON object whose keys are the flags without their dashes.
+   \`null\` counts as unset.
+
+What none of them sets stays at its default. \`vitserve classify\` reads no config file. The start-up log names everything that was set, and where.
+
+\`\`\`json
+${JSON.stringify(EXAMPLE_CONFIG, undefined, 2)}
+\`\`\`
+
+Before it starts, the server checks everything it was given, in all three places, and reports all mistakes at once:
+flags, variables that start with \`VITSERVE_\`, and keys that it does not know; values it does not accept, also where a
+stronger place overrides them; and settings that contradict each other. It reads no other environment variables for its
+settings, and takes no offence at those that Kubernetes adds for a Service called \`vitserve\`. Relative paths are resolved
+against the working directory.
+
+## How values are written
+
+| Kind | Written as | Examples |
+|---|---|---|
+| duration | a whole number with its unit: \`ms\`, \`s\`, \`m\` or \`h\`; a bare number is refused | \`250ms\`, \`5s\`, \`2m\` |
+| bytes | a whole number, alone or with \`KiB\`, \`MiB\` or \`GiB\` (powers of 1024) | \`500000\`, \`16MiB\` |
+| address | host and port; an IPv6 host in brackets | \`127.0.0.1:50051\`, \`[::1]:50051\` |
+| yes or no | \`true\` or \`false\` | \`true\` |
+
+In the config file, numbers and \`true\` and \`false\` may be written with or without quotes.
+`;
+
+export function renderConfigurationDoc(): string {
+  const sections = COMMAND_NAMES.map((command) => {
+    const { introduction, usage, options } = COMMANDS[command];
+    const lines = [`## vitserve ${command}`, '', `\`${usage}\``, '', introduction, ''];
+    const groups = GROUPS.filter((group) => options.some((option) => option.group === group));
+    for (const group of groups) {
+      const members = options.filter((option) => option.group === group);
+      lines.push(`### ${heading(command, group)}`, '', ...overview(command, members), '');
+      lines.push(...members.flatMap((option) => explanation(command, option)));
+    }
+    return lines.join('\n');
+  });
+  return [INTRODUCTION, ...sections, exitCodes()].join('\n');
+}
+
+function overview(command: CommandName, options: readonly OptionRow[]): string[] {
+  const rows = options.map((option) => {
+    const name = `[\`${option.name}\`](#${anchor(command, option)})`;
+    return `| ${name} | ${code(option)} | ${cell(option.summary)} |`;
+  });
+  return ['| Option | Default | Sets |', '|---|---|---|', ...rows];
+}
+
+function explanation(command: CommandName, option: OptionRow): string[] {
+  const accepts = option.type.accepts;
+  return [
+    `#### \`${title(command, option)}\``,
+    '',
+    option.summary,
+    '',
+    option.reason,
+    '',
+    `Accepts ${accepts}. Default: ${code(option)}. Environment: \`${environmentName(option)}\`.`,
+    '',
+  ];
+}
+
+/** The commands share option names, and a page may use a heading only once for its links to work. */
+function title(command: CommandName, option: OptionRow): string {
+  return command === 'serve' ? `--${option.name}` : `${command} --${option.name}`;
+}
+
+function heading(command: CommandName, group: string): string {
+  return command === 'serve' ? group : `${group} of ${command}`;
+}
+
+/** As GitHub makes one from a heading: lower case, blanks to dashes, no other punctuation. */
+function anchor(command: CommandName, option: OptionRow): string {
+  return title(command, option).replaceAll(' ', '-');
+}
+
+/** A default as code where it can be typed, as prose where it only describes one. */
+function code(option: OptionRow): string {
+  const text = defaultText(option);
+  return option.defaultText === undefined && option.default !== null ? `\`${text}\`` : text;
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|');
+}
+
+function exitCodes(): string {
+  const rows = EXIT_CODES.map(([exitCode, meaning]) => `| ${exitCode} | ${meaning} |`);
+  return ['## Exit codes', '', '| Code | Meaning |', '|---|---|', ...rows, ''].join('\n');
+}

@@ -1,0 +1,102 @@
+/**
+ * Before a model is said to be ready, the line is exercised with it from end to end on drawn pictures: it proves that every
+ * stage works, wakes the JIT compilers and the allocators, and tells how many images a second this machine finishes.
+ */
+import { setMaxListeners } from 'node:events';
+import type { Clock } from '../../clock.js';
+import type { Permit } from '../admission/permits.js';
+import type { ModelLine } from '../models/model-line.js';
+import type { Pipeline } from './pipeline.js';
+
+export interface ExerciseOptions {
+  readonly pipeline: Pipeline;
+  readonly line: ModelLine;
+  readonly takePermit: () => Promise<Permit>;
+  /** An image file. */
+  readonly picture: Uint8Array;
+  /** Images in the line at a time: enough to keep every process busy; at most the number of permits. */
+  readonly concurrency: number;
+  readonly clock: Clock;
+  /** Aborted: the images are taken out of the line, and the exercise rejects. */
+  readonly signal?: AbortSignal;
+}
+
+/** Long enough for the figure to settle, short enough to start within a moment. */
+const WARM_UP_MS = 100;
+const MEASURE_MS = 200;
+/** A slow model gets no longer than this to warm up or to be measured, but for the images that are in the line by then. */
+const LONGEST_MS = 1_000;
+
+/**
+ * @returns images a second that the line finished, of pictures like the one given
+ * @throws whatever the line throws: a line that can't answer a drawn picture can't serve
+ */
+export async function exercise(options: ExerciseOptions): Promise<number> {
+  const { concurrency } = options;
+  const answerOne = answerer(options);
+  await answerOne();
+  const warmUp = await answerFor(answerOne, WARM_UP_MS, concurrency, options);
+  // So many images of a slow model settle the figure by themselves.
+  const { finished, ms } =
+    warmUp.ms > LONGEST_MS ? warmUp : await answerFor(answerOne, MEASURE_MS, 2 * concurrency, options);
+  return (finished / ms) * 1000;
+}
+
+/**
+ * Like `exercise` without the measuring, for a model that joins while others are being served: `images` and no more.
+ * When it has settled, none of its images is left in the line.
+ */
+export async function prove(options: ExerciseOptions, images: number): Promise<void> {
+  const answerOne = answerer(options);
+  await answerOne();
+  await answerFor(answerOne, 0, images, options);
+}
+
+function answerer(options: ExerciseOptions): () => Promise<void> {
+  const { pipeline, line, takePermit, picture: image, clock } = options;
+  const signal = options.signal ?? new AbortController().signal;
+  // Every image in the line listens to it.
+  setMaxListeners(0, signal);
+  return async () => {
+    signal.throwIfAborted();
+    const permit = await takePermit();
+    const asked = {
+      line,
+      image,
+      topK: 5,
+      wantsEmbedding: false,
+      ofStream: false,
+      expiresAt: Number.POSITIVE_INFINITY,
+      signal,
+    };
+    await pipeline.answer({ ...asked, arrivedAt: clock.now() }, permit);
+  };
+}
+
+/** Answers images for this long, and this many at least, but begins none after LONGEST_MS. */
+async function answerFor(
+  answerOne: () => Promise<void>,
+  milliseconds: number,
+  images: number,
+  { concurrency, clock }: ExerciseOptions,
+): Promise<{ readonly finished: number; readonly ms: number }> {
+  const startedAt = clock.now();
+  let finished = 0;
+  let failed = false;
+  const wantsMore = () => {
+    const spent = clock.now() - startedAt;
+    return !failed && spent < LONGEST_MS && (spent < milliseconds || finished < images);
+  };
+  const caller = async () => {
+    while (wantsMore()) {
+      await answerOne().catch((error: unknown) => {
+        failed = true;
+        throw error;
+      });
+      finished++;
+    }
+  };
+  const callers = await Promise.allSettled(Array.from({ length: concurrency }, caller));
+  for (const each of callers) if (each.status === 'rejected') throw each.reason;
+  return { finished, ms: clock.now() - startedAt };
+}

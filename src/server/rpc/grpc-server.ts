@@ -1,0 +1,77 @@
+/**
+ * A grpc-js server that is given its connections, and what bounds them: their age, their idleness, the calls on one. What
+ * bounds the calls themselves is `door.ts`, and who comes this far is `listener.ts`.
+ */
+import type { Socket } from 'node:net';
+import { Server, ServerCredentials, type ServerInterceptor } from '@grpc/grpc-js';
+import { systemClock } from '../../clock.js';
+import { resetLimitsOf } from '../transport/reset-budget.js';
+import { SessionLife, type SessionLifeOptions } from '../transport/session-life.js';
+import { answerForeignRequests } from '../workarounds/foreign-requests.js';
+import { changeSessionOptions, onSession } from '../workarounds/server-inside.js';
+import { readTimeouts } from '../workarounds/timeouts.js';
+import { widenConnectionWindows, widenStreamWindows } from '../workarounds/upload-window.js';
+
+/** Calls at a time on one connection; a client library makes further ones wait. */
+export const MOST_CALLS_OF_A_CONNECTION = 1000;
+/** A connection on which nothing moves for so long is asked for a sign of life, and ended without one. */
+const KEEPALIVE_MS = 60_000;
+const KEEPALIVE_TIMEOUT_MS = 20_000;
+
+export interface GrpcServer {
+  readonly server: Server;
+  /** Takes a connection. TLS, where there is any, has been dealt with before. */
+  readonly inject: (connection: Socket) => void;
+  /** Asks every connection to close. Resolves when the clients know which of their calls were taken. */
+  readonly retire: () => Promise<void>;
+}
+
+export interface GrpcServerOptions extends Omit<SessionLifeOptions, 'clock' | 'resetLimits'> {
+  readonly maxMessageBytes: number;
+  readonly interceptor: ServerInterceptor;
+  readonly clock?: SessionLifeOptions['clock'];
+}
+
+export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
+  const { maxMessageBytes, interceptor, maxConnectionIdleMs, maxConnectionAgeMs, clock = systemClock } = options;
+  const server = new Server({
+    'grpc.max_receive_message_length': maxMessageBytes,
+    // Its accounting on every call serves a tool that is not offered here.
+    'grpc.enable_channelz': 0,
+    'grpc.max_concurrent_streams': MOST_CALLS_OF_A_CONNECTION,
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+    interceptors: [interceptor],
+  });
+  const resetLimits = resetLimitsOf(process.versions.node);
+  changeSessionOptions(server, (each) => {
+    each.streamResetBurst = resetLimits.burst;
+    each.streamResetRate = resetLimits.perSecond;
+  });
+  widenStreamWindows(server);
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  widenConnectionWindows(server);
+  answerForeignRequests(server);
+  readTimeouts(server);
+
+  const lives = new Set<SessionLife>();
+  /** A session begins while its connection is being injected, and shows it to nobody as it is. */
+  let injected: Socket | null = null;
+  onSession(server, (session) => {
+    if (injected === null) return;
+    const life = new SessionLife(session, injected, { clock, maxConnectionIdleMs, maxConnectionAgeMs, resetLimits });
+    lives.add(life);
+    session.on('close', () => lives.delete(life));
+  });
+  return {
+    server,
+    inject: (connection) => {
+      injected = connection;
+      injector.injectConnection(connection);
+      injected = null;
+    },
+    retire: async () => {
+      await Promise.all([...lives].map((life) => life.retire()));
+    },
+  };
+}

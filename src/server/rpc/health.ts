@@ -1,0 +1,106 @@
+/**
+ * grpc.health.v1: what the load balancer and Kubernetes ask.
+ *
+ * The names are a closed set: `''` (the server as a whole), the service, and the service with `/` and the name of a model.
+ * Check on another name is NOT_FOUND, Watch answers SERVICE_UNKNOWN and stays open, and neither leaves anything behind.
+ * Watches are bounded in number, for one connection and for all together, since they cost their callers nothing; and they
+ * are ended by `close`, for an open stream would keep the server from stopping. A connection may be a proxy's, with the Watch of
+ * every client behind it, so its bound is half of the calls that it may have: the others are left for images.
+ *
+ * A Watch beyond the bounds is UNIMPLEMENTED, the one status on which a client library calls the server without watching it;
+ * after any other it takes the server for unhealthy and does not call it at all. Such a client learns that the server
+ * stops from the end of its connection.
+ */
+import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from '@grpc/grpc-js';
+import { SERVICE_NAME } from '../../contract/contract.js';
+import type { HealthHandlers } from '../../contract/generated/grpc/health/v1/Health.js';
+import type { HealthCheckRequest__Output } from '../../contract/generated/grpc/health/v1/HealthCheckRequest.js';
+import type { HealthCheckResponse } from '../../contract/generated/grpc/health/v1/HealthCheckResponse.js';
+import type { HealthListRequest__Output } from '../../contract/generated/grpc/health/v1/HealthListRequest.js';
+import type { HealthListResponse } from '../../contract/generated/grpc/health/v1/HealthListResponse.js';
+import { MOST_CALLS_OF_A_CONNECTION } from './grpc-server.js';
+
+type WatchCall = ServerWritableStream<HealthCheckRequest__Output, HealthCheckResponse>;
+
+/** Whether each name serves. */
+export type Statuses = ReadonlyMap<string, boolean>;
+
+export const MOST_WATCHES_OF_A_CONNECTION = MOST_CALLS_OF_A_CONNECTION / 2;
+export const MOST_WATCHES = 2048;
+
+export class Health {
+  /** Open ones, of unknown names too. */
+  readonly #watches = new Set<WatchCall>();
+  readonly #watchesByPeer = new Map<string, number>();
+  #statuses: Statuses = new Map([
+    ['', false],
+    [SERVICE_NAME, false],
+  ]);
+  #closed = false;
+
+  /** What is told from now on; every Watch on a name whose status has changed is told at once. */
+  show(statuses: Statuses): void {
+    const before = this.#statuses;
+    this.#statuses = statuses;
+    for (const watch of this.#watches) {
+      const { service } = watch.request;
+      if (before.get(service) !== statuses.get(service)) watch.write(this.#watched(service));
+    }
+  }
+
+  /** Ends every Watch; later ones are told the status and ended. */
+  close(): void {
+    this.#closed = true;
+    for (const watch of this.#watches) watch.end();
+    this.#watches.clear();
+  }
+
+  readonly handlers: HealthHandlers = {
+    Check: (
+      call: ServerUnaryCall<HealthCheckRequest__Output, HealthCheckResponse>,
+      reply: sendUnaryData<HealthCheckResponse>,
+    ) => {
+      const serving = this.#statuses.get(call.request.service);
+      if (serving !== undefined) reply(null, toResponse(serving));
+      else reply({ code: status.NOT_FOUND, details: `no such service: this server has ${SERVICE_NAME}` });
+    },
+    Watch: (call: WatchCall) => {
+      const peer = call.getPeer();
+      const ofPeer = this.#watchesByPeer.get(peer) ?? 0;
+      if (this.#watches.size >= MOST_WATCHES || ofPeer >= MOST_WATCHES_OF_A_CONNECTION) {
+        const open = `${ofPeer} Watch calls of this connection and ${this.#watches.size} in all are open`;
+        call.emit('error', { code: status.UNIMPLEMENTED, details: `${open}: call without Watch, or ask Check` });
+        return;
+      }
+      call.write(this.#watched(call.request.service));
+      if (this.#closed) {
+        call.end();
+        return;
+      }
+      this.#watches.add(call);
+      this.#watchesByPeer.set(peer, ofPeer + 1);
+      call.on('cancelled', () => {
+        this.#watches.delete(call);
+        const left = (this.#watchesByPeer.get(peer) ?? 1) - 1;
+        if (left > 0) this.#watchesByPeer.set(peer, left);
+        else this.#watchesByPeer.delete(peer);
+      });
+    },
+    List: (
+      _call: ServerUnaryCall<HealthListRequest__Output, HealthListResponse>,
+      reply: sendUnaryData<HealthListResponse>,
+    ) => {
+      const statuses = [...this.#statuses].map(([name, serving]) => [name, toResponse(serving)] as const);
+      reply(null, { statuses: Object.fromEntries(statuses) });
+    },
+  };
+
+  #watched(service: string): HealthCheckResponse {
+    const serving = this.#statuses.get(service);
+    return serving === undefined ? { status: 'SERVICE_UNKNOWN' } : toResponse(serving);
+  }
+}
+
+function toResponse(serving: boolean): HealthCheckResponse {
+  return { status: serving ? 'SERVING' : 'NOT_SERVING' };
+}

@@ -1,0 +1,83 @@
+/**
+ * The only place where a failure becomes a gRPC status: a RequestError of the closed table (`errors.ts`) to code, message
+ * and details.
+ *
+ * Every status carries `google.rpc.ErrorInfo`; bad input also `BadRequest`; what is worth a retry also `RetryInfo` and the
+ * `grpc-retry-pushback-ms` that client libraries act on (gRFC A6). Messages are cut at MAX_MESSAGE_BYTES, because trailers
+ * have to fit what clients accept.
+ */
+import { status as grpcStatus, Metadata } from '@grpc/grpc-js';
+import { ERROR_DOMAIN, messageType } from '../../contract/contract.js';
+import type { BadRequest, BadRequest__Output } from '../../contract/generated/google/rpc/BadRequest.js';
+import type { ErrorInfo, ErrorInfo__Output } from '../../contract/generated/google/rpc/ErrorInfo.js';
+import type { RetryInfo, RetryInfo__Output } from '../../contract/generated/google/rpc/RetryInfo.js';
+import type { Status, Status__Output } from '../../contract/generated/google/rpc/Status.js';
+import { describeReason, type Reason, type RequestError } from '../../errors.js';
+
+const MAX_MESSAGE_BYTES = 1000;
+/** For a retryable reason whose thrower knew no better. */
+const USUAL_RETRY_MS = 100;
+
+export interface CallStatus {
+  readonly code: grpcStatus;
+  readonly details: string;
+  readonly metadata: Metadata;
+}
+
+const reasons = new WeakMap<Metadata, Reason>();
+
+/** The reason behind a status that `toCallStatus` made, for counting; undefined for a status of the transport's own. */
+export function reasonOf(metadata: Metadata | null | undefined): Reason | undefined {
+  return metadata ? reasons.get(metadata) : undefined;
+}
+
+/** How a call ends. */
+export function toCallStatus(error: RequestError): CallStatus {
+  const status = toRpcStatus(error);
+  const metadata = new Metadata();
+  metadata.set('grpc-status-details-bin', messageType<Status, Status__Output>('google.rpc.Status').serialize(status));
+  const retryAfterMs = retryDelay(error);
+  if (retryAfterMs !== null) metadata.set('grpc-retry-pushback-ms', String(retryAfterMs));
+  reasons.set(metadata, error.reason);
+  return { code: status.code, details: status.message, metadata };
+}
+
+/** The same as data, for one image of a stream. */
+export function toRpcStatus(error: RequestError): Status & { code: grpcStatus; message: string } {
+  const { status, field: usualField } = describeReason(error.reason);
+  const field = error.field ?? usualField;
+  const message = cut(error.message);
+  const info = { reason: error.reason, domain: ERROR_DOMAIN };
+  const details = [pack<ErrorInfo, ErrorInfo__Output>('google.rpc.ErrorInfo', info)];
+  if (field !== undefined) {
+    const fieldViolations = [{ field, description: message }];
+    details.push(pack<BadRequest, BadRequest__Output>('google.rpc.BadRequest', { fieldViolations }));
+  }
+  const retryAfterMs = retryDelay(error);
+  if (retryAfterMs !== null) {
+    const retryDelay = { seconds: Math.floor(retryAfterMs / 1000), nanos: (retryAfterMs % 1000) * 1e6 };
+    details.push(pack<RetryInfo, RetryInfo__Output>('google.rpc.RetryInfo', { retryDelay }));
+  }
+  return { code: grpcStatus[status], message, details };
+}
+
+function retryDelay(error: RequestError): number | null {
+  if (describeReason(error.reason).retryable !== true) return null;
+  return Math.round(error.retryAfterMs ?? USUAL_RETRY_MS);
+}
+
+function pack<Input extends object, Output extends object>(
+  name: string,
+  message: Input,
+): { type_url: string; value: Buffer } {
+  return { type_url: `type.googleapis.com/${name}`, value: messageType<Input, Output>(name).serialize(message) };
+}
+
+function cut(message: string): string {
+  if (Buffer.byteLength(message) <= MAX_MESSAGE_BYTES) return message;
+  // Cutting bytes may halve the last character; it is dropped with the ellipsis in its place.
+  return `${Buffer.from(message)
+    .subarray(0, MAX_MESSAGE_BYTES - 3)
+    .toString()
+    .replace(/\uFFFD+$/, '')}…`;
+}

@@ -1,0 +1,112 @@
+/**
+ * Which calls the log tells of: those that failed, as many lines of each reason as somebody can read, and of those that were
+ * answered a sample, where that is asked for. Health checks and reflection are for the debug level alone.
+ *
+ * What it costs a call that is answered: a count.
+ */
+import type { Clock } from '../../clock.js';
+import type { Reason } from '../../errors.js';
+import type { ImageRecord } from '../pipeline/image-record.js';
+import { LineLimit } from './line-limit.js';
+import type { Logger } from './log.js';
+import { rounded, timesOf } from './stages.js';
+
+/** Lines of one reason in a window. */
+const LINES = 10;
+const WINDOW_MS = 10_000;
+
+/** Reasons that are worth somebody's attention: the server was too full, too slow, or broken. All others are the callers' affair. */
+const WARNINGS: ReadonlySet<Reason> = new Set<Reason>([
+  'OVERLOADED',
+  'DEADLINE_UNREACHABLE',
+  'DEADLINE_EXCEEDED',
+  'PROCESS_LOST',
+  'INTERNAL',
+]);
+
+/** A call as a line tells of it. */
+export interface LoggedCall {
+  readonly method: string;
+  /** Of the server's own service, and not one of health or reflection. */
+  readonly isOwn: boolean;
+  /** A caller's, and not of the server's own warm-up. */
+  readonly isLetIn: boolean;
+  /** Made where it is asked for. */
+  readonly requestId: string;
+  readonly traceId: string | null;
+  readonly spanId: string | null;
+  readonly image: ImageRecord | null;
+}
+
+export class CallLog {
+  readonly #log: Logger;
+  readonly #sample: number;
+  readonly #limit: LineLimit;
+  #answered = 0;
+
+  /** `sample`: of answered calls every so-many-th is logged; 0: none. */
+  constructor(log: Logger, clock: Clock, sample: number) {
+    this.#log = log;
+    this.#sample = sample;
+    this.#limit = new LineLimit({
+      clock,
+      lines: LINES,
+      windowMs: WINDOW_MS,
+      onWithheld: (reason, calls) => log.info({ reason, calls, seconds: WINDOW_MS / 1000 }, 'more calls ended like it'),
+    });
+  }
+
+  ended(call: LoggedCall, code: string, reason: Reason | null, durationMs: number): void {
+    const log = this.#log;
+    switch (this.#levelOf(call, code, reason)) {
+      case 'info':
+        log.info(fieldsOf(call, code, reason, durationMs), 'call ended');
+        return;
+      case 'warn':
+        log.warn(fieldsOf(call, code, reason, durationMs), 'call ended');
+        return;
+      default:
+        if (log.isLevelEnabled('debug')) log.debug(fieldsOf(call, code, reason, durationMs), 'call ended');
+    }
+  }
+
+  /** Through a fault of the server. The call ends by itself, which then needs no further line. */
+  failed(call: LoggedCall, cause: unknown): void {
+    if (!this.#limit.allows('INTERNAL')) return;
+    this.#log.error({ method: call.method, ...aboutOf(call), err: cause }, 'call failed');
+  }
+
+  #levelOf({ isOwn, isLetIn }: LoggedCall, code: string, reason: Reason | null): 'info' | 'warn' | 'debug' {
+    if (!isOwn) return 'debug';
+    if (code === 'OK') {
+      if (!isLetIn) return 'debug';
+      this.#answered++;
+      return this.#sample > 0 && this.#answered % this.#sample === 0 ? 'info' : 'debug';
+    }
+    // Told of by `failed`, with its cause.
+    if (reason === 'INTERNAL') return 'debug';
+    if (!this.#limit.allows(reason ?? code)) return 'debug';
+    return reason !== null && WARNINGS.has(reason) ? 'warn' : 'info';
+  }
+}
+
+function fieldsOf(call: LoggedCall, code: string, reason: Reason | null, durationMs: number): object {
+  return {
+    method: call.method,
+    code,
+    reason,
+    durationMs: rounded(durationMs),
+    ...aboutOf(call),
+    ...(call.image === null ? {} : timesOf(call.image)),
+  };
+}
+
+function aboutOf({ requestId, traceId, spanId, image }: LoggedCall): object {
+  const model = image?.model ?? null;
+  return {
+    requestId,
+    ...(traceId === null ? {} : { traceId }),
+    ...(spanId === null ? {} : { spanId }),
+    ...(model === null ? {} : { model: `${model.name}/${model.version}` }),
+  };
+}

@@ -1,0 +1,161 @@
+/**
+ * Where log lines go on their way out: writes them without ever holding up or ending the server, whatever its output does.
+ *
+ * What holds: one write at a time, in order, lines whole. What the output does not take waits, up to MOST_WAITING_BYTES;
+ * lines beyond that are dropped and counted by cause, and when there is room again the log says how many. A failed write is
+ * tried again for as long as the server runs: a disk that was full may be emptied, a named pipe may get another reader.
+ * What it costs: with an output that takes everything, one write a line, or one for what comes in `gatherMs`.
+ *
+ * Not pino's own destination, because its `flushSync` tries for ever where a write fails, and `log.fatal` calls it.
+ */
+import type { Clock } from '../../clock.js';
+import type { Output } from '../../system/output.js';
+
+/** Nobody reads, or not fast enough; no room on the disk; the reader has gone; anything else, such as a lost terminal. */
+export const DROP_CAUSES = ['unread', 'no_space', 'closed', 'error'] as const;
+export type DropCause = (typeof DROP_CAUSES)[number];
+
+export const MOST_WAITING_BYTES = 1024 * 1024;
+/** Given to one write. */
+const MOST_WRITE_BYTES = 64 * 1024;
+/** After an output that is full, doubled each time. */
+const FIRST_RETRY_MS = 5;
+const LAST_RETRY_MS = 200;
+/** After one that has failed. */
+const FAILED_RETRY_MS = 1_000;
+
+const CAUSES: Readonly<Record<string, DropCause>> = {
+  EAGAIN: 'unread',
+  ENOSPC: 'no_space',
+  EDQUOT: 'no_space',
+  EFBIG: 'no_space',
+  EPIPE: 'closed',
+  ECONNRESET: 'closed',
+};
+
+export class LogSink {
+  readonly #output: Output;
+  readonly #clock: Clock;
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #isWriting = false;
+  #isSending = false;
+  /** Set while the next write is due later. */
+  #cancelDue: (() => void) | null = null;
+  #retryMs = FIRST_RETRY_MS;
+  /** Why lines wait, if they do. */
+  #cause: DropCause = 'unread';
+  /** Since lines were dropped for the first time, and not reported yet. */
+  #unreported = new Map<DropCause, number>();
+  #flushes: ((isEmpty: boolean) => void)[] = [];
+
+  /** Lines dropped since the start, by cause. */
+  readonly dropped: Readonly<Record<DropCause, number>>;
+  readonly #dropped: Record<DropCause, number> = { unread: 0, no_space: 0, closed: 0, error: 0 };
+  /** Called when there is room again after lines were dropped; may write. */
+  onRoomAgain: (dropped: ReadonlyMap<DropCause, number>) => void = () => {};
+
+  constructor(output: Output, clock: Clock) {
+    this.#output = output;
+    this.#clock = clock;
+    this.dropped = this.#dropped;
+  }
+
+  /** `line` with its end. Never throws, never waits. */
+  write(line: string): void {
+    this.#report();
+    const bytes = Buffer.from(line);
+    if (this.#unreported.size > 0 || this.#waitingBytes + bytes.length > MOST_WAITING_BYTES) {
+      this.#dropped[this.#cause]++;
+      this.#unreported.set(this.#cause, (this.#unreported.get(this.#cause) ?? 0) + 1);
+      return;
+    }
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    const { gatherMs } = this.#output;
+    if (gatherMs > 0 && !this.#isWriting && this.#cancelDue === null) this.#sendIn(gatherMs);
+    else this.#send();
+  }
+
+  /**
+   * Before the process ends. Resolves with whether everything is out: at once where that is so or can't be, otherwise
+   * when it is, after `timeoutMs` at most.
+   */
+  async flush(timeoutMs: number): Promise<boolean> {
+    const flushed = new Promise<boolean>((resolve) => this.#flushes.push(resolve));
+    // The clock's own timers would let the process end before.
+    const timer = setTimeout(() => this.#flushed(false), timeoutMs);
+    this.#cancelDue?.();
+    this.#cancelDue = null;
+    this.#retryMs = FIRST_RETRY_MS;
+    this.#send();
+    const isEmpty = await flushed;
+    clearTimeout(timer);
+    return isEmpty;
+  }
+
+  #send(): void {
+    if (this.#isSending) return;
+    this.#isSending = true;
+    while (this.#waiting.length > 0 && !this.#isWriting && this.#cancelDue === null) {
+      this.#isWriting = true;
+      this.#output.write(this.#nextBytes(), (error, written) => {
+        this.#isWriting = false;
+        this.#forget(written);
+        if (error !== null || written === 0) this.#retryLater(CAUSES[error?.code ?? 'EAGAIN'] ?? 'error');
+        else this.#retryMs = FIRST_RETRY_MS;
+        this.#send();
+      });
+    }
+    this.#isSending = false;
+    if (this.#waiting.length > 0) return;
+    this.#cause = 'unread';
+    this.#report();
+    if (this.#waiting.length === 0) this.#flushed(true);
+  }
+
+  #nextBytes(): Buffer {
+    let [count, bytes] = [0, 0];
+    for (const line of this.#waiting) {
+      if (count > 0 && bytes + line.length > MOST_WRITE_BYTES) break;
+      bytes += line.length;
+      count++;
+    }
+    return count === 1 ? (this.#waiting[0] as Buffer) : Buffer.concat(this.#waiting.slice(0, count), bytes);
+  }
+
+  #forget(written: number): void {
+    this.#waitingBytes -= written;
+    let [count, left] = [0, written];
+    while (left > 0 && left >= (this.#waiting[count] as Buffer).length)
+      left -= (this.#waiting[count++] as Buffer).length;
+    this.#waiting.splice(0, count);
+    if (left > 0) this.#waiting[0] = (this.#waiting[0] as Buffer).subarray(left);
+  }
+
+  #retryLater(cause: DropCause): void {
+    this.#cause = cause;
+    this.#sendIn(cause === 'unread' ? this.#retryMs : FAILED_RETRY_MS);
+    this.#retryMs = Math.min(2 * this.#retryMs, LAST_RETRY_MS);
+    if (cause !== 'unread') this.#flushed(false);
+  }
+
+  #sendIn(delayMs: number): void {
+    this.#cancelDue = this.#clock.after(delayMs, () => {
+      this.#cancelDue = null;
+      this.#send();
+    });
+  }
+
+  /** Not at the first free byte: at a slow output, every other line would be about dropped ones. */
+  #report(): void {
+    if (this.#unreported.size === 0 || this.#waitingBytes > MOST_WAITING_BYTES / 2) return;
+    const dropped = this.#unreported;
+    this.#unreported = new Map();
+    this.onRoomAgain(dropped);
+  }
+
+  #flushed(isEmpty: boolean): void {
+    for (const resolve of this.#flushes.splice(0)) resolve(isEmpty);
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * What the server shows and asks for: its certificate, the authorities of callers' certificates, and their tokens, each read
+ * from files, looked at again while the server runs, and put to use without a connection or call being lost.
+ */
+import type { SecureContextOptions } from 'node:tls';
+import type { Clock } from '../../clock.js';
+import { mergeSetupErrors, messageOf, SetupError } from '../../errors.js';
+import { tokensIn } from '../../token-file.js';
+import { parseTlsFiles, type TlsMaterial, watchedTlsFiles } from './tls-files.js';
+import { Tokens } from './tokens.js';
+import { type CredentialKind, type CredentialObserver, WatchedFiles } from './watched-files.js';
+
+/** Kubernetes itself takes about a minute to bring a changed Secret to the files. */
+export const LOOK_INTERVAL_MS = 10_000;
+
+export interface CredentialSettings {
+  readonly tlsCert: string | null;
+  readonly tlsKey: string | null;
+  readonly tlsClientCa: string | null;
+  readonly tokenFile: string | null;
+}
+
+export class Credentials {
+  readonly #clock: Clock;
+  readonly #observer: CredentialObserver;
+  readonly #tls: WatchedFiles<TlsMaterial> | null;
+  readonly #tokens: WatchedFiles<Tokens> | null;
+  #useTls: (context: SecureContextOptions) => void = () => {};
+
+  private constructor(
+    clock: Clock,
+    observer: CredentialObserver,
+    tls: WatchedFiles<TlsMaterial> | null,
+    tokens: WatchedFiles<Tokens> | null,
+  ) {
+    this.#clock = clock;
+    this.#observer = observer;
+    this.#tls = tls;
+    this.#tokens = tokens;
+    if (tls !== null) this.#loaded('certificate');
+    if (tokens !== null) this.#loaded('tokens');
+  }
+
+  /** Rejects with SetupError where something that is asked for can't be used. */
+  static async open(settings: CredentialSettings, clock: Clock, observer: CredentialObserver): Promise<Credentials> {
+    const { tlsCert, tlsKey, tlsClientCa, tokenFile } = settings;
+    const opened = await Promise.allSettled([
+      tlsCert === null || tlsKey === null ? null : openTls({ cert: tlsCert, key: tlsKey, clientCa: tlsClientCa }),
+      tokenFile === null ? null : openTokens(tokenFile),
+    ]);
+    const failures = opened.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    if (failures.length > 0) throw mergeSetupErrors(failures);
+    const [tls, tokens] = opened;
+    return new Credentials(
+      clock,
+      observer,
+      tls.status === 'fulfilled' ? tls.value : null,
+      tokens.status === 'fulfilled' ? tokens.value : null,
+    );
+  }
+
+  /** For the server's end of TLS; null: plaintext. */
+  get tls(): SecureContextOptions | null {
+    return this.#tls?.value.context ?? null;
+  }
+
+  /** `authorization`: all values of that metadata key. Throws RequestError UNAUTHENTICATED_CALLER where tokens are asked for and this is none. */
+  authenticate(authorization: readonly (string | Buffer)[]): void {
+    this.#tokens?.value.check(authorization);
+  }
+
+  /** Looks every LOOK_INTERVAL_MS from now on; `useTls` is given what new connections should be shown. */
+  watch(useTls: (context: SecureContextOptions) => void): void {
+    this.#useTls = useTls;
+    this.#tls?.watch(this.#clock, LOOK_INTERVAL_MS, () => this.#lookAt('certificate'));
+    this.#tokens?.watch(this.#clock, LOOK_INTERVAL_MS, () => this.#lookAt('tokens'));
+  }
+
+  /** Looks now. Never rejects: the observer is told. */
+  async look(): Promise<void> {
+    await Promise.all([this.#lookAt('certificate'), this.#lookAt('tokens')]);
+  }
+
+  stop(): void {
+    this.#tls?.stop();
+    this.#tokens?.stop();
+  }
+
+  async #lookAt(kind: CredentialKind): Promise<void> {
+    try {
+      const isNew = await (kind === 'certificate' ? this.#tls : this.#tokens)?.look();
+      if (isNew !== true) return;
+      if (kind === 'certificate' && this.#tls !== null) this.#useTls(this.#tls.value.context);
+      this.#loaded(kind);
+    } catch (error) {
+      this.#observer.credentialKept(kind, error instanceof SetupError ? error.problems : [messageOf(error)]);
+    }
+  }
+
+  #loaded(kind: CredentialKind): void {
+    if (kind === 'tokens') this.#observer.credentialLoaded(kind, { tokens: this.#tokens?.value.count ?? 0 });
+    else if (this.#tls !== null) {
+      const { fingerprint256, expiresAt } = this.#tls.value;
+      const clientCaExpiresAt = expiresAt.clientCa === null ? {} : { clientCaExpiresAt: expiresAt.clientCa };
+      this.#observer.credentialLoaded(kind, { fingerprint256, expiresAt: expiresAt.server, ...clientCaExpiresAt });
+    }
+  }
+}
+
+function openTls(files: Parameters<typeof watchedTlsFiles>[0]): Promise<WatchedFiles<TlsMaterial>> {
+  return WatchedFiles.open(watchedTlsFiles(files), (contents) => parseTlsFiles(files, contents));
+}
+
+function openTokens(path: string): Promise<WatchedFiles<Tokens>> {
+  const files = [{ option: 'token-file', path }];
+  return WatchedFiles.open(files, ([content]) => new Tokens(tokensIn(String(content), path)));
+}

@@ -1,0 +1,228 @@
+/**
+ * A port that hands its connections to a gRPC server, so that the server's own socket is in our hands: how many connections
+ * there are, how long they may take to say something sensible, which certificate they are shown, and that they end where
+ * their client breaks HTTP/2 (`given-up.ts`).
+ *
+ * grpc-js takes connections from elsewhere (`createConnectionInjector`), TLS ones too, and Node's TLS server takes new
+ * certificates at any time (`setSecureContext`), both without anything private. Connections that are open keep the
+ * certificate that they were made with.
+ */
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import {
+  createServer as createTlsServer,
+  type SecureContextOptions,
+  type TLSSocket,
+  type Server as TlsServer,
+} from 'node:tls';
+import { type Address, formatAddress } from '../../cli/value-types.js';
+import type { Clock } from '../../clock.js';
+import { messageOf, SetupError } from '../../errors.js';
+import { listenProblem } from '../../system/system-errors.js';
+import { answerHttp1, FOREIGN, onFirstBytes, type Spoken } from './first-bytes.js';
+import { onGivenUp } from './given-up.js';
+
+/** Why a connection was ended before it could carry a call. */
+export type RefusalCause = 'limit' | 'handshake_timeout' | 'tls' | 'client_certificate' | 'protocol';
+
+/** Told of connections; `telemetry/` implements it. */
+export interface ConnectionObserver {
+  connectionsOpen(count: number): void;
+  /** `peer` and `detail` are for the log. */
+  connectionRefused(cause: RefusalCause, peer: string, detail: string): void;
+}
+
+export interface ListenerOptions {
+  /** The option that names the address, for messages. */
+  readonly option: string;
+  /** Port 0: any free one. */
+  readonly address: Address;
+  /** null: plaintext. With `ca` in it callers have to show a certificate of one of these. */
+  readonly tls: SecureContextOptions | null;
+  readonly maxConnections: number;
+  readonly clock: Clock;
+  readonly observer: ConnectionObserver;
+  /** The gRPC server's. */
+  readonly inject: (connection: Socket) => void;
+  readonly handshakeTimeoutMs?: number;
+  readonly lingerMs?: number;
+}
+
+/** For TLS, and again for the beginning of HTTP/2. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Time for the other end to close, once this one has. */
+const LINGER_MS = 5_000;
+/** The preface of HTTP/2 and the header of the SETTINGS frame that has to follow (RFC 9113 §3.4). */
+const PREFACE_BYTES = 24 + 9;
+
+/** What OpenSSL says where no TLS came at all. */
+const PLAINTEXT = /^ERR_SSL_(HTTP_REQUEST|HTTPS_PROXY_REQUEST|WRONG_VERSION_NUMBER)$/;
+const NO_CERTIFICATE = 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE';
+
+export class Listener {
+  readonly #options: ListenerOptions;
+  readonly #servers: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+  /** Those that the gRPC server has, in their outermost form. */
+  readonly #handed = new Set<Socket>();
+  readonly #tls: TlsServer | null;
+  #closed = false;
+
+  private constructor(options: ListenerOptions) {
+    this.#options = options;
+    this.#tls = options.tls === null ? null : this.#createTls(options.tls);
+  }
+
+  /** Rejects with SetupError when the address can't be had. */
+  static async listen(options: ListenerOptions): Promise<Listener> {
+    const listener = new Listener(options);
+    const { host, port } = options.address;
+    try {
+      // A name such as localhost may stand for several addresses, and callers choose any of them.
+      const addresses = await lookup(host, { all: true });
+      const failures: unknown[] = [];
+      for (const { address } of addresses) {
+        await listener.#bind(address, port === 0 ? listener.#portOr(0) : port).catch((error) => failures.push(error));
+      }
+      if (listener.#servers.length === 0) throw failures[0];
+    } catch (error) {
+      throw new SetupError('environment', [listenProblem(options.option, options.address, error)]);
+    }
+    return listener;
+  }
+
+  get port(): number {
+    return this.#portOr(this.#options.address.port);
+  }
+
+  /** Of the server's end of TLS, for connections from now on. Throws for what can't be used, and nothing has changed. */
+  setTls(context: SecureContextOptions): void {
+    this.#tls?.setSecureContext(context);
+  }
+
+  /** Takes no further connections. */
+  close(): void {
+    this.#closed = true;
+    for (const server of this.#servers) server.close();
+  }
+
+  /** Resolves when every connection that the gRPC server was given has closed, as it sees to when it shuts down. */
+  async drained(): Promise<void> {
+    for (const connection of this.#handed) {
+      if (!connection.closed) await new Promise((resolve) => connection.on('close', resolve));
+    }
+  }
+
+  /** Ends those that are left. */
+  destroy(): void {
+    this.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #portOr(other: number): number {
+    const address = this.#servers[0]?.address() as AddressInfo | null | undefined;
+    return address?.port ?? other;
+  }
+
+  async #bind(host: string, port: number): Promise<void> {
+    const server = createServer((socket) => this.#accept(socket));
+    server.listen(port, host);
+    await once(server, 'listening');
+    this.#servers.push(server);
+  }
+
+  #accept(socket: Socket): void {
+    const { maxConnections, observer } = this.#options;
+    if (this.#sockets.size >= maxConnections) {
+      observer.connectionRefused('limit', peerOf(socket), `${maxConnections} connections are open`);
+      socket.destroy();
+      return;
+    }
+    this.#sockets.add(socket);
+    observer.connectionsOpen(this.#sockets.size);
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      this.#sockets.delete(socket);
+      observer.connectionsOpen(this.#sockets.size);
+    });
+    if (this.#tls === null) this.#hand(socket);
+    else this.#tls.emit('connection', socket);
+  }
+
+  #createTls(context: SecureContextOptions): TlsServer {
+    const { observer, handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS } = this.#options;
+    const server = createTlsServer({
+      ...context,
+      ALPNProtocols: ['h2'],
+      handshakeTimeout: handshakeTimeoutMs,
+      requestCert: context.ca !== undefined,
+      rejectUnauthorized: true,
+    });
+    server.on('secureConnection', (socket) => this.#hand(socket));
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+      const cause = causeOf(error, socket);
+      // Who leaves without a word, as probes of a port do, was not refused.
+      if (cause !== null) observer.connectionRefused(cause, peerOf(socket), detailOf(error, socket));
+      socket.destroy();
+    });
+    return server;
+  }
+
+  /** To the gRPC server, with a time limit for the beginning of HTTP/2, which is the server's to judge where it looks like it. */
+  #hand(connection: Socket): void {
+    const { clock, observer, handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, lingerMs = LINGER_MS } = this.#options;
+    if (this.#closed) {
+      connection.destroy();
+      return;
+    }
+    const bytesBefore = connection.bytesRead;
+    const cancelTimer = clock.after(handshakeTimeoutMs, () => {
+      if (connection.bytesRead - bytesBefore >= PREFACE_BYTES) return;
+      observer.connectionRefused('handshake_timeout', peerOf(connection), 'HTTP/2 did not begin in time');
+      connection.destroy();
+    });
+    const cancelWatch = onGivenUp(connection, clock, () => connection.destroy());
+    let cancelLinger = () => {};
+    connection.on('error', () => {});
+    connection.on('finish', () => {
+      cancelLinger = clock.after(lingerMs, () => connection.destroy());
+    });
+    connection.on('close', () => {
+      this.#handed.delete(connection);
+      cancelTimer();
+      cancelLinger();
+      cancelWatch();
+    });
+    onFirstBytes(connection, (spoken) => this.#begin(connection, spoken));
+  }
+
+  #begin(connection: Socket, spoken: Spoken): void {
+    const { observer, inject } = this.#options;
+    if (spoken === 'http1' || spoken === 'tls') {
+      observer.connectionRefused('protocol', peerOf(connection), FOREIGN[spoken]);
+      if (spoken === 'http1') answerHttp1(connection);
+      else connection.destroy();
+    } else if (this.#closed) connection.destroy();
+    else {
+      this.#handed.add(connection);
+      inject(connection);
+    }
+  }
+}
+
+function causeOf(error: NodeJS.ErrnoException, socket: TLSSocket): RefusalCause | null {
+  if (error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') return 'handshake_timeout';
+  if (PLAINTEXT.test(error.code ?? '')) return 'protocol';
+  if (socket.authorizationError || error.code === NO_CERTIFICATE) return 'client_certificate';
+  return error.code === 'ECONNRESET' ? null : 'tls';
+}
+
+function detailOf(error: NodeJS.ErrnoException, socket: TLSSocket): string {
+  if (PLAINTEXT.test(error.code ?? '')) return FOREIGN.plaintext;
+  return String(socket.authorizationError || error.code || messageOf(error));
+}
+
+function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
+  return formatAddress({ host: remoteAddress, port: remotePort });
+}

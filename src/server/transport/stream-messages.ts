@@ -1,0 +1,203 @@
+/**
+ * Cuts the body of a stream into its messages, in the place of grpc-js's decoder, which ends the whole call at one that is too
+ * long.
+ *
+ * Here such a message is read and thrown away, but for its request_id, wherever that stands in it; what the handler gets
+ * in its place, in its turn, is a message with that id alone, and `refusalOf` says why. So the other images of the stream are
+ * answered as if nothing had been. One that announces more than SKIPPED_TIMES what is allowed is not read to its end: it is
+ * the stream's last.
+ *
+ * What it costs: nothing that grpc-js's own decoder does not; a message that is skipped takes at most MOST_ID_BYTES of memory,
+ * a compressed one as much as an allowed one.
+ */
+import { RequestError } from '../../errors.js';
+import { FieldScanner } from './field-scanner.js';
+import { Inflation } from './inflation.js';
+
+/** gRPC over HTTP/2: a flag and a length. */
+const PREFIX_BYTES = 5;
+/** ClassifyStreamRequest.request_id. */
+const ID_FIELD = 1;
+/** A longer id is not given back. */
+export const MOST_ID_BYTES = 16 * 1024;
+/** How much longer than allowed a message may be and still be skipped. */
+export const SKIPPED_TIMES = 16;
+/** How far a message that is not read to its end is searched for its id. */
+const SEARCHED_BYTES = 64 * 1024;
+
+export interface Refusal {
+  readonly error: RequestError;
+  /** Nothing can be read after this message. */
+  readonly endsStream: boolean;
+}
+
+export interface StreamMessagesOptions {
+  /** What an image may have; for texts. */
+  readonly maxImageBytes: number;
+  /** What a message may have. */
+  readonly maxMessageBytes: number;
+  /** `grpc-encoding` of the call. */
+  readonly encoding: string;
+  /** Holds the body back until the returned function is called. */
+  readonly hold: () => () => void;
+}
+
+/** Takes the bytes of one message. */
+interface Sink {
+  write(bytes: Buffer): void;
+  /** The message in its frame, as grpc-js's decoder would hand it out. */
+  end(): Buffer;
+}
+
+export class StreamMessages {
+  readonly #options: StreamMessagesOptions;
+  readonly #prefix = Buffer.alloc(PREFIX_BYTES);
+  #prefixBytes = 0;
+  /** The message that is being received; null: none. */
+  #sink: Sink | null = null;
+  /** Bytes of it that are still to come. */
+  #left = 0;
+  /** Whether it is the last one that is looked at. */
+  #isLast = false;
+  #stopped = false;
+  readonly #inflations = new Map<Buffer, Promise<Buffer>>();
+  #inflation: Inflation | null = null;
+  /** One for each message that was cut out and has not been handed to the call yet, in their order. */
+  readonly #verdicts: { refusal: Refusal | null }[] = [];
+  readonly #refusals = new WeakMap<object, Refusal>();
+
+  constructor(options: StreamMessagesOptions) {
+    this.#options = options;
+  }
+
+  /** The messages that these bytes complete, each in its frame. */
+  write(bytes: Buffer): Buffer[] {
+    const messages: Buffer[] = [];
+    for (let at = 0; at < bytes.length && !this.#stopped; ) {
+      if (this.#sink === null) {
+        this.#prefix[this.#prefixBytes++] = bytes[at++] as number;
+        if (this.#prefixBytes < PREFIX_BYTES) continue;
+        this.#prefixBytes = 0;
+        this.#sink = this.#begin(this.#prefix.readUInt8(0), this.#prefix.readUInt32BE(1));
+      } else {
+        const piece = bytes.subarray(at, at + this.#left);
+        this.#sink.write(piece);
+        this.#left -= piece.length;
+        at += piece.length;
+      }
+      if (this.#left > 0) continue;
+      messages.push(this.#sink.end());
+      this.#sink = null;
+      this.#stopped = this.#isLast;
+    }
+    return messages;
+  }
+
+  /** What a message that was handed out holds, where it is unfolded here; null: grpc-js is to see for itself. */
+  contentOf(message: Buffer): Promise<Buffer> | null {
+    const content = this.#inflations.get(message);
+    this.#inflations.delete(message);
+    return content ?? null;
+  }
+
+  /** To be told of every message as it comes out of grpc-js, in their order. */
+  onMessage(message: object): void {
+    const refusal = this.#verdicts.shift()?.refusal;
+    if (refusal) this.#refusals.set(message, refusal);
+  }
+
+  /** Why a message has to be answered with an error; null: it is whole. */
+  refusalOf(message: object): Refusal | null {
+    return this.#refusals.get(message) ?? null;
+  }
+
+  /** The call has ended: nothing more is looked at. */
+  destroy(): void {
+    this.#stopped = true;
+    this.#sink = null;
+    this.#inflation?.destroy();
+  }
+
+  #begin(flag: number, length: number): Sink {
+    const { maxMessageBytes, encoding } = this.#options;
+    this.#isLast = length > SKIPPED_TIMES * maxMessageBytes;
+    this.#left = this.#isLast ? Math.min(length, SEARCHED_BYTES) : length;
+    if (flag === 1 && (encoding === 'gzip' || encoding === 'deflate')) return this.#inflating(encoding, length);
+    return length > maxMessageBytes ? this.#skipping(flag, length) : this.#keeping();
+  }
+
+  #keeping(): Sink {
+    const pieces: Buffer[] = [Buffer.from(this.#prefix)];
+    return {
+      write: (bytes) => void pieces.push(bytes),
+      end: () => {
+        this.#verdicts.push({ refusal: null });
+        return Buffer.concat(pieces);
+      },
+    };
+  }
+
+  #skipping(flag: number, length: number): Sink {
+    const scanner = new FieldScanner(ID_FIELD, MOST_ID_BYTES);
+    const refusal = this.#refusal(length);
+    return {
+      write: (bytes) => scanner.write(bytes),
+      end: () => {
+        this.#verdicts.push({ refusal });
+        return framed(flag, onlyId(scanner));
+      },
+    };
+  }
+
+  #inflating(encoding: 'gzip' | 'deflate', length: number): Sink {
+    const { maxMessageBytes: mostBytes, hold } = this.#options;
+    const scanner = new FieldScanner(ID_FIELD, MOST_ID_BYTES);
+    const isTooLong = length > mostBytes;
+    const inflation = new Inflation({ encoding, mostBytes, isTooLong, isCutOff: this.#isLast, scanner, hold });
+    this.#inflation = inflation;
+    const refusal = this.#refusal(length);
+    return {
+      write: (bytes) => inflation.write(bytes),
+      end: () => {
+        inflation.end();
+        const verdict: { refusal: Refusal | null } = { refusal: null };
+        this.#verdicts.push(verdict);
+        const placeholder = framed(1, Buffer.alloc(0));
+        const content = inflation.content.then((whole) => {
+          if (whole === null) verdict.refusal = refusal;
+          return whole ?? onlyId(scanner);
+        });
+        content.catch(() => {});
+        this.#inflations.set(placeholder, content);
+        return placeholder;
+      },
+    };
+  }
+
+  #refusal(length: number): Refusal {
+    const { maxImageBytes, maxMessageBytes } = this.#options;
+    const limit = `the image has more bytes than the limit of ${maxImageBytes}: send a smaller file`;
+    const skipped = SKIPPED_TIMES * maxMessageBytes;
+    const text = this.#isLast
+      ? `${limit}. Its message has ${length} bytes; up to ${skipped} are skipped, so the stream ends here`
+      : limit;
+    return { error: new RequestError('IMAGE_TOO_LARGE', text), endsStream: this.#isLast };
+  }
+}
+
+/** A message that holds nothing but the id that was found. */
+function onlyId({ value }: FieldScanner): Buffer {
+  if (value === null) return Buffer.alloc(0);
+  const header = [(ID_FIELD << 3) | 2];
+  let rest = value.length;
+  for (; rest >= 0x80; rest >>>= 7) header.push((rest & 0x7f) | 0x80);
+  header.push(rest);
+  return Buffer.concat([Buffer.from(header), value]);
+}
+
+function framed(flag: number, content: Buffer): Buffer {
+  const prefix = Buffer.alloc(PREFIX_BYTES);
+  prefix.writeUInt8(flag, 0);
+  prefix.writeUInt32BE(content.length, 1);
+  return Buffer.concat([prefix, content]);
+}

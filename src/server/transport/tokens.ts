@@ -1,0 +1,44 @@
+/**
+ * The bearer tokens that callers may send: `authorization: Bearer TOKEN`.
+ *
+ * Only hashes are kept, and each is compared in constant time with the hash of what was sent, whether or not one before it
+ * was equal, so that the time tells nothing of a token. None is ever logged, nor sent back.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { RequestError } from '../../errors.js';
+
+const CREDENTIALS = /^bearer +(\S+)$/i;
+
+export class Tokens {
+  readonly #hashes: readonly Buffer[];
+
+  constructor(tokens: readonly string[]) {
+    this.#hashes = tokens.map(hashOf);
+  }
+
+  get count(): number {
+    return this.#hashes.length;
+  }
+
+  /** `authorization`: all values of that metadata key. Throws RequestError UNAUTHENTICATED_CALLER. */
+  check(authorization: readonly (string | Buffer)[]): void {
+    const [value, ...more] = authorization;
+    if (value === undefined) throw unauthenticated('a token is needed: send "authorization: Bearer TOKEN"');
+    const [, token] = CREDENTIALS.exec(String(value)) ?? [];
+    if (token === undefined || more.length > 0) {
+      throw unauthenticated('authorization has another form than one "Bearer TOKEN"');
+    }
+    const sent = hashOf(token);
+    let known = false;
+    for (const hash of this.#hashes) known = timingSafeEqual(hash, sent) || known;
+    if (!known) throw unauthenticated('the token is not valid here');
+  }
+}
+
+function unauthenticated(message: string): RequestError {
+  return new RequestError('UNAUTHENTICATED_CALLER', message);
+}
+
+function hashOf(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
+}

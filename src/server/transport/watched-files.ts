@@ -1,0 +1,112 @@
+/**
+ * Files that may change while the server runs: certificates, keys, tokens.
+ *
+ * They are read again by the clock and compared by content, because what Kubernetes mounts are links into a folder that is
+ * swapped whole, which events of single files miss. Several files are read until two readings are the same, so that a swap
+ * in the middle is never seen half. What can't be used is reported on every look, and what was read before stays in use.
+ */
+import { readFile } from 'node:fs/promises';
+import type { Clock } from '../../clock.js';
+import { messageOf, SetupError } from '../../errors.js';
+
+/** What is watched, as metrics and the log name it. */
+export type CredentialKind = 'certificate' | 'tokens';
+
+/** Told what came of looking; `telemetry/` implements it. */
+export interface CredentialObserver {
+  /** New content is in use; `detail` says what it is and holds nothing secret. */
+  credentialLoaded(kind: CredentialKind, detail: Readonly<Record<string, string | number>>): void;
+  /** A look found nothing usable: what was loaded before stays. */
+  credentialKept(kind: CredentialKind, problems: readonly string[]): void;
+}
+
+export interface WatchedFile {
+  /** The option that names the file, for messages. */
+  readonly option: string;
+  readonly path: string;
+}
+
+/** Readings that may differ from the one before until it is given up until the next look. */
+const MOST_READINGS = 5;
+
+export class WatchedFiles<Value> {
+  readonly #files: readonly WatchedFile[];
+  readonly #parse: (contents: readonly Buffer[]) => Value;
+  #contents: readonly Buffer[];
+  #value: Value;
+  #stopped = false;
+
+  private constructor(
+    files: readonly WatchedFile[],
+    parse: (contents: readonly Buffer[]) => Value,
+    contents: readonly Buffer[],
+    value: Value,
+  ) {
+    this.#files = files;
+    this.#parse = parse;
+    this.#contents = contents;
+    this.#value = value;
+  }
+
+  /** Reads them for the first time. `parse` throws SetupError for what can't be used, and so does this. */
+  static async open<Value>(
+    files: readonly WatchedFile[],
+    parse: (contents: readonly Buffer[]) => Value,
+  ): Promise<WatchedFiles<Value>> {
+    const contents = await readSettled(files, null);
+    return new WatchedFiles(files, parse, contents, parse(contents));
+  }
+
+  get value(): Value {
+    return this.#value;
+  }
+
+  /** Resolves to whether there was new content; it is in `value` then. Rejects with SetupError, and nothing has changed. */
+  async look(): Promise<boolean> {
+    const contents = await readSettled(this.#files, this.#contents);
+    if (areEqual(contents, this.#contents)) return false;
+    this.#value = this.#parse(contents);
+    this.#contents = contents;
+    return true;
+  }
+
+  /** Looks every `intervalMs` from now on. `onLook` is called with the promise of each look and has to handle it. */
+  watch(clock: Clock, intervalMs: number, onLook: () => Promise<void>): void {
+    clock.after(intervalMs, () => {
+      if (this.#stopped) return;
+      void onLook().then(() => this.watch(clock, intervalMs, onLook));
+    });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+}
+
+async function readSettled(
+  files: readonly WatchedFile[],
+  before: readonly Buffer[] | null,
+): Promise<readonly Buffer[]> {
+  let last = before;
+  for (let reading = 0; reading < MOST_READINGS; reading++) {
+    const contents = await readAll(files);
+    if (last !== null && areEqual(contents, last)) return contents;
+    last = contents;
+  }
+  throw new SetupError('environment', [`${files[0]?.option}: ${files[0]?.path} changes while it is being read`]);
+}
+
+async function readAll(files: readonly WatchedFile[]): Promise<Buffer[]> {
+  const readings = await Promise.allSettled(files.map(({ path }) => readFile(path)));
+  const problems = readings.flatMap((reading, at) =>
+    reading.status === 'rejected'
+      ? [`${files[at]?.option}: ${files[at]?.path} can't be read (${messageOf(reading.reason)})`]
+      : [],
+  );
+  if (problems.length > 0) throw new SetupError('environment', problems);
+  return readings.map((reading) => (reading as PromiseFulfilledResult<Buffer>).value);
+}
+
+function areEqual(one: readonly Buffer[], other: readonly Buffer[]): boolean {
+  return one.length === other.length && one.every((bytes, at) => bytes.equals(other[at] as Buffer));
+}

@@ -1,0 +1,77 @@
+/**
+ * What the prepared graph is compared with the original on: random pixels, and pictures that go through the model's own
+ * recipe, drawn ones or those of a folder.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf, SetupError } from '../../errors.js';
+import type { Manifest } from '../../models/manifest.js';
+import { drawJpeg } from '../../workers/decode/draw.js';
+import { createPixelPreparer } from '../../workers/decode/prepare-pixels.js';
+
+const MAX_IMAGES = 64;
+const MAX_IMAGE_PIXELS = 50_000_000;
+const DRAWN: readonly (readonly [width: number, height: number])[] = [
+  [320, 240],
+  [240, 320],
+  [500, 375],
+  [96, 96],
+];
+
+/** `count` images of random bytes, the same in every run: uint8 `[height, width, 3]` each. */
+export function randomPixels(count: number, { height, width }: { height: number; width: number }): Uint8Array[] {
+  // Marsaglia's xorshift32; a linear generator would repeat itself along the rows.
+  let state = 0x9e3779b9;
+  return Array.from({ length: count }, () =>
+    Uint8Array.from({ length: height * width * 3 }, () => {
+      state ^= state << 13;
+      state ^= state >>> 17;
+      state ^= state << 5;
+      return state >>> 24;
+    }),
+  );
+}
+
+/** Pictures as the server would prepare them. `folder` null: drawn ones. Files that can't be decoded are named in `skipped`. */
+export async function picturePixels(
+  folder: string | null,
+  { input, preprocessing }: Pick<Manifest, 'input' | 'preprocessing'>,
+): Promise<{ readonly pixels: Uint8Array[]; readonly skipped: readonly string[] }> {
+  const { height, width } = input;
+  const preparer = createPixelPreparer({ maxImagePixels: MAX_IMAGE_PIXELS, recipe: preprocessing, height, width });
+  const pictures = folder === null ? await drawnPictures() : await picturesIn(folder);
+  const pixels: Uint8Array[] = [];
+  const skipped: string[] = [];
+  for (const { name, read } of pictures) {
+    const target = new Uint8Array(height * width * 3);
+    try {
+      await preparer.prepare(await read(), target);
+      pixels.push(target);
+    } catch (error) {
+      skipped.push(`${name}: ${messageOf(error)}`);
+    }
+  }
+  if (pixels.length === 0) {
+    throw new SetupError('usage', [
+      `--check-images ${folder}: ${skipped[0] ?? 'no JPEG, PNG or WebP file in it'}; name a folder with pictures`,
+    ]);
+  }
+  return { pixels, skipped };
+}
+
+interface Picture {
+  readonly name: string;
+  read(): Promise<Buffer>;
+}
+
+async function drawnPictures(): Promise<Picture[]> {
+  return DRAWN.map(([width, height]) => ({ name: `${width} × ${height}`, read: () => drawJpeg(width, height) }));
+}
+
+async function picturesIn(folder: string): Promise<Picture[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    throw new SetupError('usage', [`--check-images ${folder}: can't be read (${messageOf(error)})`]);
+  });
+  const pictures = names.filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).sort();
+  return pictures.slice(0, MAX_IMAGES).map((name) => ({ name, read: () => readFile(join(folder, name)) }));
+}

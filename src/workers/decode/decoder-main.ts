@@ -1,0 +1,132 @@
+/**
+ * The decoder process: takes an encoded image from its inbox, writes the model's pixels into a slot.
+ *
+ * It parses hostile bytes, so it has nothing to lose: no sockets, an empty environment, only the descriptors it needs, no
+ * more memory than the largest image takes, and no way to get any of it (`workers/process/confinement.ts`).
+ * Whatever is wrong with an image becomes a reply; a crash, or memory that ran out, costs one process and is mended by its
+ * supervisor.
+ */
+import { readSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { getHeapStatistics } from 'node:v8';
+import { systemClock } from '../../clock.js';
+import { messageOf, toRequestError } from '../../errors.js';
+import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
+import { DECODER_OOM_SCORE } from '../process/oom-score.js';
+import { type SlotLayout, SlotView } from '../slots.js';
+import type { JpegDecoderChoice } from './decode-image.js';
+import { drawJpeg } from './draw.js';
+import { isMemoryShortage } from './memory-shortage.js';
+import { type DecoderCall, type DecoderHello, type DecoderReply, decodeCall, encodeReply } from './messages.js';
+import { createPixelDecoder, type PixelDecoder, type PixelPlan, type PixelPreparer } from './prepare-pixels.js';
+
+export interface DecoderSettings {
+  readonly maxImagePixels: number;
+  readonly jpegDecoder: JpegDecoderChoice;
+  readonly slots: SlotLayout;
+}
+
+/** How many plans are kept ready. Each model has one; beyond this the one unused longest is made anew when it comes again. */
+const PLANS_KEPT = 16;
+
+/**
+ * Private memory beyond what the process has when it is ready: for each pixel of the largest image as much as the hungriest
+ * format takes (measured: 20 bytes, an interlaced PNG of 16 bits and four channels that is rotated), and some for all else.
+ */
+const BYTES_PER_PIXEL = 24;
+const WORKING_BYTES = 192 * 1024 * 1024;
+
+/** When so much memory lies outside of the JavaScript heap, what pictures have left behind is cleared up at once. */
+const MOST_LEFT_BEHIND = 64 * 1024 * 1024;
+
+const INBOX_FD = FIRST_SHARED_FD + 1;
+
+await runChild<DecoderSettings>({
+  oomScoreAdded: DECODER_OOM_SCORE,
+  async start(settings) {
+    const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
+    const decoder = createPixelDecoder(settings);
+    const ready = new Map<string, Prepared>();
+    const preparedFor = (plan: string): Prepared => {
+      const found = ready.get(plan) ?? prepare(plan, decoder);
+      ready.delete(plan);
+      ready.set(plan, found);
+      const [oldest] = ready.keys();
+      if (ready.size > PLANS_KEPT && oldest !== undefined) ready.delete(oldest);
+      return found;
+    };
+
+    const decode = async (call: Extract<DecoderCall, { kind: 'decode' }>): Promise<DecoderReply> => {
+      const { slot, bytes: length } = call;
+      if (!slots.isWanted(slot, systemClock.now())) return { kind: 'skipped' };
+      const startedAt = systemClock.now();
+      try {
+        const { preparer, pixels } = preparedFor(call.plan);
+        const prepared = await preparer.prepare(readInbox(length), pixels);
+        slots.writePixels(slot, pixels);
+        const decodeMs = systemClock.now() - startedAt;
+        const { sourceWidth: width, sourceHeight: height, format, decoder: by } = prepared;
+        return { kind: 'decoded', decodeMs, width, height, format, decoder: by };
+      } catch (error) {
+        // Whether the image is at fault or what the process has gathered: a fresh process will tell.
+        if (isMemoryShortage(error)) throw error;
+        const { reason, message } = toRequestError(error);
+        return { kind: 'refused', reason, message: reason === 'INTERNAL' ? messageOf(error) : message };
+      }
+    };
+
+    const { jpegDecoder, jpegFallback } = decoder;
+    return {
+      hello: { jpegDecoder, jpegFallback } satisfies DecoderHello,
+      limits: {
+        noNewDescriptors: true,
+        memoryBytes: WORKING_BYTES + settings.maxImagePixels * BYTES_PER_PIXEL,
+      },
+      answer: async (bytes) => {
+        const call = decodeCall(bytes);
+        if (call.kind === 'draw') return encodeReply({ kind: 'drawn', jpeg: await drawJpeg(call.width, call.height) });
+        const reply = await decode(call);
+        if (leftBehind() > MOST_LEFT_BEHIND) await collectGarbage();
+        return encodeReply(reply);
+      },
+    };
+  },
+});
+
+interface Prepared {
+  readonly preparer: PixelPreparer;
+  /** Where the preparer writes; exactly as large as the model's pixels. */
+  readonly pixels: Uint8Array;
+}
+
+function prepare(text: string, decoder: PixelDecoder): Prepared {
+  const plan = JSON.parse(text) as PixelPlan;
+  return { preparer: decoder.preparerFor(plan), pixels: new Uint8Array(plan.height * plan.width * 3) };
+}
+
+/**
+ * With the function that is there by the flag that the pool starts decoders with; some 10 ms. One collection is not enough: it may
+ * end one that had begun while the picture was alive, and what it finds is let go by threads of V8 for which only the next one
+ * waits. sharp's memory is then freed in a turn of the event loop, which between calls doesn't turn.
+ */
+async function collectGarbage(): Promise<void> {
+  for (let collection = 0; collection < 3; collection++) {
+    (globalThis as { gc?: () => void }).gc?.();
+    await setImmediate();
+  }
+}
+
+/** Bytes outside of the JavaScript heap that objects in it hold. */
+function leftBehind(): number {
+  return getHeapStatistics().external_memory;
+}
+
+function readInbox(length: number): Buffer {
+  const image = Buffer.allocUnsafeSlow(length);
+  for (let done = 0; done < length; ) {
+    const count = readSync(INBOX_FD, image, done, length - done, done);
+    if (count === 0) throw new Error('the inbox is shorter than the image');
+    done += count;
+  }
+  return image;
+}

@@ -1,0 +1,51 @@
+/**
+ * Which batches a model may be executed in. On the CPU any size up to the largest: another shape costs nothing there. On
+ * CUDA a new shape costs a search for kernels and memory that is never given back, so there batches are padded to a few
+ * sizes, all of which are executed before the process says that it is ready.
+ */
+import { type Manifest, mayBatch } from '../../models/manifest.js';
+import type { Cost } from './simulated-session.js';
+
+export interface BatchSizes {
+  readonly largest: number;
+  /** Ascending, up to `largest`; batches are padded to the next of them. Null: any size is executed as it is. */
+  readonly fixed: readonly number[] | null;
+}
+
+export interface BatchSizeSettings {
+  readonly maxBatchSize: number | 'auto';
+  /** Ascending. */
+  readonly batchSizes: readonly number[] | 'auto';
+  readonly simulatedInference: readonly Cost[] | null;
+}
+
+/** Measured on two cores: beyond this, larger batches on a CPU cost latency and gain nothing (docs/performance.md). */
+const CPU_BATCH_SIZE = 4;
+const CUDA_BATCH_SIZE = 32;
+
+/** `provider`: the one that really runs. */
+export function chooseBatchSizes(settings: BatchSizeSettings, manifest: Manifest, provider: string): BatchSizes {
+  const { batchSizes } = settings;
+  if (!mayBatch(manifest, provider)) return { largest: 1, fixed: null };
+  if (batchSizes !== 'auto') return { largest: batchSizes.at(-1) ?? 1, fixed: batchSizes };
+  const largest = chooseLargest(settings, provider);
+  return { largest, fixed: provider === 'cuda' ? powersOfTwo(largest) : null };
+}
+
+/** The size that a batch of so many images is executed in. */
+export function paddedSize(images: number, { fixed }: BatchSizes): number {
+  return fixed?.find((size) => size >= images) ?? images;
+}
+
+function chooseLargest({ maxBatchSize, simulatedInference }: BatchSizeSettings, provider: string): number {
+  if (maxBatchSize !== 'auto') return maxBatchSize;
+  if (simulatedInference !== null) return simulatedInference.at(-1)?.batchSize ?? 1;
+  return provider === 'cuda' ? CUDA_BATCH_SIZE : CPU_BATCH_SIZE;
+}
+
+/** 1, 2, 4, … and `largest`, whatever it is. */
+function powersOfTwo(largest: number): readonly number[] {
+  const sizes: number[] = [];
+  for (let size = 1; size < largest; size *= 2) sizes.push(size);
+  return [...sizes, largest];
+}

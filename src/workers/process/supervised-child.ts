@@ -1,0 +1,241 @@
+/**
+ * One child process that is meant to live: spawned, awaited, restarted when it dies, ended on request.
+ *
+ * What holds: at most one operating-system process at a time; after `onKilled` or `onLost` nothing more arrives from the lost
+ * one; restarts back off (`backoff.ts`) and never end, also where the system refuses to start a process for a while. What a
+ * child sends has to be what is due from it: anything else costs it its life. What it costs: one socket pair and two pipes
+ * a child.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { type Clock, systemClock } from '../../clock.js';
+import { messageOf, SetupError } from '../../errors.js';
+import { describeSystemError } from '../../system/system-errors.js';
+import { Backoff } from './backoff.js';
+import type { ChildInit } from './child-main.js';
+import { encodeFrame, encodeJsonFrame, type Frame, FrameParser, FrameTag } from './frames.js';
+import { LineReader } from './lines.js';
+import { type ChildRole, type Loss, type LossCause, lossByExit, lossByKill } from './loss.js';
+import { Watchdog } from './watchdog.js';
+
+export type { ChildRole, LossCause } from './loss.js';
+
+/** How long a child may take to end by itself when its channel is closed. */
+const STOP_GRACE_MS = 1_000;
+
+/** Told about the life of children; `telemetry/` implements it. */
+export interface ChildObserver {
+  childReady(role: ChildRole, index: number, pid: number, startMs: number): void;
+  /** It was killed and takes no more calls. `childLost` follows when its end is seen, which a stuck driver can put off. */
+  childKilled(role: ChildRole, index: number): void;
+  /** `cause` is bounded: `exit`, `signal`, `timeout`, `cpu`, `protocol`, `start`. */
+  childLost(role: ChildRole, index: number, pid: number, cause: LossCause, detail: string): void;
+  /** The child was asked to end and is gone for good, if it was there at all. Told once. */
+  childStopped(role: ChildRole, index: number): void;
+  /** A line that the child wrote to its standard output or error; long ones are cut, and too many left out. */
+  childLine(role: ChildRole, index: number, line: string): void;
+}
+
+export interface ChildSpec {
+  readonly role: ChildRole;
+  readonly index: number;
+  /** The module to run, `file:` URL. */
+  readonly entry: URL;
+  /** What Node is told before it; none where not given. */
+  readonly nodeFlags?: readonly string[];
+  /** What the child is told at every start; asked anew each time, so that a restart knows what the first start found out. */
+  readonly settings: () => unknown;
+  readonly niceness: number;
+  /** Descriptors that the child inherits from 4 on. */
+  readonly sharedFds: readonly number[];
+  /** Undefined: the front's own environment. */
+  readonly environment: Record<string, string> | undefined;
+  /** How long from spawn to ready. */
+  readonly startTimeoutMs: number;
+  /** The largest frame that it may send; MAX_FRAME_BYTES where not given. */
+  readonly maxFrameBytes?: number;
+  readonly observer: ChildObserver;
+  /** For tests: what time it is, and how restarts are spread. */
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+export interface ChildEvents {
+  /** It takes calls from now on. `hello` is what its program said of itself. */
+  onReady(hello: unknown): void;
+  onReply(payload: Buffer): void;
+  /** It takes no more calls; `onLost` follows. */
+  onKilled(): void;
+  /** The process is gone (its exit was seen) and answers nothing any more. */
+  onLost(loss: Loss): void;
+}
+
+export class SupervisedChild {
+  readonly #spec: ChildSpec;
+  readonly #events: ChildEvents;
+  readonly #clock: Clock;
+  readonly #backoff: Backoff;
+  #process: ChildProcess | null = null;
+  #channel: Socket | null = null;
+  /** Null until the process that runs now is ready. */
+  #readyAt: number | null = null;
+  #stopping = false;
+  #stopped = false;
+  #killed: Loss | null = null;
+  #cancelRestart: () => void = () => {};
+  #exited: Promise<void> = Promise.resolve();
+
+  constructor(spec: ChildSpec, events: ChildEvents) {
+    this.#spec = spec;
+    this.#events = events;
+    this.#clock = spec.clock ?? systemClock;
+    this.#backoff = new Backoff(spec.random);
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /** The first start. Rejects with a SetupError when it does not come up; later losses are mended by themselves. */
+  async start(): Promise<void> {
+    await this.#spawn();
+  }
+
+  /** Sends one call. Only between `onReady` and `onLost`. */
+  call(payload: Uint8Array): void {
+    this.#channel?.write(encodeFrame(FrameTag.Call, payload));
+  }
+
+  /** Ends the process at once; `onLost` follows when its exit is seen, then a restart. */
+  kill(cause: LossCause, detail: string, blameless = false): void {
+    const { role, index, observer } = this.#spec;
+    if (this.#process === null || this.#killed !== null) return;
+    this.#killed = lossByKill(cause, detail, this.#process.pid, blameless);
+    this.#process.kill('SIGKILL');
+    // What else it has sent, or sends yet, would be taken for the answers to other calls.
+    this.#channel?.destroy();
+    this.#events.onKilled();
+    observer.childKilled(role, index);
+  }
+
+  /** Closes the channel, waits for the exit, kills after a grace. Idempotent. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#cancelRestart();
+    this.#channel?.end();
+    const grace = setTimeout(() => this.#process?.kill('SIGKILL'), STOP_GRACE_MS);
+    await this.#exited;
+    clearTimeout(grace);
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#spec.observer.childStopped(this.#spec.role, this.#spec.index);
+  }
+
+  /** Starts a process. Resolves when it is ready; rejects with SetupError when it has ended before that. */
+  #spawn(): Promise<void> {
+    const { role, index, observer, startTimeoutMs } = this.#spec;
+    const startedAt = this.#clock.now();
+    this.#killed = null;
+    this.#readyAt = null;
+    return new Promise<void>((resolve, reject) => {
+      let failure: SetupError | undefined;
+      const startTimer = new Watchdog(this.#clock, startTimeoutMs, () =>
+        this.kill('start', `not ready within ${startTimeoutMs} ms`),
+      );
+      const onReady = (hello: unknown) => {
+        startTimer.stop();
+        this.#readyAt = this.#clock.now();
+        this.#events.onReady(hello);
+        observer.childReady(role, index, this.pid ?? 0, this.#readyAt - startedAt);
+        resolve();
+      };
+      const onFrame = ({ tag, payload }: Frame) => {
+        const isDue =
+          this.#readyAt === null ? tag === FrameTag.Ready || tag === FrameTag.Failed : tag === FrameTag.Reply;
+        if (!isDue) throw new Error(`unexpected frame tag ${String(tag)}`);
+        if (tag === FrameTag.Reply) this.#events.onReply(payload);
+        else if (tag === FrameTag.Ready) onReady(JSON.parse(payload.toString()));
+        else failure = readFailure(payload);
+      };
+      const onGone = (pid: number, byExit: Loss) => {
+        startTimer.stop();
+        this.#channel?.destroy();
+        this.#channel = null;
+        this.#process = null;
+        const loss = this.#killed ?? byExit;
+        const detail = failure?.problems.join('; ') ?? loss.detail;
+        const servedMs = this.#readyAt === null ? null : this.#clock.now() - this.#readyAt;
+        this.#events.onLost(loss);
+        if (!this.#stopping) observer.childLost(role, index, pid, failure ? 'start' : loss.cause, detail);
+        if (servedMs !== null) this.#restartLater(servedMs);
+        else reject(failure ?? new SetupError('environment', [`the ${role} process did not start: ${detail}`]));
+      };
+      startTimer.start();
+      let child: ChildProcess;
+      try {
+        child = this.#launch(onFrame);
+      } catch (error) {
+        // No memory for one, no descriptors: trouble of the machine, which may pass.
+        onGone(0, { cause: 'start', detail: describeSystemError(error), ownDoing: false });
+        return;
+      }
+      this.#exited = new Promise((exited) => {
+        child.once('exit', (code, signal) => {
+          exited();
+          onGone(child.pid ?? 0, lossByExit(role, code, signal));
+        });
+        child.on('error', (error) => {
+          if (child.pid !== undefined) return;
+          exited();
+          onGone(0, { cause: 'start', detail: describeSystemError(error), ownDoing: false });
+        });
+      });
+    });
+  }
+
+  /** Starts the process and tells it its settings. Throws where the system has none to give. */
+  #launch(onFrame: (frame: Frame) => void): ChildProcess {
+    const { role, index, entry, nodeFlags = [], sharedFds, environment, observer, maxFrameBytes } = this.#spec;
+    const child = spawn(process.execPath, [...nodeFlags, fileURLToPath(entry)], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...sharedFds],
+      ...(environment === undefined ? {} : { env: environment }),
+    });
+    this.#process = child;
+    // Absent where there was no descriptor left for it; an error event follows.
+    const channel = child.stdio?.[3] as Socket | undefined;
+    if (channel === undefined || child.pid === undefined) return child;
+    this.#channel = channel;
+    for (const stream of [child.stdout, child.stderr]) {
+      const lines = new LineReader(this.#clock, (line) => observer.childLine(role, index, line));
+      stream?.on('data', (chunk: Buffer) => lines.push(chunk)).once('end', () => lines.end());
+    }
+    const parser = new FrameParser(maxFrameBytes);
+    channel.on('data', (chunk: Buffer) => {
+      try {
+        for (const frame of parser.push(chunk)) onFrame(frame);
+      } catch (error) {
+        this.kill('protocol', messageOf(error));
+      }
+    });
+    // A write to a process that has just died; its exit tells the story.
+    channel.on('error', () => {});
+    const { niceness, settings } = this.#spec;
+    const init: ChildInit<unknown> = { parentPid: process.pid, niceness, settings: settings() };
+    channel.write(encodeJsonFrame(FrameTag.Init, init));
+    return child;
+  }
+
+  #restartLater(servedMs: number): void {
+    if (this.#stopping) return;
+    this.#cancelRestart = this.#clock.after(this.#backoff.nextMs(servedMs), () => {
+      // A restart that fails was reported to the observer as a loss; it is tried again.
+      this.#spawn().catch(() => this.#restartLater(0));
+    });
+  }
+}
+
+function readFailure(payload: Buffer): SetupError {
+  const { kind, problems } = JSON.parse(payload.toString()) as Pick<SetupError, 'kind' | 'problems'>;
+  return new SetupError(kind, problems);
+}

@@ -1,0 +1,142 @@
+/** What is generated from the option tables: nothing is left out, and what is shown is true. */
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { COMMAND_NAMES, COMMANDS } from '#vitserve/cli/commands.js';
+import { EXAMPLE_CONFIG, renderConfigurationDoc } from '#vitserve/cli/document.js';
+import { asksForHelp, commandHelp, generalHelp } from '#vitserve/cli/help.js';
+import { loadServeSettings } from '#vitserve/cli/load.js';
+import { nearestName } from '#vitserve/cli/nearest.js';
+import { environmentName, type OptionRow } from '#vitserve/cli/option.js';
+
+const UNITS: Partial<Record<OptionRow['type']['kind'], string>> = { duration: 'Ms' };
+
+describe('the option tables', () => {
+  for (const command of COMMAND_NAMES) {
+    const { options } = COMMANDS[command];
+
+    test(`${command}: names follow from each other`, () => {
+      assert.equal(new Set(options.map(({ name }) => name)).size, options.length);
+      for (const { name, property, type } of options) {
+        assert.match(name, /^[a-z]+(-[a-z]+)*$/);
+        const camelCase = name.replace(/-[a-z]/g, (match) => match.slice(1).toUpperCase());
+        assert.equal(property, camelCase + (UNITS[type.kind] ?? ''));
+        if (type.kind === 'bytes') assert.match(property, /Bytes$/);
+        assert.match(environmentName({ name }), /^VITSERVE_[A-Z]+(_[A-Z]+)*$/);
+      }
+    });
+
+    test(`${command}: an option accepts its own default, and its texts are sentences`, () => {
+      for (const option of options) {
+        const { name, type } = option;
+        if (option.default !== null && option.default !== undefined) {
+          assert.deepEqual(type.parse(type.format(option.default)), option.default, name);
+        }
+        for (const text of [option.summary, option.reason]) assert.match(text, /^[A-Z0-9`].*\.$/s, name);
+        // Backquotes are for the documentation; a terminal would show them.
+        assert.doesNotMatch(option.summary, /`|\n/, name);
+      }
+    });
+
+    test(`${command}: every option is in the help and in the documentation`, () => {
+      const help = commandHelp(command);
+      const page = renderConfigurationDoc();
+      for (const option of options) {
+        assert.ok(
+          help.includes(`\n  --${option.type.kind === 'boolean' ? '[no-]' : ''}${option.name} `.trimEnd()),
+          option.name,
+        );
+        assert.ok(help.includes(`Environment: ${environmentName(option)}.`), option.name);
+        const heading = command === 'serve' ? `--${option.name}` : `${command} --${option.name}`;
+        assert.ok(page.includes(`\n#### \`${heading}\`\n`), option.name);
+        assert.ok(page.includes(`Environment: \`${environmentName(option)}\`.`), option.name);
+        assert.ok(page.includes(option.reason), option.name);
+      }
+    });
+  }
+
+  test('an option that commands share is of one kind, so that its variable suits both', () => {
+    for (const option of COMMANDS.classify.options) {
+      const shared = COMMANDS.serve.options.find(({ name }) => name === option.name);
+      if (shared !== undefined) assert.equal(shared.type.kind, option.type.kind);
+    }
+  });
+});
+
+describe('help', () => {
+  test('no line is wider than 100 columns or ends in a blank', () => {
+    for (const text of [generalHelp(), ...COMMAND_NAMES.map(commandHelp)]) {
+      for (const line of text.split('\n')) assert.match(line, /^(.{0,99}\S)?$/);
+      assert.ok(text.endsWith('\n') && !text.endsWith('\n\n'));
+    }
+  });
+
+  test('an option is shown with its default and its variable', () => {
+    assert.ok(
+      commandHelp('serve').includes(
+        [
+          '  --drain-timeout DURATION',
+          '      Time that admitted calls have to finish when the server stops; what is left is then ended.',
+          '      Default: 30s. Environment: VITSERVE_DRAIN_TIMEOUT.',
+          '',
+        ].join('\n'),
+      ),
+    );
+  });
+
+  test('every command is in the general help', () => {
+    for (const command of COMMAND_NAMES) assert.match(generalHelp(), new RegExp(`^  ${command} +[A-Z].*\\.$`, 'm'));
+  });
+
+  test('help is asked for anywhere before --', () => {
+    assert.ok(asksForHelp(['--permits', '4', '--help']));
+    assert.ok(asksForHelp(['-h']));
+    assert.ok(!asksForHelp([]));
+    assert.ok(!asksForHelp(['a.jpg', '--', '--help']));
+  });
+});
+
+describe('the documentation', () => {
+  test('its example is a config file that loads', () => {
+    const page = renderConfigurationDoc();
+    const [, example] = /```json\n(.*?)\n```/s.exec(page) ?? [];
+    assert.deepEqual(JSON.parse(example ?? ''), EXAMPLE_CONFIG);
+    const { changes } = loadServeSettings(['--config=a.json'], {}, { cwd: '/', readFile: () => example ?? '' });
+    assert.equal(changes.length, Object.keys(EXAMPLE_CONFIG).length + 1);
+  });
+
+  test('its links lead to headings, and headings are not repeated', () => {
+    const page = renderConfigurationDoc();
+    const headings = [...page.matchAll(/^#+ (.*)$/gm)].map(([, text = '']) =>
+      text
+        .toLowerCase()
+        .replace(/[^a-z0-9 -]/g, '')
+        .replaceAll(' ', '-'),
+    );
+    assert.equal(new Set(headings).size, headings.length);
+    for (const [, anchor = ''] of page.matchAll(/\]\(#([^)]*)\)/g)) assert.ok(headings.includes(anchor), anchor);
+  });
+
+  test('it names no folder of the machine it was written on, and ends with the exit codes', () => {
+    const page = renderConfigurationDoc();
+    assert.ok(!page.includes(process.cwd()));
+    assert.match(
+      page,
+      /## Exit codes\n\n\| Code \| Meaning \|\n\|---\|---\|\n\| 0 \| .*\n\| 1 \| .*\n\| 2 \| .*\n\| 141 \| .*\n$/,
+    );
+  });
+});
+
+describe('the nearest name', () => {
+  const known = ['permits', 'models', 'model', 'max-uploads'];
+  test('is one that differs by a typing error', () => {
+    assert.equal(nearestName('permit', known), 'permits');
+    assert.equal(nearestName('mdoel', known), 'model');
+    assert.equal(nearestName('maxuploads', known), 'max-uploads');
+    assert.equal(nearestName('model', known), 'model');
+  });
+  test('is none where all are other words', () => {
+    assert.equal(nearestName('port', known), undefined);
+    assert.equal(nearestName('', known), undefined);
+  });
+});

@@ -1,0 +1,188 @@
+/** Images that nobody waits for any more, and images whose process is lost. */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { RequestError } from '#vitserve/errors.js';
+import { MAX_ATTEMPTS } from '#vitserve/server/scheduling/dispatcher.js';
+import { ProcessLostError } from '#vitserve/workers/process/lane.js';
+import { type FakeLane, settled } from '../../../support/fake-lane.js';
+import { createLine, DECODED, EXECUTED, type Line } from './line.js';
+
+let line: Line;
+beforeEach(() => {
+  line = createLine();
+});
+afterEach(() => line.close());
+
+const CANCELLED = new RequestError('CANCELLED', 'the caller has left');
+const EXPIRED = new RequestError('DEADLINE_EXCEEDED', 'the deadline passed');
+
+/** The error of an image that has ended with its permit given back once. */
+function errorOf({ outcome, releases }: ReturnType<Line['ask']>): unknown {
+  assert.ok(outcome.state.kind === 'rejected', `the image is ${outcome.state.kind}`);
+  assert.equal(releases.count, 1);
+  return outcome.state.error;
+}
+
+/** Gives the decoder another image. */
+function fillDecoder(): void {
+  line.ask();
+}
+
+describe('an image whose caller leaves', () => {
+  test('while it waits for a decoder is never decoded', async () => {
+    fillDecoder();
+    const leaving = new AbortController();
+    const asked = line.ask({ signal: leaving.signal });
+    leaving.abort(CANCELLED);
+    await settled();
+    assert.equal(errorOf(asked), CANCELLED);
+    assert.equal(line.decoder.sent.length, 1);
+    assert.deepEqual(line.events, ['dropped decode cancelled']);
+  });
+
+  test('is counted as expired where the deadline made it leave', async () => {
+    fillDecoder();
+    const leaving = new AbortController();
+    const asked = line.ask({ signal: leaving.signal });
+    leaving.abort(EXPIRED);
+    await settled();
+    assert.equal(errorOf(asked), EXPIRED);
+    assert.deepEqual(line.events, ['dropped decode expired']);
+  });
+
+  test('before it came in is not worked on', async () => {
+    const asked = line.ask({ signal: AbortSignal.abort(CANCELLED) });
+    await settled();
+    assert.equal(errorOf(asked), CANCELLED);
+    assert.deepEqual(line.decoder.sent, []);
+    assert.deepEqual(line.events, ['dropped decode cancelled']);
+  });
+
+  test('while it is being decoded is cancelled in its slot, and its permit is kept until the decoder has answered', async () => {
+    const leaving = new AbortController();
+    const asked = line.ask({ signal: leaving.signal });
+    const { slot } = asked.permit;
+    assert.equal(line.slots.isWanted(slot, 1_000), true);
+    leaving.abort(CANCELLED);
+    await settled();
+    assert.equal(line.slots.isWanted(slot, 1_000), false);
+    assert.equal(asked.releases.count, 0, 'the decoder may still write to the slot');
+    line.decoder.answer({ kind: 'skipped' });
+    await settled();
+    assert.equal(errorOf(asked), CANCELLED);
+    assert.deepEqual(line.events, ['dropped decode cancelled']);
+  });
+
+  test('while it is being decoded is not executed afterwards', async () => {
+    const leaving = new AbortController();
+    const asked = line.ask({ signal: leaving.signal });
+    leaving.abort(CANCELLED);
+    line.decoder.answer(DECODED);
+    await settled();
+    assert.equal(errorOf(asked), CANCELLED);
+    assert.deepEqual(line.inference.sent, []);
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'dropped batch cancelled']);
+  });
+
+  test('while its batch waits is skipped by the inference process', async () => {
+    const leaving = new AbortController();
+    const asked = line.ask({ signal: leaving.signal });
+    line.decoder.answer(DECODED);
+    await settled();
+    leaving.abort(EXPIRED);
+    assert.equal(line.slots.isWanted(asked.permit.slot, 1_000), false);
+    line.inference.answer([{ kind: 'skipped' }]);
+    await settled();
+    assert.equal(errorOf(asked), EXPIRED);
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'dropped batch expired']);
+  });
+
+  test('after it was answered does not touch the slot, which may be another image’s by then', async () => {
+    const leaving = new AbortController();
+    const first = line.ask({ signal: leaving.signal });
+    line.decoder.answer(DECODED);
+    await settled();
+    line.inference.answer([EXECUTED]);
+    await settled();
+    const second = line.ask();
+    assert.equal(second.permit.slot, first.permit.slot);
+    leaving.abort(CANCELLED);
+    assert.equal(line.slots.isWanted(second.permit.slot, 1_000), true);
+  });
+});
+
+describe('an image whose deadline has passed', () => {
+  test('is not wanted in its slot from that moment on', () => {
+    const { permit } = line.ask({ expiresAt: 1_200 });
+    assert.equal(line.slots.isWanted(permit.slot, 1_199), true);
+    assert.equal(line.slots.isWanted(permit.slot, 1_200), false);
+  });
+
+  test('is answered with DEADLINE_EXCEEDED where a process skips it before the signal says so', async () => {
+    const asked = line.ask({ expiresAt: 1_200 });
+    line.decoder.answer({ kind: 'skipped' });
+    await settled();
+    const error = errorOf(asked);
+    assert.ok(error instanceof RequestError);
+    assert.equal(error.reason, 'DEADLINE_EXCEEDED');
+    assert.deepEqual(line.events, ['dropped decode expired']);
+  });
+});
+
+describe('an image whose process is lost', () => {
+  /** Loses the process as often as an image is given to one. */
+  async function loseAllAttempts(lane: Pick<FakeLane<never, never>, 'lose' | 'recover'>): Promise<void> {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      lane.lose();
+      await settled();
+      lane.recover();
+    }
+  }
+
+  test('is decoded by another one', async () => {
+    const asked = line.ask();
+    line.decoder.lose();
+    await settled();
+    line.decoder.recover();
+    line.decoder.answer(DECODED);
+    await settled();
+    line.inference.answer([EXECUTED]);
+    await settled();
+    assert.equal(asked.outcome.state.kind, 'resolved');
+    assert.equal(asked.releases.count, 1);
+    assert.equal(line.events[0], 'retried decode');
+  });
+
+  test('gives PROCESS_LOST when all its decoders were lost', async () => {
+    const asked = line.ask();
+    await loseAllAttempts(line.decoder);
+    const error = errorOf(asked);
+    assert.ok(error instanceof RequestError);
+    assert.equal(error.reason, 'PROCESS_LOST');
+    assert.ok(error.cause instanceof ProcessLostError);
+    assert.deepEqual(line.events, ['retried decode', 'retried decode']);
+    assert.equal(line.permits.inUse, 0);
+  });
+
+  test('gives PROCESS_LOST when all its inference processes were lost', async () => {
+    const asked = line.ask();
+    line.decoder.answer(DECODED);
+    await settled();
+    await loseAllAttempts(line.inference);
+    const error = errorOf(asked);
+    assert.ok(error instanceof RequestError);
+    assert.equal(error.reason, 'PROCESS_LOST');
+    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'retried batch small', 'retried batch small']);
+  });
+});
+
+test('a slot that was cancelled is wanted again by the next image that gets it', async () => {
+  const leaving = new AbortController();
+  const first = line.ask({ signal: leaving.signal });
+  leaving.abort(CANCELLED);
+  line.decoder.answer({ kind: 'skipped' });
+  await settled();
+  const second = line.ask();
+  assert.equal(second.permit.slot, first.permit.slot);
+  assert.equal(line.slots.isWanted(second.permit.slot, 1_000), true);
+});

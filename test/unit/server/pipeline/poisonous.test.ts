@@ -1,0 +1,186 @@
+/** The way of an image through the line that ends the processes which work on it. */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { RequestError } from '#vitserve/errors.js';
+import { REMEMBERED_MS } from '#vitserve/server/admission/poison-list.js';
+import type { ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
+import { settled } from '../../../support/fake-lane.js';
+import { createLine, DECODED, EXECUTED, JPEG, type Line } from './line.js';
+
+let line: Line;
+beforeEach(() => {
+  line = createLine();
+});
+afterEach(() => line.close());
+
+type Asked = ReturnType<Line['ask']>;
+type Stage = 'decoder' | 'inference';
+
+const OTHER = Buffer.concat([JPEG, Buffer.of(9)]);
+
+function reasonOf({ outcome: { state } }: Asked): string {
+  if (state.kind !== 'rejected') return state.kind;
+  return state.error instanceof RequestError ? state.error.reason : String(state.error);
+}
+
+/** An image that has come as far as this stage. */
+async function askAt(stage: Stage, request: Partial<ImageRequest> = {}): Promise<Asked> {
+  const asked = line.ask(request);
+  if (stage === 'inference') {
+    await settled();
+    line.decoder.answer(DECODED);
+  }
+  await settled();
+  return asked;
+}
+
+async function lose(stage: Stage, how: { ownDoing: boolean; usedUp?: boolean }): Promise<void> {
+  line[stage].lose(how);
+  await settled();
+  line[stage].recover();
+  await settled();
+}
+
+/** Whatever is asked is answered. */
+async function answerAll(): Promise<void> {
+  for (let turn = 0; turn < 4; turn++) {
+    while (line.decoder.inFlight > 0) line.decoder.answer(DECODED);
+    await settled();
+    for (const [images] of [line.inference.pending].filter(({ length }) => length > 0)) {
+      line.inference.answer((images ?? []).map(() => EXECUTED));
+    }
+    await settled();
+  }
+}
+
+for (const [stage, name] of [
+  ['decoder', 'decode'],
+  ['inference', 'batch'],
+] as const) {
+  describe(`an image that ends its ${stage} process`, () => {
+    test('twice is refused after the second, and from then on before it costs anything', async () => {
+      const asked = await askAt(stage);
+      await lose(stage, { ownDoing: true });
+      assert.equal(reasonOf(asked), 'open');
+      await lose(stage, { ownDoing: true });
+      assert.equal(reasonOf(asked), 'IMAGE_POISONOUS');
+      assert.equal(line[stage].sent.length, 2);
+      assert.ok(line.events.includes(`poisoned ${name} ${JPEG.length}`));
+
+      const decodes = line.decoder.sent.length;
+      const again = line.ask();
+      await settled();
+      assert.equal(reasonOf(again), 'IMAGE_POISONOUS');
+      assert.equal(line.decoder.sent.length, decodes);
+      assert.equal(line.permits.inUse, 0);
+
+      const other = line.ask({ image: OTHER });
+      await answerAll();
+      assert.equal(reasonOf(other), 'resolved');
+    });
+
+    test('is taken again ten minutes later', async () => {
+      await askAt(stage);
+      await lose(stage, { ownDoing: true });
+      await lose(stage, { ownDoing: true });
+      line.clock.advance(REMEMBERED_MS);
+      const again = line.ask();
+      await answerAll();
+      assert.equal(reasonOf(again), 'resolved');
+    });
+
+    test('by a kill from outside is not at fault, however often', async () => {
+      const asked = await askAt(stage);
+      for (let loss = 0; loss < 3; loss++) await lose(stage, { ownDoing: false });
+      assert.equal(reasonOf(asked), 'PROCESS_LOST');
+      const again = line.ask();
+      await answerAll();
+      assert.equal(reasonOf(again), 'resolved');
+    });
+
+    test('once, and then not again, has nothing held against it', async () => {
+      for (let call = 0; call < 3; call++) {
+        const asked = await askAt(stage);
+        await lose(stage, { ownDoing: true });
+        await answerAll();
+        assert.equal(reasonOf(asked), 'resolved');
+      }
+    });
+
+    test('after its caller has left is remembered all the same', async () => {
+      for (let call = 0; call < 2; call++) {
+        const leaving = new AbortController();
+        const asked = await askAt(stage, { signal: leaving.signal });
+        leaving.abort(new RequestError('DEADLINE_EXCEEDED', 'over'));
+        await lose(stage, { ownDoing: true });
+        assert.equal(reasonOf(asked), 'DEADLINE_EXCEEDED');
+      }
+      const again = line.ask();
+      await settled();
+      assert.equal(reasonOf(again), 'IMAGE_POISONOUS');
+    });
+
+    test('where it ends with every image is not at fault: only the first is taken for poisonous', async () => {
+      const reasons: string[] = [];
+      for (let image = 0; image < 4; image++) {
+        const asked = await askAt(stage, { image: Buffer.concat([JPEG, Buffer.of(image)]) });
+        while (reasonOf(asked) === 'open') await lose(stage, { ownDoing: true });
+        reasons.push(reasonOf(asked));
+      }
+      // What was decoded says nothing of the inference processes, and the other way round.
+      assert.deepEqual(reasons, ['IMAGE_POISONOUS', 'PROCESS_LOST', 'PROCESS_LOST', 'PROCESS_LOST']);
+    });
+  });
+}
+
+test('an image that uses up a decoder’s time costs one and no more, and is refused from then on', async () => {
+  for (let image = 0; image < 3; image++) {
+    const bytes = Buffer.concat([JPEG, Buffer.of(image)]);
+    const [asked, again] = [line.ask({ image: bytes }), line.ask({ image: OTHER })];
+    await settled();
+    await lose('decoder', { ownDoing: true, usedUp: true });
+    assert.equal(reasonOf(asked), 'IMAGE_POISONOUS');
+    assert.equal(line.decoder.sent.length, 2 * image + 2, 'it is not tried again, and the next one is');
+    await answerAll();
+    assert.equal(reasonOf(again), 'resolved');
+    const later = line.ask({ image: bytes });
+    await settled();
+    assert.equal(reasonOf(later), 'IMAGE_POISONOUS');
+  }
+});
+
+test('images that wait while one ends its decoders are not given to those, and are not at fault', async () => {
+  const first = line.ask();
+  const behind = line.ask({ image: OTHER });
+  await settled();
+  assert.equal(line.decoder.inFlight, 1, 'none in advance');
+  await lose('decoder', { ownDoing: true });
+  await lose('decoder', { ownDoing: true });
+  assert.equal(reasonOf(first), 'IMAGE_POISONOUS');
+  await answerAll();
+  assert.equal(reasonOf(behind), 'resolved');
+});
+
+test('a batch that is lost accuses nobody; executed alone, the one at fault is found and the others are answered', async () => {
+  const images = Array.from({ length: 4 }, (_, index) => Buffer.concat([JPEG, Buffer.of(index)]));
+  const fatal = 2;
+  line.inference.lose();
+  const asked = images.map((image) => line.ask({ image }));
+  for (let turn = 0; turn < images.length; turn++) {
+    await settled();
+    line.decoder.answer(DECODED);
+  }
+  await settled();
+  line.inference.recover();
+  const slotOf = (index: number) => asked[index]?.permit.slot;
+  for (let turn = 0; turn < 50 && line.inference.inFlight > 0; turn++) {
+    const [batch] = line.inference.pending;
+    if (batch?.some(({ slot }) => slot === slotOf(fatal))) await lose('inference', { ownDoing: true });
+    else line.inference.answer((batch ?? []).map(() => EXECUTED));
+    await settled();
+  }
+  assert.deepEqual(
+    asked.map(reasonOf),
+    images.map((_, index) => (index === fatal ? 'IMAGE_POISONOUS' : 'resolved')),
+  );
+});

@@ -1,0 +1,92 @@
+/** Answers and models as messages of the contract. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { ServedModel } from '#vitserve/server/models/served-model.js';
+import type { Answer } from '#vitserve/server/pipeline/pipeline.js';
+import { toClassifyResponse, toEmbedResponse, toModel } from '#vitserve/server/rpc/messages.js';
+
+const MODEL: ServedModel = {
+  name: 'small',
+  version: '3',
+  executionProvider: 'cpu',
+  fallbackReason: null,
+  slowForm: null,
+  labels: ['cat', 'dog', 'fox'],
+  inputHeight: 32,
+  inputWidth: 48,
+  embeddingSize: 2,
+  maxBatchSize: 4,
+};
+
+const ANSWER: Answer = {
+  predictions: [
+    { classIndex: 2, score: 0.75 },
+    { classIndex: 0, score: 0.25 },
+  ],
+  embedding: [3, -4],
+  decodeMs: 1.5,
+  queueMs: 0,
+  inferenceMs: 2_007.25,
+  batchSize: 3,
+};
+
+const VERSION = { name: 'small', version: '3', executionProvider: 'cpu' };
+const TIMING = {
+  decode: { seconds: 0, nanos: 1_500_000 },
+  queue: { seconds: 0, nanos: 0 },
+  inference: { seconds: 2, nanos: 7_250_000 },
+  batchSize: 3,
+};
+
+describe('a classification', () => {
+  test('names its classes, best first, what answered and where the time went', () => {
+    assert.deepEqual(toClassifyResponse(ANSWER, MODEL), {
+      predictions: [
+        { classIndex: 2, label: 'fox', score: 0.75 },
+        { classIndex: 0, label: 'cat', score: 0.25 },
+      ],
+      model: VERSION,
+      timing: TIMING,
+    });
+  });
+
+  test('leaves a class without a label unnamed', () => {
+    const predictions = [{ classIndex: 9, score: 1 }];
+    assert.equal(toClassifyResponse({ ...ANSWER, predictions }, MODEL).predictions?.[0]?.label, '');
+  });
+
+  test('has times whose nanoseconds stay below a second', () => {
+    for (const decodeMs of [0.000_001, 0.999_999_9, 999.999_999_9, 999.999_999_999_99, 1_000, 59_999.999_999]) {
+      const decode = toClassifyResponse({ ...ANSWER, decodeMs }, MODEL).timing?.decode;
+      const [seconds, nanos] = [Number(decode?.seconds), Number(decode?.nanos)];
+      assert.ok(Number.isInteger(nanos) && nanos >= 0 && nanos < 1e9, `${decodeMs} ms has ${nanos} ns`);
+      assert.ok(Math.abs(seconds * 1e3 + nanos / 1e6 - decodeMs) < 2e-6);
+    }
+  });
+});
+
+describe('an embedding', () => {
+  test('is what the graph gave', () => {
+    assert.deepEqual(toEmbedResponse(ANSWER, MODEL, false), { embedding: [3, -4], model: VERSION, timing: TIMING });
+  });
+
+  test('has length 1 where that is asked for', () => {
+    assert.deepEqual(toEmbedResponse(ANSWER, MODEL, true).embedding, [0.6, -0.8]);
+  });
+
+  test('of nothing but zeroes stays so', () => {
+    assert.deepEqual(toEmbedResponse({ ...ANSWER, embedding: [0, 0] }, MODEL, true).embedding, [0, 0]);
+  });
+});
+
+test('a model is described with its classes, sizes and limits', () => {
+  assert.deepEqual(toModel(MODEL), {
+    model: VERSION,
+    classCount: 3,
+    labels: ['cat', 'dog', 'fox'],
+    inputHeight: 32,
+    inputWidth: 48,
+    embeddingSize: 2,
+    maxBatchSize: 4,
+  });
+});

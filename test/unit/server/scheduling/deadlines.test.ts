@@ -1,0 +1,251 @@
+/** Deadlines in the dispatcher: order, batches cut for somebody's sake, refusals, and free processes that wait. */
+import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
+import { describe, test } from 'node:test';
+import { SERVE_OPTIONS } from '#vitserve/cli/options.js';
+import { RequestError } from '#vitserve/errors.js';
+import { SECONDS_OF_WORK } from '#vitserve/server/admission/permit-limit.js';
+import { settled } from '../../../support/fake-lane.js';
+import { chance, simulate } from './simulation.js';
+import { answer, createStand, type NumberLane, type Stand } from './stand.js';
+
+/** A stand with one lane that is busy with image 0; a batch costs 10 ms and 2 for each image. */
+function busyStand(
+  maxBatchSize = 4,
+  options: { readonly maxQueueDelayMs?: number } = {},
+): Stand & { readonly lane: NumberLane } {
+  const stand = createStand({ maxBatchSize, ...options });
+  const [lane] = stand.lanes;
+  assert.ok(lane);
+  for (const size of [1, 4]) stand.costs.record(size, 10 + 2 * size);
+  stand.add();
+  return { ...stand, lane };
+}
+
+const add = (stand: Stand, expiresAt: number, urgency = expiresAt) => stand.add(undefined, { expiresAt, urgency });
+
+/** The image that is executed has been for as long as it takes. */
+function finish(stand: Stand & { readonly lane: NumberLane }): void {
+  stand.clock.advance(10 + 2 * (stand.lane.pending[0]?.length ?? 0));
+  answer(stand.lane);
+}
+
+describe('order', () => {
+  test('the earliest deadline goes first, and of equal ones who came first', () => {
+    const stand = busyStand(8);
+    for (const expiresAt of [900, 300, 900, 600, 300]) add(stand, expiresAt);
+    finish(stand);
+    assert.deepEqual(stand.lane.pending, [[2, 5, 4, 1, 3]]);
+  });
+});
+
+describe('a deadline', () => {
+  test('that can not be met any more is refused when a process is free, and not executed', async () => {
+    const stand = busyStand();
+    const late = add(stand, 23);
+    const other = add(stand, 100);
+    finish(stand);
+    await settled();
+    assert.deepEqual(stand.lane.pending, [[2]]);
+    assert.ok(late.state.kind === 'rejected' && late.state.error instanceof RequestError);
+    assert.equal(late.state.error.reason, 'DEADLINE_UNREACHABLE');
+    assert.match(late.state.error.message, /deadline is in 11 ms .* with 12 ms it could/);
+    assert.equal(other.state.kind, 'open');
+  });
+
+  test('that can just be met alone is, and the others go afterwards', () => {
+    const stand = busyStand();
+    add(stand, 12 + 12);
+    for (let image = 0; image < 2; image++) add(stand, 500);
+    finish(stand);
+    assert.deepEqual(stand.lane.pending, [[1]]);
+    finish(stand);
+    assert.deepEqual(stand.lane.pending, [[2, 3]]);
+  });
+
+  test('that can only be met with a small batch is refused where a full one waits', async () => {
+    const stand = busyStand();
+    const early = add(stand, 12 + 15);
+    for (let image = 0; image < 4; image++) add(stand, 500);
+    await settled();
+    assert.equal(early.state.kind, 'rejected');
+    assert.deepEqual(stand.lane.pending, [[0], [2, 3, 4, 5]]);
+  });
+
+  test('makes a batch as large as it allows', () => {
+    const stand = busyStand();
+    add(stand, 12 + 15);
+    for (let image = 0; image < 2; image++) add(stand, 500);
+    finish(stand);
+    assert.deepEqual(stand.lane.pending, [[1, 2]]);
+  });
+
+  test('of one that is refused leaves nothing on its signal', async () => {
+    const stand = busyStand();
+    const { signal } = new AbortController();
+    stand.add(signal, { expiresAt: 13 });
+    finish(stand);
+    await settled();
+    assert.equal(getEventListeners(signal, 'abort').length, 0);
+  });
+
+  test('is not judged by what was measured long ago, where a process is free', async () => {
+    const stand = busyStand();
+    finish(stand);
+    await settled();
+    stand.clock.advance(900);
+    assert.equal(stand.dispatcher.predictMs(0), 12);
+    const judged = add(stand, stand.clock.now() + 5);
+    await settled();
+    assert.equal(judged.state.kind, 'rejected');
+    stand.clock.advance(101);
+    assert.equal(stand.dispatcher.predictMs(0), 0);
+    add(stand, stand.clock.now() + 5);
+    assert.deepEqual(stand.lane.pending, [[2]]);
+    add(stand, stand.clock.now() + 5);
+    finish(stand);
+    assert.deepEqual(stand.lane.pending, [], 'and only one at a time');
+  });
+
+  test('is judged by what batches really take: one that was skipped says nothing', async () => {
+    const stand = busyStand();
+    stand.clock.advance(40);
+    stand.lane.answer([]);
+    await settled();
+    assert.equal(stand.costs.of(1), 12);
+    for (let batch = 0; batch < 20; batch++) {
+      stand.add();
+      stand.clock.advance(30);
+      answer(stand.lane);
+      await settled();
+    }
+    assert.equal(stand.costs.of(1), 30);
+  });
+});
+
+describe('a free process', () => {
+  /** Images come every `gapMs` until the process is free; then the test goes on. */
+  const arrivingEvery = (gapMs: number, maxQueueDelayMs: number) => {
+    const stand = busyStand(4, { maxQueueDelayMs });
+    for (let image = 0; image < 60; image++) {
+      stand.clock.advance(gapMs);
+      stand.add(undefined, { urgency: stand.clock.now() + 1_000 });
+      while (stand.lane.inFlight > 0) answer(stand.lane);
+    }
+    return stand;
+  };
+
+  test('waits for company only where that is allowed', () => {
+    const stand = arrivingEvery(2, 0);
+    stand.add();
+    assert.equal(stand.lane.inFlight, 1);
+  });
+
+  test('waits while images come so fast that it finishes more of them by waiting, and no longer than it may', () => {
+    const stand = createStand({ maxBatchSize: 4, maxQueueDelayMs: 5 });
+    const [lane] = stand.lanes;
+    assert.ok(lane);
+    for (const size of [1, 4]) stand.costs.record(size, 10 + 2 * size);
+    const come = () => stand.add(undefined, { urgency: stand.clock.now() + 1_000 });
+    for (let image = 0; image < 60; image++) {
+      come();
+      stand.clock.advance(2);
+      if (lane.inFlight > 0) answer(lane);
+    }
+    while (lane.inFlight > 0) answer(lane);
+    stand.clock.advance(5);
+    while (lane.inFlight > 0) answer(lane);
+    const before = stand.formed.length;
+    come();
+    assert.equal(stand.formed.length, before, 'it waits');
+    stand.clock.advance(2);
+    come();
+    stand.clock.advance(2.9);
+    assert.equal(stand.formed.length, before);
+    stand.clock.advance(0.2);
+    assert.deepEqual(
+      stand.formed.slice(before).map(({ length }) => length),
+      [2],
+    );
+  });
+
+  test('does not wait where images come too seldom', () => {
+    const stand = arrivingEvery(40, 30);
+    stand.clock.advance(40);
+    stand.add();
+    assert.equal(stand.lane.inFlight, 1);
+  });
+
+  test('executes fewer batches by waiting, where larger ones are cheaper, and makes nobody late', async () => {
+    const random = chance(3);
+    let atMs = 0;
+    const arrivals = Array.from({ length: 2_000 }, () => {
+      atMs += -Math.log(1 - random()) * 2;
+      return { atMs, deadlineMs: 60 };
+    });
+    const serviceMs = (size: number) => 8 + 0.1 * size;
+    const batches = async (maxQueueDelayMs: number) => {
+      let count = 0;
+      const images = await simulate({
+        ...{ lanes: 1, maxBatchSize: 32, overtakingLimitMs: 1_000, serviceMs, maxQueueDelayMs, arrivals },
+        warmUpCosts: [1, 32].map((batchSize) => ({ batchSize, milliseconds: serviceMs(batchSize) })),
+        onBatch: () => count++,
+      });
+      assert.ok(images.every(({ outcome }) => outcome === 'answered'));
+      return count;
+    };
+    const [never, allowed] = [await batches(0), await batches(10)];
+    assert.ok(allowed < 0.97 * never, `${allowed} batches, ${never} without waiting`);
+  });
+});
+
+describe('at three times of what can be done', () => {
+  /** Poisson arrivals with deadlines of 100 ms; two processes, 20 ms ± 30 % a batch of 4. */
+  const day = async (load: number) => {
+    const random = chance(11);
+    const serviceMs = (size: number) => (4 + 4 * size) * (0.7 + 0.6 * random());
+    let atMs = 0;
+    const lengthMs = 20_000;
+    const arrivals = [];
+    for (const meanGap = 20 / 8 / load; atMs < lengthMs; atMs += -Math.log(1 - random()) * meanGap) {
+      arrivals.push({ atMs, deadlineMs: 100 });
+    }
+    const images = await simulate({
+      ...{ lanes: 2, maxBatchSize: 4, overtakingLimitMs: 1_000, serviceMs, arrivals },
+      warmUpCosts: [1, 4].map((batchSize) => ({ batchSize, milliseconds: 4 + 4 * batchSize })),
+    });
+    const of = (outcome: string) => images.filter((image) => image.outcome === outcome);
+    return { images, goodput: of('answered').filter((i) => i.endedAt <= i.expiresAt).length / lengthMs, of };
+  };
+
+  test('as much is answered in time as ever, and refusals are immediate', async () => {
+    const [peak, flood] = [await day(0.95), await day(3)];
+    assert.ok(flood.goodput >= 0.95 * peak.goodput, `${flood.goodput} images/ms, ${peak.goodput} at 95 %`);
+    const refused = flood.of('refused');
+    const atOnce = refused.filter(({ atMs, endedAt }) => endedAt === atMs);
+    assert.ok(atOnce.length >= 0.98 * refused.length, `${atOnce.length} of ${refused.length} at once`);
+    const inVain = flood.images.filter(({ givenAt, outcome }) => givenAt !== null && outcome !== 'answered').length;
+    assert.ok(inVain <= 0.02 * flood.of('answered').length, `${inVain} executed in vain`);
+  });
+
+  test('nobody is refused at half of it', async () => {
+    const calm = await day(0.5);
+    assert.equal(calm.of('refused').length, 0);
+  });
+});
+
+test('as long a queue as the server lets calls without deadlines make holds up none of those with one', async () => {
+  const overtakingLimitMs = SERVE_OPTIONS.overtakingLimitMs.default as number;
+  // A hundred images a second can be answered: the queue is full from the start and stays so.
+  const queued = Array.from({ length: SECONDS_OF_WORK * 100 }, (_, index) => ({ atMs: index / 100, deadlineMs: null }));
+  const later = Array.from({ length: 900 }, (_, index) => ({ atMs: 12 + index * 12, deadlineMs: null }));
+  const urgent = Array.from({ length: 80 }, (_, index) => ({ atMs: 2_000 + index * 100, deadlineMs: 1_000 }));
+  const images = await simulate({
+    ...{ lanes: 1, maxBatchSize: 1, overtakingLimitMs, serviceMs: () => 10 },
+    warmUpCosts: [{ batchSize: 1, milliseconds: 10 }],
+    arrivals: [...queued, ...later, ...urgent].sort((one, other) => one.atMs - other.atMs),
+  });
+  const answered = images.filter(({ deadlineMs, outcome }) => deadlineMs !== null && outcome === 'answered');
+  assert.equal(answered.length, urgent.length);
+  assert.ok(images.every(({ deadlineMs, outcome }) => deadlineMs !== null || outcome === 'answered'));
+});

@@ -1,0 +1,239 @@
+/** What becomes of a batch that its process does not answer. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { MAX_ATTEMPTS } from '#vitserve/server/scheduling/dispatcher.js';
+import { ProcessLostError } from '#vitserve/workers/process/lane.js';
+import { type Outcome, settled } from '../../../support/fake-lane.js';
+import { answer, createStand, type NumberLane } from './stand.js';
+
+/** A stand with one lane and a queue of `images` that is sent as soon as the lane is ready. */
+function standWith(images: number, maxBatchSize = 4) {
+  const stand = createStand({ maxBatchSize, ready: false });
+  const [lane] = stand.lanes;
+  assert.ok(lane);
+  const outcomes = Array.from({ length: images }, () => stand.add());
+  return { ...stand, lane, outcomes };
+}
+
+/** Loses the process and brings it back. */
+async function crash(lane: NumberLane): Promise<void> {
+  lane.lose();
+  await settled();
+  lane.recover();
+}
+
+const isLost = (state: Outcome<string>) => state.kind === 'rejected' && state.error instanceof ProcessLostError;
+
+describe('a lost process', () => {
+  test('its batch is executed again image by image, before what came later', async () => {
+    const { lane, outcomes, add, retries } = standWith(3);
+    lane.recover();
+    const later = add();
+    await crash(lane);
+    assert.equal(retries.count, 3);
+    for (let turn = 0; turn < 4; turn++) {
+      answer(lane);
+      await settled();
+    }
+    assert.deepEqual(lane.sent, [[0, 1, 2], [0], [1], [2], [3]]);
+    assert.deepEqual(
+      [...outcomes, later].map(({ state }) => state),
+      ['0!', '1!', '2!', '3!'].map((value) => ({ kind: 'resolved', value })),
+    );
+  });
+
+  test(`an image is given to ${MAX_ATTEMPTS} processes at most; the loss of the last is its error`, async () => {
+    const { lane, outcomes, retries } = standWith(1);
+    lane.recover();
+    for (let attempt = 1; attempt < MAX_ATTEMPTS; attempt++) {
+      await crash(lane);
+      assert.deepEqual(outcomes[0]?.state, { kind: 'open' });
+    }
+    await crash(lane);
+    assert.ok(outcomes[0] && isLost(outcomes[0].state));
+    assert.equal(lane.sent.length, MAX_ATTEMPTS);
+    assert.equal(retries.count, MAX_ATTEMPTS - 1);
+  });
+
+  for (const maxBatchSize of [1, 4]) {
+    test(`an image that kills every process takes no other with it (batches of ${maxBatchSize})`, async () => {
+      const { lane, outcomes, dispatcher } = standWith(12, maxBatchSize);
+      const killer = 2;
+      lane.recover();
+      for (let turn = 0; turn < 200 && dispatcher.queueLength + lane.inFlight > 0; turn++) {
+        if (lane.pending[0]?.includes(killer)) await crash(lane);
+        else answer(lane);
+        await settled();
+      }
+      for (const [image, { state }] of outcomes.entries()) {
+        if (image === killer) assert.ok(isLost(state));
+        else assert.deepEqual(state, { kind: 'resolved', value: `${image}!` });
+      }
+    });
+  }
+
+  test('an image that is executed again shares its process with no batch in front of it', async () => {
+    const { lane } = standWith(2);
+    lane.recover();
+    await crash(lane);
+    assert.deepEqual(lane.pending, [[0]]);
+    answer(lane);
+    assert.deepEqual(lane.pending, [[1]]);
+  });
+
+  test('full batches in advance do not keep an image that is executed again waiting', async () => {
+    const stand = createStand({ lanes: 2, maxBatchSize: 2 });
+    const [first, second] = stand.lanes;
+    assert.ok(first && second);
+    stand.add();
+    stand.add();
+    for (let image = 2; image < 20; image++) stand.add();
+    first.lose();
+    await settled();
+    for (let turn = 0; turn < 2; turn++) {
+      answer(second);
+      await settled();
+    }
+    assert.deepEqual(second.pending[0], [0]);
+  });
+
+  test('another process takes over at once where one is free', async () => {
+    const stand = createStand({ lanes: 2, maxBatchSize: 4 });
+    const [first, second] = stand.lanes;
+    const image = stand.add();
+    first?.lose();
+    await settled();
+    assert.deepEqual(second?.pending, [[0]]);
+    assert.deepEqual(image.state, { kind: 'open' });
+  });
+
+  test('an image whose caller left during the lost execution is not executed again', async () => {
+    const stand = createStand({ maxBatchSize: 4 });
+    const [lane] = stand.lanes;
+    const leaving = new AbortController();
+    const reason = new Error('gone');
+    const image = stand.add(leaving.signal);
+    leaving.abort(reason);
+    assert.ok(lane);
+    await crash(lane);
+    assert.deepEqual(image.state, { kind: 'rejected', error: reason });
+    assert.equal(lane.sent.length, 1);
+    assert.equal(stand.retries.count, 0);
+  });
+
+  test('an image that waits to be executed again can leave', async () => {
+    const stand = createStand({ maxBatchSize: 4 });
+    const [lane] = stand.lanes;
+    const leaving = new AbortController();
+    const reason = new Error('gone');
+    const image = stand.add(leaving.signal);
+    lane?.lose();
+    await settled();
+    assert.equal(stand.dispatcher.queueLength, 1);
+    leaving.abort(reason);
+    assert.equal(stand.dispatcher.queueLength, 0);
+    await settled();
+    assert.deepEqual(image.state, { kind: 'rejected', error: reason });
+    lane?.recover();
+    assert.equal(lane?.sent.length, 1);
+  });
+});
+
+describe('an image is suspected', () => {
+  const suspected = (stand: ReturnType<typeof createStand>, verdict: unknown = null) => {
+    const suspicions: number[] = [];
+    let images = 0;
+    const add = () => {
+      const image = images++;
+      const onSuspicion = () => {
+        suspicions.push(image);
+        return verdict;
+      };
+      return stand.add(new AbortController().signal, { onSuspicion });
+    };
+    return { suspicions, add };
+  };
+
+  test('when its process was lost by its own doing and had nothing else to do, and not as one of several', async () => {
+    const stand = createStand({ maxBatchSize: 2, ready: false });
+    const { suspicions, add } = suspected(stand);
+    const [lane] = stand.lanes;
+    assert.ok(lane);
+    for (let image = 0; image < 2; image++) add();
+    lane.recover();
+    assert.deepEqual(lane.pending, [[0, 1]]);
+    for (const expected of [[], [0], [0, 1]]) {
+      lane.lose({ ownDoing: true });
+      await settled();
+      assert.deepEqual(suspicions, expected);
+      // After the batch image 0, alone, and then image 1.
+      lane.recover();
+    }
+  });
+
+  test('not when its process was killed from outside, nor when it failed without a loss', async () => {
+    const stand = createStand({ maxBatchSize: 1 });
+    const { suspicions, add } = suspected(stand);
+    const [lane] = stand.lanes;
+    assert.ok(lane);
+    add();
+    await crash(lane);
+    lane.fail(new Error('no memory'));
+    await settled();
+    assert.deepEqual(suspicions, []);
+  });
+
+  test('and rejected with the verdict, instead of being executed again', async () => {
+    const stand = createStand({ maxBatchSize: 1 });
+    const verdict = new Error('guilty');
+    const { add } = suspected(stand, verdict);
+    const [lane] = stand.lanes;
+    const image = add();
+    lane?.lose({ ownDoing: true });
+    await settled();
+    assert.deepEqual(image.state, { kind: 'rejected', error: verdict });
+    assert.equal(stand.retries.count, 0);
+    assert.equal(stand.dispatcher.queueLength, 0);
+  });
+});
+
+describe('a failed execution', () => {
+  test('rejects its images with its error and is not tried again', async () => {
+    const { lane, outcomes, retries } = standWith(2);
+    lane.recover();
+    const error = new Error('out of memory');
+    lane.fail(error);
+    await settled();
+    for (const { state } of outcomes) assert.deepEqual(state, { kind: 'rejected', error });
+    assert.equal(lane.sent.length, 1);
+    assert.equal(retries.count, 0);
+  });
+
+  test('a reply that makes no sense rejects its batch and nothing else', async () => {
+    const error = new Error('no such kind of reply');
+    const stand = createStand({
+      maxBatchSize: 2,
+      ready: false,
+      toResults: (reply) => {
+        if (reply.includes('garbage')) throw error;
+        return reply;
+      },
+    });
+    const outcomes = Array.from({ length: 3 }, () => stand.add());
+    const [lane] = stand.lanes;
+    lane?.recover();
+    lane?.answer(['garbage', '1!']);
+    await settled();
+    lane?.answer(['2!']);
+    await settled();
+    assert.deepEqual(
+      outcomes.map(({ state }) => state),
+      [
+        { kind: 'rejected', error },
+        { kind: 'rejected', error },
+        { kind: 'resolved', value: '2!' },
+      ],
+    );
+    assert.equal(stand.retries.count, 0);
+  });
+});

@@ -1,0 +1,244 @@
+/**
+ * A day in the life of a dispatcher in simulated time: images come, leave and expire, processes take as long as they are
+ * said to, are lost and come back. Nothing waits for a real clock, so thousands of schedules are played in seconds.
+ */
+
+import type { Clock } from '#vitserve/clock.js';
+import { RequestError } from '#vitserve/errors.js';
+import type { BatchCost } from '#vitserve/server/scheduling/cost-table.js';
+import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
+import { Dispatcher } from '#vitserve/server/scheduling/dispatcher.js';
+import type { BatchLane } from '#vitserve/server/scheduling/lane.js';
+import { refusalOf } from '#vitserve/server/scheduling/unreachable.js';
+import { urgencyOf } from '#vitserve/server/scheduling/urgency.js';
+import { ProcessLostError } from '#vitserve/workers/process/lane.js';
+import { settled } from '../../../support/fake-lane.js';
+
+/** Time that stands still until the next thing is due, with everything that follows from it settled first. */
+export class SimulatedClock implements Clock {
+  #now = 0;
+  #timers: { readonly dueAt: number; readonly callback: () => void }[] = [];
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(delayMs: number, callback: () => void): () => void {
+    const timer = { dueAt: this.#now + delayMs, callback };
+    const later = this.#timers.findIndex(({ dueAt }) => dueAt > timer.dueAt);
+    this.#timers.splice(later < 0 ? this.#timers.length : later, 0, timer);
+    return () => {
+      const at = this.#timers.indexOf(timer);
+      if (at >= 0) this.#timers.splice(at, 1);
+    };
+  }
+
+  /** Until nothing is due any more. `check` is called whenever all has settled. */
+  async run(check: () => void = () => {}): Promise<void> {
+    for (let timer = this.#timers.shift(); timer !== undefined; timer = this.#timers.shift()) {
+      this.#now = timer.dueAt;
+      timer.callback();
+      await settled();
+      check();
+    }
+  }
+}
+
+export interface Arrival {
+  readonly atMs: number;
+  /** From the arrival; null: no deadline. */
+  readonly deadlineMs: number | null;
+  readonly ofStream?: boolean;
+  /** When the caller leaves, from the arrival; null: he stays. */
+  readonly leavesMs?: number | null;
+}
+
+export interface Loss {
+  readonly atMs: number;
+  readonly lane: number;
+  readonly downMs: number;
+}
+
+export interface SimulatedImage extends Arrival {
+  readonly index: number;
+  readonly expiresAt: number;
+  /** When it would be answered, as predicted when it came; null: nobody could tell. */
+  predictedAt: number | null;
+  /** Why it is no longer there; null: it is. */
+  gone: 'left' | 'expired' | null;
+  /** When it was first given to a process; null: it was not. */
+  givenAt: number | null;
+  /** How it ended, and when. `refused`: because of its deadline. Null: not yet. */
+  outcome: 'answered' | 'refused' | 'left' | 'expired' | 'lost' | null;
+  endedAt: number;
+  result: string | null;
+  refusal: RequestError | null;
+  /** How often it was settled. */
+  settlements: number;
+}
+
+type Images = readonly SimulatedImage[];
+
+/** A process that takes as long as it is told, and skips who is gone when the turn of the batch comes. */
+export class SimulatedLane implements BatchLane<Images, readonly (string | null)[]> {
+  readonly #clock: SimulatedClock;
+  readonly #serviceMs: (size: number) => number;
+  #given: { images: Images; resolve: (reply: readonly (string | null)[]) => void; reject: (error: unknown) => void }[] =
+    [];
+  #cancelEnd: () => void = () => {};
+  ready = true;
+  onChange: () => void = () => {};
+
+  constructor(clock: SimulatedClock, serviceMs: (size: number) => number) {
+    this.#clock = clock;
+    this.#serviceMs = serviceMs;
+  }
+
+  get inFlight(): number {
+    return this.#given.length;
+  }
+
+  call(images: Images): Promise<readonly (string | null)[]> {
+    return new Promise((resolve, reject) => {
+      this.#given.push({ images, resolve, reject });
+      if (this.#given.length === 1) this.#begin();
+    });
+  }
+
+  lose(downMs: number): void {
+    if (!this.ready) return;
+    this.ready = false;
+    this.#cancelEnd();
+    for (const { reject } of this.#given.splice(0)) reject(new ProcessLostError('lost'));
+    this.onChange();
+    this.#clock.after(downMs, () => {
+      this.ready = true;
+      this.onChange();
+    });
+  }
+
+  #begin(): void {
+    const [current] = this.#given;
+    if (current === undefined) return;
+    const reply = current.images.map(({ gone, index }) => (gone === null ? `${index}!` : null));
+    const worked = reply.filter((result) => result !== null).length;
+    this.#cancelEnd = this.#clock.after(worked === 0 ? 0 : this.#serviceMs(worked), () => {
+      this.#given.shift();
+      this.#begin();
+      current.resolve(reply);
+      this.onChange();
+    });
+  }
+}
+
+export interface SimulationOptions {
+  readonly lanes: number;
+  readonly maxBatchSize: number;
+  readonly maxQueueDelayMs?: number;
+  readonly overtakingLimitMs: number;
+  readonly serviceMs: (size: number) => number;
+  readonly warmUpCosts?: readonly BatchCost[];
+  readonly arrivals: readonly Arrival[];
+  readonly losses?: readonly Loss[];
+  /** Whether who can't make it is refused when he comes, as the pipeline does. */
+  readonly refusesEarly?: boolean;
+  /** It waits from now on. */
+  readonly onArrival?: (image: SimulatedImage) => void;
+  readonly onEnd?: (image: SimulatedImage) => void;
+  /** A batch is given to a process. */
+  readonly onBatch?: (images: Images, now: number) => void;
+  /** All has settled at a moment. */
+  readonly onSettled?: (stand: { readonly lanes: readonly SimulatedLane[]; readonly queueLength: number }) => void;
+}
+
+/** Plays it to the end. Images by order of arrival. */
+export async function simulate(options: SimulationOptions): Promise<Images> {
+  const { maxBatchSize, maxQueueDelayMs = 0, overtakingLimitMs, warmUpCosts = [], refusesEarly = true } = options;
+  const clock = new SimulatedClock();
+  const costs = new CostTable();
+  for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
+  const lanes = Array.from({ length: options.lanes }, () => new SimulatedLane(clock, options.serviceMs));
+  const dispatcher = new Dispatcher<SimulatedImage, string | null, Images, readonly (string | null)[]>({
+    lanes,
+    maxBatchSize,
+    maxQueueDelayMs,
+    costs,
+    clock,
+    toCall: (images) => {
+      options.onBatch?.(images, clock.now());
+      for (const image of images) image.givenAt ??= clock.now();
+      return images;
+    },
+    toResults: (reply) => reply,
+    workedOn: (reply) => reply.filter((result) => result !== null).length,
+    isLoss: (error) => error instanceof ProcessLostError,
+    isSuspicion: () => false,
+    observer: { queueLength: () => {}, retried: () => {} },
+  });
+
+  const arrive = async (image: SimulatedImage): Promise<void> => {
+    const leaving = new AbortController();
+    const end = (outcome: NonNullable<SimulatedImage['outcome']>) => {
+      image.settlements++;
+      image.outcome = outcome;
+      image.endedAt = clock.now();
+      options.onEnd?.(image);
+    };
+    const goIn = (delayMs: number, why: 'left' | 'expired') =>
+      clock.after(delayMs, () => {
+        image.gone ??= why;
+        leaving.abort(why);
+      });
+    const timers = [
+      image.leavesMs == null ? null : goIn(image.leavesMs, 'left'),
+      image.deadlineMs === null ? null : goIn(image.deadlineMs, 'expired'),
+    ];
+    const { atMs: arrivedAt, expiresAt, ofStream = false } = image;
+    const urgency = urgencyOf({ arrivedAt, expiresAt, ofStream }, overtakingLimitMs);
+    try {
+      const finishMs = dispatcher.predictMs(urgency);
+      image.predictedAt = finishMs === null ? null : clock.now() + finishMs;
+      const leftMs = expiresAt - clock.now();
+      const refusal = refusesEarly && finishMs !== null ? refusalOf(finishMs, leftMs) : null;
+      if (refusal !== null) throw refusal;
+      options.onArrival?.(image);
+      image.result = await dispatcher.add(image, { signal: leaving.signal, urgency, expiresAt });
+      end(image.result === null ? (image.gone ?? 'lost') : 'answered');
+    } catch (error) {
+      if (error instanceof RequestError) {
+        image.refusal = error;
+        end(error.reason === 'DEADLINE_EXCEEDED' ? 'expired' : 'refused');
+      } else end(error === 'left' || error === 'expired' ? error : 'lost');
+    }
+    for (const cancel of timers) cancel?.();
+  };
+
+  const images = options.arrivals.map(
+    (arrival, index): SimulatedImage => ({
+      ...arrival,
+      index,
+      expiresAt: arrival.deadlineMs === null ? Number.POSITIVE_INFINITY : arrival.atMs + arrival.deadlineMs,
+      predictedAt: null,
+      gone: null,
+      givenAt: null,
+      outcome: null,
+      endedAt: Number.NaN,
+      result: null,
+      refusal: null,
+      settlements: 0,
+    }),
+  );
+  for (const image of images) clock.after(image.atMs, () => void arrive(image));
+  for (const { atMs, lane, downMs } of options.losses ?? []) clock.after(atMs, () => lanes[lane]?.lose(downMs));
+  await clock.run(() => options.onSettled?.({ lanes, queueLength: dispatcher.queueLength }));
+  return images;
+}
+
+/** Numbers from 0 to 1 that look like chance and are the same every time. */
+export function chance(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 2 ** 32;
+  };
+}

@@ -1,0 +1,111 @@
+/** What the front and a decoder say to each other arrives as it was said. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { describeReason, REASONS, type Reason } from '#vitserve/errors.js';
+import {
+  type DecoderCall,
+  type DecoderReply,
+  decodeCall,
+  decodeReply,
+  encodeCall,
+  encodeReply,
+} from '#vitserve/workers/decode/messages.js';
+
+const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
+
+const calls: fc.Arbitrary<DecoderCall> = fc.oneof(
+  fc.record(
+    {
+      kind: fc.constant('decode' as const),
+      slot: u32,
+      bytes: u32,
+      plan: fc.oneof(fc.json(), fc.string({ unit: 'grapheme' })),
+    },
+    { noNullPrototype: true },
+  ),
+  fc.record({ kind: fc.constant('draw' as const), width: u32, height: u32 }, { noNullPrototype: true }),
+);
+
+const REASONS_OF_DECODERS = (Object.keys(REASONS) as Reason[]).filter(
+  (reason) => reason === 'INTERNAL' || describeReason(reason).field === 'image',
+);
+const asked = ({ kind }: DecoderReply) => (kind === 'drawn' ? 'draw' : 'decode');
+
+const replies: fc.Arbitrary<DecoderReply> = fc.oneof(
+  fc.record({
+    kind: fc.constant('decoded' as const),
+    decodeMs: fc.double({ noNaN: true, noDefaultInfinity: true, min: 0 }),
+    width: u32,
+    height: u32,
+    format: fc.constantFrom('jpeg' as const, 'png' as const, 'webp' as const),
+    decoder: fc.constantFrom('turbojpeg' as const, 'sharp' as const),
+  }),
+  fc.record({
+    kind: fc.constant('refused' as const),
+    reason: fc.constantFrom(...REASONS_OF_DECODERS),
+    message: fc.string({ unit: 'grapheme' }),
+  }),
+  fc.constant({ kind: 'skipped' as const }),
+  fc.record({ kind: fc.constant('drawn' as const), jpeg: fc.uint8Array().map((bytes) => Buffer.from(bytes)) }),
+);
+
+describe('decoder messages', () => {
+  test('a call arrives as it was sent', () => {
+    fc.assert(
+      fc.property(calls, (call) => {
+        assert.deepEqual(decodeCall(encodeCall(call)), call);
+      }),
+    );
+  });
+
+  test('a reply arrives as it was sent', () => {
+    fc.assert(
+      fc.property(replies, (reply) => {
+        assert.deepEqual({ ...decodeReply(encodeReply(reply), asked(reply)) }, { ...reply });
+      }),
+    );
+  });
+
+  test('a drawn picture does not hold on to the buffer that it arrived in', () => {
+    const bytes = encodeReply({ kind: 'drawn', jpeg: Buffer.from('picture') });
+    const reply = decodeReply(bytes, 'draw');
+    bytes.fill(0);
+    assert.ok(reply.kind === 'drawn');
+    assert.equal(reply.jpeg.toString(), 'picture');
+  });
+
+  test('a reply of no known kind is an error', () => {
+    assert.throws(() => decodeReply(Buffer.of(9), 'decode'), /^Error: a decoder reply of no known kind$/);
+  });
+
+  describe('of a decoder that is not itself are errors:', () => {
+    const decoded = encodeReply({ kind: 'decoded', decodeMs: 1, width: 2, height: 3, format: 'png', decoder: 'sharp' });
+    const changed = (change: (bytes: Buffer) => void) => {
+      const bytes = Buffer.from(decoded);
+      change(bytes);
+      return bytes;
+    };
+    const refused = (refusal: unknown) => Buffer.concat([Buffer.of(2), Buffer.from(JSON.stringify(refusal))]);
+    for (const [what, bytes] of Object.entries({
+      'a time that is none': changed((bytes) => bytes.writeDoubleLE(Number.NaN, 1)),
+      'a time that never ends': changed((bytes) => bytes.writeDoubleLE(Number.POSITIVE_INFINITY, 1)),
+      'a time before it began': changed((bytes) => bytes.writeDoubleLE(-1, 1)),
+      'a format that there is not': changed((bytes) => bytes.writeUInt8(7, 17)),
+      'a decoder that there is not': changed((bytes) => bytes.writeUInt8(7, 18)),
+      'half of a reply': decoded.subarray(0, 10),
+      'no bytes': Buffer.alloc(0),
+      'a reason that there is not': refused({ reason: 'CURSED', message: 'no' }),
+      'a reason that is not its to give': refused({ reason: 'UNAUTHENTICATED_CALLER', message: 'no' }),
+      'a name that every object has': refused({ reason: 'toString', message: 'no' }),
+      'a message that is none': refused({ reason: 'INTERNAL', message: { text: 'no' } }),
+      'no refusal at all': refused(null),
+      'a refusal that is no JSON': Buffer.from('\u0002{'),
+      'a picture where pixels were asked for': encodeReply({ kind: 'drawn', jpeg: Buffer.alloc(3) }),
+    })) {
+      test(what, () => assert.throws(() => decodeReply(bytes, 'decode')));
+    }
+
+    test('pixels where a picture was asked for', () => assert.throws(() => decodeReply(decoded, 'draw')));
+  });
+});
