@@ -30,7 +30,7 @@ export const REASONS = {
   IMAGE_TOO_LARGE: { status: 'INVALID_ARGUMENT', field: 'image' },
   IMAGE_UNSUPPORTED: { status: 'INVALID_ARGUMENT', field: 'image' },
   IMAGE_UNDECODABLE: { status: 'INVALID_ARGUMENT', field: 'image' },
-  IMAGE_POISONOUS: { status: 'INVALID_ARGUMENT', field: 'image' },
+  IMAGE_QUARANTINED: { status: 'INVALID_ARGUMENT', field: 'image' },
   TOP_K_OUT_OF_RANGE: { status: 'INVALID_ARGUMENT', field: 'top_k' },
   REQUEST_MISSING: { status: 'INVALID_ARGUMENT', field: 'request' },
   REQUEST_MALFORMED: { status: 'INVALID_ARGUMENT' },

@@ -146,7 +146,7 @@ describe('a server', LINUX, () => {
     t.diagnostic(`beside 200 good calls: ${JSON.stringify(reasons)}`);
     assert.deepEqual(Object.keys(reasons).sort(), ['IMAGE_TOO_LARGE', 'answered']);
     assert.equal(await server.metric('vitserve_process_losses_total'), 0);
-    assert.equal(await server.metric('vitserve_poisonous_images_total'), 0);
+    assert.equal(await server.metric('vitserve_quarantined_images_total'), 0);
     await server.metricIs('vitserve_permits_in_use', {}, 0);
   });
 });

@@ -296,7 +296,7 @@ export const ROWS = [
         'ops',
         'Because their process was lost, by stage.',
         ['{{stage}}', sum(rate('vitserve_retries_total'), 'stage')],
-        ['poisonous, {{stage}}', sum(rate('vitserve_poisonous_images_total'), 'stage')],
+        ['quarantined, {{stage}}', sum(rate('vitserve_quarantined_images_total'), 'stage')],
       ],
     ],
   ],

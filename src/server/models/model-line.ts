@@ -7,7 +7,7 @@
 import type { Clock } from '../../clock.js';
 import type { InferenceRequest, InferenceResult } from '../../workers/inference/messages.js';
 import { ProcessLostError } from '../../workers/process/lane.js';
-import { PoisonList } from '../admission/poison-list.js';
+import { Quarantine } from '../admission/quarantine.js';
 import { type BatchCost, CostTable } from '../scheduling/cost-table.js';
 import { Dispatcher, type Terms } from '../scheduling/dispatcher.js';
 import type { BatchLane } from '../scheduling/lane.js';
@@ -19,7 +19,7 @@ export interface ModelLineObserver {
   batchRetried(model: string): void;
   batchQueueLength(model: string, length: number): void;
   /** An image was found to end the inference processes that execute it. */
-  batchPoisoned(sha256: string, bytes: number): void;
+  batchQuarantined(sha256: string, bytes: number): void;
 }
 
 export type InferenceBatchLane = BatchLane<readonly InferenceRequest[], readonly InferenceResult[]>;
@@ -29,7 +29,7 @@ export class ModelLine {
   /** What a decoder is told with every image of this model: a PixelPlan as JSON. */
   readonly plan: string;
   /** Images that end this model's processes. */
-  readonly poisons: PoisonList;
+  readonly quarantine: Quarantine;
   readonly #lanes: readonly InferenceBatchLane[];
   readonly #costs: CostTable;
   readonly #batching: Dispatcher<
@@ -58,7 +58,7 @@ export class ModelLine {
     for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
     this.model = model;
     this.plan = plan;
-    this.poisons = new PoisonList(clock, (...about) => observer.batchPoisoned(...about));
+    this.quarantine = new Quarantine(clock, (...about) => observer.batchQuarantined(...about));
     this.#lanes = lanes;
     this.#costs = costs;
     this.#batching = new Dispatcher({

@@ -16,7 +16,7 @@ import type { InferenceRequest, InferenceResult, Prediction } from '../../worker
 import { ProcessLostError } from '../../workers/process/lane.js';
 import type { SlotFile } from '../../workers/slots.js';
 import type { Permit } from '../admission/permits.js';
-import { PoisonList } from '../admission/poison-list.js';
+import { Quarantine } from '../admission/quarantine.js';
 import type { Throughput } from '../admission/throughput.js';
 import type { ModelLine } from '../models/model-line.js';
 import { CostTable } from '../scheduling/cost-table.js';
@@ -68,7 +68,7 @@ export interface PipelineObserver {
   decodeRetried(): void;
   decodeQueueLength(length: number): void;
   /** An image was found to end the decoders that work on it. */
-  decodePoisoned(sha256: string, bytes: number): void;
+  decodeQuarantined(sha256: string, bytes: number): void;
 }
 
 export interface PipelineOptions {
@@ -88,11 +88,11 @@ type DecodeImage = Extract<DecodeRequest, { kind: 'decode' }>;
 export class Pipeline {
   readonly #options: PipelineOptions;
   readonly #decoding: Dispatcher<DecodeImage, DecoderReply, DecodeRequest, DecoderReply>;
-  readonly #poisons: PoisonList;
+  readonly #quarantine: Quarantine;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
-    this.#poisons = new PoisonList(options.clock, (...about) => options.observer.decodePoisoned(...about));
+    this.#quarantine = new Quarantine(options.clock, (...about) => options.observer.decodeQuarantined(...about));
     this.#decoding = new Dispatcher({
       lanes: options.decoders,
       maxBatchSize: 1,
@@ -127,8 +127,8 @@ export class Pipeline {
     throughput.began();
     try {
       this.#checkEncoded(image);
-      this.#poisons.check(image);
-      line.poisons.check(image);
+      this.#quarantine.check(image);
+      line.quarantine.check(image);
       const terms = { signal, expiresAt, urgency: urgencyOf(request, overtakingLimitMs) };
       this.#checkReachable(line, terms);
       slots.open(slot, expiresAt);
@@ -136,9 +136,9 @@ export class Pipeline {
 
       const decoded = await this.#decode(
         { kind: 'decode', slot, image, plan: line.plan },
-        { ...terms, onSuspicion: (error) => this.#poisons.suspect(image, isUsedUp(error)) },
+        { ...terms, onSuspicion: (error) => this.#quarantine.suspect(image, isUsedUp(error)) },
       );
-      this.#poisons.clear(image);
+      this.#quarantine.clear(image);
       if (record) {
         const { decodeMs, format, decoder } = decoded;
         record.decoded = { at: clock.now(), decodeMs, format, decoder };
@@ -146,9 +146,9 @@ export class Pipeline {
       const executed = await this.#execute(
         line,
         { slot, topK, wantsEmbedding },
-        { ...terms, onSuspicion: () => line.poisons.suspect(image) },
+        { ...terms, onSuspicion: () => line.quarantine.suspect(image) },
       );
-      line.poisons.clear(image);
+      line.quarantine.clear(image);
 
       const now = clock.now();
       const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);

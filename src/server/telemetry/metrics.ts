@@ -102,8 +102,8 @@ export function createMetrics() {
       labelNames: ['stage'] as const,
       registers,
     }),
-    poisonous: new Counter({
-      name: 'vitserve_poisonous_images_total',
+    quarantined: new Counter({
+      name: 'vitserve_quarantined_images_total',
       help: 'Images found to end the processes that work on them, by stage.',
       labelNames: ['stage'] as const,
       registers,
@@ -245,14 +245,14 @@ export function createMetrics() {
  */
 function beginAtZero({
   dropped,
-  poisonous,
+  quarantined,
   retries,
   connectionsRefused,
   processLosses,
-}: Pick<Metrics, 'dropped' | 'poisonous' | 'retries' | 'connectionsRefused' | 'processLosses'>): void {
+}: Pick<Metrics, 'dropped' | 'quarantined' | 'retries' | 'connectionsRefused' | 'processLosses'>): void {
   for (const stage of ['decode', 'batch']) {
     retries.inc({ stage }, 0);
-    poisonous.inc({ stage }, 0);
+    quarantined.inc({ stage }, 0);
     for (const cause of ['cancelled', 'expired', 'unreachable']) dropped.inc({ stage, cause }, 0);
   }
   for (const cause of ['limit', 'handshake_timeout', 'tls', 'client_certificate', 'protocol'])

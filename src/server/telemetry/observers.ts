@@ -32,9 +32,9 @@ export interface RejectionObserver {
 }
 
 export function createPipelineObserver(metrics: Metrics, log: Logger): PipelineObserver & ModelLineObserver {
-  const poisoned = (stage: 'decode' | 'batch') => (sha256: string, bytes: number) => {
-    metrics.poisonous.inc({ stage });
-    log.warn({ stage, sha256, bytes }, 'poisonous image');
+  const quarantined = (stage: 'decode' | 'batch') => (sha256: string, bytes: number) => {
+    metrics.quarantined.inc({ stage });
+    log.warn({ stage, sha256, bytes }, 'quarantined image');
   };
   // Looked up once: finding a series by its labels costs more than counting.
   const decodeQueue = metrics.queueLength.labels({ stage: 'decode', model: '' });
@@ -48,14 +48,14 @@ export function createPipelineObserver(metrics: Metrics, log: Logger): PipelineO
     dropped: (stage, cause) => metrics.dropped.inc({ stage, cause }),
     decodeRetried: () => metrics.retries.inc({ stage: 'decode' }),
     decodeQueueLength: (length) => decodeQueue.set(length),
-    decodePoisoned: poisoned('decode'),
+    decodeQuarantined: quarantined('decode'),
     executed(model, batchSize, executionMs) {
       metrics.batchSize.observe({ model }, batchSize);
       metrics.inferenceDuration.observe({ model }, executionMs / 1000);
     },
     batchRetried: () => metrics.retries.inc({ stage: 'batch' }),
     batchQueueLength: (model, length) => metrics.queueLength.set({ stage: 'batch', model }, length),
-    batchPoisoned: poisoned('batch'),
+    batchQuarantined: quarantined('batch'),
   };
 }
 

@@ -65,7 +65,7 @@ export class CatalogStand {
       executed: () => {},
       batchRetried: () => {},
       batchQueueLength: () => {},
-      batchPoisoned: () => {},
+      batchQuarantined: () => {},
       modelServed: ({ model }) => this.events.push(`served ${model.name}/${model.version}`),
       modelWithdrawn: ({ name, version }) => this.events.push(`withdrawn ${name}/${version}`),
       modelRetired: ({ name, version }) => this.events.push(`retired ${name}/${version}`),

@@ -97,7 +97,7 @@ export function createLine({
       dropped: (stage, cause) => events.push(`dropped ${stage} ${cause}`),
       decodeRetried: () => events.push('retried decode'),
       decodeQueueLength: () => {},
-      decodePoisoned: (_sha256, bytes) => events.push(`poisoned decode ${bytes}`),
+      decodeQuarantined: (_sha256, bytes) => events.push(`quarantined decode ${bytes}`),
     },
   });
   const model = new ModelLine({
@@ -112,7 +112,7 @@ export function createLine({
       executed: (name, batchSize, executionMs) => events.push(`executed ${name} ${batchSize} ${executionMs}`),
       batchRetried: (name) => events.push(`retried batch ${name}`),
       batchQueueLength: () => {},
-      batchPoisoned: (_sha256, bytes) => events.push(`poisoned batch ${bytes}`),
+      batchQuarantined: (_sha256, bytes) => events.push(`quarantined batch ${bytes}`),
     },
   });
 

@@ -48,7 +48,7 @@ const EXPECTED: Readonly<Record<Reason, readonly [code: string, field: string | 
   IMAGE_TOO_LARGE: ['INVALID_ARGUMENT', 'image', false],
   IMAGE_UNSUPPORTED: ['INVALID_ARGUMENT', 'image', false],
   IMAGE_UNDECODABLE: ['INVALID_ARGUMENT', 'image', false],
-  IMAGE_POISONOUS: ['INVALID_ARGUMENT', 'image', false],
+  IMAGE_QUARANTINED: ['INVALID_ARGUMENT', 'image', false],
   TOP_K_OUT_OF_RANGE: ['INVALID_ARGUMENT', 'top_k', false],
   REQUEST_MISSING: ['INVALID_ARGUMENT', 'request', false],
   PAGE_INVALID: ['INVALID_ARGUMENT', 'page_token', false],

@@ -49,10 +49,10 @@ vitserve_dropped_images_total{stage="batch",cause="unreachable"} N
 # TYPE vitserve_retries_total counter
 vitserve_retries_total{stage="decode"} N
 vitserve_retries_total{stage="batch"} N
-# HELP vitserve_poisonous_images_total Images found to end the processes that work on them, by stage.
-# TYPE vitserve_poisonous_images_total counter
-vitserve_poisonous_images_total{stage="decode"} N
-vitserve_poisonous_images_total{stage="batch"} N
+# HELP vitserve_quarantined_images_total Images found to end the processes that work on them, by stage.
+# TYPE vitserve_quarantined_images_total counter
+vitserve_quarantined_images_total{stage="decode"} N
+vitserve_quarantined_images_total{stage="batch"} N
 # HELP vitserve_queue_length Images that wait for a process, by stage (decode, batch) and, where it has one, model.
 # TYPE vitserve_queue_length gauge
 vitserve_queue_length{stage="decode",model=""} N

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
-import { REMEMBERED_MS } from '#vitserve/server/admission/poison-list.js';
+import { REMEMBERED_MS } from '#vitserve/server/admission/quarantine.js';
 import type { ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
 import { settled } from '../../../support/fake-lane.js';
 import { createLine, DECODED, EXECUTED, JPEG, type Line } from './line.js';
@@ -63,14 +63,14 @@ for (const [stage, name] of [
       await lose(stage, { ownDoing: true });
       assert.equal(reasonOf(asked), 'open');
       await lose(stage, { ownDoing: true });
-      assert.equal(reasonOf(asked), 'IMAGE_POISONOUS');
+      assert.equal(reasonOf(asked), 'IMAGE_QUARANTINED');
       assert.equal(line[stage].sent.length, 2);
-      assert.ok(line.events.includes(`poisoned ${name} ${JPEG.length}`));
+      assert.ok(line.events.includes(`quarantined ${name} ${JPEG.length}`));
 
       const decodes = line.decoder.sent.length;
       const again = line.ask();
       await settled();
-      assert.equal(reasonOf(again), 'IMAGE_POISONOUS');
+      assert.equal(reasonOf(again), 'IMAGE_QUARANTINED');
       assert.equal(line.decoder.sent.length, decodes);
       assert.equal(line.permits.inUse, 0);
 
@@ -117,10 +117,10 @@ for (const [stage, name] of [
       }
       const again = line.ask();
       await settled();
-      assert.equal(reasonOf(again), 'IMAGE_POISONOUS');
+      assert.equal(reasonOf(again), 'IMAGE_QUARANTINED');
     });
 
-    test('where it ends with every image is not at fault: only the first is taken for poisonous', async () => {
+    test('where it ends with every image is not at fault: only the first is taken for quarantined', async () => {
       const reasons: string[] = [];
       for (let image = 0; image < 4; image++) {
         const asked = await askAt(stage, { image: Buffer.concat([JPEG, Buffer.of(image)]) });
@@ -128,7 +128,7 @@ for (const [stage, name] of [
         reasons.push(reasonOf(asked));
       }
       // What was decoded says nothing of the inference processes, and the other way round.
-      assert.deepEqual(reasons, ['IMAGE_POISONOUS', 'PROCESS_LOST', 'PROCESS_LOST', 'PROCESS_LOST']);
+      assert.deepEqual(reasons, ['IMAGE_QUARANTINED', 'PROCESS_LOST', 'PROCESS_LOST', 'PROCESS_LOST']);
     });
   });
 }
@@ -139,13 +139,13 @@ test('an image that uses up a decoder’s time costs one and no more, and is ref
     const [asked, again] = [line.ask({ image: bytes }), line.ask({ image: OTHER })];
     await settled();
     await lose('decoder', { ownDoing: true, usedUp: true });
-    assert.equal(reasonOf(asked), 'IMAGE_POISONOUS');
+    assert.equal(reasonOf(asked), 'IMAGE_QUARANTINED');
     assert.equal(line.decoder.sent.length, 2 * image + 2, 'it is not tried again, and the next one is');
     await answerAll();
     assert.equal(reasonOf(again), 'resolved');
     const later = line.ask({ image: bytes });
     await settled();
-    assert.equal(reasonOf(later), 'IMAGE_POISONOUS');
+    assert.equal(reasonOf(later), 'IMAGE_QUARANTINED');
   }
 });
 
@@ -156,7 +156,7 @@ test('images that wait while one ends its decoders are not given to those, and a
   assert.equal(line.decoder.inFlight, 1, 'none in advance');
   await lose('decoder', { ownDoing: true });
   await lose('decoder', { ownDoing: true });
-  assert.equal(reasonOf(first), 'IMAGE_POISONOUS');
+  assert.equal(reasonOf(first), 'IMAGE_QUARANTINED');
   await answerAll();
   assert.equal(reasonOf(behind), 'resolved');
 });
@@ -181,6 +181,6 @@ test('a batch that is lost accuses nobody; executed alone, the one at fault is f
   }
   assert.deepEqual(
     asked.map(reasonOf),
-    images.map((_, index) => (index === fatal ? 'IMAGE_POISONOUS' : 'resolved')),
+    images.map((_, index) => (index === fatal ? 'IMAGE_QUARANTINED' : 'resolved')),
   );
 });

@@ -3,26 +3,26 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
-import { MOST_REMEMBERED, PoisonList, REMEMBERED_MS } from '#vitserve/server/admission/poison-list.js';
+import { MOST_REMEMBERED, Quarantine, REMEMBERED_MS } from '#vitserve/server/admission/quarantine.js';
 import { FakeClock } from '../../../support/fake-clock.js';
 
 const imageOf = (text: string) => Buffer.from(text);
 const POISON = imageOf('poison');
-const isPoisonous = (error: unknown) => error instanceof RequestError && error.reason === 'IMAGE_POISONOUS';
+const isQuarantined = (error: unknown) => error instanceof RequestError && error.reason === 'IMAGE_QUARANTINED';
 
 function stand() {
   const clock = new FakeClock(5_000);
   const found: [string, number][] = [];
-  const list = new PoisonList(clock, (...about) => found.push(about));
-  return { clock, found, list, refuses: (image: Buffer) => assert.throws(() => list.check(image), isPoisonous) };
+  const list = new Quarantine(clock, (...about) => found.push(about));
+  return { clock, found, list, refuses: (image: Buffer) => assert.throws(() => list.check(image), isQuarantined) };
 }
 
-describe('a poison list', () => {
+describe('a quarantine', () => {
   test('refuses an image from the second loss on, by its bytes and nothing else', () => {
     const { list, refuses, found } = stand();
     assert.equal(list.suspect(POISON), null);
     list.check(POISON);
-    assert.ok(isPoisonous(list.suspect(POISON)));
+    assert.ok(isQuarantined(list.suspect(POISON)));
     refuses(POISON);
     refuses(Buffer.from(POISON));
     list.check(imageOf('poisoN'));
@@ -56,7 +56,7 @@ describe('a poison list', () => {
     const { list } = stand();
     list.suspect(POISON);
     list.clear(imageOf('poisoN'));
-    assert.ok(isPoisonous(list.suspect(POISON)));
+    assert.ok(isQuarantined(list.suspect(POISON)));
   });
 
   test('finds no further image at fault where nothing is worked on any more', () => {
@@ -68,7 +68,7 @@ describe('a poison list', () => {
     list.check(innocent);
     assert.equal(found.length, 1);
     list.clear(imageOf('any other'));
-    assert.ok(isPoisonous(list.suspect(innocent)), 'now it is this image again');
+    assert.ok(isQuarantined(list.suspect(innocent)), 'now it is this image again');
     refuses(POISON);
   });
 
@@ -77,13 +77,13 @@ describe('a poison list', () => {
     const innocent = imageOf('innocent');
     for (const image of [POISON, imageOf('another')]) {
       const refusal = list.suspect(image, true);
-      assert.ok(isPoisonous(refusal));
+      assert.ok(isQuarantined(refusal));
       assert.match(String(refusal?.message), /takes more processor time than decode-timeout allows/);
       assert.throws(() => list.check(image), { message: refusal?.message });
     }
     assert.equal(found.length, 2);
     assert.equal(list.suspect(innocent), null);
-    assert.ok(isPoisonous(list.suspect(innocent)), 'processes are trusted as before');
+    assert.ok(isQuarantined(list.suspect(innocent)), 'processes are trusted as before');
   });
 
   test('holds no more than a thousand, and forgets the oldest first', () => {

@@ -2,10 +2,10 @@
  * Images that end the processes which work on them, remembered by their bytes so that they are refused before they cost
  * another one.
  *
- * An image is poisonous when two processes were lost by their own doing while each worked on it alone, in this call or in
+ * An image is quarantined when two processes were lost by their own doing while each worked on it alone, in this call or in
  * others; what is lost by a kill from outside never counts (`workers/process/loss.ts`). Where processes fail with every image it is
  * not the images that are at fault: after one has been found, no other is until some image has been worked on as it should.
- * One on which a process has spent all the processor time that it may is poisonous at once: that was measured, and nothing but
+ * One on which a process has spent all the processor time that it may is quarantined at once: that was measured, and nothing but
  * its own work uses it up.
  *
  * What it costs: nothing until a process is lost; then a look at the lengths of those remembered for each image, and a SHA-256
@@ -17,12 +17,12 @@ import { RequestError } from '../../errors.js';
 
 export const REMEMBERED_MS = 10 * 60_000;
 export const MOST_REMEMBERED = 1_000;
-const POISONOUS_AFTER = 2;
+const QUARANTINE_AFTER = 2;
 
 interface Entry {
   readonly bytes: number;
   losses: number;
-  /** What it is refused with; null while it is not poisonous. */
+  /** What it is refused with; null while it is not quarantined. */
   refusal: string | null;
   until: number;
 }
@@ -32,14 +32,14 @@ const USED_UP =
   'decoding the image takes more processor time than decode-timeout allows: it is not taken again soon; ' +
   'send it smaller, or saved again as another file';
 
-export class PoisonList {
+export class Quarantine {
   readonly #clock: Clock;
   readonly #onFound: (sha256: string, bytes: number) => void;
   /** By SHA-256, in hexadecimal; the one that is forgotten first comes first. */
   readonly #entries = new Map<string, Entry>();
   #trusted = true;
 
-  /** @param onFound told of each image that is found to be poisonous */
+  /** @param onFound told of each image that is found to be quarantined */
   constructor(clock: Clock, onFound: (sha256: string, bytes: number) => void) {
     this.#clock = clock;
     this.#onFound = onFound;
@@ -49,7 +49,7 @@ export class PoisonList {
     return this.#entries.size;
   }
 
-  /** Throws RequestError IMAGE_POISONOUS for one that is remembered as such. */
+  /** Throws RequestError IMAGE_QUARANTINED for one that is remembered as such. */
   check(image: Uint8Array): void {
     const text = this.#find(image)?.[1].refusal ?? null;
     if (text !== null) throw refusal(text);
@@ -57,7 +57,7 @@ export class PoisonList {
 
   /**
    * A process was lost while it worked on the image alone; `usedUp`: it had spent all its processor time on it. Returns the refusal
-   * where the image is poisonous, else null.
+   * where the image is quarantined, else null.
    */
   suspect(image: Uint8Array, usedUp = false): RequestError | null {
     const now = this.#clock.now();
@@ -70,7 +70,7 @@ export class PoisonList {
     entry.losses++;
     entry.until = now + REMEMBERED_MS;
     this.#entries.set(hash, entry);
-    const isFound = usedUp || (entry.losses >= POISONOUS_AFTER && this.#trusted);
+    const isFound = usedUp || (entry.losses >= QUARANTINE_AFTER && this.#trusted);
     if (entry.refusal === null && isFound) {
       entry.refusal = usedUp ? USED_UP : ENDED_TWO;
       if (!usedUp) this.#trusted = false;
@@ -112,5 +112,5 @@ function hashOf(image: Uint8Array): string {
 }
 
 function refusal(text: string): RequestError {
-  return new RequestError('IMAGE_POISONOUS', text);
+  return new RequestError('IMAGE_QUARANTINED', text);
 }

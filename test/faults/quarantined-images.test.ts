@@ -39,12 +39,12 @@ async function nextProcess(server: ServerProcess, role: Role, known: Set<number>
   return child;
 }
 
-async function isPoisonous(client: PlainClient, image: Buffer): Promise<void> {
+async function isQuarantined(client: PlainClient, image: Buffer): Promise<void> {
   const { code, reason, field } = await failureOf(client.embed({ image }));
-  assert.deepEqual([code, reason, field], ['INVALID_ARGUMENT', 'IMAGE_POISONOUS', 'image']);
+  assert.deepEqual([code, reason, field], ['INVALID_ARGUMENT', 'IMAGE_QUARANTINED', 'image']);
 }
 
-/** What has to be so once an image has been found to be poisonous: it is refused at no cost, and others are answered. */
+/** What has to be so once an image has been found to be quarantined: it is refused at no cost, and others are answered. */
 async function holdsFrom(
   server: ServerProcess,
   client: PlainClient,
@@ -55,12 +55,12 @@ async function holdsFrom(
   const losses = async () => await server.metric('vitserve_process_losses_total', { role });
   assert.equal(await losses(), lost);
   const stage = role === 'decoder' ? 'decode' : 'batch';
-  assert.equal(await server.metric('vitserve_poisonous_images_total', { stage }), 1);
-  const { bytes, sha256 } = await server.logged('poisonous image');
+  assert.equal(await server.metric('vitserve_quarantined_images_total', { stage }), 1);
+  const { bytes, sha256 } = await server.logged('quarantined image');
   assert.equal(bytes, image.length);
   assert.match(String(sha256), /^[0-9a-f]{64}$/);
   const since = performance.now();
-  await isPoisonous(client, image);
+  await isQuarantined(client, image);
   const refusedMs = performance.now() - since;
   assert.deepEqual((await client.embed({ image: await plainPng([7, 8, 9]) })).embedding, [7, 8, 9]);
   assert.equal(await losses(), lost);
@@ -69,10 +69,10 @@ async function holdsFrom(
 }
 
 describe('an image that', LINUX, () => {
-  test('takes a decoder more processor time than decode-timeout is poisonous after one, all by itself', async (t) => {
+  test('takes a decoder more processor time than decode-timeout is quarantined after one, all by itself', async (t) => {
     const { server, client } = await start(t, { flags: ['--decode-timeout', '100ms'] });
     const since = performance.now();
-    await isPoisonous(client, large);
+    await isQuarantined(client, large);
     const foundMs = performance.now() - since;
     const refusedMs = await holdsFrom(server, client, 'decoder', large, 1);
     assert.equal(await server.metric('vitserve_process_losses_total', { cause: 'cpu' }), 1);
@@ -80,18 +80,18 @@ describe('an image that', LINUX, () => {
     t.diagnostic(`found out after ${Math.round(foundMs)} ms, refused again after ${refusedMs.toFixed(1)} ms`);
   });
 
-  test('takes more memory than a decoder may is poisonous, and not taken for damaged', async (t) => {
+  test('takes more memory than a decoder may is quarantined, and not taken for damaged', async (t) => {
     const { server, client } = await start(t, { decoders: 2 });
     for (const { pid } of server.children('decoder')) limitMemory(pid);
     const outcome = outcomeOf(client.embed({ image: large }));
     const failure = await outcome;
     assert.ok(failure instanceof CallFailure);
-    assert.equal(failure.reason, 'IMAGE_POISONOUS', failure.message);
+    assert.equal(failure.reason, 'IMAGE_QUARANTINED', failure.message);
     await holdsFrom(server, client, 'decoder', large);
   });
 
   for (const role of ['decoder', 'inference'] as const) {
-    test(`is there whenever the ${role} process crashes (SIGSEGV) is poisonous after two`, async (t) => {
+    test(`is there whenever the ${role} process crashes (SIGSEGV) is quarantined after two`, async (t) => {
       // Half a second of execution is time enough.
       const { server, client } = await start(t, { simulated: role === 'decoder' ? '1:0.1' : '1:500' });
       const image = role === 'decoder' ? large : await plainPng([1, 2, 3]);
@@ -108,7 +108,7 @@ describe('an image that', LINUX, () => {
       }
       const failure = await outcome;
       assert.ok(failure instanceof CallFailure);
-      assert.equal(failure.reason, 'IMAGE_POISONOUS', failure.message);
+      assert.equal(failure.reason, 'IMAGE_QUARANTINED', failure.message);
       await holdsFrom(server, client, role, image);
     });
   }
