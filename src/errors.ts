@@ -37,7 +37,7 @@ export const REASONS = {
   PAGE_INVALID: { status: 'INVALID_ARGUMENT', field: 'page_token' },
   MODEL_UNKNOWN: { status: 'NOT_FOUND', field: 'model' },
   EMBEDDING_UNSUPPORTED: { status: 'FAILED_PRECONDITION' },
-  UNAUTHENTICATED_CALLER: { status: 'UNAUTHENTICATED' },
+  TOKEN_INVALID: { status: 'UNAUTHENTICATED' },
   OVERLOADED: { status: 'RESOURCE_EXHAUSTED', retryable: true },
   DEADLINE_UNREACHABLE: { status: 'RESOURCE_EXHAUSTED', retryable: true },
   UPLOAD_TIMEOUT: { status: 'DEADLINE_EXCEEDED' },

@@ -109,7 +109,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     default: null,
     summary: 'File with bearer tokens, one a line, any of which callers must send. # begins a comment.',
     reason:
-      'Callers send `authorization: Bearer TOKEN`; those who do not are answered with `UNAUTHENTICATED_CALLER`. Health needs ' +
+      'Callers send `authorization: Bearer TOKEN`; those who do not are answered with `TOKEN_INVALID`. Health needs ' +
       'no token. Several tokens are valid at once, so that one can be replaced without a gap, and the file is looked ' +
       'at every ten seconds. Use it together with TLS: without, everybody on the way can read the tokens.',
   },

@@ -265,13 +265,13 @@ describe('a server with tokens', () => {
       const stranger = clientWith(token);
       for (const call of [stranger.embed({ image }), stranger.classify({ image }), stranger.getModel()]) {
         const { code, reason } = await failureOf(call);
-        assert.deepEqual([code, reason], ['UNAUTHENTICATED', 'UNAUTHENTICATED_CALLER'], `token "${token}"`);
+        assert.deepEqual([code, reason], ['UNAUTHENTICATED', 'TOKEN_INVALID'], `token "${token}"`);
       }
-      assert.equal((await stranger.stream().ended)?.reason, 'UNAUTHENTICATED_CALLER');
-      assert.equal((await failureOf(stranger.reflectedServices())).reason, 'UNAUTHENTICATED_CALLER');
+      assert.equal((await stranger.stream().ended)?.reason, 'TOKEN_INVALID');
+      assert.equal((await failureOf(stranger.reflectedServices())).reason, 'TOKEN_INVALID');
       assert.equal(await stranger.check(), 'SERVING');
     }
-    const refused = { code: 'UNAUTHENTICATED', reason: 'UNAUTHENTICATED_CALLER' };
+    const refused = { code: 'UNAUTHENTICATED', reason: 'TOKEN_INVALID' };
     assert.equal(await server.metric('vitserve_requests_total', refused), 5 * 5);
 
     writeFileSync(path, `${TOKENS[1]}\n${TOKENS[2]}\n`);
@@ -281,7 +281,7 @@ describe('a server with tokens', () => {
         .getModel()
         .catch(() => null),
     );
-    assert.equal((await failureOf(clientWith(TOKENS[0]).getModel())).reason, 'UNAUTHENTICATED_CALLER');
+    assert.equal((await failureOf(clientWith(TOKENS[0]).getModel())).reason, 'TOKEN_INVALID');
     assert.equal((await clientWith(TOKENS[1]).getModel()).classCount, 10);
 
     writeFileSync(path, '# nobody\n');

@@ -178,7 +178,7 @@ test('who has no token is not traced, whatever he sends', async (t) => {
   });
   const client = new PlainClient(t, server.address);
   const failure = await failureOf(client.classify({ image: TEXT }, { metadata: parent('01') }));
-  assert.equal(failure.reason, 'UNAUTHENTICATED_CALLER');
+  assert.equal(failure.reason, 'TOKEN_INVALID');
   await server.logged('call ended', ({ requestId }) => requestId === failure.requestId);
   await server.stop();
   assert.equal(receiver.requests, 0);

@@ -118,7 +118,7 @@ export const ROWS = [
           sum(
             rate(
               'vitserve_requests_total',
-              'reason=~"OVERLOADED|DEADLINE_UNREACHABLE|STARTING|DRAINING|UNAUTHENTICATED_CALLER|UPLOAD_TIMEOUT"',
+              'reason=~"OVERLOADED|DEADLINE_UNREACHABLE|STARTING|DRAINING|TOKEN_INVALID|UPLOAD_TIMEOUT"',
             ),
             'reason',
           ),

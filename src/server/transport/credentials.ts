@@ -64,7 +64,7 @@ export class Credentials {
     return this.#tls?.value.context ?? null;
   }
 
-  /** `authorization`: all values of that metadata key. Throws RequestError UNAUTHENTICATED_CALLER where tokens are asked for and this is none. */
+  /** `authorization`: all values of that metadata key. Throws RequestError TOKEN_INVALID where tokens are asked for and this is none. */
   authenticate(authorization: readonly (string | Buffer)[]): void {
     this.#tokens?.value.check(authorization);
   }

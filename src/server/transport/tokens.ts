@@ -20,7 +20,7 @@ export class Tokens {
     return this.#hashes.length;
   }
 
-  /** `authorization`: all values of that metadata key. Throws RequestError UNAUTHENTICATED_CALLER. */
+  /** `authorization`: all values of that metadata key. Throws RequestError TOKEN_INVALID. */
   check(authorization: readonly (string | Buffer)[]): void {
     const [value, ...more] = authorization;
     if (value === undefined) throw unauthenticated('a token is needed: send "authorization: Bearer TOKEN"');
@@ -36,7 +36,7 @@ export class Tokens {
 }
 
 function unauthenticated(message: string): RequestError {
-  return new RequestError('UNAUTHENTICATED_CALLER', message);
+  return new RequestError('TOKEN_INVALID', message);
 }
 
 function hashOf(token: string): Buffer {

@@ -55,7 +55,7 @@ const EXPECTED: Readonly<Record<Reason, readonly [code: string, field: string | 
   REQUEST_MALFORMED: ['INVALID_ARGUMENT', null, false],
   MODEL_UNKNOWN: ['NOT_FOUND', 'model', false],
   EMBEDDING_UNSUPPORTED: ['FAILED_PRECONDITION', null, false],
-  UNAUTHENTICATED_CALLER: ['UNAUTHENTICATED', null, false],
+  TOKEN_INVALID: ['UNAUTHENTICATED', null, false],
   OVERLOADED: ['RESOURCE_EXHAUSTED', null, true],
   DEADLINE_UNREACHABLE: ['RESOURCE_EXHAUSTED', null, true],
   UPLOAD_TIMEOUT: ['DEADLINE_EXCEEDED', null, false],

@@ -69,7 +69,7 @@ test('what changes is put to use by the clock, and what is of no use is reported
 
   writeFileSync(path('tokens'), NEW);
   assert.deepEqual(await next(), ['certificate kept: 1', 'tokens loaded']);
-  assert.throws(() => credentials.authenticate([`Bearer ${OLD}`]), { reason: 'UNAUTHENTICATED_CALLER' });
+  assert.throws(() => credentials.authenticate([`Bearer ${OLD}`]), { reason: 'TOKEN_INVALID' });
   credentials.stop();
   clock.advance(LOOK_INTERVAL_MS);
   assert.equal(clock.timers, 0);

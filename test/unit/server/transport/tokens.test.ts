@@ -57,7 +57,7 @@ describe('a caller', () => {
         () => tokens.check(values),
         (error) => {
           assert(error instanceof RequestError);
-          assert.equal(error.reason, 'UNAUTHENTICATED_CALLER');
+          assert.equal(error.reason, 'TOKEN_INVALID');
           assert(!error.message.includes(ONE.slice(0, 8)));
           return true;
         },

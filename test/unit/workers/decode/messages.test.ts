@@ -96,7 +96,7 @@ describe('decoder messages', () => {
       'half of a reply': decoded.subarray(0, 10),
       'no bytes': Buffer.alloc(0),
       'a reason that there is not': refused({ reason: 'CURSED', message: 'no' }),
-      'a reason that is not its to give': refused({ reason: 'UNAUTHENTICATED_CALLER', message: 'no' }),
+      'a reason that is not its to give': refused({ reason: 'TOKEN_INVALID', message: 'no' }),
       'a name that every object has': refused({ reason: 'toString', message: 'no' }),
       'a message that is none': refused({ reason: 'INTERNAL', message: { text: 'no' } }),
       'no refusal at all': refused(null),
