@@ -99,13 +99,13 @@ export class ModelLine {
   }
 
   /**
-   * Milliseconds until an image of this urgency would be answered whose pixels are there in `inMs`, where `decoding` images
+   * Milliseconds until an image of this scheduling deadline would be answered whose pixels are there in `inMs`, where `decoding` images
    * of any model are decoded before it. Null where that can't be told.
    */
-  predictMs(urgency: number, inMs: number, decoding: number): number | null {
+  estimateMs(schedulingDeadline: number, inMs: number, decoding: number): number | null {
     // Those of its own that have not come here yet, the image that asks not counted.
     const onTheWay = this.#users - this.#batching.images - 1;
-    return this.#batching.predictMs(urgency, { inMs, ahead: Math.max(0, Math.min(decoding, onTheWay)) });
+    return this.#batching.estimateMs(schedulingDeadline, { inMs, ahead: Math.max(0, Math.min(decoding, onTheWay)) });
   }
 
   /** Rejects with the signal's reason when the image leaves before it is in a batch, or with DEADLINE_UNREACHABLE. */

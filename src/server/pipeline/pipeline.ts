@@ -20,10 +20,10 @@ import { Quarantine } from '../admission/quarantine.js';
 import type { Throughput } from '../admission/throughput.js';
 import type { ModelLine } from '../models/model-line.js';
 import { CostTable } from '../scheduling/cost-table.js';
+import { refusalOf } from '../scheduling/deadline-check.js';
 import { Dispatcher, type Terms } from '../scheduling/dispatcher.js';
 import type { BatchLane } from '../scheduling/lane.js';
-import { refusalOf } from '../scheduling/unreachable.js';
-import { urgencyOf } from '../scheduling/urgency.js';
+import { schedulingDeadlineOf } from '../scheduling/scheduling-deadline.js';
 import type { ImageRecord } from './image-record.js';
 
 export interface ImageRequest {
@@ -129,7 +129,7 @@ export class Pipeline {
       this.#checkEncoded(image);
       this.#quarantine.check(image);
       line.quarantine.check(image);
-      const terms = { signal, expiresAt, urgency: urgencyOf(request, overtakingLimitMs) };
+      const terms = { signal, expiresAt, schedulingDeadline: schedulingDeadlineOf(request, overtakingLimitMs) };
       this.#checkReachable(line, terms);
       slots.open(slot, expiresAt);
       signal.addEventListener('abort', cancelSlot, { once: true });
@@ -189,7 +189,7 @@ export class Pipeline {
   }
 
   /** Who can't be answered in time is told so now, and not when his time is over. */
-  #checkReachable(line: ModelLine, terms: Pick<Terms, 'urgency' | 'expiresAt'>): void {
+  #checkReachable(line: ModelLine, terms: Pick<Terms, 'schedulingDeadline' | 'expiresAt'>): void {
     this.#refuse(this.#refusalOf(line, terms));
   }
 
@@ -200,21 +200,27 @@ export class Pipeline {
   checkDeadline(lines: readonly ModelLine[], expiresAt: number): void {
     if (expiresAt === Number.POSITIVE_INFINITY) return;
     const { clock, overtakingLimitMs } = this.#options;
-    const urgency = urgencyOf({ arrivedAt: clock.now(), expiresAt, ofStream: false }, overtakingLimitMs);
+    const schedulingDeadline = schedulingDeadlineOf(
+      { arrivedAt: clock.now(), expiresAt, ofStream: false },
+      overtakingLimitMs,
+    );
     let refusal: RequestError | null = null;
     for (const line of lines) {
-      refusal = this.#refusalOf(line, { urgency, expiresAt });
+      refusal = this.#refusalOf(line, { schedulingDeadline, expiresAt });
       if (refusal === null) return;
     }
     this.#refuse(refusal);
   }
 
-  #refusalOf(line: ModelLine, { urgency, expiresAt }: Pick<Terms, 'urgency' | 'expiresAt'>): RequestError | null {
+  #refusalOf(
+    line: ModelLine,
+    { schedulingDeadline, expiresAt }: Pick<Terms, 'schedulingDeadline' | 'expiresAt'>,
+  ): RequestError | null {
     const leftMs = expiresAt - this.#options.clock.now();
     if (leftMs === Number.POSITIVE_INFINITY) return null;
-    const decodedMs = this.#decoding.predictMs(urgency);
+    const decodedMs = this.#decoding.estimateMs(schedulingDeadline);
     if (decodedMs === null) return null;
-    const finishMs = line.predictMs(urgency, decodedMs, this.#decoding.countBefore(urgency));
+    const finishMs = line.estimateMs(schedulingDeadline, decodedMs, this.#decoding.countBefore(schedulingDeadline));
     return finishMs === null ? null : refusalOf(finishMs, leftMs);
   }
 

@@ -2,15 +2,15 @@
  * Dynamic batching: images wait in one queue and leave in batches as processes become free, the most urgent first.
  *
  * Work-conserving: a free process is never left idle while an image waits, so a lone image is not delayed for company
- * (unless `maxQueueDelayMs` allows it and `patience.ts` finds that it pays). Batches grow only because, and only while,
+ * (unless `maxQueueDelayMs` allows it and `queue-delay.ts` finds that it pays). Batches grow only because, and only while,
  * every process is busy. Beside the batch that it executes a process is given one more in advance, but only where a full
  * one waits, since an early small batch would be a smaller batch for nothing; where batches have one image (decoders) that
  * is the next image. Waiting images are shared out evenly between free processes.
  *
  * What holds: every image added is settled exactly once; one that has left (abort signal) is taken out of the queue at
- * once and never put into a batch; no batch is larger than `maxBatchSize`; order is that of `urgency.ts`. An image that
+ * once and never put into a batch; no batch is larger than `maxBatchSize`; order is that of `scheduling-deadline.ts`. An image that
  * can't be answered in time any more when its turn comes is refused (DEADLINE_UNREACHABLE), and one that would make another
- * late waits for the next batch (`forming.ts`). A batch that is lost with its process is executed again image by
+ * late waits for the next batch (`form-batch.ts`). A batch that is lost with its process is executed again image by
  * image, each by a process that does nothing else when it is given the image, up to MAX_ATTEMPTS times in all: so one image
  * that kills its process does not fail the others. Whose image was alone with a process that was lost is told so (`onSuspicion`).
  *
@@ -19,14 +19,14 @@
  */
 import type { Clock } from '../../clock.js';
 import { Arrivals } from './arrivals.js';
+import { estimateCompletionMs } from './completion-estimate.js';
 import type { CostTable } from './cost-table.js';
-import { type Expiring, formBatch } from './forming.js';
+import { unreachable } from './deadline-check.js';
+import { DeadlineQueue } from './deadline-queue.js';
+import { type Expiring, formBatch } from './form-batch.js';
 import type { BatchLane } from './lane.js';
 import { Lanes } from './lanes.js';
-import { Patience } from './patience.js';
-import { predictFinishMs } from './prediction.js';
-import { unreachable } from './unreachable.js';
-import { UrgencyQueue } from './urgency-queue.js';
+import { QueueDelay } from './queue-delay.js';
 
 /** Times an image may be given to a process before its loss is the caller's to know. */
 export const MAX_ATTEMPTS = 3;
@@ -45,8 +45,8 @@ export interface DispatchObserver {
 export interface Terms {
   /** Aborted when the image leaves; its reason is what the image is rejected with. */
   readonly signal: AbortSignal;
-  /** `urgencyOf`. */
-  readonly urgency: number;
+  /** `schedulingDeadlineOf`. */
+  readonly schedulingDeadline: number;
   /** Infinity: no deadline. */
   readonly expiresAt: number;
   /**
@@ -90,8 +90,8 @@ export class Dispatcher<Image, Result, Call, Reply> {
   readonly #options: DispatcherOptions<Image, Result, Call, Reply>;
   readonly #lanes: Lanes<Call, Reply>;
   readonly #arrivals = new Arrivals();
-  readonly #patience: Patience;
-  readonly #queue = new UrgencyQueue<Waiting<Image, Result>>();
+  readonly #queueDelay: QueueDelay;
+  readonly #queue = new DeadlineQueue<Waiting<Image, Result>>();
   /** Images that lost a process; they go first, each alone. */
   readonly #retries: Waiting<Image, Result>[] = [];
   #order = 0;
@@ -99,7 +99,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
 
   constructor(options: DispatcherOptions<Image, Result, Call, Reply>) {
     this.#options = options;
-    this.#patience = new Patience(options.maxQueueDelayMs, options.costs, this.#arrivals);
+    this.#queueDelay = new QueueDelay(options.maxQueueDelayMs, options.costs, this.#arrivals);
     const { lanes, costs, clock, maxInFlight = ONE_IN_ADVANCE } = options;
     this.#lanes = new Lanes({ lanes, costs, clock, maxInFlight }, () => this.#dispatch());
   }
@@ -113,20 +113,20 @@ export class Dispatcher<Image, Result, Call, Reply> {
     return this.queueLength + this.#lanes.images;
   }
 
-  /** How many of them go before one of this urgency that came now. */
-  countBefore(urgency: number): number {
-    return this.#lanes.images + this.#retries.length + this.#queue.countBefore(urgency);
+  /** How many of them go before one of this scheduling deadline that came now. */
+  countBefore(schedulingDeadline: number): number {
+    return this.#lanes.images + this.#retries.length + this.#queue.countBefore(schedulingDeadline);
   }
 
   /**
-   * Milliseconds until an image of this urgency would be answered that comes in `inMs`, with `ahead` images before it that
+   * Milliseconds until an image of this scheduling deadline would be answered that comes in `inMs`, with `ahead` images before it that
    * have not come yet either. Null where that can't be told.
    */
-  predictMs(urgency: number, { inMs = 0, ahead = 0 } = {}): number | null {
+  estimateMs(schedulingDeadline: number, { inMs = 0, ahead = 0 } = {}): number | null {
     const { maxBatchSize, costs } = this.#options;
-    const before = ahead + this.#queue.countBefore(urgency);
+    const before = ahead + this.#queue.countBefore(schedulingDeadline);
     if (before === 0 && this.#lanes.probes()) return inMs;
-    const finishMs = predictFinishMs({
+    const finishMs = estimateCompletionMs({
       freeInMs: this.#lanes.freeInMs(),
       alone: this.#retries.length,
       ahead: before,
@@ -140,7 +140,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
   /** Rejects with the signal's reason when the image leaves before it is given to a process, or with DEADLINE_UNREACHABLE. */
   add(image: Image, terms: Terms): Promise<Result> {
     return new Promise<Result>((resolve, reject) => {
-      const { signal, urgency, expiresAt, onSuspicion } = terms;
+      const { signal, schedulingDeadline, expiresAt, onSuspicion } = terms;
       if (signal.aborted) {
         reject(signal.reason);
         return;
@@ -148,7 +148,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
       const waiting: Waiting<Image, Result> = {
         image,
         signal,
-        urgency,
+        schedulingDeadline,
         expiresAt,
         onSuspicion,
         order: this.#order++,
@@ -200,7 +200,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
     const share = Math.min(maxBatchSize, Math.ceil(waiting / idle));
     const { first } = this.#queue;
     if (share === maxBatchSize || first === undefined) return share;
-    const holdMs = this.#patience.holdMs(share, idle, first.urgency, clock.now());
+    const holdMs = this.#queueDelay.holdMs(share, idle, first.schedulingDeadline, clock.now());
     if (holdMs === 0) return share;
     this.#cancelWake = clock.after(holdMs, () => this.#dispatch());
     return 0;
@@ -226,7 +226,7 @@ export class Dispatcher<Image, Result, Call, Reply> {
   #send(lane: BatchLane<Call, Reply>, batch: readonly Waiting<Image, Result>[]): void {
     const { toCall, toResults, workedOn, costs } = this.#options;
     for (const { signal, leave } of batch) signal.removeEventListener('abort', leave);
-    this.#patience.ended();
+    this.#queueDelay.ended();
     const execution = this.#lanes.begin(lane, batch.length);
     const images = batch.map(({ image }) => image);
     lane

@@ -22,7 +22,8 @@ function busyStand(
   return { ...stand, lane };
 }
 
-const add = (stand: Stand, expiresAt: number, urgency = expiresAt) => stand.add(undefined, { expiresAt, urgency });
+const add = (stand: Stand, expiresAt: number, schedulingDeadline = expiresAt) =>
+  stand.add(undefined, { expiresAt, schedulingDeadline });
 
 /** The image that is executed has been for as long as it takes. */
 function finish(stand: Stand & { readonly lane: NumberLane }): void {
@@ -94,12 +95,12 @@ describe('a deadline', () => {
     finish(stand);
     await settled();
     stand.clock.advance(900);
-    assert.equal(stand.dispatcher.predictMs(0), 12);
+    assert.equal(stand.dispatcher.estimateMs(0), 12);
     const judged = add(stand, stand.clock.now() + 5);
     await settled();
     assert.equal(judged.state.kind, 'rejected');
     stand.clock.advance(101);
-    assert.equal(stand.dispatcher.predictMs(0), 0);
+    assert.equal(stand.dispatcher.estimateMs(0), 0);
     add(stand, stand.clock.now() + 5);
     assert.deepEqual(stand.lane.pending, [[2]]);
     add(stand, stand.clock.now() + 5);
@@ -129,7 +130,7 @@ describe('a free process', () => {
     const stand = busyStand(4, { maxQueueDelayMs });
     for (let image = 0; image < 60; image++) {
       stand.clock.advance(gapMs);
-      stand.add(undefined, { urgency: stand.clock.now() + 1_000 });
+      stand.add(undefined, { schedulingDeadline: stand.clock.now() + 1_000 });
       while (stand.lane.inFlight > 0) answer(stand.lane);
     }
     return stand;
@@ -146,7 +147,7 @@ describe('a free process', () => {
     const [lane] = stand.lanes;
     assert.ok(lane);
     for (const size of [1, 4]) stand.costs.record(size, 10 + 2 * size);
-    const come = () => stand.add(undefined, { urgency: stand.clock.now() + 1_000 });
+    const come = () => stand.add(undefined, { schedulingDeadline: stand.clock.now() + 1_000 });
     for (let image = 0; image < 60; image++) {
       come();
       stand.clock.advance(2);

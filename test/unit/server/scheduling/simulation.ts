@@ -7,10 +7,10 @@ import type { Clock } from '#vitserve/clock.js';
 import { RequestError } from '#vitserve/errors.js';
 import type { BatchCost } from '#vitserve/server/scheduling/cost-table.js';
 import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
+import { refusalOf } from '#vitserve/server/scheduling/deadline-check.js';
 import { Dispatcher } from '#vitserve/server/scheduling/dispatcher.js';
 import type { BatchLane } from '#vitserve/server/scheduling/lane.js';
-import { refusalOf } from '#vitserve/server/scheduling/unreachable.js';
-import { urgencyOf } from '#vitserve/server/scheduling/urgency.js';
+import { schedulingDeadlineOf } from '#vitserve/server/scheduling/scheduling-deadline.js';
 import { ProcessLostError } from '#vitserve/workers/process/lane.js';
 import { settled } from '../../../support/fake-lane.js';
 
@@ -194,15 +194,15 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       image.deadlineMs === null ? null : goIn(image.deadlineMs, 'expired'),
     ];
     const { atMs: arrivedAt, expiresAt, ofStream = false } = image;
-    const urgency = urgencyOf({ arrivedAt, expiresAt, ofStream }, overtakingLimitMs);
+    const schedulingDeadline = schedulingDeadlineOf({ arrivedAt, expiresAt, ofStream }, overtakingLimitMs);
     try {
-      const finishMs = dispatcher.predictMs(urgency);
+      const finishMs = dispatcher.estimateMs(schedulingDeadline);
       image.predictedAt = finishMs === null ? null : clock.now() + finishMs;
       const leftMs = expiresAt - clock.now();
       const refusal = refusesEarly && finishMs !== null ? refusalOf(finishMs, leftMs) : null;
       if (refusal !== null) throw refusal;
       options.onArrival?.(image);
-      image.result = await dispatcher.add(image, { signal: leaving.signal, urgency, expiresAt });
+      image.result = await dispatcher.add(image, { signal: leaving.signal, schedulingDeadline, expiresAt });
       end(image.result === null ? (image.gone ?? 'lost') : 'answered');
     } catch (error) {
       if (error instanceof RequestError) {

@@ -67,7 +67,7 @@ export function createStand(options: {
     lengths,
     retries,
     add: (signal = new AbortController().signal, terms = {}) =>
-      watch(dispatcher.add(next++, { signal, urgency: 0, expiresAt: Number.POSITIVE_INFINITY, ...terms })),
+      watch(dispatcher.add(next++, { signal, schedulingDeadline: 0, expiresAt: Number.POSITIVE_INFINITY, ...terms })),
   };
 }
 

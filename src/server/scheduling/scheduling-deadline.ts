@@ -1,5 +1,5 @@
 /**
- * Who goes first: the image with the smallest urgency, which is a time.
+ * Who goes first: the image with the smallest scheduling deadline, which is a time.
  *
  * - A unary call's is its deadline, but at most `overtakingLimitMs` after its arrival. So the earliest deadline goes first;
  *   an image is passed over only by images that came no more than that much later, and one that has waited for so long by
@@ -7,7 +7,7 @@
  * - An image of a stream counts as a unary call without a deadline that came `overtakingLimitMs` later: it goes behind every
  *   unary call that comes within that time, and is passed over by none that comes more than twice that time later.
  */
-export interface Urgent {
+export interface Arrival {
   /** Monotonic milliseconds. */
   readonly arrivedAt: number;
   /** Monotonic milliseconds; Infinity where there is no deadline. */
@@ -16,6 +16,6 @@ export interface Urgent {
   readonly ofStream: boolean;
 }
 
-export function urgencyOf({ arrivedAt, expiresAt, ofStream }: Urgent, overtakingLimitMs: number): number {
+export function schedulingDeadlineOf({ arrivedAt, expiresAt, ofStream }: Arrival, overtakingLimitMs: number): number {
   return ofStream ? arrivedAt + 2 * overtakingLimitMs : Math.min(expiresAt, arrivedAt + overtakingLimitMs);
 }

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { urgencyOf } from '#vitserve/server/scheduling/urgency.js';
-import { type Ordered, UrgencyQueue } from '#vitserve/server/scheduling/urgency-queue.js';
+import { DeadlineQueue, type Ordered } from '#vitserve/server/scheduling/deadline-queue.js';
+import { schedulingDeadlineOf } from '#vitserve/server/scheduling/scheduling-deadline.js';
 
 type Command = { readonly kind: 'add' | 'delete' | 'count'; readonly value: number } | { readonly kind: 'shift' };
 
@@ -19,23 +19,26 @@ describe('the queue', () => {
   test('does what a sorted array would do, whatever is asked of it', () => {
     fc.assert(
       fc.property(fc.array(command, { maxLength: 80 }), (commands) => {
-        const queue = new UrgencyQueue<Ordered>();
+        const queue = new DeadlineQueue<Ordered>();
         const all: Ordered[] = [];
         let sorted: Ordered[] = [];
         for (const each of commands) {
           if (each.kind === 'add') {
-            const entry = { urgency: each.value, order: all.length };
+            const entry = { schedulingDeadline: each.value, order: all.length };
             all.push(entry);
             queue.add(entry);
             sorted.push(entry);
-            sorted.sort((one, other) => one.urgency - other.urgency || one.order - other.order);
+            sorted.sort((one, other) => one.schedulingDeadline - other.schedulingDeadline || one.order - other.order);
           } else if (each.kind === 'delete') {
             const entry = all[each.value];
             if (entry === undefined) continue;
             assert.equal(queue.delete(entry), sorted.includes(entry));
             sorted = sorted.filter((other) => other !== entry);
           } else if (each.kind === 'count') {
-            assert.equal(queue.countBefore(each.value), sorted.filter(({ urgency }) => urgency <= each.value).length);
+            assert.equal(
+              queue.countBefore(each.value),
+              sorted.filter(({ schedulingDeadline }) => schedulingDeadline <= each.value).length,
+            );
           } else assert.equal(queue.shift(), sorted.shift());
           assert.equal(queue.size, sorted.length);
           assert.equal(queue.first, sorted[0]);
@@ -46,8 +49,8 @@ describe('the queue', () => {
   });
 
   test('keeps its branches short, also where images come in order', () => {
-    const queue = new UrgencyQueue<Ordered>();
-    const entries = Array.from({ length: 100_000 }, (_, order) => ({ urgency: order, order }));
+    const queue = new DeadlineQueue<Ordered>();
+    const entries = Array.from({ length: 100_000 }, (_, order) => ({ schedulingDeadline: order, order }));
     // Each takes as many steps as the branch is long: a list would take five thousand million.
     for (const entry of entries) queue.add(entry);
     assert.equal(queue.countBefore(49_999), 50_000);
@@ -56,12 +59,12 @@ describe('the queue', () => {
   });
 });
 
-describe('urgency', () => {
+describe('schedulingDeadline', () => {
   const LIMIT = 1_000;
   const unary = (arrivedAt: number, expiresAt = Number.POSITIVE_INFINITY) =>
-    urgencyOf({ arrivedAt, expiresAt, ofStream: false }, LIMIT);
+    schedulingDeadlineOf({ arrivedAt, expiresAt, ofStream: false }, LIMIT);
   const stream = (arrivedAt: number, expiresAt = Number.POSITIVE_INFINITY) =>
-    urgencyOf({ arrivedAt, expiresAt, ofStream: true }, LIMIT);
+    schedulingDeadlineOf({ arrivedAt, expiresAt, ofStream: true }, LIMIT);
 
   test('is the deadline, the earliest first', () => {
     assert.ok(unary(50, 200) < unary(0, 300));

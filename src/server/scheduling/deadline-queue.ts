@@ -3,12 +3,12 @@
  *
  * Adding, taking the first, taking out any other, and asking how many go before a newcomer take O(log n). The last is why
  * it is a tree and no heap: it is asked for every image that arrives, and at ten thousand waiting a count would cost more
- * than the rest of a call. A treap: a search tree by urgency and order of arrival, in which chance keeps the branches short
+ * than the rest of a call. A treap: a search tree by scheduling deadline and order of arrival, in which chance keeps the branches short
  * (Seidel and Aragon, "Randomized search trees", 1996).
  */
 
 export interface Ordered {
-  readonly urgency: number;
+  readonly schedulingDeadline: number;
   /** Of arrival; no two images have the same. */
   readonly order: number;
 }
@@ -24,7 +24,7 @@ interface Node<Entry> {
 
 type Tree<Entry> = Node<Entry> | null;
 
-export class UrgencyQueue<Entry extends Ordered> {
+export class DeadlineQueue<Entry extends Ordered> {
   #root: Tree<Entry> = null;
 
   get size(): number {
@@ -57,11 +57,11 @@ export class UrgencyQueue<Entry extends Ordered> {
     return first;
   }
 
-  /** How many would go before an image of this urgency that came now. */
-  countBefore(urgency: number): number {
+  /** How many would go before an image of this scheduling deadline that came now. */
+  countBefore(schedulingDeadline: number): number {
     let count = 0;
     for (let node = this.#root; node !== null; ) {
-      if (node.entry.urgency > urgency) node = node.before;
+      if (node.entry.schedulingDeadline > schedulingDeadline) node = node.before;
       else {
         count += sizeOf(node.before) + 1;
         node = node.after;
@@ -81,7 +81,9 @@ function sized<Entry>(node: Node<Entry>): Node<Entry> {
 }
 
 function isBefore(one: Ordered, other: Ordered): boolean {
-  return one.urgency === other.urgency ? one.order < other.order : one.urgency < other.urgency;
+  return one.schedulingDeadline === other.schedulingDeadline
+    ? one.order < other.order
+    : one.schedulingDeadline < other.schedulingDeadline;
 }
 
 /** The part that goes before `entry`, and the rest. */

@@ -10,7 +10,7 @@
 import type { Arrivals } from './arrivals.js';
 import type { CostTable } from './cost-table.js';
 
-export class Patience {
+export class QueueDelay {
   readonly #maxQueueDelayMs: number;
   readonly #costs: CostTable;
   readonly #arrivals: Arrivals;
@@ -28,10 +28,10 @@ export class Patience {
   }
 
   /**
-   * Milliseconds to hold `images` back; 0: they should go. `sharing` processes take turns with what arrives; `urgency` is
+   * Milliseconds to hold `images` back; 0: they should go. `sharing` processes take turns with what arrives; `schedulingDeadline` is
    * that of the first image.
    */
-  holdMs(images: number, sharing: number, urgency: number, now: number): number {
+  holdMs(images: number, sharing: number, schedulingDeadline: number, now: number): number {
     if (this.#maxQueueDelayMs === 0) return 0;
     const [cost, larger] = [this.#costs.of(images), this.#costs.of(images + 1)];
     if (cost === null || larger === null) return 0;
@@ -41,7 +41,7 @@ export class Patience {
     const until = Math.min(
       this.#waitingSince + this.#maxQueueDelayMs,
       this.#arrivals.lastAt + paysUpToMs,
-      urgency - larger,
+      schedulingDeadline - larger,
     );
     return Math.max(0, until - now);
   }

@@ -8,7 +8,7 @@
 import type { CostTable } from './cost-table.js';
 
 /** @returns milliseconds from now; null where nobody can tell: no process takes batches, or no cost is known */
-export function predictFinishMs(now: {
+export function estimateCompletionMs(now: {
   /** For each process that takes batches: milliseconds until it has done what it has been given. */
   readonly freeInMs: readonly number[];
   /** Images that are executed before everything else, each alone. */

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { estimateCompletionMs } from '#vitserve/server/scheduling/completion-estimate.js';
 import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
+import { refusalOf, unreachable } from '#vitserve/server/scheduling/deadline-check.js';
 import { LaneWork } from '#vitserve/server/scheduling/lane-work.js';
-import { predictFinishMs } from '#vitserve/server/scheduling/prediction.js';
-import { refusalOf, unreachable } from '#vitserve/server/scheduling/unreachable.js';
 import { simulate } from './simulation.js';
 
 /** Ten milliseconds, and two for each image. */
@@ -17,7 +17,7 @@ const predict = (
   ahead: number,
   freeInMs: readonly number[],
   { alone = 0, maxBatchSize = 4, gapMs = Number.POSITIVE_INFINITY } = {},
-) => predictFinishMs({ freeInMs, alone, ahead, maxBatchSize, gapMs, costs });
+) => estimateCompletionMs({ freeInMs, alone, ahead, maxBatchSize, gapMs, costs });
 
 describe('an image', () => {
   for (const [what, ahead, freeInMs, expected] of [
@@ -46,7 +46,7 @@ describe('an image', () => {
   test('can not be told anything where no process takes batches or no cost is known', () => {
     assert.equal(predict(0, []), null);
     assert.equal(
-      predictFinishMs({ freeInMs: [0], alone: 0, ahead: 0, maxBatchSize: 4, gapMs: 1, costs: new CostTable() }),
+      estimateCompletionMs({ freeInMs: [0], alone: 0, ahead: 0, maxBatchSize: 4, gapMs: 1, costs: new CostTable() }),
       null,
     );
   });

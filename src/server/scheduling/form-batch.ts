@@ -7,7 +7,7 @@
  * those who are late already would cost so much that everybody behind them became late as well: at three times what a GPU can
  * do, a third of its throughput (docs/decisions/0016-deadline-aware-scheduling.md). Pure logic.
  */
-import type { Ordered, UrgencyQueue } from './urgency-queue.js';
+import type { DeadlineQueue, Ordered } from './deadline-queue.js';
 
 export interface Expiring extends Ordered {
   /** Monotonic milliseconds; Infinity where there is no deadline. */
@@ -19,7 +19,7 @@ export interface Expiring extends Ordered {
  * so many; `finishAt`: when a batch of so many would be answered.
  */
 export function formBatch<Image extends Expiring>(
-  queue: UrgencyQueue<Image>,
+  queue: DeadlineQueue<Image>,
   share: number,
   least: number,
   finishAt: (images: number) => number,
