@@ -51,10 +51,10 @@ async function report(name, startTracing, flags = '01') {
   const one = () => {
     const now = clock.now();
     const call = calls.callBegan('/v1.Service/Classify', now - 10);
-    call.headersCame((key) => headers[key]);
-    call.letIn();
+    call.headersReceived((key) => headers[key]);
+    call.authenticated();
     const image = newImageRecord(now - 9);
-    call.imageBegan(image);
+    call.imageReceived(image);
     image.model = model;
     image.decoded = { at: now - 6, decodeMs: 2, format: 'jpeg', decoder: 'turbojpeg' };
     image.executed = { at: now - 1, executionMs: 4, batchSize: 1 };

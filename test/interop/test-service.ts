@@ -108,9 +108,9 @@ export async function startTestServer(scope: Scope): Promise<TestServer> {
     observer: {
       callBegan: (path) => ({
         requestId: '',
-        headersCame: () => {},
-        letIn: () => {},
-        imageBegan: () => {},
+        headersReceived: () => {},
+        authenticated: () => {},
+        imageReceived: () => {},
         streamImageEnded: () => {},
         failed: () => {},
         ended: (code) => ended.push(`${path.slice(path.lastIndexOf('/') + 1)} ${code}`),

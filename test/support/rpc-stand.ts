@@ -97,9 +97,9 @@ export class RpcStand {
       observer: {
         callBegan: (path) => ({
           requestId: '',
-          headersCame: () => {},
-          letIn: () => {},
-          imageBegan: () => {},
+          headersReceived: () => {},
+          authenticated: () => {},
+          imageReceived: () => {},
           streamImageEnded: (_record, code, reason) => images.push(`${code} ${reason ?? ''}`.trim()),
           failed: () => {},
           ended: (code, reason) =>

@@ -158,13 +158,13 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
       stopHolding = throttle.hold(connection, holdMs, () => refuse(throttled));
     };
     const admitMetadata = (metadata: Metadata) => {
-      observed.headersCame((key) => textOf(metadata, key));
+      observed.headersReceived((key) => textOf(metadata, key));
       checkSize(metadata);
       checkTimeout(call);
       if (expired(call)) throw leavingError(call);
       const isWarmUp = admission.gate === 'STARTING' && metadata.get(WARM_UP_KEY)[0] === warmUpToken;
       if (!isWarmUp && !path.startsWith(HEALTH_PATH)) authenticate(metadata);
-      if (!isWarmUp) observed.letIn();
+      if (!isWarmUp) observed.authenticated();
       if (!isWarmUp && kind !== 'other') admission.checkGate();
       if (!isWarmUp && kind === 'image') options.checkDeadline?.(clock.now() + Number(call.getDeadline()) - Date.now());
       stay = door.enter(kind, call, refuse, { hasManyMessages: requestStream });

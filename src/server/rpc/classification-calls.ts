@@ -153,7 +153,7 @@ export class ClassificationCalls {
     const context = contextOf(call.metadata);
     const permit = takePermit(context);
     const record = newImageRecord(this.#options.clock.now());
-    context.observed.imageBegan(record);
+    context.observed.imageReceived(record);
     const leaving = new AbortController();
     // Fires after every call, also an answered one.
     call.on('cancelled', () => this.#cuts.has(cut) && leaving.abort(leavingError(call)));

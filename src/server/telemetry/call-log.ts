@@ -30,7 +30,7 @@ export interface LoggedCall {
   /** Of the server's own service, and not one of health or reflection. */
   readonly isOwn: boolean;
   /** A caller's, and not of the server's own warm-up. */
-  readonly isLetIn: boolean;
+  readonly isAuthenticated: boolean;
   /** Made where it is asked for. */
   readonly requestId: string;
   readonly traceId: string | null;
@@ -76,10 +76,10 @@ export class CallLog {
     this.#log.error({ method: call.method, ...aboutOf(call), err: cause }, 'call failed');
   }
 
-  #levelOf({ isOwn, isLetIn }: LoggedCall, code: string, reason: Reason | null): 'info' | 'warn' | 'debug' {
+  #levelOf({ isOwn, isAuthenticated }: LoggedCall, code: string, reason: Reason | null): 'info' | 'warn' | 'debug' {
     if (!isOwn) return 'debug';
     if (code === 'OK') {
-      if (!isLetIn) return 'debug';
+      if (!isAuthenticated) return 'debug';
       this.#answered++;
       return this.#sample > 0 && this.#answered % this.#sample === 0 ? 'info' : 'debug';
     }

@@ -20,11 +20,11 @@ export interface CallObserver {
 export interface OngoingCall {
   /** What the caller calls it (`x-request-id`), or else a name of the server's own. */
   readonly requestId: string;
-  headersCame(header: Header): void;
+  headersReceived(header: Header): void;
   /** The caller is who he should be, so the call may be traced. Not to be told of the server's own warm-up. */
-  letIn(): void;
+  authenticated(): void;
   /** The call's one image has come, and has its permit. */
-  imageBegan(image: ImageRecord): void;
+  imageReceived(image: ImageRecord): void;
   /** One image of a stream was answered. */
   streamImageEnded(image: ImageRecord, code: string, reason: Reason | null): void;
   /** The call, or an image of it, failed through a fault of the server; `cause` is for the log. */
@@ -58,7 +58,7 @@ export function createCallObserver(options: CallObserverOptions): CallObserver {
 class ObservedCall implements OngoingCall, LoggedCall {
   readonly method: string;
   readonly isOwn: boolean;
-  isLetIn = false;
+  isAuthenticated = false;
   image: ImageRecord | null = null;
   readonly #options: CallObserverOptions;
   readonly #callLog: CallLog;
@@ -93,18 +93,18 @@ class ObservedCall implements OngoingCall, LoggedCall {
     return this.#trace?.spanId ?? null;
   }
 
-  headersCame(header: Header): void {
+  headersReceived(header: Header): void {
     this.#header = header;
   }
 
-  letIn(): void {
-    this.isLetIn = true;
+  authenticated(): void {
+    this.isAuthenticated = true;
     const { tracing, service } = this.#options;
     if (tracing === null || !this.isOwn) return;
     this.#trace = tracing.begin(service, this.method, this.#arrivedAt, this.#header);
   }
 
-  imageBegan(image: ImageRecord): void {
+  imageReceived(image: ImageRecord): void {
     this.image = image;
   }
 

@@ -38,8 +38,8 @@ function stand(options: { readonly sample?: number; readonly debug?: boolean } =
 
 function begin(calls: CallObserver, headers: Readonly<Record<string, string>> = {}, path = '/v1.Service/Classify') {
   const call = calls.callBegan(path, 5_000);
-  call.headersCame((key) => headers[key]);
-  call.letIn();
+  call.headersReceived((key) => headers[key]);
+  call.authenticated();
   return call;
 }
 
@@ -50,7 +50,7 @@ describe('the log of calls', () => {
     const image = newImageRecord(5_001);
     image.model = MODEL;
     image.decoded = { at: 5_010, decodeMs: 2.5, format: 'png', decoder: 'sharp' };
-    call.imageBegan(image);
+    call.imageReceived(image);
     clock.advance(30);
     call.ended('DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED');
     assert.deepEqual(lines, [
