@@ -1,7 +1,7 @@
 /**
  * A port that hands its connections to a gRPC server, so that the server's own socket is in our hands: how many connections
  * there are, how long they may take to say something sensible, which certificate they are shown, and that they end where
- * their client breaks HTTP/2 (`given-up.ts`).
+ * their client breaks HTTP/2 (`stalled-sessions.ts`).
  *
  * grpc-js takes connections from elsewhere (`createConnectionInjector`), TLS ones too, and Node's TLS server takes new
  * certificates at any time (`setSecureContext`), both without anything private. Connections that are open keep the
@@ -21,7 +21,7 @@ import type { Clock } from '../../clock.js';
 import { messageOf, SetupError } from '../../errors.js';
 import { listenProblem } from '../../system/system-errors.js';
 import { answerHttp1, FOREIGN, onFirstBytes, type Spoken } from './first-bytes.js';
-import { onGivenUp } from './given-up.js';
+import { onStalled } from './stalled-sessions.js';
 
 /** Why a connection was ended before it could carry a call. */
 export type RefusalCause = 'limit' | 'handshake_timeout' | 'tls' | 'client_certificate' | 'protocol';
@@ -182,7 +182,7 @@ export class Listener {
       observer.connectionRefused('handshake_timeout', peerOf(connection), 'HTTP/2 did not begin in time');
       connection.destroy();
     });
-    const cancelWatch = onGivenUp(connection, clock, () => connection.destroy());
+    const cancelWatch = onStalled(connection, clock, () => connection.destroy());
     let cancelLinger = () => {};
     connection.on('error', () => {});
     connection.on('finish', () => {

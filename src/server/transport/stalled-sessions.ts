@@ -26,7 +26,7 @@ interface Inside {
 }
 
 /** Calls back once when `connection`, which HTTP/2 has, plaintext or TLS, was given up. Returns the end of the watch. */
-export function onGivenUp(connection: Socket, clock: Clock, callback: () => void): () => void {
+export function onStalled(connection: Socket, clock: Clock, callback: () => void): () => void {
   let writtenAtLastLook = -1;
   let cancel = () => {};
   const look = () => {

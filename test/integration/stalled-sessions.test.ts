@@ -6,7 +6,7 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Socket
 import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
-import { onGivenUp } from '#vitserve/server/transport/given-up.js';
+import { onStalled } from '#vitserve/server/transport/stalled-sessions.js';
 import { Authority } from '../support/certificates.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, PREFACE } from '../support/raw-http2.js';
@@ -37,7 +37,7 @@ async function open(scope: Scope, secure: boolean) {
     served = connection;
     connection.on('error', () => {});
     http2.emit('connection', connection);
-    const cancel = onGivenUp(connection, clock, () => givenUp++);
+    const cancel = onStalled(connection, clock, () => givenUp++);
     connection.on('close', cancel);
   };
   const server = secure ? createTlsServer({ ...tls, ALPNProtocols: ['h2'] }, serve) : createTcpServer(serve);
