@@ -2,7 +2,7 @@
 // On standard input and output it speaks as bench/children.mjs has it: asked {}, it answers with its CPU time so far.
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { loadContract } from '../dist/contract/contract.js';
-import { collectLessOften } from '../dist/server/workarounds/heap.js';
+import { collectLessOften } from '../dist/server/workarounds/gc-tuning.js';
 import { widenConnectionWindows, widenStreamWindows } from '../dist/server/workarounds/upload-window.js';
 import { answerQuestions } from './children.mjs';
 

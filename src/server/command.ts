@@ -12,11 +12,11 @@ import { messageOf, SetupError } from '../errors.js';
 import { openFilesShortage } from '../system/open-files.js';
 import { outputTo } from '../system/output.js';
 import { limitProblem } from '../system/system-errors.js';
-import { hideMemory, keepDescriptors } from '../workers/process/confinement.js';
+import { hideMemory, keepDescriptors } from '../workers/process/sandbox.js';
 import { Service } from './service.js';
 import { createLogger, type Logger } from './telemetry/log.js';
 import { LogSink } from './telemetry/log-sink.js';
-import { collectLessOften } from './workarounds/heap.js';
+import { collectLessOften } from './workarounds/gc-tuning.js';
 
 /** Signals within this time of the last one are the same wish. */
 const REPEAT_MS = 500;

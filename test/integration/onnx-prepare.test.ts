@@ -9,7 +9,7 @@ import { checkGraph } from '#vitserve/onnx/graph/check.js';
 import { describeGraph } from '#vitserve/onnx/graph/graph.js';
 import { type PreparedGraph, type PrepareOptions, prepareGraph } from '#vitserve/onnx/passes/prepare.js';
 import { encodeModel } from '#vitserve/onnx/proto/codec.js';
-import { narrowToFloat16, widenFloat16 } from '#vitserve/onnx/proto/half.js';
+import { narrowToFloat16, widenFloat16 } from '#vitserve/onnx/proto/float16.js';
 import type { ModelProto } from '#vitserve/onnx/proto/model-proto.js';
 import { openSession, Tensor } from '#vitserve/workers/inference/onnxruntime.js';
 import { PLAIN, randomNumbers, TINY, type TinyVariant, tinyVit } from '../support/tiny-vit.js';

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { describe, type TestContext, test } from 'node:test';
 import type { SetupError } from '#vitserve/errors.js';
-import { NO_LIMITS } from '#vitserve/workers/process/confinement.js';
 import { type CallLimit, Lane, ProcessLostError } from '#vitserve/workers/process/lane.js';
+import { NO_LIMITS } from '#vitserve/workers/process/sandbox.js';
 import type { ChildSpec } from '#vitserve/workers/process/supervised-child.js';
 import { FakeClock } from '../support/fake-clock.js';
 import type { Settings } from '../support/misbehaving-child.js';
@@ -343,7 +343,7 @@ describe('a process whose memory is hidden', LINUX, () => {
     return child;
   };
   const said = async (child: ReturnType<typeof node>) => String((await once(child.stdout, 'data'))[0]).trim();
-  const module = new URL('../../dist/workers/process/confinement.js', import.meta.url);
+  const module = new URL('../../dist/workers/process/sandbox.js', import.meta.url);
 
   for (const [hidden, expected] of [
     [false, 'read'],

@@ -57,10 +57,16 @@ export class FakeLane<Call, Reply> implements BatchLane<Call, Reply> {
   }
 
   /** The process dies with all that it was given: by a kill from outside, or by what it was working on. */
-  lose({ ownDoing = false, usedUp = false }: { readonly ownDoing?: boolean; readonly usedUp?: boolean } = {}): void {
+  lose({
+    selfInflicted = false,
+    usedUp = false,
+  }: {
+    readonly selfInflicted?: boolean;
+    readonly usedUp?: boolean;
+  } = {}): void {
     this.#ready = false;
     for (const [place, { reject }] of this.#pending.splice(0).entries()) {
-      const suspect = ownDoing && place === 0;
+      const suspect = selfInflicted && place === 0;
       reject(new ProcessLostError('the process was lost', { suspect, usedUp: suspect && usedUp }));
     }
     this.onChange();

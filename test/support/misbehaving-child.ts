@@ -5,8 +5,8 @@
 import { openSync, writeSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { CHANNEL_FD, runChild } from '#vitserve/workers/process/child-main.js';
-import type { ResourceLimits } from '#vitserve/workers/process/confinement.js';
 import { encodeFrame, encodeJsonFrame, FrameTag } from '#vitserve/workers/process/frames.js';
+import type { ResourceLimits } from '#vitserve/workers/process/sandbox.js';
 
 export interface Settings {
   readonly start: 'as it should' | 'dies' | 'says nothing' | 'writes garbage';

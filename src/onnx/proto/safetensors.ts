@@ -11,7 +11,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { basename } from 'node:path';
 import { messageOf } from '../../errors.js';
 import { checkpointProblem, chooseFile, type Index, readIndex } from './checkpoint-files.js';
-import { widenBfloat16, widenFloat16 } from './half.js';
+import { widenBfloat16, widenFloat16 } from './float16.js';
 import { parseHeader, type StoredTensor } from './safetensors-header.js';
 
 /** The format's own limit. */

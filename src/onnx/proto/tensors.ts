@@ -6,7 +6,7 @@
  * `rawData`, which is also the byte order of every machine that this runs on.
  */
 import { SetupError } from '../../errors.js';
-import { bfloat16ToNumber, float16ToNumber, narrowToFloat16, widenBfloat16, widenFloat16 } from './half.js';
+import { bfloat16ToNumber, float16ToNumber, narrowToFloat16, widenBfloat16, widenFloat16 } from './float16.js';
 import { DataType, type TensorProto } from './model-proto.js';
 
 /** Names as NumPy writes them, and bits an element (0: no fixed size). */

@@ -8,7 +8,7 @@
 import { SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
 import type { RecognizedModel } from '../../models/sources/recognize.js';
-import { narrowToFloat16, widenFloat16 } from '../../onnx/proto/half.js';
+import { narrowToFloat16, widenFloat16 } from '../../onnx/proto/float16.js';
 import { activate } from '../../workers/inference/activation.js';
 import { createNormalizer } from '../../workers/inference/normalize.js';
 import { loadOnnxSession } from '../../workers/inference/onnx-session.js';

@@ -2,7 +2,7 @@
  * The decoder process: takes an encoded image from its inbox, writes the model's pixels into a slot.
  *
  * It parses hostile bytes, so it has nothing to lose: no sockets, an empty environment, only the descriptors it needs, no
- * more memory than the largest image takes, and no way to get any of it (`workers/process/confinement.ts`).
+ * more memory than the largest image takes, and no way to get any of it (`workers/process/sandbox.ts`).
  * Whatever is wrong with an image becomes a reply; a crash, or memory that ran out, costs one process and is mended by its
  * supervisor.
  */

@@ -11,8 +11,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../../errors.js';
 import { diagnoseCuda } from './cuda/diagnose.js';
-import { essenceOf } from './essence.js';
 import { listSupportedBackends, openSession, Tensor } from './onnxruntime.js';
+import { shortError } from './short-error.js';
 
 export interface NodesOfOperator {
   /** As onnxruntime calls it: `CPUExecutionProvider`. */
@@ -64,7 +64,7 @@ async function tryProvider(name: string, graphPath: string, input: SampleInput):
     return { name, problem: null, nodes: nodes === null || nodes.length === 0 ? null : nodes };
   } catch (error) {
     const diagnosis = name === 'cuda' ? diagnoseCuda() : null;
-    return { name, problem: diagnosis?.text ?? essenceOf(messageOf(error)), nodes: null };
+    return { name, problem: diagnosis?.text ?? shortError(messageOf(error)), nodes: null };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -8,10 +8,10 @@ import { messageOf, SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
 import { activate } from './activation.js';
 import { diagnoseCuda } from './cuda/diagnose.js';
-import { essenceOf } from './essence.js';
 import { createNormalizer } from './normalize.js';
 import { type OpenSession, openSession, Tensor, type ValueMetadata } from './onnxruntime.js';
 import type { Session } from './session.js';
+import { shortError } from './short-error.js';
 
 export type ProviderChoice = 'auto' | 'cpu' | 'cuda';
 
@@ -36,7 +36,7 @@ export async function loadOnnxSession(settings: OnnxSessionSettings): Promise<Lo
     return { session: await load(settings, 'cuda'), fallbackReason: null };
   } catch (error) {
     if (error instanceof SetupError) throw error;
-    unavailable = diagnoseCuda()?.text ?? essenceOf(messageOf(error));
+    unavailable = diagnoseCuda()?.text ?? shortError(messageOf(error));
   }
   if (provider === 'auto') return { session: await load(settings, 'cpu'), fallbackReason: unavailable };
   throw new SetupError('environment', [
@@ -51,7 +51,7 @@ async function load(settings: OnnxSessionSettings, provider: 'cpu' | 'cuda'): Pr
     graph = await openSession(graphPath, { provider, threads });
   } catch (error) {
     if (provider === 'cuda') throw error;
-    throw new SetupError('environment', [`${graphPath}: onnxruntime can't load it (${essenceOf(messageOf(error))})`]);
+    throw new SetupError('environment', [`${graphPath}: onnxruntime can't load it (${shortError(messageOf(error))})`]);
   }
   checkAgainstManifest(graph, manifest, graphPath);
   return createSession(graph, manifest, provider);

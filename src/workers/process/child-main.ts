@@ -3,15 +3,15 @@
  *
  * What holds: signals meant for the front (Ctrl-C and a closed terminal reach the whole process group) don't end a child; a
  * closed channel does; a front that died takes it along (`parent-death.ts`), and one that runs out of memory ends before it (`oom-score.ts`); before the first call it
- * has given up what it does not need any more (`confinement.ts`). A call that throws ends the process, which its supervisor mends. The loop blocks in `read`,
+ * has given up what it does not need any more (`sandbox.ts`). A call that throws ends the process, which its supervisor mends. The loop blocks in `read`,
  * so timers and sockets of the child don't run between calls: what a call starts, it has to await.
  */
 import { getPriority, setPriority } from 'node:os';
 import { messageOf, SetupError } from '../../errors.js';
-import { confine, type ResourceLimits } from './confinement.js';
 import { encodeFrame, encodeJsonFrame, FrameTag, receiveFrame, sendFrame } from './frames.js';
 import { addToOomScore } from './oom-score.js';
 import { dieWithParent } from './parent-death.js';
+import { confine, type ResourceLimits } from './sandbox.js';
 
 /** Inherited descriptors, in the order in which `SupervisedChild` passes them. */
 export const CHANNEL_FD = 3;

@@ -144,12 +144,12 @@ export class Lane<Call, Reply> {
     this.onChange();
   }
 
-  #loseAll({ ownDoing, cause }: Loss): void {
+  #loseAll({ selfInflicted, cause }: Loss): void {
     this.#ready = false;
     this.#watchdog.stop();
     // Calls are worked on one by one: only the oldest can have done it.
     for (const [place, { reject }] of this.#pending.splice(0).entries()) {
-      const suspect = ownDoing && place === 0;
+      const suspect = selfInflicted && place === 0;
       const usedUp = suspect && cause === 'cpu';
       reject(new ProcessLostError(`the ${this.#role} process was lost`, { suspect, usedUp }));
     }

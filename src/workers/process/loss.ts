@@ -4,7 +4,7 @@
  * A crash, an endless execution and nonsense on the channel are the process's own doing. A kill from outside is not, and
  * neither is a process that was stopped from outside until its time was over, or that others have left no processor time. An operator and the kernel's
  * out-of-memory killer send the same SIGKILL, and the latter takes the largest process, which need not be the one at fault:
- * so SIGKILL never counts, and memory has a bound of its own (`confinement.ts`) that a decoder can't pass.
+ * so SIGKILL never counts, and memory has a bound of its own (`sandbox.ts`) that a decoder can't pass.
  */
 import { readFileSync } from 'node:fs';
 
@@ -18,7 +18,7 @@ export interface Loss {
   /** For the log. */
   readonly detail: string;
   /** Whether what it was working on may have ended it. */
-  readonly ownDoing: boolean;
+  readonly selfInflicted: boolean;
 }
 
 /** What the kernel, the C library or V8 ends a process with for something that it did. */
@@ -34,9 +34,9 @@ const CRASHES: ReadonlySet<NodeJS.Signals> = new Set([
 
 /** A process that ended without having been killed by us. */
 export function lossByExit(role: ChildRole, code: number | null, signal: NodeJS.Signals | null): Loss {
-  if (signal !== null) return { cause: 'signal', detail: `signal ${signal}`, ownDoing: CRASHES.has(signal) };
+  if (signal !== null) return { cause: 'signal', detail: `signal ${signal}`, selfInflicted: CRASHES.has(signal) };
   // Pixels of a fixed size give a graph no reason to fail: when it does, the machine is in trouble (no GPU memory left).
-  return { cause: 'exit', detail: `exit code ${code}`, ownDoing: role === 'decoder' };
+  return { cause: 'exit', detail: `exit code ${code}`, selfInflicted: role === 'decoder' };
 }
 
 /**
@@ -47,8 +47,8 @@ export function lossByExit(role: ChildRole, code: number | null, signal: NodeJS.
 export function lossByKill(cause: LossCause, detail: string, pid: number | undefined, blameless = false): Loss {
   const stopped = cause === 'timeout' && pid !== undefined && isStopped(pid);
   return stopped
-    ? { cause, detail: `${detail}: it was stopped`, ownDoing: false }
-    : { cause, detail, ownDoing: cause !== 'start' && !blameless };
+    ? { cause, detail: `${detail}: it was stopped`, selfInflicted: false }
+    : { cause, detail, selfInflicted: cause !== 'start' && !blameless };
 }
 
 /** Whether a signal or a debugger holds the process; see proc_pid_stat(5). False where that can't be told. */

@@ -14,8 +14,8 @@ import { messageOf, SetupError } from '../../errors.js';
 import { describeSystemError } from '../../system/system-errors.js';
 import { Backoff } from './backoff.js';
 import type { ChildInit } from './child-main.js';
+import { LineReader } from './child-output.js';
 import { encodeFrame, encodeJsonFrame, type Frame, FrameParser, FrameTag } from './frames.js';
-import { LineReader } from './lines.js';
 import { type ChildRole, type Loss, type LossCause, lossByExit, lossByKill } from './loss.js';
 import { Watchdog } from './watchdog.js';
 
@@ -177,7 +177,7 @@ export class SupervisedChild {
         child = this.#launch(onFrame);
       } catch (error) {
         // No memory for one, no descriptors: trouble of the machine, which may pass.
-        onGone(0, { cause: 'start', detail: describeSystemError(error), ownDoing: false });
+        onGone(0, { cause: 'start', detail: describeSystemError(error), selfInflicted: false });
         return;
       }
       this.#exited = new Promise((exited) => {
@@ -188,7 +188,7 @@ export class SupervisedChild {
         child.on('error', (error) => {
           if (child.pid !== undefined) return;
           exited();
-          onGone(0, { cause: 'start', detail: describeSystemError(error), ownDoing: false });
+          onGone(0, { cause: 'start', detail: describeSystemError(error), selfInflicted: false });
         });
       });
     });

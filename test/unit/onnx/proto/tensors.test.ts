@@ -11,7 +11,7 @@ import {
   numberToFloat16,
   widenBfloat16,
   widenFloat16,
-} from '#vitserve/onnx/proto/half.js';
+} from '#vitserve/onnx/proto/float16.js';
 import { DataType, type TensorProto } from '#vitserve/onnx/proto/model-proto.js';
 import {
   byteSizeOf,

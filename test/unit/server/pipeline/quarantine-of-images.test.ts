@@ -34,7 +34,7 @@ async function askAt(stage: Stage, request: Partial<ImageRequest> = {}): Promise
   return asked;
 }
 
-async function lose(stage: Stage, how: { ownDoing: boolean; usedUp?: boolean }): Promise<void> {
+async function lose(stage: Stage, how: { selfInflicted: boolean; usedUp?: boolean }): Promise<void> {
   line[stage].lose(how);
   await settled();
   line[stage].recover();
@@ -60,9 +60,9 @@ for (const [stage, name] of [
   describe(`an image that ends its ${stage} process`, () => {
     test('twice is refused after the second, and from then on before it costs anything', async () => {
       const asked = await askAt(stage);
-      await lose(stage, { ownDoing: true });
+      await lose(stage, { selfInflicted: true });
       assert.equal(reasonOf(asked), 'open');
-      await lose(stage, { ownDoing: true });
+      await lose(stage, { selfInflicted: true });
       assert.equal(reasonOf(asked), 'IMAGE_QUARANTINED');
       assert.equal(line[stage].sent.length, 2);
       assert.ok(line.events.includes(`quarantined ${name} ${JPEG.length}`));
@@ -81,8 +81,8 @@ for (const [stage, name] of [
 
     test('is taken again ten minutes later', async () => {
       await askAt(stage);
-      await lose(stage, { ownDoing: true });
-      await lose(stage, { ownDoing: true });
+      await lose(stage, { selfInflicted: true });
+      await lose(stage, { selfInflicted: true });
       line.clock.advance(REMEMBERED_MS);
       const again = line.ask();
       await answerAll();
@@ -91,7 +91,7 @@ for (const [stage, name] of [
 
     test('by a kill from outside is not at fault, however often', async () => {
       const asked = await askAt(stage);
-      for (let loss = 0; loss < 3; loss++) await lose(stage, { ownDoing: false });
+      for (let loss = 0; loss < 3; loss++) await lose(stage, { selfInflicted: false });
       assert.equal(reasonOf(asked), 'PROCESS_LOST');
       const again = line.ask();
       await answerAll();
@@ -101,7 +101,7 @@ for (const [stage, name] of [
     test('once, and then not again, has nothing held against it', async () => {
       for (let call = 0; call < 3; call++) {
         const asked = await askAt(stage);
-        await lose(stage, { ownDoing: true });
+        await lose(stage, { selfInflicted: true });
         await answerAll();
         assert.equal(reasonOf(asked), 'resolved');
       }
@@ -112,7 +112,7 @@ for (const [stage, name] of [
         const leaving = new AbortController();
         const asked = await askAt(stage, { signal: leaving.signal });
         leaving.abort(new RequestError('DEADLINE_EXCEEDED', 'over'));
-        await lose(stage, { ownDoing: true });
+        await lose(stage, { selfInflicted: true });
         assert.equal(reasonOf(asked), 'DEADLINE_EXCEEDED');
       }
       const again = line.ask();
@@ -124,7 +124,7 @@ for (const [stage, name] of [
       const reasons: string[] = [];
       for (let image = 0; image < 4; image++) {
         const asked = await askAt(stage, { image: Buffer.concat([JPEG, Buffer.of(image)]) });
-        while (reasonOf(asked) === 'open') await lose(stage, { ownDoing: true });
+        while (reasonOf(asked) === 'open') await lose(stage, { selfInflicted: true });
         reasons.push(reasonOf(asked));
       }
       // What was decoded says nothing of the inference processes, and the other way round.
@@ -138,7 +138,7 @@ test('an image that uses up a decoder’s time costs one and no more, and is ref
     const bytes = Buffer.concat([JPEG, Buffer.of(image)]);
     const [asked, again] = [line.ask({ image: bytes }), line.ask({ image: OTHER })];
     await settled();
-    await lose('decoder', { ownDoing: true, usedUp: true });
+    await lose('decoder', { selfInflicted: true, usedUp: true });
     assert.equal(reasonOf(asked), 'IMAGE_QUARANTINED');
     assert.equal(line.decoder.sent.length, 2 * image + 2, 'it is not tried again, and the next one is');
     await answerAll();
@@ -154,8 +154,8 @@ test('images that wait while one ends its decoders are not given to those, and a
   const behind = line.ask({ image: OTHER });
   await settled();
   assert.equal(line.decoder.inFlight, 1, 'none in advance');
-  await lose('decoder', { ownDoing: true });
-  await lose('decoder', { ownDoing: true });
+  await lose('decoder', { selfInflicted: true });
+  await lose('decoder', { selfInflicted: true });
   assert.equal(reasonOf(first), 'IMAGE_QUARANTINED');
   await answerAll();
   assert.equal(reasonOf(behind), 'resolved');
@@ -175,7 +175,7 @@ test('a batch that is lost accuses nobody; executed alone, the one at fault is f
   const slotOf = (index: number) => asked[index]?.permit.slot;
   for (let turn = 0; turn < 50 && line.inference.inFlight > 0; turn++) {
     const [batch] = line.inference.pending;
-    if (batch?.some(({ slot }) => slot === slotOf(fatal))) await lose('inference', { ownDoing: true });
+    if (batch?.some(({ slot }) => slot === slotOf(fatal))) await lose('inference', { selfInflicted: true });
     else line.inference.answer((batch ?? []).map(() => EXECUTED));
     await settled();
   }

@@ -163,7 +163,7 @@ describe('an image is suspected', () => {
     lane.recover();
     assert.deepEqual(lane.pending, [[0, 1]]);
     for (const expected of [[], [0], [0, 1]]) {
-      lane.lose({ ownDoing: true });
+      lane.lose({ selfInflicted: true });
       await settled();
       assert.deepEqual(suspicions, expected);
       // After the batch image 0, alone, and then image 1.
@@ -189,7 +189,7 @@ describe('an image is suspected', () => {
     const { add } = suspected(stand, verdict);
     const [lane] = stand.lanes;
     const image = add();
-    lane?.lose({ ownDoing: true });
+    lane?.lose({ selfInflicted: true });
     await settled();
     assert.deepEqual(image.state, { kind: 'rejected', error: verdict });
     assert.equal(stand.retries.count, 0);

@@ -10,27 +10,27 @@ describe('a loss', () => {
         assert.deepEqual(lossByExit(role, null, signal), {
           cause: 'signal',
           detail: `signal ${signal}`,
-          ownDoing: true,
+          selfInflicted: true,
         });
       }
     });
   }
 
   for (const signal of ['SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1'] as const) {
-    test(`by ${signal} is not`, () => assert.equal(lossByExit('decoder', null, signal).ownDoing, false));
+    test(`by ${signal} is not`, () => assert.equal(lossByExit('decoder', null, signal).selfInflicted, false));
   }
 
   test('by an exit is a decoder’s own doing, and the machine’s trouble where a graph was executed', () => {
-    assert.deepEqual(lossByExit('decoder', 1, null), { cause: 'exit', detail: 'exit code 1', ownDoing: true });
-    assert.equal(lossByExit('inference', 1, null).ownDoing, false);
+    assert.deepEqual(lossByExit('decoder', 1, null), { cause: 'exit', detail: 'exit code 1', selfInflicted: true });
+    assert.equal(lossByExit('inference', 1, null).selfInflicted, false);
   });
 
   test('by our own kill is, for a process that ran without an end or wrote nonsense', () => {
-    assert.equal(lossByKill('timeout', 'no answer', process.pid).ownDoing, true);
-    assert.equal(lossByKill('timeout', 'no answer', undefined).ownDoing, true);
-    assert.equal(lossByKill('protocol', 'nonsense', process.pid).ownDoing, true);
-    assert.equal(lossByKill('cpu', 'no end', process.pid).ownDoing, true);
-    assert.equal(lossByKill('start', 'not ready', process.pid).ownDoing, false);
-    assert.equal(lossByKill('timeout', 'others left it nothing', process.pid, true).ownDoing, false);
+    assert.equal(lossByKill('timeout', 'no answer', process.pid).selfInflicted, true);
+    assert.equal(lossByKill('timeout', 'no answer', undefined).selfInflicted, true);
+    assert.equal(lossByKill('protocol', 'nonsense', process.pid).selfInflicted, true);
+    assert.equal(lossByKill('cpu', 'no end', process.pid).selfInflicted, true);
+    assert.equal(lossByKill('start', 'not ready', process.pid).selfInflicted, false);
+    assert.equal(lossByKill('timeout', 'others left it nothing', process.pid, true).selfInflicted, false);
   });
 });

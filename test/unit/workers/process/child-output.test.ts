@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { LineReader, MOST_LINE_BYTES, MOST_LINES, WINDOW_MS } from '#vitserve/workers/process/lines.js';
+import { LineReader, MOST_LINE_BYTES, MOST_LINES, WINDOW_MS } from '#vitserve/workers/process/child-output.js';
 import { FakeClock } from '../../../support/fake-clock.js';
 
 function stand() {
