@@ -3,8 +3,8 @@
  *
  *   npm run build && node bench/decode.mjs [FOLDER] [ROUNDS]
  *
- * FOLDER holds JPEG photos (../shared/data/photos beside the repository where it is not given). Every contestant takes all
- * of them in turn, in two processes at the same time so that two cores are busy, ROUNDS (5) times over, one contestant after
+ * FOLDER holds JPEG photos (../shared/data/photos beside the repository where it is not given). Every candidate takes all
+ * of them in turn, in two processes at the same time so that two cores are busy, ROUNDS (5) times over, one candidate after
  * the other within each round. Printed is the median over rounds and processes of the CPU time a photo (user and system, all
  * threads), and its ratio to vitserve's. Pillow runs where there is a Python with it: tools/.venv, or python3.
  */
@@ -58,12 +58,12 @@ async function vitserve() {
   };
 }
 
-/** In a child: answers each contestant's name with the CPU time that a photo took. */
-async function contend(folder, contestants) {
+/** In a child: answers each candidate's name with the CPU time that a photo took. */
+async function contend(folder, candidates) {
   const photos = jpegsIn(folder).map((path) => readFileSync(path));
-  await answerQuestions(Object.keys(contestants), async (name) => {
+  await answerQuestions(Object.keys(candidates), async (name) => {
     const before = process.cpuUsage();
-    for (const photo of photos) await contestants[name](photo);
+    for (const photo of photos) await candidates[name](photo);
     const { user, system } = process.cpuUsage(before);
     return (user + system) / 1000 / photos.length;
   });

@@ -77,7 +77,7 @@ function* forms() {
   mkdirSync(few);
   for (const [index, photo] of photos.slice(0, 4).entries()) cpSync(photo, join(few, `${index}.jpg`));
   const exports = join(scratch, 'exports');
-  run(python, [path('tools/referee/exports.py'), exports, few]);
+  run(python, [path('tools/reference/exports.py'), exports, few]);
   const { models } = JSON.parse(readFileSync(join(exports, 'reference.json'), 'utf8'));
   for (const [name, model] of Object.entries(models)) {
     yield [`\`import\` of ${name}`, make(name, 'import', join(exports, model.path), ...model.flags)];

@@ -56,7 +56,7 @@ export async function limitModel(name, home) {
 function exportUsual(variant, to, ...more) {
   const python = pythonWith(['timm', 'torch', 'onnx', 'onnxruntime.quantization']);
   if (python === null) return;
-  const script = fileURLToPath(new URL('../tools/referee/usual_export.py', import.meta.url));
+  const script = fileURLToPath(new URL('../tools/reference/usual_export.py', import.meta.url));
   const { status, stderr } = spawnSync(python, [script, '--variant', variant, '--out', to, ...more], {
     encoding: 'utf8',
   });

@@ -67,7 +67,7 @@ function together(answers, what) {
 }
 
 /** Everything that is compared for a model, started: what to call it, how to measure it once, and how to end it all. */
-async function contestants(model, photosFolder, images, python) {
+async function candidates(model, photosFolder, images, python) {
   const contest = new Map();
   const endings = [];
   const loops = async (processes, threads) => {
@@ -93,7 +93,7 @@ async function contestants(model, photosFolder, images, python) {
   ]) {
     if (python === null || graph === null) continue;
     const args = ['--graph', graph, '--photos', photosFolder, '--quant-precision', quantPrecision()];
-    const children = await startChildren(cores, python, [path('../tools/referee/limit.py'), ...args]);
+    const children = await startChildren(cores, python, [path('../tools/reference/limit.py'), ...args]);
     endings.push(children.end);
     contest.set(name, async (time) => together(await children.ask({ seconds: time }), 'all'));
   }
@@ -188,7 +188,7 @@ try {
   );
   for (const name of models) {
     const model = await limitModel(name, home);
-    const { contest, end } = await contestants(model, photosFolder, images, python);
+    const { contest, end } = await candidates(model, photosFolder, images, python);
     try {
       print(model, await measureInTurns(contest));
     } finally {

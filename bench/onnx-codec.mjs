@@ -3,7 +3,7 @@
  *
  *   npm run build:test && node bench/onnx-codec.mjs [ROUNDS]
  *
- * The model is synthetic, as large as ViT-B/16 in float32: 200 tensors, 1,500 nodes, 346 MB. Each contestant runs in a process of
+ * The model is synthetic, as large as ViT-B/16 in float32: 200 tensors, 1,500 nodes, 346 MB. Each candidate runs in a process of
  * its own, ROUNDS (3) times over. Printed are minimum and median, and what the process needed at most beyond the file's bytes.
  */
 import { spawnSync } from 'node:child_process';
@@ -64,8 +64,8 @@ function contest(name, rounds) {
   console.log(`${name}: ${(bytes.length / 1e6).toFixed(0)} MB, ${text}, ${more.toFixed(0)} MiB more at most`);
 }
 
-const [, , rounds = '3', contestant] = process.argv;
-if (contestant !== undefined) contest(contestant, Number(rounds));
+const [, , rounds = '3', candidate] = process.argv;
+if (candidate !== undefined) contest(candidate, Number(rounds));
 else {
   for (const name of ['vitserve', 'protobufjs']) {
     spawnSync(process.execPath, [fileURLToPath(import.meta.url), rounds, name], { stdio: 'inherit' });

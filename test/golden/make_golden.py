@@ -18,7 +18,7 @@ import PIL
 from PIL import Image, ImageCms, ImageOps
 
 HERE = pathlib.Path(__file__).parent
-assert PIL.__version__.startswith("12."), f"Pillow 12 is the referee, this is {PIL.__version__}"
+assert PIL.__version__.startswith("12."), f"Pillow 12 is the reference, this is {PIL.__version__}"
 
 
 def text(data):

@@ -17,7 +17,7 @@ import PIL
 from PIL import Image, ImageOps
 
 HERE = pathlib.Path(__file__).parent
-assert PIL.__version__.startswith("12."), f"Pillow 12 is the referee, this is {PIL.__version__}"
+assert PIL.__version__.startswith("12."), f"Pillow 12 is the reference, this is {PIL.__version__}"
 warnings.simplefilter("ignore")
 
 PRINT_FILES = """

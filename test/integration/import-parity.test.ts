@@ -1,6 +1,6 @@
 /**
  * Imports against PyTorch: small models with random weights, exported by the exporters that people use
- * (tools/referee/exports.py), imported by the built program, and asked for the same pictures through the server's own
+ * (tools/reference/exports.py), imported by the built program, and asked for the same pictures through the server's own
  * decoding and session. At most 1e-4 apart, 5e-3 where the weights are float16.
  *
  * Needs a Python with torch, transformers, timm and torchvision: tools/.venv, or python3 on the path. Skips without, and says so.
@@ -76,7 +76,7 @@ describe('imported models against PyTorch', skip, () => {
         .toBuffer();
       writeFileSync(join(pictures, `${index}.png`), file);
     }
-    const script = join(REPOSITORY, 'tools/referee/exports.py');
+    const script = join(REPOSITORY, 'tools/reference/exports.py');
     const { code, stderr } = await runProgram(scope, python ?? '', [script, exports, pictures]);
     assert.equal(code, 0, stderr);
     reference = JSON.parse(readFileSync(join(exports, 'reference.json'), 'utf8')) as Reference;

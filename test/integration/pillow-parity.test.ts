@@ -83,28 +83,28 @@ function files(folder: string): string[] {
 }
 
 describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.missing : false }, () => {
-  let referee: ChildProcess;
+  let reference: ChildProcess;
   let lines: AsyncIterator<string>;
 
   const nextLine = async (): Promise<unknown> => {
     const { value, done } = await lines.next();
-    assert.ok(!done, 'the referee ended');
+    assert.ok(!done, 'the reference ended');
     return JSON.parse(value as string);
   };
   const ask = (source: { path: string } | { file: string }, recipes: (Recipe | null)[]): Promise<Verdict> => {
-    referee.stdin?.write(`${JSON.stringify({ ...source, recipes })}\n`);
+    reference.stdin?.write(`${JSON.stringify({ ...source, recipes })}\n`);
     return nextLine() as Promise<Verdict>;
   };
 
   before(async () => {
     if ('missing' in found) return;
-    const script = fileURLToPath(new URL('test/integration/pillow_referee.py', REPOSITORY));
-    referee = spawn(found.python, [script], { stdio: ['pipe', 'pipe', 'inherit'] });
-    assert.ok(referee.stdout);
-    lines = createInterface({ input: referee.stdout })[Symbol.asyncIterator]();
+    const script = fileURLToPath(new URL('test/integration/pillow_reference.py', REPOSITORY));
+    reference = spawn(found.python, [script], { stdio: ['pipe', 'pipe', 'inherit'] });
+    assert.ok(reference.stdout);
+    lines = createInterface({ input: reference.stdout })[Symbol.asyncIterator]();
     await nextLine();
   });
-  after(() => referee?.stdin?.end());
+  after(() => reference?.stdin?.end());
 
   test('libturbojpeg', { skip: jpegFallback?.why ?? false }, (t) => {
     t.diagnostic('JPEG is decoded with libturbojpeg, and again with sharp alone');

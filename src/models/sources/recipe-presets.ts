@@ -1,7 +1,7 @@
 /**
  * The preprocessing recipes of the common libraries, by name, for models that come without one.
  *
- * Each is proved against the library's own code at its own size (`tools/referee/preprocess.py prove`); at other sizes the
+ * Each is proved against the library's own code at its own size (`tools/reference/preprocess.py prove`); at other sizes the
  * resize grows in proportion. Sources: transformers `ViTImageProcessor`, `DeiTImageProcessor`; timm
  * `data/transforms_factory.py` with crop_pct 0.9; torchvision `transforms/_presets.py`, `models/vision_transformer.py`.
  */

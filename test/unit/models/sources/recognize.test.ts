@@ -241,8 +241,8 @@ describe('what can not be served is refused by name', () => {
 
 describe('recipes by name', () => {
   for (const preset of RECIPE_PRESETS) {
-    test(`${preset} is the one that the referee proves`, () => {
-      const path = join(REPOSITORY, `tools/referee/recipes/${preset}.json`);
+    test(`${preset} is the one that the reference proves`, () => {
+      const path = join(REPOSITORY, `tools/reference/recipes/${preset}.json`);
       const proved = JSON.parse(readFileSync(path, 'utf8')) as { crop: object | null };
       const side = preset === 'torchvision-swag' ? 384 : 224;
       assert.deepEqual(presetRecipe(preset, { height: side, width: side }), proved);

@@ -1,4 +1,4 @@
-/** The field is found wherever it stands, and however the bytes come; what a reader of protobuf finds is the referee. */
+/** The field is found wherever it stands, and however the bytes come; what a reader of protobuf finds is the reference. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';

@@ -6,7 +6,7 @@ is shared between the sides. Weights are random and seeded; the classifier is sc
 that comes first has a probability of about 0.6 and differs from image to image: with uniform probabilities, agreement would say nothing.
 
     npm run build
-    python tools/referee/top1.py --photos FOLDER --cifar DIR/test.zip
+    python tools/reference/top1.py --photos FOLDER --cifar DIR/test.zip
 
 Goals: in float32 at most 1e-4 apart and the same class first for every image; in float16 at most 5e-3 apart. Prints a table; exits with 1
 when one is missed. Beside the float16 models stands what PyTorch in float16 makes of the same weights, which has no goal: it says how much of

@@ -1,4 +1,4 @@
-"""The same weights in PyTorch, fed as transformers feeds them: the referees' second opinion."""
+"""The same weights in PyTorch, fed as transformers feeds them: the references' second opinion."""
 
 from __future__ import annotations
 

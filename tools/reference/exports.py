@@ -8,7 +8,7 @@ Out: a folder with one folder a model, laid out as its exporter lays it out, and
          probabilities  [images][classes], from PyTorch in float32, the images prepared by the library's own code
      and `images`, the names in order; `skipped`, exporters that this Python lacks.
 
-    python tools/referee/exports.py OUT IMAGES
+    python tools/reference/exports.py OUT IMAGES
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The service gets the JPEG files as they are. Goal: the two accuracies differ by no more than 0.1 points.
 
-    python tools/referee/accuracy.py --address 127.0.0.1:50051 --data DIR        DIR holds test.zip (test/<class>/NNNN.jpg)
+    python tools/reference/accuracy.py --address 127.0.0.1:50051 --data DIR        DIR holds test.zip (test/<class>/NNNN.jpg)
 """
 
 from __future__ import annotations

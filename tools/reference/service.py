@@ -1,4 +1,4 @@
-"""A plain caller of vitserve for the referees: grpcio, with stubs made at run time from the contract in proto/."""
+"""A plain caller of vitserve for the references: grpcio, with stubs made at run time from the contract in proto/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROTO = Path(__file__).parents[2] / "proto"
 CONTRACT = "vitserve/v1/classification.proto"
 ALL_CLASSES = 2**31 - 1  # top_k above the class count means every class
 DEADLINE_SECONDS = 30.0
-ATTEMPTS = 200  # refusals of one call in a row before the referee gives up
+ATTEMPTS = 200  # refusals of one call in a row before the reference gives up
 
 
 def make_stubs(proto: Path) -> tuple[ModuleType, ModuleType]:

@@ -3,7 +3,7 @@
 The reference limit of bench/limits.mjs, which starts several of these at a time. One thread, one image at a time, files
 in memory: decode, bilinear resize, normalise where the graph takes floats, run, the five best classes.
 
-    python tools/referee/limit.py --graph model.onnx --photos FOLDER [--side 224] [--quant-precision 0]
+    python tools/reference/limit.py --graph model.onnx --photos FOLDER [--side 224] [--quant-precision 0]
 
 Prints a line of JSON with versions when it is ready. Then it answers every line {"seconds": 4} on standard input with
 {"images": ..., "seconds": ..., "cpuMs": ...}.

@@ -3,7 +3,7 @@
 The graph that `limit.py` runs as the reference of bench/limits.mjs. Weights are random: it is there for its cost. Weights become int8 by
 channel, in MatMul and Gemm alone: the quantizer would also make ConvInteger of the patch embedding, which is slower by a tenth.
 
-    python tools/referee/usual_export.py --variant Ti/16 --out model.onnx [--reduce-range]
+    python tools/reference/usual_export.py --variant Ti/16 --out model.onnx [--reduce-range]
 """
 
 import argparse

@@ -3,7 +3,7 @@
 Decode is `ImageOps.exif_transpose(Image.open(f)).convert("RGB")`; then resize and crop by a recipe, which is the `preprocessing` object
 of a manifest. The result is uint8 RGB, [height, width, 3].
 
-    cd tools/referee
+    cd tools/reference
     python preprocess.py run --recipe recipes/timm.json IMAGES...        the size and sha256 of each result, as JSON
     python preprocess.py run --recipe model.json --out DIR IMAGES...     and DIR/<name>.rgb, the raw bytes
     python preprocess.py run --library timm IMAGES...                    the same by the library itself

@@ -4,7 +4,7 @@ Enlarged: CIFAR-10 test images, each blown up by Pillow to a random width and he
 to 95; the service squeezes them back to 32x32. Photos: a folder of ImageNet-style files (n01514859_hen.JPEG) of which those are asked whose
 class is plainly one of the ten. PyTorch answers the same bytes beside it.
 
-    python tools/referee/everyday.py --address 127.0.0.1:50051 --data DIR --photos PHOTOS
+    python tools/reference/everyday.py --address 127.0.0.1:50051 --data DIR --photos PHOTOS
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The largest difference between the probabilities of a running vitserve and of PyTorch, over real images. Goal: 1e-4.
 
-    python tools/referee/probabilities.py --address 127.0.0.1:50051 --images DIR|ZIP --count 200
+    python tools/reference/probabilities.py --address 127.0.0.1:50051 --images DIR|ZIP --count 200
 """
 
 from __future__ import annotations
