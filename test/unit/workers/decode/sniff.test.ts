@@ -139,9 +139,9 @@ test('sniffing loads no native code, so that the front may call it', () => {
   };
   look(new URL('dist/workers/decode/sniff.js', REPOSITORY));
   assert.deepEqual([...seen].map((path) => path.slice(path.lastIndexOf('/dist/'))).sort(), [
-    '/dist/decode/foreign-formats.js',
-    '/dist/decode/sniff.js',
-    '/dist/decode/transport-mistakes.js',
     '/dist/errors.js',
+    '/dist/workers/decode/foreign-formats.js',
+    '/dist/workers/decode/sniff.js',
+    '/dist/workers/decode/transport-mistakes.js',
   ]);
 });
