@@ -6,36 +6,22 @@
  */
 import { int, ints, nodeOf, valueInfoOf } from '../graph/build.js';
 import { indexGraph } from '../graph/graph.js';
-import { DataType, type GraphProto, type NodeProto } from '../proto/model-proto.js';
+import { DataType, type NodeProto } from '../proto/model-proto.js';
 import { float32Tensor } from '../proto/tensors.js';
 import { renameValue } from './edit.js';
-import { foldNormalization, type Normalization } from './fold-normalization.js';
+import { foldNormalization } from './fold-normalization.js';
+import type { GraphRewrite } from './pass.js';
 
-export interface PixelInput {
-  /** The value that the graph takes as its pixels, and what is put in its place. */
-  readonly value: string;
-  readonly name: string;
-  readonly dataType: number;
-  readonly layout: 'NCHW' | 'NHWC';
-  readonly height: number;
-  readonly width: number;
-  readonly batch: number | string;
-  readonly normalization: Normalization | null;
-}
-
-/** Rewrites the input in place; `value` is a node's output afterwards. Tells whether the normalization was folded. */
-export function rewriteInput(
-  graph: GraphProto,
-  input: PixelInput,
-  uniqueName: (wanted: string) => string,
-  notes: string[],
-): boolean {
-  const { value, name, dataType, layout, normalization } = input;
+export function inputPixels(rewrite: GraphRewrite): void {
+  const { graph, pixels: value, inputType: dataType, batch, uniqueName } = rewrite;
+  const { input, normalization } = rewrite.options;
+  const { layout, height, width } = input;
+  const name = rewrite.names.input;
   let folded = false;
   if (normalization !== null) {
     const result = foldNormalization(graph, indexGraph(graph), value, normalization, uniqueName);
     folded = result.folded;
-    notes.push(
+    rewrite.note(
       folded
         ? 'rescaling, mean and std are in the weights of the patch embedding'
         : `rescaling, mean and std are nodes in front of the graph: ${result.reason}`,
@@ -78,7 +64,7 @@ export function rewriteInput(
   if (end === undefined) renameValue(graph, value, name);
   else end.output = [value];
   graph.node.unshift(...front);
-  const pixels = valueInfoOf(name, DataType.UINT8, [input.batch, input.height, input.width, 3]);
+  const pixels = valueInfoOf(name, DataType.UINT8, [batch, height, width, 3]);
   graph.input = [pixels, ...graph.input.filter((other) => other.name !== value && other.name !== name)];
-  return folded;
+  rewrite.foldedNormalization = folded;
 }

@@ -14,19 +14,30 @@ import type { ModelProto, NodeProto } from '../proto/model-proto.js';
 import { int64Tensor } from '../proto/tensors.js';
 import { batchAxisAfter, type Place } from './batch-axes.js';
 import { editableCopy } from './edit.js';
+import type { GraphRewrite } from './pass.js';
+
+export function makeBatchDynamic(rewrite: GraphRewrite): void {
+  const { fixedBatch } = rewrite;
+  if (fixedBatch === null) return;
+  const dynamic = dynamicModel(rewrite);
+  if (typeof dynamic === 'string') {
+    rewrite.note(`the graph takes batches of ${fixedBatch} only: ${dynamic}; export it with a symbolic batch axis`);
+    return;
+  }
+  rewrite.note(`the graph was exported for a batch of ${fixedBatch} and takes any now`);
+  rewrite.model = dynamic;
+  rewrite.fixedBatch = null;
+  rewrite.pixelDims = [1, ...rewrite.pixelDims.slice(1)];
+}
 
 /** The graph for any batch, or why it stays fixed. */
-export function freeBatch(
-  model: ModelProto,
-  input: { readonly name: string; readonly dims: readonly number[] },
-  output: string,
-  uniqueName: (wanted: string) => string,
-): ModelProto | string {
-  const free = editableCopy(model);
-  const axes = new BatchRewrite(free, input, uniqueName).run();
+function dynamicModel({ model, pixels, pixelDims, answer, uniqueName }: GraphRewrite): ModelProto | string {
+  const dynamic = editableCopy(model);
+  const input = { name: pixels, dims: pixelDims };
+  const axes = new BatchRewrite(dynamic, input, uniqueName).run();
   if (typeof axes === 'string') return axes;
-  if (axes.get(output) !== 0) return `the images of a batch can't be followed to the output "${output}"`;
-  return mismatch(model, free, input, axes) ?? free;
+  if (axes.get(answer) !== 0) return `the images of a batch can't be followed to the output "${answer}"`;
+  return mismatch(model, dynamic, input, axes) ?? dynamic;
 }
 
 class BatchRewrite {

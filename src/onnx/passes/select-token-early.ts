@@ -8,9 +8,9 @@
  */
 import { nodeOf } from '../graph/build.js';
 import { type GraphIndex, indexGraph, intAttribute, intsAttribute } from '../graph/graph.js';
-import { inferShapes } from '../graph/shapes.js';
-import type { ModelProto, NodeProto } from '../proto/model-proto.js';
+import type { NodeProto } from '../proto/model-proto.js';
 import { elementCountOf, int64Tensor, intsOf } from '../proto/tensors.js';
+import type { GraphRewrite } from './pass.js';
 
 /** Slice takes its bounds as inputs since then. */
 const FIRST_OPSET = 10;
@@ -41,22 +41,11 @@ interface Scene {
   dimsOf(value: string): readonly number[] | null;
 }
 
-/**
- * Changes the graph of `model` in place, and says whether it did.
- *
- * @param opset of the standard operators
- * @param input the graph's input by name, with its dims
- */
-export function chooseTokenEarly(
-  model: ModelProto,
-  opset: number,
-  input: { readonly name: string; readonly dims: readonly number[] },
-  uniqueName: (wanted: string) => string,
-): boolean {
-  if (opset < FIRST_OPSET) return false;
-  const { graph } = model;
+export function selectTokenEarly(rewrite: GraphRewrite): void {
+  if (rewrite.opset < FIRST_OPSET) return;
+  const { graph } = rewrite;
   const index = indexGraph(graph);
-  const shapes = inferShapes(model, { [input.name]: input.dims });
+  const shapes = rewrite.shapes();
   const dimsOf = (value: string) => shapes.valueOf(value)?.dims ?? null;
   for (const chooser of graph.node) {
     const chosen = chosenToken(chooser, index, dimsOf);
@@ -64,10 +53,10 @@ export function chooseTokenEarly(
     const alone = nodesForOneToken(graph.node, chooser, { index, count: chosen.count, dimsOf });
     // Without a product there is nothing to gain.
     if (![...alone.keys()].some(({ opType }) => opType === 'MatMul')) continue;
-    rewrite(model, chooser, chosen, alone, uniqueName);
-    return true;
+    computeForOneToken(rewrite, chooser, chosen, alone);
+    rewrite.note('the last block is computed for the one token that the head takes');
+    return;
   }
-  return false;
 }
 
 interface ChosenToken {
@@ -137,12 +126,11 @@ function inputsByToken(node: NodeProto, { index, count, dimsOf }: Scene): number
   return rows.length === 0 ? null : rows;
 }
 
-function rewrite(
-  { graph }: ModelProto,
+function computeForOneToken(
+  { graph, uniqueName }: GraphRewrite,
   chooser: NodeProto,
   { token, dims }: ChosenToken,
   alone: ReadonlyMap<NodeProto, readonly number[]>,
-  uniqueName: (wanted: string) => string,
 ): void {
   const constant = (wanted: string, value: number, shape: readonly number[] = [1]) => {
     const name = uniqueName(wanted);

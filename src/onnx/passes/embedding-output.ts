@@ -5,10 +5,14 @@
  * Found backwards from the output, past what only scales, shifts or reshapes the answer. A head that is anything else than
  * one linear layer (two averaged heads, say) has no single representation, and none is found.
  */
-import { type GraphIndex, intAttribute, intsAttribute } from '../graph/graph.js';
+import { int } from '../graph/build.js';
+import { type GraphIndex, indexGraph, intAttribute, intsAttribute } from '../graph/graph.js';
 import { DataType, type NodeProto, type TensorProto } from '../proto/model-proto.js';
+import { elementCountOf, int64Tensor } from '../proto/tensors.js';
+import type { GraphRewrite } from './pass.js';
+import { ValueChain } from './value-chain.js';
 
-export interface Embedding {
+interface Embedding {
   /** The value that the classifier takes, `[batch, size]` but for axes of size 1. */
   readonly value: string;
   readonly size: number;
@@ -24,8 +28,40 @@ const RESHAPING = new Set(['Squeeze', 'Unsqueeze', 'Reshape', 'Flatten', 'Gather
 const PASSING = new Set(['Softmax', 'Sigmoid', 'Cast', 'Identity', ...RESHAPING]);
 const AFFINE = new Set(['Add', 'Sub', 'Mul', 'Div']);
 
+/** Adds float32 `[batch, size]` as an output, if the representation is found and its shape is sound; a note says so where not. */
+export function outputEmbedding(rewrite: GraphRewrite): void {
+  const { graph, answer, declaredAnswer, options, names, batch, uniqueName } = rewrite;
+  if (options.embedding === 'none') return;
+  const without = (reason: string) => rewrite.note(`no embedding: ${reason}`);
+  const found = findEmbedding(indexGraph(graph), answer, declaredAnswer?.dims?.length);
+  if (typeof found === 'string') {
+    without(found);
+    return;
+  }
+  const { value, size, dataType, isMatrix } = found;
+  const images = typeof batch === 'number' ? batch : 1;
+  const dims = isMatrix ? [images, size] : (rewrite.shapes().valueOf(value)?.dims ?? null);
+  if (dims === null) {
+    without(`the shape of "${value}" before the last linear layer is not known`);
+    return;
+  }
+  if (elementCountOf(dims) !== images * size) {
+    without(`"${value}" before the last linear layer is [${dims}], which is not one vector an image`);
+    return;
+  }
+  const chain = new ValueChain(rewrite, value);
+  if (dims.length !== 2) {
+    const shape = int64Tensor(uniqueName(`${value}_shape`), [2], [-1, size]);
+    graph.initializer.push(shape);
+    chain.append('Reshape', [chain.last, shape.name]);
+  }
+  if (dataType !== DataType.FLOAT) chain.append('Cast', [chain.last], { to: int(DataType.FLOAT) });
+  chain.finish(names.embedding, [batch, size]);
+  rewrite.embeddingSize = size;
+}
+
 /** The embedding of the classifier that makes `output`, which has as many axes, or why there is none. */
-export function findEmbedding(index: GraphIndex, output: string, outputRank: number | undefined): Embedding | string {
+function findEmbedding(index: GraphIndex, output: string, outputRank: number | undefined): Embedding | string {
   let value = output;
   let isMatrix = outputRank === 2;
   for (;;) {
