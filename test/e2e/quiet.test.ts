@@ -68,7 +68,7 @@ const USES: Readonly<Record<Exclude<CommandName, 'serve'>, readonly Use[]>> = {
   classify: [{ args: () => ['--address', server.address, picture], calls: true }],
   bench: [
     {
-      args: () => ['--address', server.address, '--callers', '1', '--duration', '500ms', '--warm-up', '100ms', picture],
+      args: () => ['--address', server.address, '--callers', '1', '--duration', '3s', '--warm-up', '100ms', picture],
       calls: true,
     },
   ],
