@@ -62,6 +62,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   main: [...LEAVES, 'cli', 'client', 'server', 'tools', 'workers/decode'],
 };
 
+export const MODULES: readonly string[] = Object.keys(MAY_IMPORT);
+
 /** Addresses are written and read in one place. */
 const ADDRESSES = 'cli/value-types.ts';
 

@@ -1,7 +1,7 @@
 /** Imports in src/ point one way, there are no cycles, and each package has its modules. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { importProblems, onnxruntimeProblems } from './import-rules.js';
+import { importProblems, MODULES, onnxruntimeProblems } from './import-rules.js';
 import { filesBelow, read } from './repository.js';
 
 /** AssemblyScript, compiled by another compiler and part of no import. */
@@ -16,6 +16,16 @@ test('src/ keeps the rules', () => {
   assert.ok(paths.length > 50);
   const sources = new Map(paths.map((path) => [path.replace(/^src\//, ''), read(path)]));
   assert.deepEqual(importProblems(sources), []);
+});
+
+test('docs/architecture.md has every module', () => {
+  const table = read('docs/architecture.md').split('| Module | Holds |')[1] ?? '';
+  const named = new Set([...table.matchAll(/`([\w/-]+?)(?:\/|\.ts)`/g)].map(([, name]) => name));
+  const inside = new Set(['workers/process', 'workers/decode', 'workers/inference']);
+  assert.deepEqual(
+    MODULES.filter((name) => !named.has(name) && !inside.has(name)),
+    [],
+  );
 });
 
 test('nothing loads onnxruntime but the module that turns its telemetry off', () => {
