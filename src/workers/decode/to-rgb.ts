@@ -35,7 +35,11 @@ export function cmykToRgb(cmyk: Uint8Array): Uint8Array {
 export function grey16ToRgb(grey: Uint16Array): Uint8Array {
   const rgb = new Uint8Array(grey.length * 3);
   for (let from = 0, to = 0; from < grey.length; from++, to += 3) {
-    rgb.fill(Math.min(grey[from] as number, 255), to, to + 3);
+    const value = Math.min(grey[from] as number, 255);
+    // One by one: `fill` takes ten times as long for three bytes.
+    rgb[to] = value;
+    rgb[to + 1] = value;
+    rgb[to + 2] = value;
   }
   return rgb;
 }

@@ -107,16 +107,18 @@ vitserve_slot_bytes N
 # TYPE vitserve_model_failures_total counter
 # HELP vitserve_process_ready 1 if the child process takes calls, by role (decoder, inference) and index.
 # TYPE vitserve_process_ready gauge
-# HELP vitserve_process_losses_total Child processes that ended without being asked to, by role and cause (exit, signal, timeout, protocol, start).
+# HELP vitserve_process_losses_total Child processes that ended without being asked to, by role and cause (exit, signal, timeout, cpu, protocol, start).
 # TYPE vitserve_process_losses_total counter
 vitserve_process_losses_total{role="decoder",cause="exit"} N
 vitserve_process_losses_total{role="decoder",cause="signal"} N
 vitserve_process_losses_total{role="decoder",cause="timeout"} N
+vitserve_process_losses_total{role="decoder",cause="cpu"} N
 vitserve_process_losses_total{role="decoder",cause="protocol"} N
 vitserve_process_losses_total{role="decoder",cause="start"} N
 vitserve_process_losses_total{role="inference",cause="exit"} N
 vitserve_process_losses_total{role="inference",cause="signal"} N
 vitserve_process_losses_total{role="inference",cause="timeout"} N
+vitserve_process_losses_total{role="inference",cause="cpu"} N
 vitserve_process_losses_total{role="inference",cause="protocol"} N
 vitserve_process_losses_total{role="inference",cause="start"} N
 # HELP vitserve_process_cpu_seconds User and system CPU time of the child process that runs now, by role and index.
