@@ -1,4 +1,5 @@
-// Top-1 accuracy of model folders on labelled images, through the same decoding and the same sessions as the server.
+// Top-1 accuracy of model folders on labelled images, through the same decoding and the same
+// sessions as the server.
 //   node bench/accuracy.mjs IMAGES MODEL_FOLDER…
 // IMAGES has one folder a class, named as its label: cat/0001.jpg. Images are executed one by one.
 import { readdirSync, readFileSync } from 'node:fs';
@@ -38,5 +39,7 @@ for (const folder of folders) {
     }
   }
   const percent = ((right / total) * 100).toFixed(2);
-  console.log(`${folder}: ${percent} % (${right} of ${total}), ${(runMs / total).toFixed(3)} ms an execution`);
+  console.log(
+    `${folder}: ${percent} % (${right} of ${total}), ${(runMs / total).toFixed(3)} ms an execution`,
+  );
 }

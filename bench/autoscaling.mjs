@@ -1,16 +1,19 @@
 /**
- * What an autoscaler does with what there is to scale on: permits in use, and how busy pods are, which grows with the load (CPU
- * time, or on GPUs the share of time that inference processes execute). An hour of load on simulated pods, the same on every
- * machine. Prints a table and draws docs/images/autoscaling.svg; with --check writes nothing and fails where that differs.
+ * What an autoscaler does with what there is to scale on: permits in use, and how busy pods are,
+ * which grows with the load (CPU time, or on GPUs the share of time that inference processes
+ * execute). An hour of load on simulated pods, the same on every machine. Prints a table and draws
+ * docs/images/autoscaling.svg; with --check writes nothing and fails where that differs.
  *
  *   node bench/autoscaling.mjs [--check]
  *
- * The model. A pod finishes 100 images a second, one after the other, and has 400 permits, four seconds of work. Calls arrive at
- * random (Poisson) from 40 callers with round_robin; who is refused comes back after the pushback, five attempts at most. A
- * caller learns of new pods when one of its connections ends: at max-connection-age, or when a pod goes. Metrics are scraped every
- * 15 s and averaged over a minute; the autoscaler looks every 15 s and reckons as Kubernetes does (the ratio of average to
- * target, 10 % of tolerance, pods that are not ready counted as idle when it would add some, the highest of the last 300 s when
- * it would take some away), with the chart's limits on steps. A new pod is ready after 30 s.
+ * The model. A pod finishes 100 images a second, one after the other, and has 400 permits, four
+ * seconds of work. Calls arrive at random (Poisson) from 40 callers with round_robin; who is
+ * refused comes back after the pushback, five attempts at most. A caller learns of new pods when
+ * one of its connections ends: at max-connection-age, or when a pod goes. Metrics are scraped every
+ * 15 s and averaged over a minute; the autoscaler looks every 15 s and reckons as Kubernetes does
+ * (the ratio of average to target, 10 % of tolerance, pods that are not ready counted as idle when
+ * it would add some, the highest of the last 300 s when it would take some away), with the chart's
+ * limits on steps. A new pod is ready after 30 s.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -31,8 +34,18 @@ const RESOLVE_AT_MOST_EVERY_S = 30;
 const POLICIES = [
   { name: 'permits alone', metrics: ['permits'], connectionAgeS: 300, colour: '#d95f02' },
   { name: 'how busy pods are, alone', metrics: ['busy'], connectionAgeS: 300, colour: '#7570b3' },
-  { name: 'both, as in the chart', metrics: ['permits', 'busy'], connectionAgeS: 300, colour: '#1b9e77' },
-  { name: 'both, connections for an hour', metrics: ['permits', 'busy'], connectionAgeS: 3600, colour: '#666666' },
+  {
+    name: 'both, as in the chart',
+    metrics: ['permits', 'busy'],
+    connectionAgeS: 300,
+    colour: '#1b9e77',
+  },
+  {
+    name: 'both, connections for an hour',
+    metrics: ['permits', 'busy'],
+    connectionAgeS: 3600,
+    colour: '#666666',
+  },
 ];
 
 /** Images a second that callers ask for: a quiet time, a step, a slow end. */
@@ -65,17 +78,24 @@ function simulate({ metrics, connectionAgeS }) {
   const random = randomNumbers(7);
   let pods = [];
   let born = 0;
-  const addPod = (readyAt) => pods.push({ number: born++, readyAt, inUse: 0, credit: 0, busy: 0, scrapes: [] });
+  const addPod = (readyAt) =>
+    pods.push({ number: born++, readyAt, inUse: 0, credit: 0, busy: 0, scrapes: [] });
   for (let count = 0; count < FEWEST; count++) addPod(0);
   const isReady = (pod, second) => pod.readyAt <= second;
 
-  const callers = Array.from({ length: CALLERS }, () => ({ view: [], ends: new Map(), next: 0, resolvedAt: -1e9 }));
+  const callers = Array.from({ length: CALLERS }, () => ({
+    view: [],
+    ends: new Map(),
+    next: 0,
+    resolvedAt: -1e9,
+  }));
   const resolve = (caller, second) => {
     caller.resolvedAt = second;
     caller.view = pods.filter((pod) => isReady(pod, second));
     caller.next = Math.floor(random() * caller.view.length);
     for (const { number } of caller.view) {
-      if (!caller.ends.has(number)) caller.ends.set(number, second + connectionAgeS * (0.9 + 0.2 * random()));
+      if (!caller.ends.has(number))
+        caller.ends.set(number, second + connectionAgeS * (0.9 + 0.2 * random()));
     }
   };
   for (const caller of callers) {
@@ -130,7 +150,9 @@ function simulate({ metrics, connectionAgeS }) {
     if (step % (1 / STEP_S) !== 0) continue;
 
     for (const caller of callers) {
-      const ended = caller.view.filter((pod) => (caller.ends.get(pod.number) ?? 0) <= second || pod.gone);
+      const ended = caller.view.filter(
+        (pod) => (caller.ends.get(pod.number) ?? 0) <= second || pod.gone,
+      );
       if (ended.length === 0) continue;
       for (const { number } of ended) caller.ends.delete(number);
       if (second - caller.resolvedAt >= RESOLVE_AT_MOST_EVERY_S) resolve(caller, second);
@@ -181,14 +203,18 @@ function proposed(pods, second, metric) {
   return Math.abs(ratio - 1) <= 0.1 ? pods.length : Math.ceil(ratio * counted);
 }
 
-/** The chart's behavior: at most twice as many every 30 s; down by a quarter a minute, to the highest of the last five minutes. */
+/**
+ * The chart's behavior: at most twice as many every 30 s; down by a quarter a minute, to the
+ * highest of the last five minutes.
+ */
 function limited(pods, recommended, scaledAt, second) {
   const latest = recommended.at(-1);
   const changed = (within, sign) =>
     scaledAt
       .filter((change) => change.second > second - within && Math.sign(change.by) === sign)
       .reduce((sum, { by }) => sum + by, 0);
-  if (latest > pods) return Math.min(latest, Math.max(pods, Math.ceil((pods - changed(30, 1)) * 2)));
+  if (latest > pods)
+    return Math.min(latest, Math.max(pods, Math.ceil((pods - changed(30, 1)) * 2)));
   const highest = Math.max(...recommended.slice(-300 / SCRAPE_S));
   if (highest >= pods) return pods;
   return Math.max(highest, Math.min(pods, Math.floor((pods - changed(60, -1)) * 0.75)));
@@ -214,16 +240,24 @@ const table = [
 function draw() {
   const [width, left, right] = [860, 60, 30];
   const panels = [
-    { top: 40, height: 230, most: 1000, ticks: [0, 200, 400, 600, 800, 1000], label: 'images a second' },
+    {
+      top: 40,
+      height: 230,
+      most: 1000,
+      ticks: [0, 200, 400, 600, 800, 1000],
+      label: 'images a second',
+    },
     { top: 330, height: 110, most: 1, ticks: [0, 0.5, 1], label: 'calls failed' },
   ];
   const x = (second) => (left + (second / DURATION_S) * (width - left - right)).toFixed(1);
-  const y = ({ top, height, most }, value) => (top + height - (Math.min(value, most) / most) * height).toFixed(1);
+  const y = ({ top, height, most }, value) =>
+    (top + height - (Math.min(value, most) / most) * height).toFixed(1);
   const line = (panel, points, colour, more = '') =>
     `<polyline fill="none" stroke="${colour}" stroke-width="1.6" ${more}points="${points
       .map(([second, value]) => `${x(second)},${y(panel, value)}`)
       .join(' ')}"/>`;
-  const words = (at, top, content, more = '') => `<text x="${at}" y="${top}" ${more}>${content}</text>`;
+  const words = (at, top, content, more = '') =>
+    `<text x="${at}" y="${top}" ${more}>${content}</text>`;
   const parts = [];
   for (const panel of panels) {
     for (const tick of panel.ticks) {
@@ -242,7 +276,14 @@ function draw() {
     }
     parts.push(words(left, panel.top - 8, panel.label, 'font-weight="bold"'));
     for (let minute = 0; minute <= DURATION_S / 60; minute += 10) {
-      parts.push(words(x(minute * 60), panel.top + panel.height + 16, `${minute} min`, 'text-anchor="middle"'));
+      parts.push(
+        words(
+          x(minute * 60),
+          panel.top + panel.height + 16,
+          `${minute} min`,
+          'text-anchor="middle"',
+        ),
+      );
     }
   }
   const [capacity, failures] = panels;
@@ -264,7 +305,10 @@ function draw() {
   }
   let at = left;
   for (const { name, colour } of [{ name: 'load', colour: '#000000' }, ...results]) {
-    parts.push(`<rect x="${at}" y="473" width="12" height="4" fill="${colour}"/>`, words(at + 17, 480, name));
+    parts.push(
+      `<rect x="${at}" y="473" width="12" height="4" fill="${colour}"/>`,
+      words(at + 17, 480, name),
+    );
     at += 40 + name.length * 7;
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} 495" font-family="sans-serif" font-size="12">

@@ -1,10 +1,12 @@
 /**
- * Callers that cost next to nothing: unary gRPC calls as HTTP/2 frames that were put together before, over one socket.
+ * Callers that cost next to nothing: unary gRPC calls as HTTP/2 frames that were put together
+ * before, over one socket.
  *
- * A client library spends 0.6 to 1.3 ms of CPU on a photo, which on a machine of two cores the server then lacks. Real callers
- * run on machines of their own, so what is measured with these comes closer to what they get. Of HTTP/2 there is only what
- * such calls need: HPACK without tables (RFC 7541 §6.2.2), one message a call, windows. A call was answered OK if a message came
- * back: an error is trailers alone, which are not read.
+ * A client library spends 0.6 to 1.3 ms of CPU on a photo, which on a machine of two cores the
+ * server then lacks. Real callers run on machines of their own, so what is measured with these
+ * comes closer to what they get. Of HTTP/2 there is only what such calls need: HPACK without tables
+ * (RFC 7541 §6.2.2), one message a call, windows. A call was answered OK if a message came back: an
+ * error is trailers alone, which are not read.
  */
 import { connect } from 'node:net';
 
@@ -28,7 +30,9 @@ function frameHeader(type, flags, stream, length) {
 
 function headerBlock(fields) {
   const text = (value) => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
-  return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]));
+  return Buffer.concat(
+    fields.flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]),
+  );
 }
 
 const uint32 = (value) => {
@@ -56,9 +60,16 @@ export class BareTarget {
   #ready;
 
   /** `messages`: encoded requests, sent in turns. */
-  constructor({ address, messages, timeoutMs, path = '/vitserve.v1.ClassificationService/Classify' }) {
+  constructor({
+    address,
+    messages,
+    timeoutMs,
+    path = '/vitserve.v1.ClassificationService/Classify',
+  }) {
     const [host, port] = address.split(':');
-    this.#messages = messages.map((message) => Buffer.concat([Buffer.from([0]), uint32(message.length), message]));
+    this.#messages = messages.map((message) =>
+      Buffer.concat([Buffer.from([0]), uint32(message.length), message]),
+    );
     this.#headers = headerBlock([
       [':method', 'POST'],
       [':scheme', 'http'],
@@ -73,7 +84,10 @@ export class BareTarget {
     this.#socket.on('error', (error) => this.#lose(error.message));
     this.#socket.on('close', () => this.#lose('the connection was closed'));
     this.#socket.on('data', (bytes) => this.#read(bytes));
-    const ownSettings = Buffer.concat([Buffer.from([0, INITIAL_WINDOW_SIZE]), uint32(LARGEST_WINDOW)]);
+    const ownSettings = Buffer.concat([
+      Buffer.from([0, INITIAL_WINDOW_SIZE]),
+      uint32(LARGEST_WINDOW),
+    ]);
     this.#socket.write(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'));
     this.#socket.write(frame(SETTINGS, 0, 0, ownSettings));
     this.#socket.write(frame(WINDOW_UPDATE, 0, 0, uint32(LARGEST_WINDOW - 65_535)));
@@ -82,7 +96,10 @@ export class BareTarget {
     });
   }
 
-  /** One call. Never rejects; resolves to an `Outcome` of src/client/bench/tally.ts, with `NOT_OK` for every status but OK. */
+  /**
+   * One call. Never rejects; resolves to an `Outcome` of src/client/bench/tally.ts, with `NOT_OK`
+   * for every status but OK.
+   */
   send = async () => {
     await this.#ready;
     return new Promise((resolve) => {
@@ -119,7 +136,12 @@ export class BareTarget {
   #sendBody(call) {
     const { stream, message } = call;
     while (call.sent < message.length) {
-      const length = Math.min(message.length - call.sent, this.#largestFrame, call.window, this.#window);
+      const length = Math.min(
+        message.length - call.sent,
+        this.#largestFrame,
+        call.window,
+        this.#window,
+      );
       if (length === 0) return;
       const isLast = call.sent + length === message.length;
       this.#socket.write(frameHeader(DATA, isLast ? END_STREAM : 0, stream, length));
@@ -161,9 +183,12 @@ export class BareTarget {
 
   #agree(payload) {
     for (let at = 0; at < payload.length; at += 6) {
-      if (payload.readUInt16BE(at) === MAX_CONCURRENT_STREAMS) this.#mostOpen = payload.readUInt32BE(at + 2);
-      if (payload.readUInt16BE(at) === MAX_FRAME_SIZE) this.#largestFrame = payload.readUInt32BE(at + 2);
-      if (payload.readUInt16BE(at) === INITIAL_WINDOW_SIZE) this.#streamWindow = payload.readUInt32BE(at + 2);
+      if (payload.readUInt16BE(at) === MAX_CONCURRENT_STREAMS)
+        this.#mostOpen = payload.readUInt32BE(at + 2);
+      if (payload.readUInt16BE(at) === MAX_FRAME_SIZE)
+        this.#largestFrame = payload.readUInt32BE(at + 2);
+      if (payload.readUInt16BE(at) === INITIAL_WINDOW_SIZE)
+        this.#streamWindow = payload.readUInt32BE(at + 2);
     }
     this.#socket.write(frame(SETTINGS, ACK, 0));
     this.#greeted();

@@ -1,9 +1,10 @@
-// Dynamic batching, seen without a GPU: a simulated accelerator behind the whole service, with batching and without,
-// interleaved. Small images, so that decoding costs as little as it can.
+// Dynamic batching, seen without a GPU: a simulated accelerator behind the whole service, with
+// batching and without, interleaved. Small images, so that decoding costs as little as it can.
 //   node bench/batching.mjs [COSTS] [SECONDS] [ROUNDS]
-// COSTS is batch size:milliseconds,…; the default is ViT-B/16 on an A100. Ten times as slow: 1:10,8:22,32:65.
-// At the end, what batching costs where there is next to nothing to batch: the front's CPU a call, with it and without, at 500
-// calls a second and an accelerator that takes 0.1 ms for whatever comes.
+// COSTS is batch size:milliseconds,…; the default is ViT-B/16 on an A100. Ten times as slow:
+// 1:10,8:22,32:65. At the end, what batching costs where there is next to nothing to batch: the
+// front's CPU a call, with it and without, at 500 calls a second and an accelerator that takes 0.1
+// ms for whatever comes.
 import { pictures } from './pictures.mjs';
 import { median, startServer, underLoad } from './server.mjs';
 
@@ -23,7 +24,10 @@ async function measure(load, flags, costs) {
       p50: run.latencyMs.p50,
       p99: run.latencyMs.p99,
       meanBatch: grown('vitserve_batch_size_sum') / grown('vitserve_batch_size_count'),
-      queueMs: (grown('vitserve_queue_duration_seconds_sum') / grown('vitserve_queue_duration_seconds_count')) * 1000,
+      queueMs:
+        (grown('vitserve_queue_duration_seconds_sum') /
+          grown('vitserve_queue_duration_seconds_count')) *
+        1000,
       busy: grown('vitserve_inference_duration_seconds_sum') / run.elapsed,
       histogram: histogram(run.before, run.after),
     };
@@ -33,7 +37,8 @@ async function measure(load, flags, costs) {
 }
 
 function bucket(samples, bound) {
-  for (const [key, value] of samples) if (key.startsWith(`vitserve_batch_size_bucket{le="${bound}"`)) return value;
+  for (const [key, value] of samples)
+    if (key.startsWith(`vitserve_batch_size_bucket{le="${bound}"`)) return value;
   return 0;
 }
 
@@ -81,7 +86,10 @@ for (const callers of [32, 128]) {
   );
 }
 
-const { batched, single } = await compare({ kind: 'open', ratePerSecond: 500, seed: 0 }, '1:0.1,32:0.1');
+const { batched, single } = await compare(
+  { kind: 'open', ratePerSecond: 500, seed: 0 },
+  '1:0.1,32:0.1',
+);
 const [withBatches, without] = [of(batched, 'frontMs'), of(single, 'frontMs')];
 console.log(
   `500 calls/s, nothing to batch: front ${(1000 * withBatches).toFixed(0)} µs a call with batches, ` +

@@ -1,10 +1,14 @@
-// Programs in processes of their own that measure what they are asked to, all at the same time. Questions and answers are
-// lines of JSON on standard input and output, so the programs may be in any language; the first line says ready.
+// Programs in processes of their own that measure what they are asked to, all at the same time.
+// Questions and answers are lines of JSON on standard input and output, so the programs may be in
+// any language; the first line says ready.
 import { spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** Starts `count` of them. `hello` is what the first says of itself. `ask` resolves with the answers of all. */
+/**
+ * Starts `count` of them. `hello` is what the first says of itself. `ask` resolves with the answers
+ * of all.
+ */
 export async function startChildren(count, command, args) {
   const children = Array.from({ length: count }, () => {
     const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -36,14 +40,19 @@ export async function startChildren(count, command, args) {
 export async function answerQuestions(hello, answer) {
   const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
   say(hello);
-  for await (const line of createInterface({ input: process.stdin })) say(await answer(JSON.parse(line)));
+  for await (const line of createInterface({ input: process.stdin }))
+    say(await answer(JSON.parse(line)));
 }
 
 /** The project's Python (tools/.venv) or the system's, if it has these modules; otherwise null. */
 export function pythonWith(modules) {
-  const candidates = [fileURLToPath(new URL('../tools/.venv/bin/python', import.meta.url)), 'python3'];
+  const candidates = [
+    fileURLToPath(new URL('../tools/.venv/bin/python', import.meta.url)),
+    'python3',
+  ];
   // Importing onnxruntime is enough for its telemetry.
   const options = { stdio: 'ignore', env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' } };
-  const has = (python) => spawnSync(python, ['-c', `import ${modules.join(', ')}`], options).status === 0;
+  const has = (python) =>
+    spawnSync(python, ['-c', `import ${modules.join(', ')}`], options).status === 0;
   return candidates.find(has) ?? null;
 }

@@ -1,9 +1,18 @@
-// Time and peak memory of `vitserve convert` for a checkpoint of real size: writes one with random weights, named as
-// transformers names them, into a scratch folder, and converts it with the built program.
+// Time and peak memory of `vitserve convert` for a checkpoint of real size: writes one with random
+// weights, named as transformers names them, into a scratch folder, and converts it with the built
+// program.
 //
 //   npm run build && node bench/convert.mjs [B/16|L/16|…] [flags of convert…]
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,7 +32,9 @@ const layer = (index) => {
   const name = `vit.encoder.layer.${index}`;
   return [
     ...norm(`${name}.layernorm_before`),
-    ...['query', 'key', 'value'].flatMap((part) => dense(`${name}.attention.attention.${part}`, hidden, hidden)),
+    ...['query', 'key', 'value'].flatMap((part) =>
+      dense(`${name}.attention.attention.${part}`, hidden, hidden),
+    ),
     ...dense(`${name}.attention.output.dense`, hidden, hidden),
     ...norm(`${name}.layernorm_after`),
     ...dense(`${name}.intermediate.dense`, mlp, hidden),
@@ -56,18 +67,40 @@ try {
   writeSync(file, text);
   const noise = Float32Array.from({ length: 2 ** 20 }, () => (Math.random() - 0.5) * 0.07);
   const bytes = new Uint8Array(noise.buffer);
-  for (let left = offset; left > 0; left -= bytes.length) writeSync(file, bytes, 0, Math.min(left, bytes.length));
+  for (let left = offset; left > 0; left -= bytes.length)
+    writeSync(file, bytes, 0, Math.min(left, bytes.length));
   closeSync(file);
-  const config = { model_type: 'vit', hidden_size: hidden, num_hidden_layers: layers, num_attention_heads: heads };
-  const rest = { intermediate_size: mlp, patch_size: patch.height, image_size: image.height, layer_norm_eps: 1e-12 };
+  const config = {
+    model_type: 'vit',
+    hidden_size: hidden,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+  };
+  const rest = {
+    intermediate_size: mlp,
+    patch_size: patch.height,
+    image_size: image.height,
+    layer_norm_eps: 1e-12,
+  };
   writeFileSync(join(scratch, 'config.json'), JSON.stringify({ ...config, ...rest }));
   writeFileSync(join(scratch, 'preprocessor_config.json'), JSON.stringify({ size: image.height }));
 
   const stored = statSync(join(scratch, 'model.safetensors')).size;
-  console.log(`${variant}: ${(offset / 4e6).toFixed(1)} M parameters, ${(stored / 2 ** 20).toFixed(0)} MiB`);
+  console.log(
+    `${variant}: ${(offset / 4e6).toFixed(1)} M parameters, ${(stored / 2 ** 20).toFixed(0)} MiB`,
+  );
   const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
   const begin = performance.now();
-  const argv = [main, 'convert', scratch, '--models', join(scratch, 'models'), '--name', 'converted', ...flags];
+  const argv = [
+    main,
+    'convert',
+    scratch,
+    '--models',
+    join(scratch, 'models'),
+    '--name',
+    'converted',
+    ...flags,
+  ];
   const { status } = spawnSync(process.execPath, argv, { stdio: 'inherit' });
   console.log(
     `exit code ${status}, ${((performance.now() - begin) / 1000).toFixed(1)} s with the start of the program`,

@@ -1,12 +1,14 @@
 /**
- * CPU time from a JPEG file to 224 × 224 pixels: vitserve's decoder against sharp's own pipeline and Pillow.
+ * CPU time from a JPEG file to 224 × 224 pixels: vitserve's decoder against sharp's own pipeline
+ * and Pillow.
  *
  *   npm run build && node bench/decode.mjs [FOLDER] [ROUNDS]
  *
- * FOLDER holds JPEG photos (../shared/data/photos beside the repository where it is not given). Every candidate takes all
- * of them in turn, in two processes at the same time so that two cores are busy, ROUNDS (5) times over, one candidate after
- * the other within each round. Printed is the median over rounds and processes of the CPU time a photo (user and system, all
- * threads), and its ratio to vitserve's. Pillow runs where there is a Python with it: tools/.venv, or python3.
+ * FOLDER holds JPEG photos (../shared/data/photos beside the repository where it is not given).
+ * Every candidate takes all of them in turn, in two processes at the same time so that two cores
+ * are busy, ROUNDS (5) times over, one candidate after the other within each round. Printed is the
+ * median over rounds and processes of the CPU time a photo (user and system, all threads), and its
+ * ratio to vitserve's. Pillow runs where there is a Python with it: tools/.venv, or python3.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -35,7 +37,8 @@ for line in sys.stdin:
 async function sharpAlone() {
   const { default: sharp } = await import('sharp');
   return {
-    'sharp, its own pipeline': (photo) => sharp(photo).resize(SIDE, SIDE, { fit: 'fill' }).raw().toBuffer(),
+    'sharp, its own pipeline': (photo) =>
+      sharp(photo).resize(SIDE, SIDE, { fit: 'fill' }).raw().toBuffer(),
   };
 }
 
@@ -76,7 +79,9 @@ async function compare(folder, rounds) {
   const groups = [
     await startChildren(COPIES, process.execPath, [own, folder, 'vitserve']),
     await startChildren(COPIES, process.execPath, [own, folder, 'sharp']),
-    ...(python === null ? [] : [await startChildren(COPIES, python, ['-c', PYTHON, ...jpegsIn(folder)])]),
+    ...(python === null
+      ? []
+      : [await startChildren(COPIES, python, ['-c', PYTHON, ...jpegsIn(folder)])]),
   ];
   const times = new Map();
   // The round before the first wakes JIT compilers and caches, and is not counted.
@@ -93,8 +98,12 @@ async function compare(folder, rounds) {
   console.log('CPU-ms a photo (median)                          vitserve bilinear is   bicubic is');
   const ours = [OURS.bilinear, OURS.bicubic].map((name) => median(times.get(name)));
   for (const [name, values] of times) {
-    const ratios = ours.map((own) => `${(own / median(values)).toFixed(2)} of it`.padStart(12)).join('  ');
-    console.log(`${name.padEnd(32)} ${median(values).toFixed(2).padStart(6)}               ${ratios}`);
+    const ratios = ours
+      .map((own) => `${(own / median(values)).toFixed(2)} of it`.padStart(12))
+      .join('  ');
+    console.log(
+      `${name.padEnd(32)} ${median(values).toFixed(2).padStart(6)}               ${ratios}`,
+    );
   }
 }
 

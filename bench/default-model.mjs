@@ -1,5 +1,5 @@
-// The default model under load: throughput, latency, where the CPU time of an image goes, and how long the front's event
-// loop was ever held up.
+// The default model under load: throughput, latency, where the CPU time of an image goes, and how
+// long the front's event loop was ever held up.
 //   node bench/default-model.mjs [CALLERS] [SECONDS] [JPEG…]
 import { pictures } from './pictures.mjs';
 import { cpuText, startServer, underLoad } from './server.mjs';
@@ -10,7 +10,12 @@ const images = await pictures(process.argv.slice(4));
 
 const server = await startServer();
 try {
-  const run = await underLoad(server, images, { kind: 'closed', callers }, { seconds, warmUpSeconds: 2 });
+  const run = await underLoad(
+    server,
+    images,
+    { kind: 'closed', callers },
+    { seconds, warmUpSeconds: 2 },
+  );
   const kilobytes = images.reduce((sum, { length }) => sum + length, 0) / images.length / 1000;
   const { goodputPerSecond, latencyMs, after, server: told } = run;
   console.log(

@@ -1,11 +1,13 @@
 /**
- * What a server takes when nothing happens and when much does, and what a second inference process gives.
+ * What a server takes when nothing happens and when much does, and what a second inference process
+ * gives.
  *
  *   npm run build && node bench/footprint.mjs [--models REPOSITORY]… [--photos FOLDER] [--seconds 8] [--idle 20]
  *
- * For each repository (without any: the default model): memory of the whole process tree (PSS: what processes share is counted once) at
- * rest, CPU of the tree while idle, what a lone caller waits beyond decoding and inference, memory under 32 callers; and images a
- * second with one inference process and with two, in turns, on a picture that costs little to decode. Callers are bare.
+ * For each repository (without any: the default model): memory of the whole process tree (PSS: what
+ * processes share is counted once) at rest, CPU of the tree while idle, what a lone caller waits
+ * beyond decoding and inference, memory under 32 callers; and images a second with one inference
+ * process and with two, in turns, on a picture that costs little to decode. Callers are bare.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,7 +30,10 @@ const TICKS_A_SECOND = 100;
 
 /** The process and all below it. */
 function treeOf(pid) {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .filter(Boolean);
   return [pid, ...children.flatMap(treeOf)];
 }
 
@@ -92,7 +97,12 @@ for (const models of given.models) {
   try {
     for (let round = 0; round < 3; round++) {
       for (const [at, server] of servers.entries()) {
-        const run = await underLoad(server, small, { kind: 'closed', callers: 8 }, { seconds, bare: true });
+        const run = await underLoad(
+          server,
+          small,
+          { kind: 'closed', callers: 8 },
+          { seconds, bare: true },
+        );
         rates[at].push(run.goodputPerSecond);
       }
     }

@@ -3,9 +3,11 @@
  *
  *   npm run build && node bench/front.mjs [--seconds 6] [--rounds 3]
  *
- * JPEG files of 10, 110 and 1,000 kB that hold 32 × 32 pixels, the rest being comments, so that decoding costs little; simulated
- * inference of 0.05 ms. Poisson arrivals at 200 and at 2,000 calls/s (with 110 kB at 200 and 1,000, with 1,000 kB at 50 and 200), the two servers in
- * turns, callers bare. Printed are medians of the CPU time of a call in µs: all threads of the front, garbage collection included.
+ * JPEG files of 10, 110 and 1,000 kB that hold 32 × 32 pixels, the rest being comments, so that
+ * decoding costs little; simulated inference of 0.05 ms. Poisson arrivals at 200 and at 2,000
+ * calls/s (with 110 kB at 200 and 1,000, with 1,000 kB at 50 and 200), the two servers in turns,
+ * callers bare. Printed are medians of the CPU time of a call in µs: all threads of the front,
+ * garbage collection included.
  */
 import { parseArgs } from 'node:util';
 import { measure } from '../dist/client/bench/measure.js';
@@ -36,7 +38,9 @@ function padded(bytes) {
 }
 
 const server = await startServer(['--simulated-inference', '1:0.05', '--permits', '1024']);
-const nothing = await startChildren(1, process.execPath, [new URL('null-server.mjs', import.meta.url).pathname]);
+const nothing = await startChildren(1, process.execPath, [
+  new URL('null-server.mjs', import.meta.url).pathname,
+]);
 const servers = {
   front: {
     address: server.address,
@@ -52,19 +56,30 @@ async function costOf({ address, cpuMs }, image, ratePerSecond, seed) {
   const load = { kind: 'open', ratePerSecond, seed };
   const { signal } = new AbortController();
   const run = (durationMs) =>
-    measure({ load, send: target.send, warmUpMs: 0, durationMs, timeoutMs: 10_000, clock: systemClock, signal });
+    measure({
+      load,
+      send: target.send,
+      warmUpMs: 0,
+      durationMs,
+      timeoutMs: 10_000,
+      clock: systemClock,
+      signal,
+    });
   await run(1000);
   const before = await cpuMs();
   const { outcomes } = await run(seconds * 1000);
   const spent = (await cpuMs()) - before;
   target.close();
   const [ok, ...others] = outcomes;
-  if (ok?.code !== 'OK' || others.length > 0) throw new Error(`calls failed: ${JSON.stringify(outcomes)}`);
+  if (ok?.code !== 'OK' || others.length > 0)
+    throw new Error(`calls failed: ${JSON.stringify(outcomes)}`);
   return (spent / ok.calls) * 1000;
 }
 
 try {
-  console.log('| file | calls/s | front, µs | null handler, µs | difference |\n|---|---|---|---|---|');
+  console.log(
+    '| file | calls/s | front, µs | null handler, µs | difference |\n|---|---|---|---|---|',
+  );
   for (const [kilobytes, rates] of [
     [10, [200, 2000]],
     [110, [200, 1000]],
@@ -74,10 +89,17 @@ try {
     for (const rate of rates) {
       const costs = { front: [], nothing: [] };
       for (let round = 0; round < rounds; round++) {
-        for (const name of ['front', 'nothing']) costs[name].push(await costOf(servers[name], image, rate, round));
+        for (const name of ['front', 'nothing'])
+          costs[name].push(await costOf(servers[name], image, rate, round));
       }
       const [front, bare] = [median(costs.front), median(costs.nothing)];
-      const cells = [`${kilobytes} kB`, rate, front.toFixed(0), bare.toFixed(0), (front - bare).toFixed(0)];
+      const cells = [
+        `${kilobytes} kB`,
+        rate,
+        front.toFixed(0),
+        bare.toFixed(0),
+        (front - bare).toFixed(0),
+      ];
       console.log(`| ${cells.join(' | ')} |`);
     }
   }

@@ -1,16 +1,19 @@
 /**
- * What a GPU gives: the engine alone, by batch size, and JPEG photos through the whole server. For a machine with an NVIDIA
- * GPU on which `vitserve inspect --providers` shows CUDA; elsewhere it says what is missing.
+ * What a GPU gives: the engine alone, by batch size, and JPEG photos through the whole server. For
+ * a machine with an NVIDIA GPU on which `vitserve inspect --providers` shows CUDA; elsewhere it
+ * says what is missing.
  *
  *   npm run build && node bench/gpu.mjs [--variant B/16] [--photos FOLDER] [--sizes 1,2,4,8,16,32,64] [--seconds 10]
  *                                       [--callers 64,256] [--provider cuda]
  *
- * 1. A model of random weights, float16, with the operators for CUDA: it costs what a trained one costs.
- * 2. Every node has to run on CUDA: the session is made with onnxruntime's fallback to the CPU forbidden, and the profiler
- *    names the provider that ran each node.
- * 3. Each batch size, largest first, warmed and then timed; the memory of the GPU after one pass and after a second one,
- *    which should not grow.
- * 4. The server with these sizes, under load in a closed loop; who is busy (front, decoders, GPU process) says what the limit is.
+ * 1. A model of random weights, float16, with the operators for CUDA: it costs what a trained one
+ *    costs.
+ * 2. Every node has to run on CUDA: the session is made with onnxruntime's fallback to the CPU
+ *    forbidden, and the profiler names the provider that ran each node.
+ * 3. Each batch size, largest first, warmed and then timed; the memory of the GPU after one pass
+ *    and after a second one, which should not grow.
+ * 4. The server with these sizes, under load in a closed loop; who is busy (front, decoders, GPU
+ *    process) says what the limit is.
  *
  * `--provider cpu --variant Ti/16` tries the script itself where there is no GPU.
  */
@@ -48,15 +51,21 @@ const onGpu = provider === 'cuda';
 const problem = onGpu ? diagnoseCuda() : null;
 if (problem !== null) {
   console.error(`there is nothing to measure here: ${problem.text}`);
-  console.error('this needs Linux on x64, an NVIDIA GPU with its driver, and what docs/gpu.md says');
+  console.error(
+    'this needs Linux on x64, an NVIDIA GPU with its driver, and what docs/gpu.md says',
+  );
   process.exit(1);
 }
 
 /** What nvidia-smi says of the first GPU; empty where there is none. */
 function askGpu(fields) {
-  const { stdout } = spawnSync('nvidia-smi', ['-i', '0', `--query-gpu=${fields}`, '--format=csv,noheader'], {
-    encoding: 'utf8',
-  });
+  const { stdout } = spawnSync(
+    'nvidia-smi',
+    ['-i', '0', `--query-gpu=${fields}`, '--format=csv,noheader'],
+    {
+      encoding: 'utf8',
+    },
+  );
   return stdout?.trim() ?? '';
 }
 
@@ -74,7 +83,17 @@ try {
   const form = onGpu ? ['--dtype', 'float16', '--target', 'cuda'] : [];
   execFileSync(
     process.execPath,
-    [main, 'convert', '--random', given.variant, ...form, '--models', scratch, '--name', 'measured'],
+    [
+      main,
+      'convert',
+      '--random',
+      given.variant,
+      ...form,
+      '--models',
+      scratch,
+      '--name',
+      'measured',
+    ],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   );
   const { graphPath, manifest } = await loadModelFolder(join(scratch, 'measured/1'));
@@ -88,7 +107,8 @@ try {
   const sample = { name: input.name, type: input.type, dims: [1, input.height, input.width, 3] };
   const found = (await findNodeProviders(graphPath, sample)).find(({ name }) => name === provider);
   const counts = new Map();
-  for (const { provider: by, count } of found?.nodes ?? []) counts.set(by, (counts.get(by) ?? 0) + count);
+  for (const { provider: by, count } of found?.nodes ?? [])
+    counts.set(by, (counts.get(by) ?? 0) + count);
   const where = [...counts].map(([by, count]) => `${count} on ${by}`).join(', ');
   console.log(`nodes: ${found?.problem ?? where}`);
   if (onGpu && [...counts.keys()].join() !== 'CUDAExecutionProvider') {
@@ -110,7 +130,10 @@ try {
   for (const size of sizes) {
     await timed(size);
     const times = [];
-    for (const until = performance.now() + (1000 * seconds) / sizes.length; performance.now() < until; )
+    for (
+      const until = performance.now() + (1000 * seconds) / sizes.length;
+      performance.now() < until;
+    )
       times.push(await timed(size));
     times.sort((one, other) => one - other);
     const p99 = times[Math.floor(times.length * 0.99)];
@@ -119,12 +142,23 @@ try {
       `| ${size} | ${first.get(size).toFixed(1)} | ${median(times).toFixed(2)}; ${p99.toFixed(2)} | ${rate.toFixed(0)} |`,
     );
   }
-  if (onGpu) console.log(`\nGPU memory after one pass ${usedOnce}, after all ${askGpu('memory.used')}`);
+  if (onGpu)
+    console.log(`\nGPU memory after one pass ${usedOnce}, after all ${askGpu('memory.used')}`);
 
-  const images = await pictures(given.photos === undefined ? [] : jpegsIn(given.photos).slice(0, 200));
+  const images = await pictures(
+    given.photos === undefined ? [] : jpegsIn(given.photos).slice(0, 200),
+  );
   const kilobytes = images.reduce((sum, { length }) => sum + length, 0) / images.length / 1000;
   const server = await startServer([
-    ...['--models', scratch, '--allow-random-weights', '--execution-provider', provider, '--permits', '1024'],
+    ...[
+      '--models',
+      scratch,
+      '--allow-random-weights',
+      '--execution-provider',
+      provider,
+      '--permits',
+      '1024',
+    ],
     ...['--batch-sizes', sizes.join(','), '--start-timeout', '300s'],
   ]);
   try {

@@ -1,14 +1,23 @@
-// Batch invariance: is the answer to a photo the same, bit for bit, alone and in any company? For every form that a
-// model can have: as it comes, int8, float16, plain ONNX, onnxruntime's own operators, and imported from what PyTorch
-// exports (where tools/.venv is there). Through the server's own decoding and sessions, one thread, on the CPU.
+// Batch invariance: is the answer to a photo the same, bit for bit, alone and in any company? For
+// every form that a model can have: as it comes, int8, float16, plain ONNX, onnxruntime's own
+// operators, and imported from what PyTorch exports (where tools/.venv is there). Through the
+// server's own decoding and sessions, one thread, on the CPU.
 //
 //   npm run build && node bench/invariance.mjs PHOTOS_FOLDER [COUNT=64]
 //
-// Each photo is executed alone and once in a batch of each size from 2 to 8, at changing places among changing others;
-// a row is its probabilities and its embedding. Exits with 1 where a manifest promises what does not hold.
-// Takes a minute for 64 photos.
+// Each photo is executed alone and once in a batch of each size from 2 to 8, at changing places
+// among changing others; a row is its probabilities and its embedding. Exits with 1 where a
+// manifest promises what does not hold. Takes a minute for 64 photos.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,7 +36,8 @@ const photos = readdirSync(photosFolder)
   .sort()
   .slice(0, Number(countText))
   .map((name) => join(photosFolder, name));
-if (photos.length < Math.max(...BATCH_SIZES)) throw new Error(`${photosFolder}: at least 8 photos are needed`);
+if (photos.length < Math.max(...BATCH_SIZES))
+  throw new Error(`${photosFolder}: at least 8 photos are needed`);
 
 const scratch = mkdtempSync(join(tmpdir(), 'vitserve-invariance-'));
 try {
@@ -40,13 +50,17 @@ try {
     const { manifest, graphPath } = await loadModelFolder(folder);
     const { session } = await loadOnnxSession({ graphPath, manifest, provider: 'cpu', threads: 1 });
     const found = await compare(session, await prepared(manifest));
-    if (manifest.batchInvariant === true && !(found !== null && found.equal === found.rows)) broken.push(form);
-    const equal = found === null ? 'no batches: takes one image' : `${found.equal} of ${found.rows}`;
-    const most = found === null ? '' : `${found.scores.toPrecision(2)}, ${found.embeddings.toPrecision(2)}`;
+    if (manifest.batchInvariant === true && !(found !== null && found.equal === found.rows))
+      broken.push(form);
+    const equal =
+      found === null ? 'no batches: takes one image' : `${found.equal} of ${found.rows}`;
+    const most =
+      found === null ? '' : `${found.scores.toPrecision(2)}, ${found.embeddings.toPrecision(2)}`;
     const served = manifest.batchInvariant === true ? 'in batches' : 'image by image';
     console.log(`| ${form} | ${manifest.batchInvariant} | ${equal} | ${most} | ${served} |`);
   }
-  if (broken.length > 0) console.log(`\nnot bit-equal, though the manifest says true: ${broken.join('; ')}`);
+  if (broken.length > 0)
+    console.log(`\nnot bit-equal, though the manifest says true: ${broken.join('; ')}`);
   process.exitCode = broken.length > 0 ? 1 : 0;
 } finally {
   rmSync(scratch, { recursive: true });
@@ -56,7 +70,8 @@ try {
 function* forms() {
   const make = (name, command, ...argv) => {
     const out = join(scratch, 'models', name, '1');
-    const place = command === 'import' ? ['--models', join(scratch, 'models'), '--name', name] : ['--out', out];
+    const place =
+      command === 'import' ? ['--models', join(scratch, 'models'), '--name', name] : ['--out', out];
     run(process.execPath, [path('dist/main.js'), command, ...argv, ...place]);
     return out;
   };
@@ -64,23 +79,36 @@ function* forms() {
   const ours = path(`models/vit-cifar10/${version}`);
   yield ['default model', ours];
   yield ['default model, `quantize` (int8)', make('int8', 'quantize', ours)];
-  yield ['default model, `quantize --dtype float16`', make('half', 'quantize', ours, '--dtype', 'float16')];
+  yield [
+    'default model, `quantize --dtype float16`',
+    make('half', 'quantize', ours, '--dtype', 'float16'),
+  ];
   const plain = make('plain', 'convert', '--random', 'Ti/16');
   yield ['Ti/16, `convert`', plain];
   yield ['Ti/16, `convert`, `quantize` (int8)', make('plain-int8', 'quantize', plain)];
-  yield ['Ti/16, `convert --target cuda`', make('fused', 'convert', '--random', 'Ti/16', '--target', 'cuda')];
-  yield ['Ti/16, `convert --dtype float16`', make('plain-half', 'convert', '--random', 'Ti/16', '--dtype', 'float16')];
+  yield [
+    'Ti/16, `convert --target cuda`',
+    make('fused', 'convert', '--random', 'Ti/16', '--target', 'cuda'),
+  ];
+  yield [
+    'Ti/16, `convert --dtype float16`',
+    make('plain-half', 'convert', '--random', 'Ti/16', '--dtype', 'float16'),
+  ];
 
   const python = path('tools/.venv/bin/python');
   if (!existsSync(python)) return console.error('no imported models: tools/.venv is not there');
   const few = join(scratch, 'photos');
   mkdirSync(few);
-  for (const [index, photo] of photos.slice(0, 4).entries()) cpSync(photo, join(few, `${index}.jpg`));
+  for (const [index, photo] of photos.slice(0, 4).entries())
+    cpSync(photo, join(few, `${index}.jpg`));
   const exports = join(scratch, 'exports');
   run(python, [path('tools/reference/exports.py'), exports, few]);
   const { models } = JSON.parse(readFileSync(join(exports, 'reference.json'), 'utf8'));
   for (const [name, model] of Object.entries(models)) {
-    yield [`\`import\` of ${name}`, make(name, 'import', join(exports, model.path), ...model.flags)];
+    yield [
+      `\`import\` of ${name}`,
+      make(name, 'import', join(exports, model.path), ...model.flags),
+    ];
   }
 }
 
@@ -101,7 +129,10 @@ async function prepared({ input: { height, width }, preprocessing: recipe }) {
   return images;
 }
 
-/** Rows, how many of them are bit-equal, and the largest differences; null where the graph refuses a batch. */
+/**
+ * Rows, how many of them are bit-equal, and the largest differences; null where the graph refuses a
+ * batch.
+ */
 async function compare(session, images) {
   const alone = [];
   for (const image of images) alone.push((await rows(session, [image]))[0]);
@@ -110,16 +141,23 @@ async function compare(session, images) {
     const order = shuffled(images.length, size);
     for (let start = 0; start < order.length; start += size) {
       // The last batch is filled up from the front: rows that are executed, but counted once.
-      const members = Array.from({ length: size }, (_, place) => order[(start + place) % order.length]);
+      const members = Array.from(
+        { length: size },
+        (_, place) => order[(start + place) % order.length],
+      );
       const batch = members.map((member) => images[member]);
       const together = await rows(session, batch).catch(refusal);
       if (together === null) return null;
       for (const [place, member] of members.slice(0, order.length - start).entries()) {
         const [one, other] = [alone[member], together[place]];
         found.rows++;
-        if (sameBits(one.scores, other.scores) && sameBits(one.embeddings, other.embeddings)) found.equal++;
+        if (sameBits(one.scores, other.scores) && sameBits(one.embeddings, other.embeddings))
+          found.equal++;
         for (const part of ['scores', 'embeddings']) {
-          found[part] = Math.max(found[part], ...one[part].map((value, at) => Math.abs(value - other[part][at])));
+          found[part] = Math.max(
+            found[part],
+            ...one[part].map((value, at) => Math.abs(value - other[part][at])),
+          );
         }
       }
     }
@@ -127,7 +165,9 @@ async function compare(session, images) {
   return found;
 }
 
-/** What onnxruntime says of a batch where a graph's batch is a number. Everything else is a failure. */
+/**
+ * What onnxruntime says of a batch where a graph's batch is a number. Everything else is a failure.
+ */
 function refusal(error) {
   if (/invalid dimensions|reshape/i.test(error.message)) return null;
   throw error;
@@ -135,7 +175,10 @@ function refusal(error) {
 
 /** Per image its probabilities and its embedding. */
 async function rows(session, images) {
-  const { scores, embeddings } = await session.run(Uint8Array.from(Buffer.concat(images)), images.length);
+  const { scores, embeddings } = await session.run(
+    Uint8Array.from(Buffer.concat(images)),
+    images.length,
+  );
   const row = (values, index, length) => values.slice(index * length, (index + 1) * length);
   return images.map((_, index) => ({
     scores: row(scores, index, session.classCount),
@@ -147,7 +190,10 @@ function sameBits(one, other) {
   return Buffer.from(one.buffer).equals(Buffer.from(other.buffer));
 }
 
-/** 0 to `length - 1` in an order that depends on `seed` only (Fisher and Yates, with a small linear generator). */
+/**
+ * 0 to `length - 1` in an order that depends on `seed` only (Fisher and Yates, with a small linear
+ * generator).
+ */
 function shuffled(length, seed) {
   const order = Array.from({ length }, (_, index) => index);
   let state = seed;

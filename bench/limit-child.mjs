@@ -1,6 +1,8 @@
-// A bare loop in a process of its own, for bench/limits.mjs: no server, no sockets, no slots; files and pixels in memory.
+// A bare loop in a process of its own, for bench/limits.mjs: no server, no sockets, no slots; files
+// and pixels in memory.
 //   node bench/limit-child.mjs '{"modelFolder": …, "photosFolder": …, "threads": 1}'
-// Asked {"loop": "infer" | "decode" | "both", "batch": 1, "seconds": 4} it answers {"images", "seconds", "cpuMs"}.
+// Asked {"loop": "infer" | "decode" | "both", "batch": 1, "seconds": 4} it answers {"images",
+// "seconds", "cpuMs"}.
 import { readFileSync } from 'node:fs';
 import { loadModelFolder } from '../dist/models/repository.js';
 import { createPixelPreparer } from '../dist/workers/decode/prepare-pixels.js';
@@ -24,7 +26,8 @@ let next = 0;
 /** One turn of each loop; `batch` images. */
 const LOOPS = {
   async decode(batch) {
-    for (let image = 0; image < batch; image++) await preparer.prepare(photos[next++ % photos.length], pixels);
+    for (let image = 0; image < batch; image++)
+      await preparer.prepare(photos[next++ % photos.length], pixels);
   },
   async infer(_batch, feed) {
     await session.run({ [input.name]: feed }, [output.name]);
@@ -36,7 +39,8 @@ const LOOPS = {
     }
     const { data } = (await session.run({ [input.name]: feed }, [output.name]))[output.name];
     const classes = data.length / batch;
-    for (let image = 0; image < batch; image++) topK(data.subarray(image * classes, (image + 1) * classes), 5);
+    for (let image = 0; image < batch; image++)
+      topK(data.subarray(image * classes, (image + 1) * classes), 5);
   },
 };
 

@@ -1,5 +1,6 @@
-// Models to measure limits with, made by the project's own commands: their weights are random, so their answers mean
-// nothing and their cost is real. Each has a repository of its own, because a server loads all that a repository has.
+// Models to measure limits with, made by the project's own commands: their weights are random, so
+// their answers mean nothing and their cost is real. Each has a repository of its own, because a
+// server loads all that a repository has.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -32,8 +33,9 @@ function transformer(variant, bits) {
 }
 
 /**
- * The model in `home`, made where it is not there yet, and the graphs with float input that a Python program would have in
- * its place, or null where this machine's Python can't make them: `usualGraph`, and `usualGraph7` with weights of 7 bits.
+ * The model in `home`, made where it is not there yet, and the graphs with float input that a
+ * Python program would have in its place, or null where this machine's Python can't make them:
+ * `usualGraph`, and `usualGraph7` with weights of 7 bits.
  */
 export async function limitModel(name, home) {
   const repository = join(home, name);
@@ -49,7 +51,13 @@ export async function limitModel(name, home) {
     if (!existsSync(usualGraph7)) exportUsual(variant, usualGraph7, '--reduce-range');
   }
   const found = (path) => (existsSync(path) ? path : null);
-  return { title, repository, folder, usualGraph: found(usualGraph), usualGraph7: found(usualGraph7) };
+  return {
+    title,
+    repository,
+    folder,
+    usualGraph: found(usualGraph),
+    usualGraph7: found(usualGraph7),
+  };
 }
 
 /** By timm and onnxruntime's quantizer, where tools/.venv has them. */
@@ -57,9 +65,13 @@ function exportUsual(variant, to, ...more) {
   const python = pythonWith(['timm', 'torch', 'onnx', 'onnxruntime.quantization']);
   if (python === null) return;
   const script = fileURLToPath(new URL('../tools/reference/usual_export.py', import.meta.url));
-  const { status, stderr } = spawnSync(python, [script, '--variant', variant, '--out', to, ...more], {
-    encoding: 'utf8',
-  });
+  const { status, stderr } = spawnSync(
+    python,
+    [script, '--variant', variant, '--out', to, ...more],
+    {
+      encoding: 'utf8',
+    },
+  );
   if (status !== 0) throw new Error(`${script}: ${stderr}`);
 }
 
@@ -75,7 +87,10 @@ function makeTransformer(variant, bits, folder) {
   vitserve('quantize', float, '--weight-bits', String(bits), '--out', folder);
 }
 
-/** The mean of every 16th pixel of every 16th row, times a small matrix: an image costs it microseconds. */
+/**
+ * The mean of every 16th pixel of every 16th row, times a small matrix: an image costs it
+ * microseconds.
+ */
 async function makeToy(folder) {
   const graph = new GraphBuilder();
   graph.input('pixels', DataType.UINT8, ['batch', SIDE, SIDE, 3]);
@@ -89,7 +104,10 @@ async function makeToy(folder) {
   const floats = graph.node('Cast', 'floats', [some], { to: int(DataType.FLOAT) });
   const mean = graph.node('ReduceMean', 'mean', [floats], { axes: ints([1, 2]), keepdims: int(0) });
   const weights = Float32Array.from({ length: 3 * CLASSES }, (_, index) => Math.sin(index) / 100);
-  const logits = graph.node('MatMul', 'logits', [mean, graph.floats('weights', [3, CLASSES], weights)]);
+  const logits = graph.node('MatMul', 'logits', [
+    mean,
+    graph.floats('weights', [3, CLASSES], weights),
+  ]);
   graph.node('Softmax', 'probabilities', [logits], { axis: int(-1) });
   graph.output('probabilities', ['batch', CLASSES]);
 

@@ -4,16 +4,19 @@
  *   npm run build && node bench/limits.mjs [--photos FOLDER] [--models toy,ti,b,ti8,b8] [--keep FOLDER] [--rounds 5] [--seconds 5]
  *                                          [--callers 32] [--quick]
  *
- * For each model: (a) onnxruntime-node in a bare loop, over processes × threads × batch; (b) our decoder in a bare loop;
- * (c) both in one loop, in as many processes as there are cores, and what their CPU times would make; (d) the service over
- * gRPC on the same photos, once with callers that cost little and once with a client library's, who share the machine; (e)
- * where tools/.venv has them, Pillow and onnxruntime in a bare Python loop, with the graph that a Python program would have
- * (timm's export, quantized by onnxruntime, normalised for in numpy; with 8 bits and with 7) and with ours. They take turns, ROUNDS times; printed
- * are medians, and medians of the ratios within a round. On a machine that does other work only the ratios mean something.
+ * For each model: (a) onnxruntime-node in a bare loop, over processes × threads × batch; (b) our
+ * decoder in a bare loop; (c) both in one loop, in as many processes as there are cores, and what
+ * their CPU times would make; (d) the service over gRPC on the same photos, once with callers that
+ * cost little and once with a client library's, who share the machine; (e) where tools/.venv has
+ * them, Pillow and onnxruntime in a bare Python loop, with the graph that a Python program would
+ * have (timm's export, quantized by onnxruntime, normalised for in numpy; with 8 bits and with 7)
+ * and with ours. They take turns, ROUNDS times; printed are medians, and medians of the ratios
+ * within a round. On a machine that does other work only the ratios mean something.
  *
- * FOLDER has JPEG photos (../shared/data/photos if it is there, else pictures are drawn). Models are made by `convert` and
- * `quantize` with random weights, in a temporary folder or in the one that --keep names, where the next run finds them.
- * --quick: one short round with the toy graph and ViT-Ti, to see that it runs.
+ * FOLDER has JPEG photos (../shared/data/photos if it is there, else pictures are drawn). Models
+ * are made by `convert` and `quantize` with random weights, in a temporary folder or in the one
+ * that --keep names, where the next run finds them. --quick: one short round with the toy graph and
+ * ViT-Ti, to see that it runs.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -43,7 +46,8 @@ const seconds = Number(given.seconds ?? (given.quick ? 1 : 5));
 const callers = Number(given.callers);
 const models = (given.models ?? (given.quick ? 'toy,ti' : 'toy,ti,b')).split(',');
 const unknown = models.filter((name) => !(name in LIMIT_MODELS));
-if (unknown.length > 0) throw new Error(`no model ${unknown}: there are ${Object.keys(LIMIT_MODELS)}`);
+if (unknown.length > 0)
+  throw new Error(`no model ${unknown}: there are ${Object.keys(LIMIT_MODELS)}`);
 const cores = availableCores();
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 
@@ -66,15 +70,22 @@ function together(answers, what) {
   };
 }
 
-/** Everything that is compared for a model, started: what to call it, how to measure it once, and how to end it all. */
+/**
+ * Everything that is compared for a model, started: what to call it, how to measure it once, and
+ * how to end it all.
+ */
 async function candidates(model, photosFolder, images, python) {
   const contest = new Map();
   const endings = [];
   const loops = async (processes, threads) => {
     const spec = JSON.stringify({ modelFolder: model.folder, photosFolder, threads });
-    const children = await startChildren(processes, process.execPath, [path('limit-child.mjs'), spec]);
+    const children = await startChildren(processes, process.execPath, [
+      path('limit-child.mjs'),
+      spec,
+    ]);
     endings.push(children.end);
-    return (loop, batch) => async (time) => together(await children.ask({ loop, batch, seconds: time }), loop);
+    return (loop, batch) => async (time) =>
+      together(await children.ask({ loop, batch, seconds: time }), loop);
   };
   const batches = given.quick ? [1] : [1, 4, 8];
   const single = await loops(cores, 1);
@@ -92,14 +103,30 @@ async function candidates(model, photosFolder, images, python) {
     [OURS, join(model.folder, 'model.onnx')],
   ]) {
     if (python === null || graph === null) continue;
-    const args = ['--graph', graph, '--photos', photosFolder, '--quant-precision', quantPrecision()];
-    const children = await startChildren(cores, python, [path('../tools/reference/limit.py'), ...args]);
+    const args = [
+      '--graph',
+      graph,
+      '--photos',
+      photosFolder,
+      '--quant-precision',
+      quantPrecision(),
+    ];
+    const children = await startChildren(cores, python, [
+      path('../tools/reference/limit.py'),
+      ...args,
+    ]);
     endings.push(children.end);
     contest.set(name, async (time) => together(await children.ask({ seconds: time }), 'all'));
   }
 
   // Permits for all callers: on a machine that is slow to start `auto` might refuse some.
-  const flags = ['--allow-random-weights', '--execution-provider', 'cpu', '--permits', String(2 * callers)];
+  const flags = [
+    '--allow-random-weights',
+    '--execution-provider',
+    'cpu',
+    '--permits',
+    String(2 * callers),
+  ];
   const server = await startServer(['--models', model.repository, ...flags]);
   endings.push(() => server.stop());
   for (const [name, bare] of [
@@ -107,8 +134,14 @@ async function candidates(model, photosFolder, images, python) {
     [SERVED_CLIENTS, false],
   ]) {
     contest.set(name, async (time) => {
-      const run = await underLoad(server, images, { kind: 'closed', callers }, { seconds: time, bare });
-      if (Object.keys(run.errors).length > 0) throw new Error(`calls failed: ${JSON.stringify(run.errors)}`);
+      const run = await underLoad(
+        server,
+        images,
+        { kind: 'closed', callers },
+        { seconds: time, bare },
+      );
+      if (Object.keys(run.errors).length > 0)
+        throw new Error(`calls failed: ${JSON.stringify(run.errors)}`);
       return { imagesPerSecond: run.goodputPerSecond, cpuMs: run.cpuMs };
     });
   }
@@ -133,14 +166,22 @@ async function measureInTurns(contest) {
 
 /** CPU-ms by who spent it: medians over rounds. */
 function medianCpu(of) {
-  return Object.fromEntries(Object.keys(of[0].cpuMs).map((who) => [who, median(of.map(({ cpuMs }) => cpuMs[who]))]));
+  return Object.fromEntries(
+    Object.keys(of[0].cpuMs).map((who) => [who, median(of.map(({ cpuMs }) => cpuMs[who]))]),
+  );
 }
 
 function print(model, results) {
   const served = results.get(SERVED);
   const rate = (of) => median(of.map(({ imagesPerSecond }) => imagesPerSecond));
-  const ratio = (of) => median(served.map(({ imagesPerSecond }, round) => imagesPerSecond / of[round].imagesPerSecond));
-  const lines = [...results].map(([name, of]) => [name, rate(of), cpuText(medianCpu(of)), ratio(of)]);
+  const ratio = (of) =>
+    median(served.map(({ imagesPerSecond }, round) => imagesPerSecond / of[round].imagesPerSecond));
+  const lines = [...results].map(([name, of]) => [
+    name,
+    rate(of),
+    cpuText(medianCpu(of)),
+    ratio(of),
+  ]);
 
   const decode = results.get(DECODING);
   const infer = results.get(bareName(cores, 1, 1));
@@ -152,17 +193,27 @@ function print(model, results) {
   const name = `limit, computed: ${cores} cores / (decode + infer)`;
   lines.splice(at, 0, [name, rate(computed), cpuText(medianCpu(computed)), ratio(computed)]);
 
-  console.log(`\n## ${model.title}\n\n| | images/s | CPU-ms an image | served / this |\n|---|---|---|---|`);
+  console.log(
+    `\n## ${model.title}\n\n| | images/s | CPU-ms an image | served / this |\n|---|---|---|---|`,
+  );
   for (const [label, perSecond, cpu, share] of lines) {
-    console.log(`| ${label} | ${perSecond.toFixed(perSecond < 100 ? 1 : 0)} | ${cpu} | ${share.toFixed(3)} |`);
+    console.log(
+      `| ${label} | ${perSecond.toFixed(perSecond < 100 ? 1 : 0)} | ${cpu} | ${share.toFixed(3)} |`,
+    );
   }
   const best = [...results]
     .filter(([label]) => label.startsWith('bare inference'))
     .sort(([, a], [, b]) => rate(b) - rate(a));
   // The loops want every core all the time, so what they did not get others had.
-  const got = median(results.get(MEASURED).map(({ imagesPerSecond, cpuMs }) => (imagesPerSecond * cpuMs.both) / 1000));
+  const got = median(
+    results
+      .get(MEASURED)
+      .map(({ imagesPerSecond, cpuMs }) => (imagesPerSecond * cpuMs.both) / 1000),
+  );
   if (got < 0.95 * cores)
-    console.log(`\nOther programs were at work: the loops got ${got.toFixed(2)} of ${cores} cores.`);
+    console.log(
+      `\nOther programs were at work: the loops got ${got.toFixed(2)} of ${cores} cores.`,
+    );
   console.log(`\nBest bare inference: ${best[0][0].replace('bare inference, ', '')}.`);
 }
 

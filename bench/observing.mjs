@@ -1,5 +1,6 @@
-// What it costs the front to observe a call: counting it, deciding on its log line, and tracing it, without the call itself.
-// Spans go to a receiver in a process of its own, over OTLP, so their sending is in the figure and their reading is not.
+// What it costs the front to observe a call: counting it, deciding on its log line, and tracing it,
+// without the call itself. Spans go to a receiver in a process of its own, over OTLP, so their
+// sending is in the figure and their reading is not.
 //   npm run -s build && node bench/observing.mjs
 import { fork } from 'node:child_process';
 import { createServer } from 'node:http';
@@ -7,7 +8,9 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 if (process.argv[2] === 'receive') {
   const server = createServer((request, response) => {
-    request.resume().on('end', () => response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end());
+    request
+      .resume()
+      .on('end', () => response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end());
   });
   server.listen(0, '127.0.0.1', () => process.send(server.address().port));
 } else await measure();
@@ -20,14 +23,20 @@ async function measure() {
     const { createTracing } = await import('../dist/server/telemetry/tracing.js');
     const { readTracing } = await import('../dist/cli/tracing.js');
     const tracing = (more, from) => {
-      const { settings } = readTracing({ ...process.env, OTEL_BSP_MAX_QUEUE_SIZE: '100000', ...more });
+      const { settings } = readTracing({
+        ...process.env,
+        OTEL_BSP_MAX_QUEUE_SIZE: '100000',
+        ...more,
+      });
       return createTracing({ settings, version: '0', ...from });
     };
     console.log('| traces | CPU of a call, µs | event loop held, p99 and longest, ms |');
     console.log('|---|---|---|');
     await report('off', () => null);
     await report('on, the caller does not record', (from) => tracing({}, from), '00');
-    await report('on, batches of 128 spans', (from) => tracing({ OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '128' }, from));
+    await report('on, batches of 128 spans', (from) =>
+      tracing({ OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '128' }, from),
+    );
     await report('on, batches of 512 spans', (from) => tracing({}, from));
   } finally {
     receiver.kill();
@@ -36,16 +45,24 @@ async function measure() {
 
 /** A thousand calls a second for ten seconds, after two to get warm. */
 async function report(name, startTracing, flags = '01') {
-  const [{ createCallObserver }, { createMetrics }, { newImageRecord }, { systemClock: clock }] = await Promise.all([
-    import('../dist/server/telemetry/calls.js'),
-    import('../dist/server/telemetry/metrics.js'),
-    import('../dist/server/pipeline/image-record.js'),
-    import('../dist/clock.js'),
-  ]);
+  const [{ createCallObserver }, { createMetrics }, { newImageRecord }, { systemClock: clock }] =
+    await Promise.all([
+      import('../dist/server/telemetry/calls.js'),
+      import('../dist/server/telemetry/metrics.js'),
+      import('../dist/server/pipeline/image-record.js'),
+      import('../dist/clock.js'),
+    ]);
   const metrics = createMetrics();
   const log = { isLevelEnabled: () => false, info() {}, warn() {}, error() {}, debug() {} };
   const tracing = startTracing({ metrics, log, clock });
-  const calls = createCallObserver({ metrics, log, clock, tracing, logSample: 0, service: 'v1.Service' });
+  const calls = createCallObserver({
+    metrics,
+    log,
+    clock,
+    tracing,
+    logSample: 0,
+    service: 'v1.Service',
+  });
   const headers = { traceparent: `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-${flags}` };
   const model = { name: 'small', version: '1', executionProvider: 'cpu' };
   const one = () => {

@@ -3,8 +3,9 @@
  *
  *   npm run build:test && node bench/onnx-codec.mjs [ROUNDS]
  *
- * The model is synthetic, as large as ViT-B/16 in float32: 200 tensors, 1,500 nodes, 346 MB. Each candidate runs in a process of
- * its own, ROUNDS (3) times over. Printed are minimum and median, and what the process needed at most beyond the file's bytes.
+ * The model is synthetic, as large as ViT-B/16 in float32: 200 tensors, 1,500 nodes, 346 MB. Each
+ * candidate runs in a process of its own, ROUNDS (3) times over. Printed are minimum and median,
+ * and what the process needed at most beyond the file's bytes.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +20,9 @@ const NODES = 1500;
 
 function syntheticModel() {
   const weights = new Float32Array(VALUES).fill(0.5);
-  const initializer = Array.from({ length: TENSORS }, (_, at) => float32Tensor(`w${at}`, [VALUES], weights));
+  const initializer = Array.from({ length: TENSORS }, (_, at) =>
+    float32Tensor(`w${at}`, [VALUES], weights),
+  );
   const attributes = { perm: ints([0, 2, 1, 3]) };
   const node = Array.from({ length: NODES }, (_, at) =>
     nodeOf('MatMul', [`x${at}`, `w${at % TENSORS}`], [`x${at + 1}`], { attributes }),
@@ -61,13 +64,17 @@ function contest(name, rounds) {
   const shown = Object.entries(times).filter(([, values]) => values.length > 0);
   const text = shown.map(([what, values]) => `${what} ${summary(values)} ms`).join(', ');
   const more = (process.resourceUsage().maxRSS - before) / 1024;
-  console.log(`${name}: ${(bytes.length / 1e6).toFixed(0)} MB, ${text}, ${more.toFixed(0)} MiB more at most`);
+  console.log(
+    `${name}: ${(bytes.length / 1e6).toFixed(0)} MB, ${text}, ${more.toFixed(0)} MiB more at most`,
+  );
 }
 
 const [, , rounds = '3', candidate] = process.argv;
 if (candidate !== undefined) contest(candidate, Number(rounds));
 else {
   for (const name of ['vitserve', 'protobufjs']) {
-    spawnSync(process.execPath, [fileURLToPath(import.meta.url), rounds, name], { stdio: 'inherit' });
+    spawnSync(process.execPath, [fileURLToPath(import.meta.url), rounds, name], {
+      stdio: 'inherit',
+    });
   }
 }

@@ -3,9 +3,10 @@
  *
  *   npm run build && node bench/poisson.mjs [--models REPOSITORY] [--photos FOLDER] [--seconds 8] [--rounds 3] [--timeout 1000]
  *
- * In each round: one caller alone (the unloaded latency), 32 callers (the capacity), Poisson arrivals at 70 % of that, and at
- * 300 % with deadlines of TIMEOUT ms, while another connection asks for health every 20 ms. Printed are medians of rounds.
- * Callers are bare (bare-callers.mjs), so that they leave the machine to the server.
+ * In each round: one caller alone (the unloaded latency), 32 callers (the capacity), Poisson
+ * arrivals at 70 % of that, and at 300 % with deadlines of TIMEOUT ms, while another connection
+ * asks for health every 20 ms. Printed are medians of rounds. Callers are bare (bare-callers.mjs),
+ * so that they leave the machine to the server.
  */
 import { parseArgs } from 'node:util';
 import { BareTarget } from './bare-callers.mjs';
@@ -21,9 +22,12 @@ const { values: given } = parseArgs({
     timeout: { type: 'string', default: '1000' },
   },
 });
-const [seconds, rounds, timeoutMs] = ['seconds', 'rounds', 'timeout'].map((name) => Number(given[name]));
+const [seconds, rounds, timeoutMs] = ['seconds', 'rounds', 'timeout'].map((name) =>
+  Number(given[name]),
+);
 const images = await pictures(jpegsIn(given.photos));
-const flags = given.models === undefined ? [] : ['--models', given.models, '--allow-random-weights'];
+const flags =
+  given.models === undefined ? [] : ['--models', given.models, '--allow-random-weights'];
 const server = await startServer([...flags, '--execution-provider', 'cpu']);
 
 /** Health checks, one every 20 ms, until stopped; resolves to their latencies in ms, ascending. */
@@ -51,8 +55,18 @@ const rows = new Map();
 const note = (name, value) => rows.set(name, [...(rows.get(name) ?? []), value]);
 try {
   for (let round = 0; round < rounds; round++) {
-    const alone = await underLoad(server, images, { kind: 'closed', callers: 1 }, { seconds, bare: true });
-    const full = await underLoad(server, images, { kind: 'closed', callers: 32 }, { seconds, bare: true });
+    const alone = await underLoad(
+      server,
+      images,
+      { kind: 'closed', callers: 1 },
+      { seconds, bare: true },
+    );
+    const full = await underLoad(
+      server,
+      images,
+      { kind: 'closed', callers: 32 },
+      { seconds, bare: true },
+    );
     const capacity = full.goodputPerSecond;
     const usual = await underLoad(
       server,
@@ -83,7 +97,10 @@ try {
       over.grown('vitserve_held_rejections_total') / over.grown('vitserve_requests_total'),
     );
     note('300 %: health, p99, ms', health[Math.floor(health.length * 0.99)]);
-    note('300 %: event-loop delay of the front, p99, ms', total(over.after, 'nodejs_eventloop_lag_p99_seconds') * 1000);
+    note(
+      '300 %: event-loop delay of the front, p99, ms',
+      total(over.after, 'nodejs_eventloop_lag_p99_seconds') * 1000,
+    );
   }
 } finally {
   await server.stop();
@@ -101,6 +118,8 @@ function* reasons({ before, after }) {
   for (const [[, code, reason], count] of calls) yield [reason || code, count / all];
 }
 
-console.log(`${images.length} photos; ${rounds} rounds of ${seconds} s, medians; deadline at 300 %: ${timeoutMs} ms\n`);
+console.log(
+  `${images.length} photos; ${rounds} rounds of ${seconds} s, medians; deadline at 300 %: ${timeoutMs} ms\n`,
+);
 console.log('| | |\n|---|---|');
 for (const [name, values] of rows) console.log(`| ${name} | ${median(values).toPrecision(3)} |`);

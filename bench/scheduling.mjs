@@ -1,5 +1,5 @@
-// Scheduling by deadline in simulated time: the dispatcher itself, with processes that take as long as they are said to and
-// Poisson arrivals. The figures depend on no machine.
+// Scheduling by deadline in simulated time: the dispatcher itself, with processes that take as long
+// as they are said to and Poisson arrivals. The figures depend on no machine.
 //   npm run build:test && node bench/scheduling.mjs [SECONDS]
 import { chance, simulate } from '../dist-test/unit/batch/simulation.js';
 
@@ -9,7 +9,12 @@ const lengthMs = 1000 * Number(process.argv[2] ?? 2);
 const MACHINES = {
   'CPU, batches of 4': { lanes: 2, maxBatchSize: 4, cost: (size) => 4 + 4 * size, deadlineMs: 100 },
   'CPU, one by one': { lanes: 2, maxBatchSize: 1, cost: () => 35, deadlineMs: 200 },
-  'GPU, batches of 32': { lanes: 1, maxBatchSize: 32, cost: (size) => 0.83 + 0.177 * size, deadlineMs: 30 },
+  'GPU, batches of 32': {
+    lanes: 1,
+    maxBatchSize: 32,
+    cost: (size) => 0.83 + 0.177 * size,
+    deadlineMs: 30,
+  },
 };
 
 /** Times vary by ± 30 %, and one batch in fifty takes three times as long. */
@@ -25,13 +30,27 @@ async function day(
   for (let atMs = 0; atMs < lengthMs; atMs += -Math.log(1 - arriving()) / (capacity * load)) {
     arrivals.push({ atMs, deadlineMs: deadlineOf(wanting) });
   }
-  const warmUpCosts = [1, maxBatchSize].map((batchSize) => ({ batchSize, milliseconds: cost(batchSize) }));
+  const warmUpCosts = [1, maxBatchSize].map((batchSize) => ({
+    batchSize,
+    milliseconds: cost(batchSize),
+  }));
   let batches = 0;
   const onBatch = () => batches++;
   const images = await simulate({
-    ...{ lanes, maxBatchSize, maxQueueDelayMs, overtakingLimitMs, serviceMs, warmUpCosts, arrivals, onBatch },
+    ...{
+      lanes,
+      maxBatchSize,
+      maxQueueDelayMs,
+      overtakingLimitMs,
+      serviceMs,
+      warmUpCosts,
+      arrivals,
+      onBatch,
+    },
   });
-  const inTime = images.filter(({ outcome, endedAt, expiresAt }) => outcome === 'answered' && endedAt <= expiresAt);
+  const inTime = images.filter(
+    ({ outcome, endedAt, expiresAt }) => outcome === 'answered' && endedAt <= expiresAt,
+  );
   const given = images.filter(({ givenAt }) => givenAt !== null);
   const refused = images.filter(({ outcome }) => outcome === 'refused');
   const atOnce = refused.filter(({ atMs, endedAt }) => endedAt === atMs);
@@ -39,7 +58,8 @@ async function day(
     'answered in time, of capacity': percent(inTime.length / lengthMs / capacity),
     'of the arrivals': percent(inTime.length / images.length),
     'executed in vain': percent((given.length - inTime.length) / given.length),
-    'refused at once, of the refused': refused.length === 0 ? '–' : percent(atOnce.length / refused.length),
+    'refused at once, of the refused':
+      refused.length === 0 ? '–' : percent(atOnce.length / refused.length),
     'mean batch': (given.length / batches).toFixed(1),
   };
 }
@@ -47,7 +67,8 @@ async function day(
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const rows = {};
 for (const [name, machine] of Object.entries(MACHINES)) {
-  for (const load of [0.7, 0.95, 3]) rows[`${name}, load ${100 * load} %`] = await day(machine, { load });
+  for (const load of [0.7, 0.95, 3])
+    rows[`${name}, load ${100 * load} %`] = await day(machine, { load });
 }
 console.table(rows);
 
@@ -74,13 +95,12 @@ const waiting = {};
 const gpu = { ...MACHINES['GPU, batches of 32'], cost: (size) => 4 + 0.1 * size, deadlineMs: 60 };
 for (const load of [0.2, 0.4, 0.8]) {
   for (const maxQueueDelayMs of [0, 2, 5]) {
-    waiting[`GPU with dear small batches, load ${100 * load} %, max-queue-delay ${maxQueueDelayMs} ms`] = await day(
-      gpu,
-      {
-        load,
-        maxQueueDelayMs,
-      },
-    );
+    waiting[
+      `GPU with dear small batches, load ${100 * load} %, max-queue-delay ${maxQueueDelayMs} ms`
+    ] = await day(gpu, {
+      load,
+      maxQueueDelayMs,
+    });
   }
 }
 console.table(waiting);

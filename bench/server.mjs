@@ -1,4 +1,5 @@
-// What the benchmarks share: a server in a process of its own, load as `vitserve bench` makes it, and figures from /metrics.
+// What the benchmarks share: a server in a process of its own, load as `vitserve bench` makes it,
+// and figures from /metrics.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -44,7 +45,10 @@ export async function startServer(flags = [], nodeFlags = []) {
       for (;;) {
         const entry = entries.find((each) => each.msg === msg && matches(each));
         if (entry !== undefined) return entry;
-        await Promise.race([once(lines, 'line'), exited.then((code) => Promise.reject(new Error(`ended: ${code}`)))]);
+        await Promise.race([
+          once(lines, 'line'),
+          exited.then((code) => Promise.reject(new Error(`ended: ${code}`))),
+        ]);
       }
     },
     async stop() {
@@ -72,7 +76,10 @@ export function total(samples, name) {
   return sum;
 }
 
-/** CPU seconds of the front, the decoders and the inference processes between two readings of the metrics. */
+/**
+ * CPU seconds of the front, the decoders and the inference processes between two readings of the
+ * metrics.
+ */
 function cpuBetween(before, after) {
   const role = (name) => {
     let sum = 0;
@@ -82,19 +89,29 @@ function cpuBetween(before, after) {
     }
     return sum;
   };
-  const front = total(after, 'process_cpu_seconds_total') - total(before, 'process_cpu_seconds_total');
+  const front =
+    total(after, 'process_cpu_seconds_total') - total(before, 'process_cpu_seconds_total');
   return { front, decoders: role('decoder'), inference: role('inference') };
 }
 
 /**
- * Puts a server under load as `vitserve bench` does, and adds what its metrics say of the time after the warm-up.
- * `load` is that of src/client/bench/load.ts. Retries are off and deadlines far. `bare`: with callers that cost next to nothing
- * (bare-callers.mjs), which tell no reasons.
+ * Puts a server under load as `vitserve bench` does, and adds what its metrics say of the time
+ * after the warm-up. `load` is that of src/client/bench/load.ts. Retries are off and deadlines far.
+ * `bare`: with callers that cost next to nothing (bare-callers.mjs), which tell no reasons.
  */
 export async function underLoad(server, images, load, settings = {}) {
-  const { seconds = 5, warmUpSeconds = 1, connections = 1, timeoutMs = 60_000, model = '', bare = false } = settings;
+  const {
+    seconds = 5,
+    warmUpSeconds = 1,
+    connections = 1,
+    timeoutMs = 60_000,
+    model = '',
+    bare = false,
+  } = settings;
   const { address } = server;
-  const messages = bare ? images.map((image) => VitserveClient.encodeClassify({ image, model, topK: 5 })) : [];
+  const messages = bare
+    ? images.map((image) => VitserveClient.encodeClassify({ image, model, topK: 5 }))
+    : [];
   const target = bare
     ? new BareTarget({ address, messages, timeoutMs })
     : new Target({ address, connections, images, model, topK: 5, timeoutMs });
@@ -132,9 +149,13 @@ export async function underLoad(server, images, load, settings = {}) {
     elapsed,
     /** Cores' worth of CPU time. */
     cores: Object.fromEntries(Object.entries(cpu).map(([role, spent]) => [role, spent / elapsed])),
-    /** CPU-ms of each kind of process for each image executed, and of this program for each call. */
+    /**
+     * CPU-ms of each kind of process for each image executed, and of this program for each call.
+     */
     cpuMs: {
-      ...Object.fromEntries(Object.entries(cpu).map(([role, spent]) => [role, (spent / executed) * 1000])),
+      ...Object.fromEntries(
+        Object.entries(cpu).map(([role, spent]) => [role, (spent / executed) * 1000]),
+      ),
       callers: measurement.generator.cpuMsPerCall ?? 0,
     },
   };

@@ -1,13 +1,15 @@
 /**
- * What one front sustains when the model is no limit: small images, simulated inference with the times of a GPU.
+ * What one front sustains when the model is no limit: small images, simulated inference with the
+ * times of a GPU.
  *
  *   npm run build && node bench/simulated-gpu.mjs [--costs 1:1.0,8:2.2,32:6.5] [--objective 50] [--seconds 5] [--steps 7]
  *                                                 [--callers 128] [--connections 4]
  *
- * Searched is the highest rate of an open loop (Poisson arrivals) at which p99 stays within OBJECTIVE ms and 99.9 % of the
- * calls are answered, by halving the range below what a closed loop gets out. For every rate tried: what came of it, and
- * cores' worth of CPU time of the front, the decoders, the inference process and this generator, which share the machine:
- * where one of them is near 1, or all together near the number of cores, that is why it goes no further.
+ * Searched is the highest rate of an open loop (Poisson arrivals) at which p99 stays within
+ * OBJECTIVE ms and 99.9 % of the calls are answered, by halving the range below what a closed loop
+ * gets out. For every rate tried: what came of it, and cores' worth of CPU time of the front, the
+ * decoders, the inference process and this generator, which share the machine: where one of them is
+ * near 1, or all together near the number of cores, that is why it goes no further.
  */
 import { parseArgs } from 'node:util';
 import { availableCores } from '../dist/system/cores.js';
@@ -55,12 +57,17 @@ async function tryLoad(name, load) {
     `${run.latencyMs?.p50.toFixed(1)} / ${p99.toFixed(1)}`,
     run.server?.meanBatchSize.toFixed(1),
     ((run.grown('vitserve_inference_duration_seconds_sum') / run.elapsed) * 100).toFixed(0),
-    [run.cores.front, run.cores.decoders, run.cores.inference, generator].map((spent) => spent.toFixed(2)).join(', '),
+    [run.cores.front, run.cores.decoders, run.cores.inference, generator]
+      .map((spent) => spent.toFixed(2))
+      .join(', '),
     `${((answered / calls) * 100).toFixed(2)} % ${JSON.stringify(run.errors)}`,
     run.sendLagMs?.p99.toFixed(1),
   ];
   console.log(`| ${cells.join(' | ')} |`);
-  return { rate: run.goodputPerSecond, holds: p99 <= objectiveMs && answered / calls >= ANSWERED_SHARE };
+  return {
+    rate: run.goodputPerSecond,
+    holds: p99 <= objectiveMs && answered / calls >= ANSWERED_SHARE,
+  };
 }
 
 try {
@@ -73,11 +80,19 @@ try {
   for (let step = 0; step < steps && bad - good > bad / 50; step++) {
     // What holds is more likely to be high than low.
     const ratePerSecond = Math.round(good + (bad - good) * (good === 0 ? 0.7 : 0.5));
-    const { holds } = await tryLoad(`${ratePerSecond}/s`, { kind: 'open', ratePerSecond, seed: step });
+    const { holds } = await tryLoad(`${ratePerSecond}/s`, {
+      kind: 'open',
+      ratePerSecond,
+      seed: step,
+    });
     if (holds) good = ratePerSecond;
     else bad = ratePerSecond;
   }
-  console.log(good === 0 ? '\nno rate that was tried held' : `\n${good} images/s with p99 within ${objectiveMs} ms`);
+  console.log(
+    good === 0
+      ? '\nno rate that was tried held'
+      : `\n${good} images/s with p99 within ${objectiveMs} ms`,
+  );
 } finally {
   await server.stop();
 }

@@ -1,4 +1,5 @@
-// From `npm start` to SERVING, in a tree that has been installed but not built, and again once it has been built.
+// From `npm start` to SERVING, in a tree that has been installed but not built, and again once it
+// has been built.
 //   node bench/start.mjs [ROUNDS]
 import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
@@ -17,7 +18,11 @@ async function start() {
     VITSERVE_HTTP_ADDRESS: '127.0.0.1:0',
     VITSERVE_LOG_FORMAT: 'json',
   };
-  const npm = spawn('npm', ['start'], { cwd: root, env: environment, stdio: ['ignore', 'pipe', 'ignore'] });
+  const npm = spawn('npm', ['start'], {
+    cwd: root,
+    env: environment,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   const exited = new Promise((resolve) => npm.once('exit', resolve));
   const pid = await new Promise((resolve) => {
     let front = 0;

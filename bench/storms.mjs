@@ -3,10 +3,11 @@
  *
  *   npm run build && node bench/storms.mjs [--models REPOSITORY] [--callers 16,64] [--permits auto] [--seconds 10]
  *
- * First the capacity, and once more at the end: 32 callers and a permit for each; the higher figure counts. Between them a
- * server with PERMITS, and for each number of CALLERS as many callers, each over a connection of its own. Beside them 24
- * callers stay away for five seconds when they are rejected: how soon are these told? Callers are bare
- * (bare-callers.mjs), so that they leave the machine to the server.
+ * First the capacity, and once more at the end: 32 callers and a permit for each; the higher figure
+ * counts. Between them a server with PERMITS, and for each number of CALLERS as many callers, each
+ * over a connection of its own. Beside them 24 callers stay away for five seconds when they are
+ * rejected: how soon are these told? Callers are bare (bare-callers.mjs), so that they leave the
+ * machine to the server.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -30,22 +31,33 @@ const GOOD_CALLERS = 24;
 const GOOD_CALLER_WAITS_MS = 5_000;
 
 const images = await pictures(jpegsIn(given.photos));
-const messages = images.map((image) => VitserveClient.encodeClassify({ image, model: '', topK: 5 }));
-const flags = given.models === undefined ? [] : ['--models', given.models, '--allow-random-weights'];
-const start = (permits) => startServer([...flags, '--execution-provider', 'cpu', '--permits', permits]);
+const messages = images.map((image) =>
+  VitserveClient.encodeClassify({ image, model: '', topK: 5 }),
+);
+const flags =
+  given.models === undefined ? [] : ['--models', given.models, '--allow-random-weights'];
+const start = (permits) =>
+  startServer([...flags, '--execution-provider', 'cpu', '--permits', permits]);
 
 async function capacityOf() {
   const server = await start('64');
   try {
     const load = { kind: 'closed', callers: 32 };
-    const { goodputPerSecond } = await underLoad(server, images, load, { seconds, bare: true, warmUpSeconds: 2 });
+    const { goodputPerSecond } = await underLoad(server, images, load, {
+      seconds,
+      bare: true,
+      warmUpSeconds: 2,
+    });
     return goodputPerSecond;
   } finally {
     await server.stop();
   }
 }
 
-/** Images a second that are answered, rejections a second, and how long well-behaved callers wait for theirs. */
+/**
+ * Images a second that are answered, rejections a second, and how long well-behaved callers wait
+ * for theirs.
+ */
 async function storm(server, callers) {
   const counts = { answered: 0, rejected: 0 };
   const rejectedAfterMs = [];
@@ -75,7 +87,9 @@ async function storm(server, callers) {
   const startedAt = performance.now();
   await sleep(seconds * 1000);
   const elapsed = (performance.now() - startedAt) / 1000;
-  const [answered, rejected] = ['answered', 'rejected'].map((name) => (counts[name] - before[name]) / elapsed);
+  const [answered, rejected] = ['answered', 'rejected'].map(
+    (name) => (counts[name] - before[name]) / elapsed,
+  );
   running = false;
   for (const target of targets) target.close();
   await Promise.all(all);
@@ -107,6 +121,14 @@ console.log(
 console.log('|---|---|---|---|---|---|');
 for (const { callers, answered, rejected, limit, rejectedAfterMs } of storms) {
   const at = (share) => figure(rejectedAfterMs[Math.ceil(rejectedAfterMs.length * share) - 1]);
-  const cells = [callers, limit, figure(answered), (answered / capacity).toFixed(2), rejected.toFixed(0)];
-  console.log(`| ${cells.join(' | ')} | ${[rejectedAfterMs.length, at(0.5), at(0.95), at(1)].join(', ')} |`);
+  const cells = [
+    callers,
+    limit,
+    figure(answered),
+    (answered / capacity).toFixed(2),
+    rejected.toFixed(0),
+  ];
+  console.log(
+    `| ${cells.join(' | ')} | ${[rejectedAfterMs.length, at(0.5), at(0.95), at(1)].join(', ')} |`,
+  );
 }

@@ -1,12 +1,21 @@
-// Versions swapped under load: what callers notice, and whether the memory of the process tree grows.
+// Versions swapped under load: what callers notice, and whether the memory of the process tree
+// grows.
 //
 //   node bench/swaps.mjs [swaps] [callers]        default: 20 swaps, 8 callers
 //
-// Each swap copies the default model to the next version number and sends SIGHUP; the next one begins when the old version
-// has been retired. Memory is the proportional set size (PSS) of the front and its children, so that what they share counts
-// once, and the median of a few readings after every swap. The figure is the growth from after the second swap to after
-// the last.
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+// Each swap copies the default model to the next version number and sends SIGHUP; the next one
+// begins when the old version has been retired. Memory is the proportional set size (PSS) of the
+// front and its children, so that what they share counts once, and the median of a few readings
+// after every swap. The figure is the growth from after the second swap to after the last.
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -60,7 +69,11 @@ async function readMemory(pid) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   const total = median(readings.map((each) => each.reduce((sum, one) => sum + one, 0)));
-  return { total, front: median(readings.map(([front]) => front)), processes: readings.at(-1).length };
+  return {
+    total,
+    front: median(readings.map(([front]) => front)),
+    processes: readings.at(-1).length,
+  };
 }
 
 put(1);
@@ -98,7 +111,9 @@ try {
     await server.logged('model retired', ({ model: retired }) => retired === `vit/${version - 1}`);
     memory.set(swap, await readMemory(server.pid));
     const { total, front, processes } = memory.get(swap);
-    console.log(`swap ${swap}: ${processes} processes, ${total.toFixed(1)} MiB, front ${front.toFixed(1)} MiB`);
+    console.log(
+      `swap ${swap}: ${processes} processes, ${total.toFixed(1)} MiB, front ${front.toFixed(1)} MiB`,
+    );
   }
   going = false;
   await load;

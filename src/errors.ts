@@ -1,9 +1,10 @@
 /**
  * Every way in which vitserve says no, in one closed table.
  *
- * A `Reason` is part of the public contract: callers branch on it (`google.rpc.ErrorInfo.reason`), so a reason is never
- * renamed or reused. The table is mirrored in `docs/errors.md`; a contract test holds the two together.
- * `server/rpc/status.ts` is the only place where a reason becomes a gRPC status on the wire.
+ * A `Reason` is part of the public contract: callers branch on it (`google.rpc.ErrorInfo.reason`),
+ * so a reason is never renamed or reused. The table is mirrored in `docs/errors.md`; a contract
+ * test holds the two together. `server/rpc/status.ts` is the only place where a reason becomes a
+ * gRPC status on the wire.
  */
 
 export type StatusName =
@@ -56,11 +57,17 @@ export function describeReason(reason: Reason): ReasonEntry {
   return REASONS[reason];
 }
 
-/** A request that is answered with an error of the table. `message` is for the caller: what is wrong and what to do about it. */
+/**
+ * A request that is answered with an error of the table. `message` is for the caller: what is wrong
+ * and what to do about it.
+ */
 export class RequestError extends Error {
   override readonly name = 'RequestError';
   readonly reason: Reason;
-  /** When the same call is worth trying again, in milliseconds from now; set for retryable reasons where it is known. */
+  /**
+   * When the same call is worth trying again, in milliseconds from now; set for retryable reasons
+   * where it is known.
+   */
   readonly retryAfterMs: number | undefined;
 
   /** The request field at fault, where it is not the usual one of the reason. */
@@ -79,29 +86,43 @@ export class RequestError extends Error {
 }
 
 /**
- * Anything thrown, as a RequestError. What is not one already is INTERNAL with generic text: its cause is kept for the
- * log and never reaches the wire.
+ * Anything thrown, as a RequestError. What is not one already is INTERNAL with generic text: its
+ * cause is kept for the log and never reaches the wire.
  */
 export function toRequestError(thrown: unknown): RequestError {
   if (thrown instanceof RequestError) return thrown;
-  return new RequestError('INTERNAL', 'internal error: the server log has the cause', { cause: thrown });
+  return new RequestError('INTERNAL', 'internal error: the server log has the cause', {
+    cause: thrown,
+  });
 }
 
-/** The server can't start or go on as it is set up. All problems found are listed at once, each with its remedy. */
+/**
+ * The server can't start or go on as it is set up. All problems found are listed at once, each with
+ * its remedy.
+ */
 export class SetupError extends Error {
   override readonly name = 'SetupError';
   readonly problems: readonly string[];
-  /** `usage`: the settings themselves are wrong (exit code 2). `environment`: they are fine but can't be met here (exit code 1). */
+  /**
+   * `usage`: the settings themselves are wrong (exit code 2). `environment`: they are fine but
+   * can't be met here (exit code 1).
+   */
   readonly kind: 'usage' | 'environment';
 
-  constructor(kind: 'usage' | 'environment', problems: readonly string[], options: { cause?: unknown } = {}) {
+  constructor(
+    kind: 'usage' | 'environment',
+    problems: readonly string[],
+    options: { cause?: unknown } = {},
+  ) {
     super(problems.join('\n'), options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.problems = problems;
   }
 }
 
-/** All problems of several failures as one SetupError; a failure that is none goes first, as it is. */
+/**
+ * All problems of several failures as one SetupError; a failure that is none goes first, as it is.
+ */
 export function mergeSetupErrors(failures: readonly unknown[]): unknown {
   const foreign = failures.find((failure) => !(failure instanceof SetupError));
   if (foreign !== undefined) return foreign;

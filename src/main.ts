@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 /**
- * The program: command line and environment in, exit code out. Which command, what it is told, and nothing else.
+ * The program: command line and environment in, exit code out. Which command, what it is told, and
+ * nothing else.
  *
- * Each part is loaded when it is needed: a server holds nothing of the tools, no graph room and no onnxruntime; and a system that
- * lets the program open no more files is met where it can be told of.
+ * Each part is loaded when it is needed: a server holds nothing of the tools, no graph room and no
+ * onnxruntime; and a system that lets the program open no more files is met where it can be told
+ * of.
  */
 import { readFileSync } from 'node:fs';
 import type { CommandName } from './cli/commands.js';
@@ -12,24 +14,35 @@ import { exit, guardOutput } from './system/standard-output.js';
 import { describeSystemError, openFilesLimit } from './system/system-errors.js';
 import { outliveTerminals } from './system/terminals.js';
 
-type Program = (argv: readonly string[], environment: NodeJS.ProcessEnv, version: string) => Promise<number>;
+type Program = (
+  argv: readonly string[],
+  environment: NodeJS.ProcessEnv,
+  version: string,
+) => Promise<number>;
 
 const PROGRAMS: Record<CommandName, Program> = {
   serve: async (...given) => (await import('./server/command.js')).serve(...given),
-  classify: async (argv, environment) => (await import('./client/classify/command.js')).classify(argv, environment),
+  classify: async (argv, environment) =>
+    (await import('./client/classify/command.js')).classify(argv, environment),
   import: async (...given) => (await import('./tools/import/command.js')).importModel(...given),
   convert: async (...given) => (await import('./tools/convert/command.js')).convert(...given),
   quantize: async (...given) => (await import('./tools/quantize/command.js')).quantize(...given),
-  inspect: async (argv, environment) => (await import('./tools/inspect/command.js')).inspect(argv, environment),
+  inspect: async (argv, environment) =>
+    (await import('./tools/inspect/command.js')).inspect(argv, environment),
   'install-cuda': async (argv, environment) =>
     (await import('./tools/install-cuda/command.js')).installCuda(argv, environment),
   bench: async (argv, environment) => {
     const { bench } = await import('./client/bench/command.js');
-    return bench(argv, environment, async (...size) => (await import('./workers/decode/draw.js')).drawJpeg(...size));
+    return bench(argv, environment, async (...size) =>
+      (await import('./workers/decode/draw.js')).drawJpeg(...size),
+    );
   },
 };
 
-/** Node opens the files of the program many at a time: with fewer it fails in their midst, and says that one is not there. */
+/**
+ * Node opens the files of the program many at a time: with fewer it fails in their midst, and says
+ * that one is not there.
+ */
 const LEAST_OPEN_FILES = 128;
 
 /** How long a server that can't start waits for somebody to read why. */
@@ -54,7 +67,8 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     process.stderr.write(generalHelp());
     return 2;
   }
-  if (command === 'help') return await run(argv.length === 0 ? ['--help'] : [argv[0] ?? '', '--help']);
+  if (command === 'help')
+    return await run(argv.length === 0 ? ['--help'] : [argv[0] ?? '', '--help']);
   if (command === '--version') {
     process.stdout.write(`${version()}\n`);
     return 0;
@@ -67,7 +81,9 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     const { nearestName } = await import('./cli/nearest.js');
     const nearest = nearestName(command, COMMAND_NAMES);
     const hint = nearest === undefined ? '' : `; did you mean "${nearest}"?`;
-    throw new SetupError('usage', [`there is no command "${command}"${hint} ("vitserve --help" lists the commands)`]);
+    throw new SetupError('usage', [
+      `there is no command "${command}"${hint} ("vitserve --help" lists the commands)`,
+    ]);
   }
   if (asksForHelp(argv)) {
     process.stdout.write(commandHelp(command as CommandName));
@@ -77,8 +93,9 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
 }
 
 /**
- * Process 1 of a container gets no signal that it has no handler for, so without these Ctrl-C would not end a command, nor
- * `docker stop` a server that has only begun. Commands that have handlers of their own are left to them.
+ * Process 1 of a container gets no signal that it has no handler for, so without these Ctrl-C would
+ * not end a command, nor `docker stop` a server that has only begun. Commands that have handlers of
+ * their own are left to them.
  */
 if (process.pid === 1) {
   for (const [signal, code] of [

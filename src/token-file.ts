@@ -1,5 +1,6 @@
 /**
- * The file of `--token-file`, as server and client read it: one token a line. No error text shows a token.
+ * The file of `--token-file`, as server and client read it: one token a line. No error text shows a
+ * token.
  */
 import { SetupError } from './errors.js';
 
@@ -7,7 +8,10 @@ import { SetupError } from './errors.js';
 const SHORTEST_TOKEN = 16;
 const TOKEN = /^[A-Za-z0-9._~+/=-]+$/;
 
-/** The tokens of a file: one a line, blank lines and those that begin with # left out. Throws SetupError, which names lines and no token. */
+/**
+ * The tokens of a file: one a line, blank lines and those that begin with # left out. Throws
+ * SetupError, which names lines and no token.
+ */
 export function tokensIn(text: string, path: string): string[] {
   const problems: string[] = [];
   const tokens: string[] = [];
@@ -16,11 +20,15 @@ export function tokensIn(text: string, path: string): string[] {
     if (line === '' || line.startsWith('#')) return;
     const where = `token-file: line ${index + 1} of ${path}`;
     if (!TOKEN.test(line))
-      problems.push(`${where} is no token: letters, digits and . _ ~ + / = - are what one is made of`);
-    else if (line.length < SHORTEST_TOKEN) problems.push(`${where} has less than ${SHORTEST_TOKEN} characters`);
+      problems.push(
+        `${where} is no token: letters, digits and . _ ~ + / = - are what one is made of`,
+      );
+    else if (line.length < SHORTEST_TOKEN)
+      problems.push(`${where} has less than ${SHORTEST_TOKEN} characters`);
     else tokens.push(line);
   });
-  if (tokens.length === 0 && problems.length === 0) problems.push(`token-file: ${path} has no token: give one a line`);
+  if (tokens.length === 0 && problems.length === 0)
+    problems.push(`token-file: ${path} has no token: give one a line`);
   if (problems.length > 0) throw new SetupError('environment', problems);
   return tokens;
 }

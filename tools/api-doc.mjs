@@ -1,4 +1,5 @@
-// docs/api.md, from the comments in proto/vitserve/v1/classification.proto. Run by `npm run generate`.
+// docs/api.md, from the comments in proto/vitserve/v1/classification.proto. Run by `npm run
+// generate`.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,8 +43,19 @@ export function renderApiDoc() {
   for (const element of elements) {
     lines.push(`## ${element.name}`, '', paragraphs(element.comment), '');
     if (element instanceof protobuf.Service) {
-      lines.push('| Method | Takes | Gives | |', '|---|---|---|---|', ...element.methodsArray.map(method), '');
-    } else lines.push('| Number | Field | Type | |', '|---|---|---|---|', ...element.fieldsArray.map(field), '');
+      lines.push(
+        '| Method | Takes | Gives | |',
+        '|---|---|---|---|',
+        ...element.methodsArray.map(method),
+        '',
+      );
+    } else
+      lines.push(
+        '| Number | Field | Type | |',
+        '|---|---|---|---|',
+        ...element.fieldsArray.map(field),
+        '',
+      );
   }
   return lines.join('\n');
 }

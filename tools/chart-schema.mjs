@@ -1,8 +1,9 @@
 /**
- * `helm/vitserve/values.schema.json`: the chart's own values, written down here, and the options of the server under
- * `config`, from the option table. Every key of `values.yaml` has its row, and nothing else is accepted, so that a typing
- * error is an error (test/contract/chart.test.ts holds the two together). Parts that go to Kubernetes as they are, such as
- * affinities, are left to Kubernetes.
+ * `helm/vitserve/values.schema.json`: the chart's own values, written down here, and the options of
+ * the server under `config`, from the option table. Every key of `values.yaml` has its row, and
+ * nothing else is accepted, so that a typing error is an error (test/contract/chart.test.ts holds
+ * the two together). Parts that go to Kubernetes as they are, such as affinities, are left to
+ * Kubernetes.
  */
 const text = { type: 'string' };
 const flag = { type: 'boolean' };
@@ -13,20 +14,33 @@ const texts = { type: 'object', additionalProperties: text };
 const count = (minimum) => ({ type: 'integer', minimum });
 const oneOf = (...values) => ({ enum: values });
 const matching = (pattern) => ({ type: 'string', pattern });
-const only = (properties, required = []) => ({ type: 'object', additionalProperties: false, properties, required });
+const only = (properties, required = []) => ({
+  type: 'object',
+  additionalProperties: false,
+  properties,
+  required,
+});
 
 const name = matching('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$');
 const path = matching('^/.+');
 const size = matching('^([0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?)?$');
 const interval = matching('^([0-9]+(ms|s|m|h))+$');
 /** A quantity of Kubernetes, as YAML reads it: `2`, `"2"`, `500m`, `2Gi`. */
-const quantity = { anyOf: [{ type: 'number', minimum: 0 }, matching('^[0-9]+(\\.[0-9]+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$')] };
+const quantity = {
+  anyOf: [{ type: 'number', minimum: 0 }, matching('^[0-9]+(\\.[0-9]+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$')],
+};
 const quantities = { type: 'object', additionalProperties: quantity };
 const resources = { type: 'object', properties: { requests: quantities, limits: quantities } };
 const share = { anyOf: [count(0), matching('^[0-9]+%$')] };
-/** What a metric may be on average: above 0 and at most 1, as text, because that is how Kubernetes wants it. */
+/**
+ * What a metric may be on average: above 0 and at most 1, as text, because that is how Kubernetes
+ * wants it.
+ */
 const target = matching('^(0\\.[0-9]*[1-9][0-9]*|1|[1-9][0-9]{0,2}m)$');
-const metric = only({ metric: matching('^[a-zA-Z_:][a-zA-Z0-9_:]*$'), target }, ['metric', 'target']);
+const metric = only({ metric: matching('^[a-zA-Z_:][a-zA-Z0-9_:]*$'), target }, [
+  'metric',
+  'target',
+]);
 const monitor = only({ enabled: flag, interval, labels: texts });
 const probe = { type: 'object', additionalProperties: count(1) };
 
@@ -97,14 +111,24 @@ export const CHART_VALUES = {
     keda: only({ enabled: flag, serverAddress: matching('^https?://'), pollingInterval: count(1) }),
   }),
   podDisruptionBudget: only({ enabled: flag, maxUnavailable: share }),
-  networkPolicy: only({ enabled: flag, callers: objects, prometheus: objects, probes: objects, egress: objects }),
+  networkPolicy: only({
+    enabled: flag,
+    callers: objects,
+    prometheus: objects,
+    probes: objects,
+    egress: objects,
+  }),
   monitoring: only({
     serviceMonitor: monitor,
     podMonitor: monitor,
     prometheusRule: only({ enabled: flag, labels: texts }),
     dashboard: only({ enabled: flag, labels: texts }),
   }),
-  probes: only({ startup: only({ periodSeconds: count(1) }, ['periodSeconds']), readiness: probe, liveness: probe }),
+  probes: only({
+    startup: only({ periodSeconds: count(1) }, ['periodSeconds']),
+    readiness: probe,
+    liveness: probe,
+  }),
   terminationMarginSeconds: count(1),
   preStopSleepSeconds: count(0),
   strategy: anything,
@@ -133,7 +157,11 @@ export function renderChartSchema(config) {
     type: 'object',
     additionalProperties: false,
     // Helm adds `global` to the values of every chart.
-    properties: { global: anything, config: { ...config, required: ['address', 'http-address'] }, ...CHART_VALUES },
+    properties: {
+      global: anything,
+      config: { ...config, required: ['address', 'http-address'] },
+      ...CHART_VALUES,
+    },
   };
   return `${JSON.stringify(schema, undefined, 2)}\n`;
 }

@@ -1,6 +1,7 @@
 /**
  * Compiles src/workers/decode/wasm/resample.ts and writes it, base64 in a TypeScript module, to
- * src/workers/decode/resample-wasm.generated.ts. The result depends on the source and the pinned compiler only.
+ * src/workers/decode/resample-wasm.generated.ts. The result depends on the source and the pinned
+ * compiler only.
  *
  *   node tools/generate-wasm.mjs           write the file
  *   node tools/generate-wasm.mjs --check   exit 1 if the committed file is not what the source compiles to
@@ -17,7 +18,16 @@ const root = new URL('../', import.meta.url);
 
 async function compile() {
   let binary;
-  const flags = ['-O3', '--converge', '--noAssert', '--runtime', 'stub', '--importMemory', '--enable', 'simd'];
+  const flags = [
+    '-O3',
+    '--converge',
+    '--noAssert',
+    '--runtime',
+    'stub',
+    '--importMemory',
+    '--enable',
+    'simd',
+  ];
   const { error, stderr } = await asc.main([SOURCE, '--outFile', 'resample.wasm', ...flags], {
     readFile: (name) => readFile(new URL(name, root), 'utf8').catch(() => null),
     writeFile: (name, content) => {

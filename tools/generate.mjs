@@ -1,5 +1,6 @@
-// Writes every generated file of the project; with --check writes nothing and exits 1 when a committed file differs.
-// Run through `npm run generate`, which builds first: the option table is read from dist/.
+// Writes every generated file of the project; with --check writes nothing and exits 1 when a
+// committed file differs. Run through `npm run generate`, which builds first: the option table is
+// read from dist/.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,15 +34,26 @@ function filesUnder(folder) {
 
 // The contract's types, with the loader options of src/contract/contract.ts.
 const { PROTO_FILES } = await import('../dist/contract/contract.js').catch(() => ({
-  PROTO_FILES: ['vitserve/v1/classification.proto', 'google/rpc/error_details.proto', 'grpc/health/v1/health.proto'],
+  PROTO_FILES: [
+    'vitserve/v1/classification.proto',
+    'google/rpc/error_details.proto',
+    'grpc/health/v1/health.proto',
+  ],
 }));
 const generated = 'src/contract/generated';
 const scratch = mkdtempSync(join(tmpdir(), 'vitserve-generate-'));
 try {
-  const flags = ['--longs=Number', '--enums=String', '--defaults', '--oneofs', '--grpcLib=@grpc/grpc-js'];
+  const flags = [
+    '--longs=Number',
+    '--enums=String',
+    '--defaults',
+    '--oneofs',
+    '--grpcLib=@grpc/grpc-js',
+  ];
   const layout = ['--importFileExtension=.js', '--includeDirs=proto', `--outDir=${scratch}`];
   const generator = join(root, 'node_modules/.bin/proto-loader-gen-types');
-  // Run at the root, because the paths of the protos as the generator is given them stand in what it writes.
+  // Run at the root, because the paths of the protos as the generator is given them stand in what
+  // it writes.
   const options = { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] };
   execFileSync(generator, [...flags, ...layout, ...PROTO_FILES], options);
   const written = filesUnder(scratch);
@@ -87,4 +99,5 @@ try {
 if (check && stale.length > 0) {
   console.error(`generated files are out of date, run "npm run generate": ${stale.join(', ')}`);
   process.exitCode = 1;
-} else if (!check) console.log(stale.length === 0 ? 'generated files are up to date' : `wrote ${stale.join(', ')}`);
+} else if (!check)
+  console.log(stale.length === 0 ? 'generated files are up to date' : `wrote ${stale.join(', ')}`);

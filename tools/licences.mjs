@@ -1,6 +1,6 @@
-// Renders docs/licences.md: what of other people's comes with an installation, and under which licence. Everything in it is
-// from the lockfile, so it is the same on every machine; what the packages carry inside of them stands in NATIVE, with the
-// place where their own notices are.
+// Renders docs/licences.md: what of other people's comes with an installation, and under which
+// licence. Everything in it is from the lockfile, so it is the same on every machine; what the
+// packages carry inside of them stands in NATIVE, with the place where their own notices are.
 import { readFileSync } from 'node:fs';
 
 /** Packages with compiled code of further projects in them, by the beginning of their names. */
@@ -21,7 +21,8 @@ const NATIVE = [
     packages: 'onnxruntime-node',
     has: 'ONNX Runtime, as a shared library in `bin/`',
     licence: 'MIT, and for its parts Apache-2.0, BSD, MIT and others',
-    notices: 'not in the package: `ThirdPartyNotices.txt` of the ONNX Runtime release of the same version',
+    notices:
+      'not in the package: `ThirdPartyNotices.txt` of the ONNX Runtime release of the same version',
   },
   {
     packages: 'koffi, @koromix/koffi-',
@@ -31,7 +32,10 @@ const NATIVE = [
   },
 ];
 
-/** The Modified BSD License of libjpeg-turbo, word for word, as it demands of who passes the compiled library on. */
+/**
+ * The Modified BSD License of libjpeg-turbo, word for word, as it demands of who passes the
+ * compiled library on.
+ */
 const TURBOJPEG_LICENCE = `> Copyright (C) 1991-2025 The libjpeg-turbo Project and many others. All Rights Reserved.
 >
 > Redistribution and use in source and binary forms, with or without modification, are permitted provided that the following
@@ -54,10 +58,15 @@ const TURBOJPEG_LICENCE = `> Copyright (C) 1991-2025 The libjpeg-turbo Project a
 
 const lock = JSON.parse(readFileSync(new URL('../package-lock.json', import.meta.url), 'utf8'));
 
-/** Name, version and licence of every package that an installation without development packages may have, in order. */
+/**
+ * Name, version and licence of every package that an installation without development packages may
+ * have, in order.
+ */
 export function runtimePackages() {
   const found = new Map();
-  for (const [path, { version, license, dev, optional, name: alias }] of Object.entries(lock.packages)) {
+  for (const [path, { version, license, dev, optional, name: alias }] of Object.entries(
+    lock.packages,
+  )) {
     if (path === '' || dev === true) continue;
     const name = alias ?? path.replace(/^.*node_modules\//, '');
     const licence = (license ?? '').replace(/^\((.*)\)$/, '$1');
@@ -84,7 +93,8 @@ function grouped(packages) {
 export function renderLicences() {
   const packages = runtimePackages();
   const rows = grouped(packages).map(({ name, version, licence, count, isOptional }) => {
-    const which = count > 1 ? `one of ${count}, by platform` : isOptional ? 'on some platforms' : '';
+    const which =
+      count > 1 ? `one of ${count}, by platform` : isOptional ? 'on some platforms' : '';
     return `| \`${name}\` | ${version} | ${licence} | ${which} |`;
   });
   const natives = NATIVE.map(

@@ -5,7 +5,16 @@ import type { ClassifySettings } from './settings.js';
 import { duration, integer, integers } from './value-types.js';
 
 /** What of `vitserve classify`'s settings says whom to ask, and what. */
-type Asked = 'address' | 'tlsCa' | 'tlsCert' | 'tlsKey' | 'tokenFile' | 'model' | 'topK' | 'timeoutMs' | 'json';
+type Asked =
+  | 'address'
+  | 'tlsCa'
+  | 'tlsCert'
+  | 'tlsKey'
+  | 'tokenFile'
+  | 'model'
+  | 'topK'
+  | 'timeoutMs'
+  | 'json';
 
 export interface BenchSettings extends Pick<ClassifySettings, Asked> {
   /** null: some that show much, unless there is a rate. */
@@ -43,7 +52,8 @@ export function benchOptions(classify: OptionTable<ClassifySettings>): OptionTab
       type: integers(1, 4096),
       default: null,
       defaultText: '1,8,32, or none with --rate',
-      summary: 'Closed loop: so many callers, each sending its next image when it has the last answer.',
+      summary:
+        'Closed loop: so many callers, each sending its next image when it has the last answer.',
       reason:
         'One measurement for each number. One caller shows the latency of a server that has nothing else to do, many its ' +
         'throughput. A closed loop never overloads a server, since it waits for it: for that, and for latencies as a crowd of ' +
@@ -54,7 +64,8 @@ export function benchOptions(classify: OptionTable<ClassifySettings>): OptionTab
       group: 'Load',
       type: integers(1, 1_000_000),
       default: null,
-      summary: 'Open loop: so many calls a second on average, at random times that do not depend on the answers.',
+      summary:
+        'Open loop: so many calls a second on average, at random times that do not depend on the answers.',
       reason:
         'One measurement for each rate, after those of `callers`. Latency counts from when a call was due, whether or not it ' +
         'could be sent then.',
@@ -99,7 +110,8 @@ export function benchOptions(classify: OptionTable<ClassifySettings>): OptionTab
     json: {
       ...json,
       summary: 'Print one JSON object with all figures instead of a table.',
-      reason: 'For programs that keep or compare figures. The table is for people and may change between versions.',
+      reason:
+        'For programs that keep or compare figures. The table is for people and may change between versions.',
     },
   };
 }

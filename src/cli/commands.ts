@@ -1,4 +1,7 @@
-/** The commands that take options, with the table of each: what `--help` and the documentation walk through. */
+/**
+ * The commands that take options, with the table of each: what `--help` and the documentation walk
+ * through.
+ */
 
 import { benchOptions } from './bench-options.js';
 import { convertOptions } from './convert-options.js';
@@ -30,7 +33,8 @@ export const COMMANDS = {
   classify: {
     usage: 'vitserve classify [options] FILE…',
     summary: 'Send image files to a running server and print its predictions.',
-    introduction: 'Sends each JPEG, PNG or WebP file to a running server and prints the predicted labels, best first.',
+    introduction:
+      'Sends each JPEG, PNG or WebP file to a running server and prints the predicted labels, best first.',
     options: optionRows(CLASSIFY_OPTIONS),
   },
   import: {

@@ -1,6 +1,7 @@
 /**
- * A config file as given values: one JSON object whose keys are option names. A value may be text, as after a flag, or
- * the JSON value that means the same; null counts as unset. Key by key, so that one mistake does not hide the next.
+ * A config file as given values: one JSON object whose keys are option names. A value may be text,
+ * as after a flag, or the JSON value that means the same; null counts as unset. Key by key, so that
+ * one mistake does not hide the next.
  */
 
 import { messageOf } from '../errors.js';
@@ -8,7 +9,10 @@ import { type GivenValue, oneLine, quote } from './given.js';
 import { nearestName } from './nearest.js';
 import type { OptionRow } from './option.js';
 
-/** `label` is the file as the operator wrote it, for messages; `namedBy` the flag or variable that names it. */
+/**
+ * `label` is the file as the operator wrote it, for messages; `namedBy` the flag or variable that
+ * names it.
+ */
 export function readConfigFile(
   options: readonly OptionRow[],
   file: { readonly path: string; readonly label: string; readonly namedBy: string },
@@ -23,7 +27,10 @@ export function readConfigFile(
     return { given: [], problems: [`${file.namedBy}: ${file.label} ${what}: ${cause}`] };
   }
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
-    return { given: [], problems: [`${file.namedBy}: ${file.label} must hold a JSON object, not ${quote(content)}`] };
+    return {
+      given: [],
+      problems: [`${file.namedBy}: ${file.label} must hold a JSON object, not ${quote(content)}`],
+    };
   }
 
   const byName = new Map(options.map((option) => [option.name, option]));
@@ -44,7 +51,10 @@ export function readConfigFile(
   return { given, problems };
 }
 
-/** The text that means the same as a JSON value of an option, or undefined where the option has no such JSON form. */
+/**
+ * The text that means the same as a JSON value of an option, or undefined where the option has no
+ * such JSON form.
+ */
 export function jsonToText(option: OptionRow, value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   if (typeof value !== option.type.json || value === null || Array.isArray(value)) return undefined;

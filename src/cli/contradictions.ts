@@ -1,4 +1,7 @@
-/** Settings that are each fine but can't hold together. A rule is only asked where every option it looks at could be read. */
+/**
+ * Settings that are each fine but can't hold together. A rule is only asked where every option it
+ * looks at could be read.
+ */
 
 import { isIPv4 } from 'node:net';
 import type { ServeSettings } from './settings.js';
@@ -21,7 +24,8 @@ const RULES: readonly Rule[] = [
   {
     looksAt: ['address', 'httpAddress', 'healthAddress'],
     problem: ({ address, httpAddress, healthAddress }) =>
-      healthAddress !== null && (overlap(address, healthAddress) || overlap(httpAddress, healthAddress))
+      healthAddress !== null &&
+      (overlap(address, healthAddress) || overlap(httpAddress, healthAddress))
         ? `health-address ${formatAddress(healthAddress)} takes the port of address or http-address: it needs one of its own`
         : undefined,
   },
@@ -74,7 +78,9 @@ const RULES: readonly Rule[] = [
   {
     looksAt: ['simulatedInference', 'inferenceTimeoutMs'],
     problem({ simulatedInference, inferenceTimeoutMs }) {
-      const slow = simulatedInference?.find(({ milliseconds }) => milliseconds >= inferenceTimeoutMs);
+      const slow = simulatedInference?.find(
+        ({ milliseconds }) => milliseconds >= inferenceTimeoutMs,
+      );
       return slow === undefined
         ? undefined
         : `simulated-inference takes ${slow.milliseconds}ms for a batch of ${slow.batchSize}, and inference-timeout ends ` +
@@ -89,7 +95,10 @@ export function contradictions(settings: ServeSettings, unreadable: ReadonlySet<
     .filter((problem) => problem !== undefined);
 }
 
-/** A certificate without its key, or a key without its certificate; the same for a server and a client. */
+/**
+ * A certificate without its key, or a key without its certificate; the same for a server and a
+ * client.
+ */
 export function unpairedKey({
   tlsCert,
   tlsKey,
@@ -103,7 +112,10 @@ export function unpairedKey({
     : 'tls-cert needs its key: give tls-key too';
 }
 
-/** Whether two listeners get in each other's way. Names are compared as they are: resolving them is not for the loader. */
+/**
+ * Whether two listeners get in each other's way. Names are compared as they are: resolving them is
+ * not for the loader.
+ */
 function overlap(one: Address, other: Address): boolean {
   if (one.port !== other.port || one.port === 0) return false;
   const hosts = [one.host, other.host];

@@ -1,10 +1,14 @@
-/** The option table of `vitserve convert`, the settings that it makes, and what they can't be together. */
+/**
+ * The option table of `vitserve convert`, the settings that it makes, and what they can't be
+ * together.
+ */
 
 import { type ImportSettings, imageSize, importOptions } from './import-options.js';
 import type { Option, OptionTable } from './option.js';
 import { choice, integer, path, string } from './value-types.js';
 
-export interface ConvertSettings extends Pick<ImportSettings, 'labels' | 'recipe' | 'models' | 'name' | 'version'> {
+export interface ConvertSettings
+  extends Pick<ImportSettings, 'labels' | 'recipe' | 'models' | 'name' | 'version'> {
   readonly imageSize: { readonly height: number; readonly width: number } | null;
   readonly random: string | null;
   readonly classes: number | null;
@@ -17,7 +21,10 @@ export interface ConvertSettings extends Pick<ImportSettings, 'labels' | 'recipe
   readonly license: string | null;
 }
 
-/** `models` is the repository of `vitserve serve`: where it looks by default, this writes by default. */
+/**
+ * `models` is the repository of `vitserve serve`: where it looks by default, this writes by
+ * default.
+ */
 export function convertOptions(models: Option<string>): OptionTable<ConvertSettings> {
   const { labels, recipe, name, version, description, license, ...others } = importOptions(models);
   return {
@@ -27,7 +34,8 @@ export function convertOptions(models: Option<string>): OptionTable<ConvertSetti
       type: imageSize(),
       default: null,
       defaultText: "the checkpoint's, or 224",
-      summary: 'Height and width of the pictures that the graph will take, in pixels; multiples of the patch size.',
+      summary:
+        'Height and width of the pictures that the graph will take, in pixels; multiples of the patch size.',
       reason:
         'Position embeddings are interpolated in two dimensions, as the library that wrote the checkpoint does it. A larger ' +
         'picture shows more and costs more: the work grows with the number of patches, and somewhat faster.',
@@ -50,7 +58,8 @@ export function convertOptions(models: Option<string>): OptionTable<ConvertSetti
       group: 'Source',
       type: string('VARIANT', 'Ti, S, B, L or H with a patch size, such as B/16'),
       default: null,
-      summary: 'Take no checkpoint: make a model of this variant with random weights, such as B/16.',
+      summary:
+        'Take no checkpoint: make a model of this variant with random weights, such as B/16.',
       reason:
         'For measuring what a model will cost on a machine before there are weights: time and memory do not depend on their ' +
         'values. Its answers mean nothing. Its manifest says so, and `vitserve serve` refuses it without `--allow-random-weights`.',
@@ -78,7 +87,8 @@ export function convertOptions(models: Option<string>): OptionTable<ConvertSetti
       group: 'Output',
       type: choice('float32', 'float16'),
       default: 'float32',
-      summary: "Type of the encoder's weights and arithmetic; pictures go in and answers come out as before.",
+      summary:
+        "Type of the encoder's weights and arithmetic; pictures go in and answers come out as before.",
       reason:
         '`float16` halves the file and is for GPUs, which have units for it; probabilities move by less than 0.005. ' +
         'A CPU converts it back and forth, and is slower than with float32.',
@@ -117,14 +127,19 @@ export function convertProblems(settings: ConvertSettings, sources: readonly str
   if (random === null && sources.length !== 1) {
     problems.push("vitserve convert takes one FOLDER or FILE, a checkpoint's, or --random VARIANT");
   }
-  if (random !== null && sources.length > 0) problems.push('--random takes no checkpoint: leave one of them out');
+  if (random !== null && sources.length > 0)
+    problems.push('--random takes no checkpoint: leave one of them out');
   if (random === null && classes !== null)
     problems.push('classes is for --random: a checkpoint has as many as its head');
   if (random === null && seed !== null) problems.push('seed is for --random');
-  if (random !== null && recipe !== null) problems.push('recipe is for checkpoints: random weights have none');
-  if (random !== null && labels !== null) problems.push('labels is for checkpoints: random classes have no names');
+  if (random !== null && recipe !== null)
+    problems.push('recipe is for checkpoints: random weights have none');
+  if (random !== null && labels !== null)
+    problems.push('labels is for checkpoints: random classes have no names');
   if (out !== null && (name !== null || version !== 'auto')) {
-    problems.push('out names the folder of the version, so name and version can not be given beside it');
+    problems.push(
+      'out names the folder of the version, so name and version can not be given beside it',
+    );
   }
   return problems;
 }

@@ -1,6 +1,6 @@
 /**
- * `docs/configuration.md`, written from the option tables. `tools/generate.mjs` stores it; the build fails where the
- * stored file differs, so the documentation can't fall behind the program.
+ * `docs/configuration.md`, written from the option tables. `tools/generate.mjs` stores it; the
+ * build fails where the stored file differs, so the documentation can't fall behind the program.
  */
 
 import { COMMAND_NAMES, COMMANDS, type CommandName } from './commands.js';
@@ -107,7 +107,9 @@ function explanation(command: CommandName, option: OptionRow): string[] {
   ];
 }
 
-/** The commands share option names, and a page may use a heading only once for its links to work. */
+/**
+ * The commands share option names, and a page may use a heading only once for its links to work.
+ */
 function title(command: CommandName, option: OptionRow): string {
   return command === 'serve' ? `--${option.name}` : `${command} --${option.name}`;
 }

@@ -1,6 +1,7 @@
 /**
- * The environment as given values. Only variables that start with `VITSERVE_` are looked at, and no others are ever
- * printed. One that is empty counts as unset: that is how shells, Compose files and charts leave a variable out.
+ * The environment as given values. Only variables that start with `VITSERVE_` are looked at, and no
+ * others are ever printed. One that is empty counts as unset: that is how shells, Compose files and
+ * charts leave a variable out.
  */
 
 import { COMMAND_NAMES, COMMANDS } from './commands.js';
@@ -11,11 +12,13 @@ import { environmentName, type OptionRow } from './option.js';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Kubernetes announces every Service of the namespace to every pod in variables named after it. For a Service called
- * `vitserve` these start like ours; refusing them would keep the server from starting beside its own Service.
+ * Kubernetes announces every Service of the namespace to every pod in variables named after it. For
+ * a Service called `vitserve` these start like ours; refusing them would keep the server from
+ * starting beside its own Service.
  * https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
  */
-const SERVICE_LINK_NAME = /_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/;
+const SERVICE_LINK_NAME =
+  /_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/;
 const SERVICE_LINK_VALUE = /^(tcp|udp|sctp):\/\//;
 
 export function readEnvironment(
@@ -27,20 +30,28 @@ export function readEnvironment(
   for (const option of options) {
     const where = environmentName(option);
     const value = env[where];
-    if (value !== undefined && value !== '') given.push({ option, source: 'environment', where, value });
+    if (value !== undefined && value !== '')
+      given.push({ option, source: 'environment', where, value });
   }
 
   // The commands share an environment, so a variable of any of them is known to all.
-  const known = new Set(COMMAND_NAMES.flatMap((name) => COMMANDS[name].options.map(environmentName)));
+  const known = new Set(
+    COMMAND_NAMES.flatMap((name) => COMMANDS[name].options.map(environmentName)),
+  );
   const problems: string[] = [];
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith('VITSERVE_') || known.has(name) || value === undefined || value === '') continue;
-    if (SERVICE_LINK_NAME.test(name) || (name.endsWith('_PORT') && SERVICE_LINK_VALUE.test(value))) continue;
+    if (!name.startsWith('VITSERVE_') || known.has(name) || value === undefined || value === '')
+      continue;
+    if (SERVICE_LINK_NAME.test(name) || (name.endsWith('_PORT') && SERVICE_LINK_VALUE.test(value)))
+      continue;
     const nearest = nearestName(
       name.slice('VITSERVE_'.length),
       [...known].map((other) => other.slice('VITSERVE_'.length)),
     );
-    const hint = nearest === undefined ? `see vitserve ${command} --help` : `did you mean VITSERVE_${nearest}?`;
+    const hint =
+      nearest === undefined
+        ? `see vitserve ${command} --help`
+        : `did you mean VITSERVE_${nearest}?`;
     problems.push(`${oneLine(name)} is not a variable that vitserve knows; ${hint}`);
   }
   return { given, problems: problems.sort() };

@@ -1,6 +1,7 @@
 /**
- * The command line as given values. Node's `parseArgs` splits it into tokens; what the tokens mean is decided here, so
- * that everything wrong with a command line is found in one pass: unknown flags, missing values, flags given twice.
+ * The command line as given values. Node's `parseArgs` splits it into tokens; what the tokens mean
+ * is decided here, so that everything wrong with a command line is found in one pass: unknown
+ * flags, missing values, flags given twice.
  */
 
 import { parseArgs } from 'node:util';
@@ -42,7 +43,10 @@ export function readCommandLine(
   const problems: string[] = [];
 
   let before: Token | undefined;
-  /** The flag before was wrong without a value of its own, so a positional that follows is most likely its value. */
+  /**
+   * The flag before was wrong without a value of its own, so a positional that follows is most
+   * likely its value.
+   */
   let beforeWasWrong = false;
   for (const token of tokens) {
     if (token.kind === 'positional') {
@@ -53,7 +57,9 @@ export function readCommandLine(
       } else if (takesFiles) {
         positionals.push(token.value);
       } else if (!beforeWasWrong) {
-        problems.push(`${quote(token.value)} is not a flag, and vitserve ${command} takes nothing else`);
+        problems.push(
+          `${quote(token.value)} is not a flag, and vitserve ${command} takes nothing else`,
+        );
       }
       beforeWasWrong = false;
     } else if (token.kind === 'option' && token.rawName.startsWith('--')) {
@@ -77,7 +83,12 @@ export function readCommandLine(
   }
   problems.push(...singleDashes(command, byName, tokens, argv));
   return {
-    given: [...texts].map(([option, value]) => ({ option, source: 'flag', where: `--${option.name}`, value })),
+    given: [...texts].map(([option, value]) => ({
+      option,
+      source: 'flag',
+      where: `--${option.name}`,
+      value,
+    })),
     positionals,
     problems,
   };
@@ -91,10 +102,14 @@ function readFlag(
   const option = byName.get(name);
   if (option?.type.kind === 'boolean') return { option, text: value ?? 'true' };
   if (option !== undefined) {
-    if (value === undefined) return { problem: `${rawName} needs a value: give ${option.type.accepts}` };
-    // parseArgs hands over the next argument whatever it is; a flag there means that the value was forgotten.
+    if (value === undefined)
+      return { problem: `${rawName} needs a value: give ${option.type.accepts}` };
+    // parseArgs hands over the next argument whatever it is; a flag there means that the value was
+    // forgotten.
     if (!inlineValue && value.startsWith('--')) {
-      return { problem: `${rawName} needs a value, but ${oneLine(value)} follows: give ${option.type.accepts}` };
+      return {
+        problem: `${rawName} needs a value, but ${oneLine(value)} follows: give ${option.type.accepts}`,
+      };
     }
     return { option, text: value };
   }
@@ -104,22 +119,29 @@ function readFlag(
       ? { problem: `${rawName} takes no value: write ${rawName} or --${negated.name}=true` }
       : { option: negated, text: 'false' };
   }
-  if (negated !== undefined) return { problem: `${rawName} is not a flag: --${negated.name} is not a yes or no` };
+  if (negated !== undefined)
+    return { problem: `${rawName} is not a flag: --${negated.name} is not a yes or no` };
   return { problem: unknownFlag(command, byName, rawName, name) };
 }
 
-function unknownFlag(command: string, byName: ReadonlyMap<string, OptionRow>, written: string, name: string): string {
+function unknownFlag(
+  command: string,
+  byName: ReadonlyMap<string, OptionRow>,
+  written: string,
+  name: string,
+): string {
   const flags = [...byName.values()].flatMap((option) =>
     option.type.kind === 'boolean' ? [option.name, `no-${option.name}`] : [option.name],
   );
   const nearest = nearestName(name, flags);
-  const hint = nearest === undefined ? `see vitserve ${command} --help` : `did you mean --${nearest}?`;
+  const hint =
+    nearest === undefined ? `see vitserve ${command} --help` : `did you mean --${nearest}?`;
   return `${oneLine(written)} is not a flag of vitserve ${command}; ${hint}`;
 }
 
 /**
- * There are no one-letter flags. parseArgs takes `-address` for a group of them and makes a token of every letter, so
- * these are reported from the arguments themselves, once each.
+ * There are no one-letter flags. parseArgs takes `-address` for a group of them and makes a token
+ * of every letter, so these are reported from the arguments themselves, once each.
  */
 function singleDashes(
   command: string,
@@ -127,9 +149,12 @@ function singleDashes(
   tokens: readonly Token[],
   argv: readonly string[],
 ): string[] {
-  if (!tokens.some((token) => token.kind === 'option' && !token.rawName.startsWith('--'))) return [];
+  if (!tokens.some((token) => token.kind === 'option' && !token.rawName.startsWith('--')))
+    return [];
   const values = new Set(
-    tokens.map((token) => (token.kind === 'option' && !token.inlineValue ? token.value : undefined)),
+    tokens.map((token) =>
+      token.kind === 'option' && !token.inlineValue ? token.value : undefined,
+    ),
   );
   const end = argv.indexOf('--');
   const flags = end === -1 ? argv : argv.slice(0, end);

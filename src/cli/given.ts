@@ -8,7 +8,10 @@ export type OptionSource = 'default' | 'file' | 'environment' | 'flag';
 export interface GivenValue {
   readonly option: OptionRow;
   readonly source: Exclude<OptionSource, 'default'>;
-  /** The place as an operator would look for it: `--permits`, `VITSERVE_PERMITS`, `permits in vitserve.json`. */
+  /**
+   * The place as an operator would look for it: `--permits`, `VITSERVE_PERMITS`, `permits in
+   * vitserve.json`.
+   */
   readonly where: string;
   /** Text, or any JSON value from a config file. */
   readonly value: unknown;
@@ -20,7 +23,10 @@ export function quote(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }
 
-/** A name or path as it was given; quoted where it holds anything that could break a line or a terminal. */
+/**
+ * A name or path as it was given; quoted where it holds anything that could break a line or a
+ * terminal.
+ */
 export function oneLine(text: string): string {
   return /^[\p{L}\p{N}\p{P}\p{S} ]+$/u.test(text) ? text : quote(text);
 }

@@ -1,6 +1,6 @@
 /**
- * The texts of `--help`, from the option tables, wrapped to 100 columns: wide enough for a sentence and narrow enough
- * for a terminal beside another. Reasons are left to `docs/configuration.md`.
+ * The texts of `--help`, from the option tables, wrapped to 100 columns: wide enough for a sentence
+ * and narrow enough for a terminal beside another. Reasons are left to `docs/configuration.md`.
  */
 
 import { COMMAND_NAMES, COMMANDS, type CommandName } from './commands.js';
@@ -19,7 +19,9 @@ export const EXIT_CODES = [
 /** Whether a command line asks for help instead of for the command to run. */
 export function asksForHelp(argv: readonly string[]): boolean {
   const end = argv.indexOf('--');
-  return (end === -1 ? argv : argv.slice(0, end)).some((argument) => argument === '--help' || argument === '-h');
+  return (end === -1 ? argv : argv.slice(0, end)).some(
+    (argument) => argument === '--help' || argument === '-h',
+  );
 }
 
 /** The text of `vitserve --help`. */
@@ -57,7 +59,9 @@ export function commandHelp(command: CommandName): string {
 
 /** A flag as it is written, with what stands for its value. */
 export function flagUsage(option: OptionRow): string {
-  return option.type.kind === 'boolean' ? `--[no-]${option.name}` : `--${option.name} ${option.type.placeholder}`;
+  return option.type.kind === 'boolean'
+    ? `--[no-]${option.name}`
+    : `--${option.name} ${option.type.placeholder}`;
 }
 
 function describe(option: OptionRow): string[] {
@@ -71,7 +75,9 @@ function sourcesOf(options: readonly OptionRow[]): string {
     ? 'A flag overrides its environment variable, and both the config file.'
     : 'A flag overrides its environment variable.';
   return `${order} DURATION is a number with ms, s, m or h${
-    options.some((option) => option.type.kind === 'bytes') ? '; BYTES is a number, alone or with KiB, MiB or GiB' : ''
+    options.some((option) => option.type.kind === 'bytes')
+      ? '; BYTES is a number, alone or with KiB, MiB or GiB'
+      : ''
   }. docs/configuration.md has the ranges and the reasons.`;
 }
 

@@ -28,7 +28,10 @@ export interface ImportSettings {
   readonly force: boolean;
 }
 
-/** `models` is the repository of `vitserve serve`: where it looks by default, this writes by default. */
+/**
+ * `models` is the repository of `vitserve serve`: where it looks by default, this writes by
+ * default.
+ */
 export function importOptions(models: Option<string>): OptionTable<ImportSettings> {
   return {
     variant: {
@@ -48,7 +51,8 @@ export function importOptions(models: Option<string>): OptionTable<ImportSetting
       type: string('FILE|none', 'a file, or none'),
       default: null,
       defaultText: 'those of config.json',
-      summary: 'The names of the classes: a file with one a line or JSON, or none for "class 0", "class 1" and so on.',
+      summary:
+        'The names of the classes: a file with one a line or JSON, or none for "class 0", "class 1" and so on.',
       reason:
         'Answers carry labels, so a model without them is refused until you name them or say that you want none. JSON is a ' +
         'list, or an object by class index. A model with one sigmoid output takes one label, or two: first the one for no.',
@@ -89,8 +93,10 @@ export function importOptions(models: Option<string>): OptionTable<ImportSetting
       type: choice('softmax', 'sigmoid', 'none'),
       default: null,
       defaultText: 'by the graph or config.json, else softmax',
-      summary: 'What makes probabilities of what the graph answers; none where it already answers with them.',
-      reason: 'A last Softmax or Sigmoid is seen. `sigmoid` is for models whose classes do not exclude each other.',
+      summary:
+        'What makes probabilities of what the graph answers; none where it already answers with them.',
+      reason:
+        'A last Softmax or Sigmoid is seen. `sigmoid` is for models whose classes do not exclude each other.',
     },
     inputSize: {
       name: 'input-size',
@@ -107,7 +113,8 @@ export function importOptions(models: Option<string>): OptionTable<ImportSetting
       type: choice('NCHW', 'NHWC'),
       default: null,
       defaultText: 'by the axis that is 3',
-      summary: 'Where the colours are in the input: [batch, 3, height, width] or [batch, height, width, 3].',
+      summary:
+        'Where the colours are in the input: [batch, 3, height, width] or [batch, height, width, 3].',
       reason: 'Only for graphs whose shape leaves it open.',
     },
     output: {
@@ -119,7 +126,11 @@ export function importOptions(models: Option<string>): OptionTable<ImportSetting
       summary: 'Which output of the graph has the classes.',
       reason: 'For graphs with several outputs whose names say nothing.',
     },
-    models: { ...models, group: 'Output', summary: 'Folder of the model repository that the model is put into.' },
+    models: {
+      ...models,
+      group: 'Output',
+      summary: 'Folder of the model repository that the model is put into.',
+    },
     name: {
       name: 'name',
       group: 'Output',
@@ -173,14 +184,16 @@ export function importOptions(models: Option<string>): OptionTable<ImportSetting
       defaultText: 'drawn pictures',
       summary:
         'Folder of JPEG, PNG or WebP files to compare the prepared graph with the original on; 64 of them at most.',
-      reason: 'Random pixels are always compared. Pictures of the kind that the model will see are a harder proof.',
+      reason:
+        'Random pixels are always compared. Pictures of the kind that the model will see are a harder proof.',
     },
     force: {
       name: 'force',
       group: 'Checks',
       type: boolean(),
       default: false,
-      summary: 'Keep the model although its probabilities are further from those of the original than they should be.',
+      summary:
+        'Keep the model although its probabilities are further from those of the original than they should be.',
       reason:
         'At most 0.001, or 0.005 for float16, is accepted without it, and what the original itself differs by when its input ' +
         'moves in the last bits. Look at the agreement that is printed before you use it.',
@@ -199,7 +212,9 @@ function triple(aboveZero: boolean): ValueType<Triple> {
         .split(',')
         .map((part) => (/^\d+(\.\d+)?$/.test(part) ? Number(part) : Number.NaN));
       const values = [red ?? Number.NaN, green ?? Number.NaN, blue ?? Number.NaN] as const;
-      return more.length === 0 && values.every((value) => (aboveZero ? value > 0 : value >= 0)) ? values : undefined;
+      return more.length === 0 && values.every((value) => (aboveZero ? value > 0 : value >= 0))
+        ? values
+        : undefined;
     },
     format: (values) => values.join(','),
   };
@@ -215,7 +230,9 @@ export function imageSize(): ValueType<{ readonly height: number; readonly width
     parse(text) {
       const [first = '', second = first, ...more] = text.split('x');
       const [height, width] = [side.parse(first), side.parse(second)];
-      return height === undefined || width === undefined || more.length > 0 ? undefined : { height, width };
+      return height === undefined || width === undefined || more.length > 0
+        ? undefined
+        : { height, width };
     },
     format: ({ height, width }) => (height === width ? String(height) : `${height}x${width}`),
   };

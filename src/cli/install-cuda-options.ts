@@ -31,7 +31,8 @@ export const INSTALL_CUDA_OPTIONS: OptionTable<InstallCudaSettings> = {
     type: path(),
     default: null,
     defaultText: 'downloaded',
-    summary: 'The package on this machine: the wheel of onnxruntime-gpu, or for CUDA 12 the .nupkg.',
+    summary:
+      'The package on this machine: the wheel of onnxruntime-gpu, or for CUDA 12 the .nupkg.',
     reason:
       'For machines that reach no index. Which file it has to be is said when another one is given, and in [gpu.md](gpu.md).',
   },
@@ -40,7 +41,8 @@ export const INSTALL_CUDA_OPTIONS: OptionTable<InstallCudaSettings> = {
     group: 'Source',
     type: string('URL', 'the address of a package index'),
     default: 'https://pypi.org/simple',
-    summary: 'Package index to download the wheel from, as pip knows them (PEP 503 or 691). For CUDA 13 only.',
+    summary:
+      'Package index to download the wheel from, as pip knows them (PEP 503 or 691). For CUDA 13 only.',
     reason:
       'Give your mirror where there is one. It need not be trusted: what is not the library that it should be is not installed.',
   },

@@ -1,9 +1,11 @@
 /**
- * Settings from flags, environment and config file, in this order of strength, over the defaults of the option table.
+ * Settings from flags, environment and config file, in this order of strength, over the defaults of
+ * the option table.
  *
- * Either everything is in order and complete settings come back, or one `SetupError('usage')` lists every problem that
- * was found, one line each: an operator should not have to start the server once per mistake. A value that a stronger
- * source overrides is checked all the same, since it would surface on the day the stronger one is taken away.
+ * Either everything is in order and complete settings come back, or one `SetupError('usage')` lists
+ * every problem that was found, one line each: an operator should not have to start the server once
+ * per mistake. A value that a stronger source overrides is checked all the same, since it would
+ * surface on the day the stronger one is taken away.
  */
 
 import { readFileSync } from 'node:fs';
@@ -29,7 +31,11 @@ export interface Loaded<Settings> {
   /** Where each setting comes from. */
   readonly sources: { readonly [Property in keyof Settings]: OptionSource };
   /** What was set by anyone, in the order of the table and as text: for the start-up log. */
-  readonly changes: readonly { readonly name: string; readonly value: string; readonly source: OptionSource }[];
+  readonly changes: readonly {
+    readonly name: string;
+    readonly value: string;
+    readonly source: OptionSource;
+  }[];
 }
 
 export interface LoadSurroundings {
@@ -57,13 +63,21 @@ export function loadServeSettings(
   return loaded;
 }
 
-/** `argv` is what follows `vitserve classify`. `files` are the paths as they were written, at least one. */
+/**
+ * `argv` is what follows `vitserve classify`. `files` are the paths as they were written, at least
+ * one.
+ */
 export function loadClassifySettings(
   argv: readonly string[],
   env: Environment,
   surroundings: LoadSurroundings = REAL_SURROUNDINGS,
 ): Loaded<ClassifySettings> & { readonly files: readonly string[] } {
-  const { loaded, positionals, problems } = load<ClassifySettings>('classify', argv, env, surroundings);
+  const { loaded, positionals, problems } = load<ClassifySettings>(
+    'classify',
+    argv,
+    env,
+    surroundings,
+  );
   if (positionals.length === 0) problems.push('vitserve classify needs at least one FILE');
   const unpaired = unpairedKey(loaded.settings);
   if (unpaired !== undefined) problems.push(unpaired);
@@ -90,10 +104,16 @@ export function loadQuantizeSettings(
   env: Environment,
   surroundings: LoadSurroundings = REAL_SURROUNDINGS,
 ): Loaded<QuantizeSettings> & { readonly folder: string } {
-  const { loaded, positionals, problems } = load<QuantizeSettings>('quantize', argv, env, surroundings);
+  const { loaded, positionals, problems } = load<QuantizeSettings>(
+    'quantize',
+    argv,
+    env,
+    surroundings,
+  );
   const [folder] = positionals;
   if (positionals.length !== 1) problems.push('vitserve quantize takes one MODEL_FOLDER');
-  if (loaded.settings.head && loaded.settings.dtype !== 'int8') problems.push('--head is for --dtype int8 only');
+  if (loaded.settings.head && loaded.settings.dtype !== 'int8')
+    problems.push('--head is for --dtype int8 only');
   if (loaded.settings.weightBits === '8' && loaded.settings.dtype !== 'int8') {
     problems.push('--weight-bits is for --dtype int8 only');
   }
@@ -101,19 +121,28 @@ export function loadQuantizeSettings(
   return { ...loaded, folder };
 }
 
-/** `argv` is what follows `vitserve inspect`. `path` is the folder or file as it was written, null with `live`. */
+/**
+ * `argv` is what follows `vitserve inspect`. `path` is the folder or file as it was written, null
+ * with `live`.
+ */
 export function loadInspectSettings(
   argv: readonly string[],
   env: Environment,
   surroundings: LoadSurroundings = REAL_SURROUNDINGS,
 ): Loaded<InspectSettings> & { readonly path: string | null } {
-  const { loaded, positionals, problems } = load<InspectSettings>('inspect', argv, env, surroundings);
+  const { loaded, positionals, problems } = load<InspectSettings>(
+    'inspect',
+    argv,
+    env,
+    surroundings,
+  );
   const { live, providers } = loaded.settings;
   if (live && positionals.length > 0)
     problems.push('vitserve inspect --live takes no MODEL_FOLDER or FILE: it asks a server');
   if (live && providers)
     problems.push('providers: a running server is not asked for them; leave out live or providers');
-  if (!live && positionals.length !== 1) problems.push('vitserve inspect takes one MODEL_FOLDER or FILE, or --live');
+  if (!live && positionals.length !== 1)
+    problems.push('vitserve inspect takes one MODEL_FOLDER or FILE, or --live');
   if (problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, path: positionals[0] ?? null };
 }
@@ -124,29 +153,47 @@ export function loadInstallCudaSettings(
   env: Environment,
   surroundings: LoadSurroundings = REAL_SURROUNDINGS,
 ): Loaded<InstallCudaSettings> {
-  const { loaded, positionals, problems } = load<InstallCudaSettings>('install-cuda', argv, env, surroundings);
+  const { loaded, positionals, problems } = load<InstallCudaSettings>(
+    'install-cuda',
+    argv,
+    env,
+    surroundings,
+  );
   const { cuda, from, into } = loaded.settings;
   if (positionals.length > 0) problems.push('vitserve install-cuda takes options only');
   if (cuda === '12' && from === null && into !== null) {
-    problems.push("--into with --cuda 12 needs --from: onnxruntime-node's installer knows one place only");
+    problems.push(
+      "--into with --cuda 12 needs --from: onnxruntime-node's installer knows one place only",
+    );
   }
   if (problems.length > 0) throw new SetupError('usage', problems);
   return loaded;
 }
 
-/** `argv` is what follows `vitserve convert`. `source` is the checkpoint as it was written, null with `random`. */
+/**
+ * `argv` is what follows `vitserve convert`. `source` is the checkpoint as it was written, null
+ * with `random`.
+ */
 export function loadConvertSettings(
   argv: readonly string[],
   env: Environment,
   surroundings: LoadSurroundings = REAL_SURROUNDINGS,
 ): Loaded<ConvertSettings> & { readonly source: string | null } {
-  const { loaded, positionals, problems } = load<ConvertSettings>('convert', argv, env, surroundings);
+  const { loaded, positionals, problems } = load<ConvertSettings>(
+    'convert',
+    argv,
+    env,
+    surroundings,
+  );
   problems.push(...convertProblems(loaded.settings, positionals));
   if (problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, source: positionals[0] ?? null };
 }
 
-/** `argv` is what follows `vitserve bench`. `paths` are files and folders as they were written, possibly none. */
+/**
+ * `argv` is what follows `vitserve bench`. `paths` are files and folders as they were written,
+ * possibly none.
+ */
 export function loadBenchSettings(
   argv: readonly string[],
   env: Environment,
@@ -160,7 +207,10 @@ export function loadBenchSettings(
 }
 
 interface Loading<Settings> {
-  /** Complete, but only to be trusted where there are no problems: what can't be read stands at its default. */
+  /**
+   * Complete, but only to be trusted where there are no problems: what can't be read stands at its
+   * default.
+   */
   readonly loaded: Loaded<Settings>;
   readonly unreadable: ReadonlySet<string>;
   readonly positionals: readonly string[];
@@ -180,7 +230,8 @@ function load<Settings>(
   const given = [...commandLine.given, ...environment.given];
 
   const named = given.find(
-    ({ option, value }) => option.name === 'config' && option.type.parse(String(value)) !== undefined,
+    ({ option, value }) =>
+      option.name === 'config' && option.type.parse(String(value)) !== undefined,
   );
   if (named !== undefined) {
     const written = String(named.value);
@@ -191,12 +242,17 @@ function load<Settings>(
   }
 
   // `given` is in order of strength, so the first value of an option is the one that counts.
-  const values = new Map<OptionRow, Pick<GivenValue, 'source'> & { readonly value: NonNullable<unknown> }>();
+  const values = new Map<
+    OptionRow,
+    Pick<GivenValue, 'source'> & { readonly value: NonNullable<unknown> }
+  >();
   const unreadable = new Set<string>();
   for (const one of given) {
     const value = read(one, cwd);
     if (value === undefined) {
-      problems.push(`${one.where}: ${quote(one.value)} is not accepted; give ${one.option.type.accepts}`);
+      problems.push(
+        `${one.where}: ${quote(one.value)} is not accepted; give ${one.option.type.accepts}`,
+      );
       unreadable.add(one.option.property);
     } else if (!values.has(one.option)) values.set(one.option, { value, source: one.source });
   }
@@ -217,7 +273,10 @@ function load<Settings>(
   return { loaded, unreadable, positionals: commandLine.positionals, problems };
 }
 
-function read({ option, source, value }: GivenValue, cwd: string): NonNullable<unknown> | undefined {
+function read(
+  { option, source, value }: GivenValue,
+  cwd: string,
+): NonNullable<unknown> | undefined {
   const text = source === 'file' ? jsonToText(option, value) : String(value);
   const parsed = text === undefined ? undefined : option.type.parse(text);
   return typeof parsed === 'string' && option.type.kind === 'path' ? resolve(cwd, parsed) : parsed;

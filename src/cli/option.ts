@@ -1,8 +1,8 @@
 /**
  * One option: a row of the tables in `options.ts`, and the names derived from it.
  *
- * A row is the only source of the option's flag (`--name`), environment variable (`VITSERVE_NAME`), config-file key
- * (`name`), line in `--help` and section in `docs/configuration.md`.
+ * A row is the only source of the option's flag (`--name`), environment variable (`VITSERVE_NAME`),
+ * config-file key (`name`), line in `--help` and section in `docs/configuration.md`.
  */
 
 import type { ValueType } from './value-types.js';
@@ -36,19 +36,26 @@ export interface Option<Value> {
   readonly defaultText?: string;
   /** One or two sentences for `--help`: what it sets, in which unit, what `auto` chooses. */
   readonly summary: string;
-  /** Markdown for the documentation: why there is such an option, why this default, when to change it. */
+  /**
+   * Markdown for the documentation: why there is such an option, why this default, when to change
+   * it.
+   */
   readonly reason: string;
 }
 
 /** Keyed by the property that the option becomes in the loaded settings. */
-export type OptionTable<Settings> = { readonly [Property in keyof Settings]: Option<Settings[Property]> };
+export type OptionTable<Settings> = {
+  readonly [Property in keyof Settings]: Option<Settings[Property]>;
+};
 
 /** An option with the property it sets, for code that walks a table whatever its types. */
 export interface OptionRow extends Option<unknown> {
   readonly property: string;
 }
 
-export function optionRows<Settings extends object>(table: OptionTable<Settings>): readonly OptionRow[] {
+export function optionRows<Settings extends object>(
+  table: OptionTable<Settings>,
+): readonly OptionRow[] {
   const entries: [string, Option<unknown>][] = Object.entries(table);
   return entries.map(([property, option]) => ({ ...option, property }));
 }
@@ -59,5 +66,7 @@ export function environmentName(option: { readonly name: string }): string {
 
 export function defaultText(option: OptionRow): string {
   if (option.defaultText !== undefined) return option.defaultText;
-  return option.default === null || option.default === undefined ? 'none' : option.type.format(option.default);
+  return option.default === null || option.default === undefined
+    ? 'none'
+    : option.type.format(option.default);
 }

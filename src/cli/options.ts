@@ -1,10 +1,11 @@
 /**
- * The option tables: the only source of flags, `VITSERVE_…` variables, config-file keys, `--help` and
- * `docs/configuration.md`.
+ * The option tables: the only source of flags, `VITSERVE_…` variables, config-file keys, `--help`
+ * and `docs/configuration.md`.
  *
- * To add an option, add its setting to `settings.ts` and its row here; then run `npm run generate`. Rows stand in the
- * order in which help and documentation show them, within their group. A reason says what the option is for, why the
- * default is what it is, and when to change it: one whose reason can't be written is an option that nobody would set.
+ * To add an option, add its setting to `settings.ts` and its row here; then run `npm run generate`.
+ * Rows stand in the order in which help and documentation show them, within their group. A reason
+ * says what the option is for, why the default is what it is, and when to change it: one whose
+ * reason can't be written is an option that nobody would set.
  */
 
 import { fileURLToPath } from 'node:url';
@@ -27,7 +28,10 @@ import {
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
-/** The models that come with the package, wherever it is installed and whatever the working directory. */
+/**
+ * The models that come with the package, wherever it is installed and whatever the working
+ * directory.
+ */
 const PACKAGE_MODELS = fileURLToPath(new URL('../../models', import.meta.url));
 
 export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
@@ -78,7 +82,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Security',
     type: path(),
     default: null,
-    summary: "PEM file with the server's certificate, followed by its intermediates. With it gRPC is TLS only.",
+    summary:
+      "PEM file with the server's certificate, followed by its intermediates. With it gRPC is TLS only.",
     reason:
       'There is none by default, because a certificate is somebody’s to give. The file and the two below are looked at every ' +
       'ten seconds, and at once on SIGHUP: new connections get the new certificate, open ones stay as they are, and what ' +
@@ -90,7 +95,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     type: path(),
     default: null,
     summary: 'PEM file with the private key of tls-cert.',
-    reason: 'Needed with `tls-cert`, and of no use without it. A key that is locked with a passphrase is refused.',
+    reason:
+      'Needed with `tls-cert`, and of no use without it. A key that is locked with a passphrase is refused.',
   },
   tlsClientCa: {
     name: 'tls-client-ca',
@@ -107,7 +113,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Security',
     type: path(),
     default: null,
-    summary: 'File with bearer tokens, one a line, any of which callers must send. # begins a comment.',
+    summary:
+      'File with bearer tokens, one a line, any of which callers must send. # begins a comment.',
     reason:
       'Callers send `authorization: Bearer TOKEN`; those who do not are answered with `TOKEN_INVALID`. Health needs ' +
       'no token. Several tokens are valid at once, so that one can be replaced without a gap, and the file is looked ' +
@@ -118,7 +125,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Security',
     type: address(0),
     default: null,
-    summary: 'Where gRPC health listens besides, without TLS and tokens, and nothing else. Port 0 takes a free one.',
+    summary:
+      'Where gRPC health listens besides, without TLS and tokens, and nothing else. Port 0 takes a free one.',
     reason:
       'The gRPC probes of the kubelet speak plaintext and show no certificate, so with `tls-cert` they need this port. It ' +
       'tells whether the server and its models serve; keep it inside of the cluster all the same.',
@@ -151,7 +159,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Model',
     type: boolean(),
     default: false,
-    summary: 'Whether a model with random weights, which vitserve convert --random makes, may be served.',
+    summary:
+      'Whether a model with random weights, which vitserve convert --random makes, may be served.',
     reason:
       'Such a model costs what a trained one costs and knows nothing: good for sizing a machine, and never for answers. Its ' +
       'manifest says `"weights": "random"` under `provenance`, and without this option that is an error at start.',
@@ -183,7 +192,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Processes',
     type: autoOr(integer(1, 256)),
     default: 'auto',
-    summary: 'Processes that run models, all models together. auto: one per available core on CPU, one each otherwise.',
+    summary:
+      'Processes that run models, all models together. auto: one per available core on CPU, one each otherwise.',
     reason:
       'On a CPU, several single-threaded processes make more of the cores than one process with many threads (ViT-Ti ' +
       'int8 on two cores: 240 images/s against 131). Several models share them equally, and each has one at least. ' +
@@ -217,7 +227,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Processes',
     type: choice('auto', 'sharp'),
     default: 'auto',
-    summary: 'What decodes ordinary JPEG files. auto: libturbojpeg where it can be loaded, otherwise sharp.',
+    summary:
+      'What decodes ordinary JPEG files. auto: libturbojpeg where it can be loaded, otherwise sharp.',
     reason:
       'With libturbojpeg a photo takes less than half of the CPU time that sharp needs, and the pixels are the same. It ' +
       'comes for Linux on x64 and arm64; elsewhere, and for PNG, WebP and unusual JPEG files, sharp decodes in any case. ' +
@@ -228,7 +239,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Processes',
     type: path(),
     default: '/dev/shm',
-    summary: 'Folder for the file through which decoded pixels reach the model; in memory, if possible.',
+    summary:
+      'Folder for the file through which decoded pixels reach the model; in memory, if possible.',
     reason:
       'Each permit has a slot of height × width × 3 bytes in this file, reserved at start: too little room is an error ' +
       'then, and never later. (With `permits` at `auto` slots are reserved as they are first needed; too little room means fewer permits.) Containers get 64 MiB of `/dev/shm` unless told otherwise, enough for about 440 images ' +
@@ -240,7 +252,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Limits',
     type: autoOr(integer(1, 1024)),
     default: 'auto',
-    summary: 'Most images in one execution. auto: 4 on CPU, 32 on CUDA, the largest of the cost table when simulated.',
+    summary:
+      'Most images in one execution. auto: 4 on CPU, 32 on CUDA, the largest of the cost table when simulated.',
     reason:
       'On a CPU larger batches gain nothing and make each image wait for its neighbours; a GPU needs them to be busy. ' +
       'A batch does not wait to be full unless `max-queue-delay` allows it: it starts as soon as an inference process is free. Models whose answers would ' +
@@ -305,7 +318,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Limits',
     type: autoOr(integer(1, 65_536)),
     default: 'auto',
-    summary: 'Most calls that may be sending their image at the same time. auto: as many as permits.',
+    summary:
+      'Most calls that may be sending their image at the same time. auto: as many as permits.',
     reason:
       'A call takes a permit when its image is complete, so slow senders can not use up the permits; this bounds them ' +
       'instead. At worst the front process holds this many times `max-image-bytes` of half-sent images: lower it ' +
@@ -382,7 +396,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Lifecycle',
     type: duration(),
     default: 60_000,
-    summary: 'Time a decoder or inference process may take to start, with loading and warming up its model.',
+    summary:
+      'Time a decoder or inference process may take to start, with loading and warming up its model.',
     reason:
       'A process that takes longer is killed; at start of the server that is an error and the end. A minute is ample ' +
       'for a ViT-B from a local disk; raise it for large models, slow volumes, or the first start on a GPU, which ' +
@@ -427,7 +442,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Lifecycle',
     type: duration(0),
     default: 30_000,
-    summary: 'Time that admitted calls have to finish when the server stops; what is left is then ended.',
+    summary:
+      'Time that admitted calls have to finish when the server stops; what is left is then ended.',
     reason:
       'With `permits` at `auto` admitted calls need about four seconds; the rest is for slow models and long streams. Kubernetes kills ' +
       'after `terminationGracePeriodSeconds`, 30 by default: set that above the sum of `drain-delay` and `drain-timeout`.',
@@ -568,6 +584,7 @@ export const CLASSIFY_OPTIONS: OptionTable<ClassifySettings> = {
     type: boolean(),
     default: false,
     summary: 'Print one JSON object a line instead of text.',
-    reason: 'For programs that read the answers. The text is for people and may change between versions.',
+    reason:
+      'For programs that read the answers. The text is for people and may change between versions.',
   },
 };

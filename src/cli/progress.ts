@@ -14,7 +14,9 @@ export class Progress {
 
   show(done: number): void {
     const filled = Math.round((done / this.#total) * WIDTH);
-    this.#terminal?.write(`\r[${'━'.repeat(filled)}${' '.repeat(WIDTH - filled)}] ${done}/${this.#total}`);
+    this.#terminal?.write(
+      `\r[${'━'.repeat(filled)}${' '.repeat(WIDTH - filled)}] ${done}/${this.#total}`,
+    );
   }
 
   /** Takes the bar away, so that a line can be written in its place. */

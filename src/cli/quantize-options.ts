@@ -63,7 +63,8 @@ export const QUANTIZE_OPTIONS: OptionTable<QuantizeSettings> = {
     type: path(),
     default: null,
     defaultText: 'random pixels',
-    summary: 'Folder of JPEG, PNG or WebP files, in subfolders too, on which the answers are compared.',
+    summary:
+      'Folder of JPEG, PNG or WebP files, in subfolders too, on which the answers are compared.',
     reason:
       'What quantising costs depends on what the model sees. A few hundred images of the kind that it will see tell more than ' +
       'any figure in a paper. They are prepared by the recipe of the model, as the server would.',

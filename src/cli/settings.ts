@@ -1,8 +1,9 @@
 /**
  * What the rest of the program sees of the configuration: plain, complete, checked values.
  *
- * `options.ts` holds a table of the same shape (`OptionTable<ServeSettings>`), so a setting without an option, or the
- * other way round, does not compile. Units stand in the names; what each setting means stands in the table.
+ * `options.ts` holds a table of the same shape (`OptionTable<ServeSettings>`), so a setting without
+ * an option, or the other way round, does not compile. Units stand in the names; what each setting
+ * means stands in the table.
  */
 
 import type { Address, BatchCost } from './value-types.js';

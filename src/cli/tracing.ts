@@ -1,7 +1,8 @@
 /**
- * Whether traces are exported, and how, from the standard `OTEL_…` variables: OpenTelemetry's names, so that the server is set
- * up as everything else in a cluster is. They are no options of vitserve: they are set for many programs at once, so what
- * can't be used of them is said and left out, and never keeps the server from starting.
+ * Whether traces are exported, and how, from the standard `OTEL_…` variables: OpenTelemetry's
+ * names, so that the server is set up as everything else in a cluster is. They are no options of
+ * vitserve: they are set for many programs at once, so what can't be used of them is said and left
+ * out, and never keeps the server from starting.
  *
  * Where it goes and with which headers, the exporter reads by itself.
  * https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
@@ -46,15 +47,22 @@ export function readTracing(env: Environment): {
     .map((name) => name.trim());
   if (exporters === undefined ? endpoint === undefined : exporters.includes('none')) return off();
   if (exporters !== undefined && !exporters.includes('otlp')) {
-    return off(`OTEL_TRACES_EXPORTER is ${exporters.join(',')}: traces can be exported by otlp only`);
+    return off(
+      `OTEL_TRACES_EXPORTER is ${exporters.join(',')}: traces can be exported by otlp only`,
+    );
   }
   const protocol =
-    value('OTEL_EXPORTER_OTLP_TRACES_PROTOCOL') ?? value('OTEL_EXPORTER_OTLP_PROTOCOL') ?? 'http/protobuf';
+    value('OTEL_EXPORTER_OTLP_TRACES_PROTOCOL') ??
+    value('OTEL_EXPORTER_OTLP_PROTOCOL') ??
+    'http/protobuf';
   if (protocol !== 'http/protobuf') {
-    return off(`the OTLP protocol is ${protocol}: traces can be exported by http/protobuf only, usually on port 4318`);
+    return off(
+      `the OTLP protocol is ${protocol}: traces can be exported by http/protobuf only, usually on port 4318`,
+    );
   }
   const shown = withoutCredentials(endpoint ?? USUAL_ENDPOINT);
-  if (shown === null) return off('the OTLP endpoint is no URL that begins with http:// or https://');
+  if (shown === null)
+    return off('the OTLP endpoint is no URL that begins with http:// or https://');
 
   const problems: string[] = [];
   const number = (name: string, usual: number, most: number) => {
@@ -65,7 +73,11 @@ export function readTracing(env: Environment): {
     problems.push(`${name} is no whole number from 1 to ${most}: it stays at ${usual}`);
     return usual;
   };
-  const sampler = readSampler(value('OTEL_TRACES_SAMPLER'), value('OTEL_TRACES_SAMPLER_ARG'), problems);
+  const sampler = readSampler(
+    value('OTEL_TRACES_SAMPLER'),
+    value('OTEL_TRACES_SAMPLER_ARG'),
+    problems,
+  );
   const settings = {
     endpoint: specific === undefined ? `${shown.replace(/\/$/, '')}/v1/traces` : shown,
     sampler,
@@ -79,17 +91,27 @@ export function readTracing(env: Environment): {
 
 const SAMPLER_NAME = /^(parentbased_)?(always_on|always_off|traceidratio)$/;
 
-function readSampler(name: string | undefined, argument: string | undefined, problems: string[]): SamplerSettings {
+function readSampler(
+  name: string | undefined,
+  argument: string | undefined,
+  problems: string[],
+): SamplerSettings {
   const [, parent, kind] = SAMPLER_NAME.exec(name ?? 'parentbased_always_on') ?? [];
   if (kind === undefined) {
-    problems.push(`OTEL_TRACES_SAMPLER is ${name}, which is not known here: it stays at parentbased_always_on`);
+    problems.push(
+      `OTEL_TRACES_SAMPLER is ${name}, which is not known here: it stays at parentbased_always_on`,
+    );
     return { kind: 'always_on', parentBased: true, ratio: 1 };
   }
   const ratio = argument === undefined ? 1 : Number(argument);
   const isRatio = ratio >= 0 && ratio <= 1;
   if (kind === 'traceidratio' && !isRatio)
     problems.push('OTEL_TRACES_SAMPLER_ARG is no number from 0 to 1: it stays at 1');
-  return { kind: kind as SamplerSettings['kind'], parentBased: parent !== undefined, ratio: isRatio ? ratio : 1 };
+  return {
+    kind: kind as SamplerSettings['kind'],
+    parentBased: parent !== undefined,
+    ratio: isRatio ? ratio : 1,
+  };
 }
 
 /** Null for what is no HTTP URL. */

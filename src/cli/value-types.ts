@@ -1,9 +1,9 @@
 /**
  * The types an option can have: how each is written, read, and described to an operator.
  *
- * Every source of settings hands over text (a config file may also use plain JSON values, which become that text), so a
- * type has one reader. `parse` returns undefined for what it does not accept and never throws; `format` writes a value
- * such that `parse` reads the same value back.
+ * Every source of settings hands over text (a config file may also use plain JSON values, which
+ * become that text), so a type has one reader. `parse` returns undefined for what it does not
+ * accept and never throws; `format` writes a value such that `parse` reads the same value back.
  */
 
 import { isIPv4, isIPv6 } from 'node:net';
@@ -27,13 +27,18 @@ export interface ValueType<Value> {
   readonly accepts: string;
   /** The JSON type that a config file may use besides text. */
   readonly json?: 'number' | 'boolean' | 'object';
-  /** What the chart's `values.schema.json` lets through; `json-schema.ts` says how close that is. */
+  /**
+   * What the chart's `values.schema.json` lets through; `json-schema.ts` says how close that is.
+   */
   readonly schema: JsonSchema;
   parse(text: string): Value | undefined;
   format(value: Value): string;
 }
 
-/** JSON Schema, draft 7. Patterns stay within what both ECMAScript and RE2 (Helm's engine) read alike. */
+/**
+ * JSON Schema, draft 7. Patterns stay within what both ECMAScript and RE2 (Helm's engine) read
+ * alike.
+ */
 export type JsonSchema = { readonly [keyword: string]: unknown };
 
 /** Where a server listens or is reached. An IPv6 host stands here without its brackets. */
@@ -48,7 +53,10 @@ export interface BatchCost {
   readonly milliseconds: number;
 }
 
-/** Timers of Node.js overflow at 24.8 days and then fire at once; a day is more than any option here needs. */
+/**
+ * Timers of Node.js overflow at 24.8 days and then fire at once; a day is more than any option here
+ * needs.
+ */
 const LONGEST_DURATION_MS = 24 * 3_600_000;
 const DURATION_UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
 const BYTE_UNITS = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 } as const;
@@ -65,7 +73,10 @@ export function string(placeholder: string, accepts: string): ValueType<string> 
   };
 }
 
-/** A file or folder. Reading it leaves it as it was written; the loader resolves it against the working directory. */
+/**
+ * A file or folder. Reading it leaves it as it was written; the loader resolves it against the
+ * working directory.
+ */
 export function path(): ValueType<string> {
   return {
     kind: 'path',
@@ -117,7 +128,9 @@ export function integers(min: number, max: number): ValueType<readonly number[]>
   };
 }
 
-export function choice<const Choice extends string>(...choices: readonly Choice[]): ValueType<Choice> {
+export function choice<const Choice extends string>(
+  ...choices: readonly Choice[]
+): ValueType<Choice> {
   return {
     kind: 'choice',
     placeholder: choices.join('|'),
@@ -140,7 +153,10 @@ export function autoOr<Value>(type: ValueType<Value>): ValueType<Value | 'auto'>
   };
 }
 
-/** A time, read as milliseconds. The unit is part of the text: a bare number would have to be guessed at. */
+/**
+ * A time, read as milliseconds. The unit is part of the text: a bare number would have to be
+ * guessed at.
+ */
 export function duration(minMs = 1): ValueType<number> {
   return {
     kind: 'duration',
@@ -150,13 +166,20 @@ export function duration(minMs = 1): ValueType<number> {
     parse(text) {
       const [, digits, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(text) ?? [];
       if (unit === undefined) return undefined;
-      return within(Number(digits) * DURATION_UNITS[unit as keyof typeof DURATION_UNITS], minMs, LONGEST_DURATION_MS);
+      return within(
+        Number(digits) * DURATION_UNITS[unit as keyof typeof DURATION_UNITS],
+        minMs,
+        LONGEST_DURATION_MS,
+      );
     },
     format: formatDuration,
   };
 }
 
-/** The largest unit that leaves a whole number of at least two, as people write it: `60s` and not `1m`, `2m` and not `120s`. */
+/**
+ * The largest unit that leaves a whole number of at least two, as people write it: `60s` and not
+ * `1m`, `2m` and not `120s`.
+ */
 function formatDuration(ms: number): string {
   if (ms % 1_000 !== 0) return `${ms}ms`;
   if (ms % DURATION_UNITS.h === 0 && ms >= 2 * DURATION_UNITS.h) return `${ms / DURATION_UNITS.h}h`;
@@ -179,7 +202,11 @@ export function bytes(min: number, max: number): ValueType<number> {
     parse(text) {
       const [, digits, unit] = /^(\d{1,15})(KiB|MiB|GiB)?$/.exec(text) ?? [];
       if (digits === undefined) return undefined;
-      return within(Number(digits) * (unit === undefined ? 1 : BYTE_UNITS[unit as keyof typeof BYTE_UNITS]), min, max);
+      return within(
+        Number(digits) * (unit === undefined ? 1 : BYTE_UNITS[unit as keyof typeof BYTE_UNITS]),
+        min,
+        max,
+      );
     },
     format: formatBytes,
   };
@@ -192,7 +219,10 @@ function formatBytes(value: number): string {
   return String(value);
 }
 
-/** `minPort` is 0 for a listener (the system chooses a free port) and 1 for an address to connect to. */
+/**
+ * `minPort` is 0 for a listener (the system chooses a free port) and 1 for an address to connect
+ * to.
+ */
 export function address(minPort: 0 | 1): ValueType<Address> {
   return {
     kind: 'address',
@@ -200,11 +230,13 @@ export function address(minPort: 0 | 1): ValueType<Address> {
     accepts: `HOST:PORT with a port from ${minPort} to 65535, an IPv6 host in brackets, such as 127.0.0.1:50051 or [::1]:50051`,
     schema: { type: 'string', pattern: '^(\\[[^\\[\\]]+\\]|[A-Za-z0-9._-]+):\\d{1,5}$' },
     parse(text) {
-      const [, bracketed, plain, digits] = /^(?:\[([^[\]]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text) ?? [];
+      const [, bracketed, plain, digits] =
+        /^(?:\[([^[\]]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text) ?? [];
       const port = digits === undefined ? undefined : within(Number(digits), minPort, 65_535);
       if (port === undefined) return undefined;
       if (bracketed !== undefined) return isIPv6(bracketed) ? { host: bracketed, port } : undefined;
-      // Nothing but digits and dots can only be meant as IPv4; as a name it would fail much later, in DNS.
+      // Nothing but digits and dots can only be meant as IPv4; as a name it would fail much later,
+      // in DNS.
       if (plain === undefined || (/^[\d.]+$/.test(plain) && !isIPv4(plain))) return undefined;
       return { host: plain, port };
     },
@@ -226,14 +258,19 @@ export function sizes(): ValueType<readonly number[]> {
     parse(text) {
       if (!/^\d{1,4}(,\d{1,4})*$/.test(text)) return undefined;
       const sizes = text.split(',').map(Number);
-      const ascend = sizes.every((size, at) => size > (sizes[at - 1] ?? 0) && size <= LARGEST_BATCH);
+      const ascend = sizes.every(
+        (size, at) => size > (sizes[at - 1] ?? 0) && size <= LARGEST_BATCH,
+      );
       return ascend ? sizes : undefined;
     },
     format: (value) => value.join(','),
   };
 }
 
-/** Milliseconds by batch size: `1:1.0,8:2.2,32:6.5`. A config file may write the object `{"1": 1.0, "8": 2.2}`. */
+/**
+ * Milliseconds by batch size: `1:1.0,8:2.2,32:6.5`. A config file may write the object `{"1": 1.0,
+ * "8": 2.2}`.
+ */
 export function costTable(): ValueType<readonly BatchCost[]> {
   return {
     kind: 'cost-table',
@@ -246,13 +283,15 @@ export function costTable(): ValueType<readonly BatchCost[]> {
       for (const entry of text.split(',')) {
         const [, size, time] = /^(\d{1,4}):(\d{1,7}(?:\.\d{1,6})?)$/.exec(entry) ?? [];
         const [batchSize, milliseconds] = [Number(size), Number(time)];
-        const ascends = costs.length === 0 ? batchSize === 1 : batchSize > (costs.at(-1)?.batchSize ?? 0);
+        const ascends =
+          costs.length === 0 ? batchSize === 1 : batchSize > (costs.at(-1)?.batchSize ?? 0);
         if (!(ascends && batchSize <= LARGEST_BATCH && milliseconds > 0)) return undefined;
         costs.push({ batchSize, milliseconds });
       }
       return costs;
     },
-    format: (costs) => costs.map(({ batchSize, milliseconds }) => `${batchSize}:${milliseconds}`).join(','),
+    format: (costs) =>
+      costs.map(({ batchSize, milliseconds }) => `${batchSize}:${milliseconds}`).join(','),
   };
 }
 

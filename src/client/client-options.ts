@@ -1,4 +1,7 @@
-/** Certificates and token of a command that calls a server, read from the files that its options name. */
+/**
+ * Certificates and token of a command that calls a server, read from the files that its options
+ * name.
+ */
 import { readFile } from 'node:fs/promises';
 import { createSecureContext } from 'node:tls';
 import type { ClassifySettings } from '../cli/settings.js';
@@ -9,7 +12,12 @@ import type { ClientOptions } from './client.js';
 export type ClientSettings = Pick<ClassifySettings, 'tlsCa' | 'tlsCert' | 'tlsKey' | 'tokenFile'>;
 
 /** Throws SetupError for files that can't be read, or hold nothing of use. */
-export async function clientOptions({ tlsCa, tlsCert, tlsKey, tokenFile }: ClientSettings): Promise<ClientOptions> {
+export async function clientOptions({
+  tlsCa,
+  tlsCert,
+  tlsKey,
+  tokenFile,
+}: ClientSettings): Promise<ClientOptions> {
   const problems: string[] = [];
   const read = async (option: string, path: string | null): Promise<Buffer | null> => {
     if (path === null) return null;

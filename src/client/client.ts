@@ -1,10 +1,17 @@
 /**
  * A typed client of the service, for the command line, benchmarks and other Node programs.
  *
- * It retries what the server says is worth it (UNAVAILABLE, RESOURCE_EXHAUSTED, after the server's own pushback) through
- * gRPC's retry policy, and turns statuses into VitserveError with the reason from `google.rpc.ErrorInfo`.
+ * It retries what the server says is worth it (UNAVAILABLE, RESOURCE_EXHAUSTED, after the server's
+ * own pushback) through gRPC's retry policy, and turns statuses into VitserveError with the reason
+ * from `google.rpc.ErrorInfo`.
  */
-import { type CallOptions, credentials, status as grpcStatus, Metadata, type ServiceError } from '@grpc/grpc-js';
+import {
+  type CallOptions,
+  credentials,
+  status as grpcStatus,
+  Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { loadContract, messageType, readServiceConfig } from '../contract/contract.js';
 import type { ErrorInfo, ErrorInfo__Output } from '../contract/generated/google/rpc/ErrorInfo.js';
 import type { Status, Status__Output } from '../contract/generated/google/rpc/Status.js';
@@ -15,7 +22,10 @@ import type { EmbedRequest } from '../contract/generated/vitserve/v1/EmbedReques
 import type { EmbedResponse__Output } from '../contract/generated/vitserve/v1/EmbedResponse.js';
 import type { Model__Output } from '../contract/generated/vitserve/v1/Model.js';
 
-/** A call ended with an error. `code` is the gRPC status name; `reason` is empty where the status was not the server's own. */
+/**
+ * A call ended with an error. `code` is the gRPC status name; `reason` is empty where the status
+ * was not the server's own.
+ */
 export class VitserveError extends Error {
   override readonly name = 'VitserveError';
   readonly code: string;
@@ -36,14 +46,19 @@ export interface CallSettings {
 
 /** All in PEM form. */
 export interface ClientTls {
-  /** The authorities that the server's certificate may come from; without it, those of the system. */
+  /**
+   * The authorities that the server's certificate may come from; without it, those of the system.
+   */
   readonly ca?: Buffer;
   /** To be shown to a server that asks for one, with its key. */
   readonly identity?: { readonly cert: Buffer; readonly key: Buffer };
 }
 
 export interface ClientOptions {
-  /** false: an answer that is an error is final. What a server that closes the connection has not begun is always sent again. */
+  /**
+   * false: an answer that is an error is final. What a server that closes the connection has not
+   * begun is always sent again.
+   */
   readonly retries?: boolean;
   /** Absent: plaintext. */
   readonly tls?: ClientTls;
@@ -63,7 +78,10 @@ export class VitserveClient {
   readonly #stub: ClassificationServiceClient;
   readonly #metadata: Readonly<Record<string, string>>;
 
-  /** `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. Throws where certificate and key are no pair. */
+  /**
+   * `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. Throws
+   * where certificate and key are no pair.
+   */
   constructor(target: string, options: ClientOptions = {}) {
     const { ClassificationService } = loadContract().contract.vitserve.v1;
     const { tls, token } = options;
@@ -71,9 +89,14 @@ export class VitserveClient {
     const channel =
       tls === undefined
         ? credentials.createInsecure()
-        : credentials.createSsl(tls.ca ?? null, tls.identity?.key ?? null, tls.identity?.cert ?? null);
+        : credentials.createSsl(
+            tls.ca ?? null,
+            tls.identity?.key ?? null,
+            tls.identity?.cert ?? null,
+          );
     this.#stub = new ClassificationService(target, channel, {
-      'grpc.service_config': options.retries === false ? JSON.stringify(WITHOUT_RETRIES) : readServiceConfig(),
+      'grpc.service_config':
+        options.retries === false ? JSON.stringify(WITHOUT_RETRIES) : readServiceConfig(),
       'grpc.retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.per_rpc_retry_buffer_size': RETRY_BUFFER_BYTES,
       'grpc.max_receive_message_length': -1,
@@ -87,11 +110,14 @@ export class VitserveClient {
 
   /** A request as it is on the wire, for callers that send the same one many times. */
   static encodeClassify(request: ClassifyRequest): Buffer {
-    return loadContract().contract.vitserve.v1.ClassificationService.service.Classify.requestSerialize(request);
+    return loadContract().contract.vitserve.v1.ClassificationService.service.Classify.requestSerialize(
+      request,
+    );
   }
 
   classifyEncoded(request: Buffer, settings?: CallSettings): Promise<ClassifyResponse__Output> {
-    const { path, responseDeserialize } = loadContract().contract.vitserve.v1.ClassificationService.service.Classify;
+    const { path, responseDeserialize } =
+      loadContract().contract.vitserve.v1.ClassificationService.service.Classify;
     const asItIs = (bytes: Buffer) => bytes;
     return call(
       (...rest) => this.#stub.makeUnaryRequest(path, asItIs, responseDeserialize, request, ...rest),
@@ -125,7 +151,8 @@ function call<Response>(
   return new Promise((resolve, reject) => {
     const sent = new Metadata();
     for (const [key, value] of Object.entries(metadata)) sent.set(key, value);
-    const options: CallOptions = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+    const options: CallOptions =
+      timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
     start(sent, options, (error, response) => {
       if (error !== null) reject(new VitserveError(error));
       else resolve(response as Response);
@@ -138,5 +165,8 @@ function reasonIn(metadata: Metadata): string {
   if (!Buffer.isBuffer(bytes)) return '';
   const { details } = messageType<Status, Status__Output>('google.rpc.Status').deserialize(bytes);
   const info = details.find(({ type_url }) => type_url.endsWith('/google.rpc.ErrorInfo'));
-  return info ? messageType<ErrorInfo, ErrorInfo__Output>('google.rpc.ErrorInfo').deserialize(info.value).reason : '';
+  return info
+    ? messageType<ErrorInfo, ErrorInfo__Output>('google.rpc.ErrorInfo').deserialize(info.value)
+        .reason
+    : '';
 }

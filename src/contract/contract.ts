@@ -1,8 +1,9 @@
 /**
  * The contract, loaded from `proto/` for the server and the client alike.
  *
- * One set of loader options serves both loading and the generated types (`tools/generate.mjs` passes the same), so that
- * what the types say is what arrives: camelCase names, Buffers, numbers for 64-bit integers, names for enums.
+ * One set of loader options serves both loading and the generated types (`tools/generate.mjs`
+ * passes the same), so that what the types say is what arrives: camelCase names, Buffers, numbers
+ * for 64-bit integers, names for enums.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +21,12 @@ export const PROTO_FILES = [
   'grpc/health/v1/health.proto',
 ] as const;
 
-export const LOADER_OPTIONS = { longs: Number, enums: String, defaults: true, oneofs: true } as const;
+export const LOADER_OPTIONS = {
+  longs: Number,
+  enums: String,
+  defaults: true,
+  oneofs: true,
+} as const;
 
 export const SERVICE_NAME = 'vitserve.v1.ClassificationService';
 
@@ -32,9 +38,15 @@ export type Contract = ClassificationProto & HealthProto & ErrorDetailsProto;
 let loaded: { readonly definition: PackageDefinition; readonly contract: Contract } | undefined;
 
 /** Loads the protos once per process. `definition` is what reflection publishes. */
-export function loadContract(): { readonly definition: PackageDefinition; readonly contract: Contract } {
+export function loadContract(): {
+  readonly definition: PackageDefinition;
+  readonly contract: Contract;
+} {
   if (loaded === undefined) {
-    const definition = loadSync([...PROTO_FILES], { ...LOADER_OPTIONS, includeDirs: [PROTO_FOLDER] });
+    const definition = loadSync([...PROTO_FILES], {
+      ...LOADER_OPTIONS,
+      includeDirs: [PROTO_FOLDER],
+    });
     // The one place where the loaded objects meet their generated types.
     loaded = { definition, contract: loadPackageDefinition(definition) as GrpcObject & Contract };
   }
@@ -42,18 +54,22 @@ export function loadContract(): { readonly definition: PackageDefinition; readon
 }
 
 /**
- * How clients should call, as JSON: all replicas in turn, and again what the server says is worth it. The file is for clients
- * in every language; gRPC explains it in its service_config.proto.
+ * How clients should call, as JSON: all replicas in turn, and again what the server says is worth
+ * it. The file is for clients in every language; gRPC explains it in its service_config.proto.
  */
 export function readServiceConfig(): string {
   return readFileSync(`${PROTO_FOLDER}vitserve/v1/service-config.json`, 'utf8');
 }
 
-/** A message type by its full name, for packing messages into `google.protobuf.Any` and reading them out. */
+/**
+ * A message type by its full name, for packing messages into `google.protobuf.Any` and reading them
+ * out.
+ */
 export function messageType<Input extends object, Output extends object>(
   name: string,
 ): MessageTypeDefinition<Input, Output> {
   const found = loadContract().definition[name];
-  if (found === undefined || !('serialize' in found)) throw new Error(`the contract has no message ${name}`);
+  if (found === undefined || !('serialize' in found))
+    throw new Error(`the contract has no message ${name}`);
   return found as unknown as MessageTypeDefinition<Input, Output>;
 }

@@ -1,9 +1,10 @@
 /**
  * The manifest, `model.json`: what a served model is, beside its graph.
  *
- * It says how the graph is fed (name, layout, type, size), what it answers (output, kind, activation, embedding), how
- * pictures become pixels (the recipe), what the classes are called, and where the weights came from. It is checked
- * strictly: an unknown key or a missing one is a start-up problem with the path of the key, never a guess.
+ * It says how the graph is fed (name, layout, type, size), what it answers (output, kind,
+ * activation, embedding), how pictures become pixels (the recipe), what the classes are called, and
+ * where the weights came from. It is checked strictly: an unknown key or a missing one is a
+ * start-up problem with the path of the key, never a guess.
  */
 import { z } from 'zod';
 import type { Recipe } from './recipe.js';
@@ -19,7 +20,9 @@ const recipeSchema = z.strictObject({
     ]),
   ),
   interpolation: z.enum(['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos']),
-  crop: z.nullable(z.strictObject({ height: size, width: size, rounding: z.enum(['floor', 'half-even']) })),
+  crop: z.nullable(
+    z.strictObject({ height: size, width: size, rounding: z.enum(['floor', 'half-even']) }),
+  ),
   rescale: z.number().positive(),
   mean: channelTriple,
   std: channelTriple.refine((values) => values.every((value) => value > 0), 'must be above zero'),
@@ -37,10 +40,12 @@ const manifestSchema = z
       file: z.string().regex(/^[\w.-]+$/, 'must be the name of a file in the same folder'),
       sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hexadecimal digits'),
       /**
-       * How many bits of its int8 weights are used. Left out where there are none, or nobody knows: answers are right whatever
-       * it says, and only what is said of the speed depends on it.
+       * How many bits of its int8 weights are used. Left out where there are none, or nobody knows:
+       * answers are right whatever it says, and only what is said of the speed depends on it.
        */
-      weightBits: z.optional(z.union([z.literal(7), z.literal(8)], { error: 'must be 7 or 8, or left out' })),
+      weightBits: z.optional(
+        z.union([z.literal(7), z.literal(8)], { error: 'must be 7 or 8, or left out' }),
+      ),
     }),
     input: z.strictObject({
       name: z.string().min(1),
@@ -54,23 +59,35 @@ const manifestSchema = z
       name: z.string().min(1),
       /** What the graph answers with, float32 `[batch, classes]`. */
       kind: z.enum(['logits', 'probabilities']),
-      /** What makes probabilities of logits; applied by the inference process only where `kind` is `logits`. */
+      /**
+       * What makes probabilities of logits; applied by the inference process only where `kind` is
+       * `logits`.
+       */
       activation: z.enum(['softmax', 'sigmoid', 'none']),
     }),
-    /** The representation under the head, float32 `[batch, size]`; null where the graph has no such output. */
+    /**
+     * The representation under the head, float32 `[batch, size]`; null where the graph has no such
+     * output.
+     */
     embedding: z.nullable(z.strictObject({ name: z.string().min(1), size: z.int().min(1) })),
     preprocessing: recipeSchema,
     labels: z.array(z.string().min(1)).min(1),
     /**
-     * Whether an image's answer is the same in any batch. Where it is not, images are executed one by one. `accelerator`: it is
-     * to within rounding (float16), so batches are made on an accelerator, where they pay, and not on the CPU.
+     * Whether an image's answer is the same in any batch. Where it is not, images are executed one
+     * by one. `accelerator`: it is to within rounding (float16), so batches are made on an
+     * accelerator, where they pay, and not on the CPU.
      */
-    batchInvariant: z.union([z.boolean(), z.literal('accelerator')], { error: 'must be true, false or "accelerator"' }),
+    batchInvariant: z.union([z.boolean(), z.literal('accelerator')], {
+      error: 'must be true, false or "accelerator"',
+    }),
   })
-  .refine(({ input, preprocessing }) => preprocessing.normalizedInGraph === (input.type === 'uint8'), {
-    path: ['preprocessing', 'normalizedInGraph'],
-    message: 'a uint8 input is normalised in the graph, a float32 input by the inference process',
-  });
+  .refine(
+    ({ input, preprocessing }) => preprocessing.normalizedInGraph === (input.type === 'uint8'),
+    {
+      path: ['preprocessing', 'normalizedInGraph'],
+      message: 'a uint8 input is normalised in the graph, a float32 input by the inference process',
+    },
+  );
 
 export type Manifest = z.infer<typeof manifestSchema>;
 
@@ -84,7 +101,10 @@ export function mayBatch({ batchInvariant }: Manifest, provider: string): boolea
   return batchInvariant === 'accelerator' ? provider !== 'cpu' : batchInvariant;
 }
 
-/** Parses manifest text. Either the manifest or every problem found, one line each, `path: what is wrong`. */
+/**
+ * Parses manifest text. Either the manifest or every problem found, one line each, `path: what is
+ * wrong`.
+ */
 export function parseManifest(text: string): { manifest: Manifest } | { problems: string[] } {
   let json: unknown;
   try {
@@ -94,5 +114,9 @@ export function parseManifest(text: string): { manifest: Manifest } | { problems
   }
   const parsed = manifestSchema.safeParse(json);
   if (parsed.success) return { manifest: parsed.data };
-  return { problems: parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'manifest'}: ${message}`) };
+  return {
+    problems: parsed.error.issues.map(
+      ({ path, message }) => `${path.join('.') || 'manifest'}: ${message}`,
+    ),
+  };
 }

@@ -1,14 +1,17 @@
 /**
  * Preprocessing as other libraries write it down, turned into our recipe.
  *
- * Hugging Face keeps it in `preprocessor_config.json`, timm under `pretrained_cfg` in `config.json`. What a file leaves
- * out has the default of the class that would read it. What a recipe can't express is refused, with all reasons at once:
- * pixels made differently cost accuracy without any error.
+ * Hugging Face keeps it in `preprocessor_config.json`, timm under `pretrained_cfg` in
+ * `config.json`. What a file leaves out has the default of the class that would read it. What a
+ * recipe can't express is refused, with all reasons at once: pixels made differently cost accuracy
+ * without any error.
  *
- * Sources: transformers 5.23 `image_processing_{vit,deit,bit,clip}.py`, `image_processing_utils.py` (`get_size_dict`);
- * timm 1.0 `data/config.py` (`resolve_data_config`), `data/transforms_factory.py` (`transforms_imagenet_eval`).
+ * Sources: transformers 5.23 `image_processing_{vit,deit,bit,clip}.py`, `image_processing_utils.py`
+ * (`get_size_dict`); timm 1.0 `data/config.py` (`resolve_data_config`),
+ * `data/transforms_factory.py` (`transforms_imagenet_eval`).
  *
- * The recipes say `normalizedInGraph: true`; who keeps a graph with a float32 input sets it to false.
+ * The recipes say `normalizedInGraph: true`; who keeps a graph with a float32 input sets it to
+ * false.
  */
 import { SetupError } from '../errors.js';
 import type { Crop, Interpolation, Recipe, Resize } from './recipe.js';
@@ -22,7 +25,14 @@ type Json = Readonly<Record<string, unknown>>;
 type Triple = readonly [number, number, number];
 
 /** PIL's codes (`PIL.Image.Resampling`), by position. */
-const PIL_FILTERS: readonly Interpolation[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
+const PIL_FILTERS: readonly Interpolation[] = [
+  'nearest',
+  'lanczos',
+  'bilinear',
+  'bicubic',
+  'box',
+  'hamming',
+];
 
 const HALF: Triple = [0.5, 0.5, 0.5];
 const IMAGENET_MEAN: Triple = [0.485, 0.456, 0.406];
@@ -42,7 +52,14 @@ interface Defaults {
   readonly resize: number;
 }
 
-const VIT: Defaults = { interpolation: 'bilinear', crops: false, square: true, mean: HALF, std: HALF, resize: 224 };
+const VIT: Defaults = {
+  interpolation: 'bilinear',
+  crops: false,
+  square: true,
+  mean: HALF,
+  std: HALF,
+  resize: 224,
+};
 const CLIP: Defaults = {
   interpolation: 'bicubic',
   crops: true,
@@ -51,7 +68,10 @@ const CLIP: Defaults = {
   std: CLIP_STD,
   resize: 224,
 };
-/** By the name of the class without `ImageProcessor` or `FeatureExtractor` and what follows (`Fast`, `Pil`). */
+/**
+ * By the name of the class without `ImageProcessor` or `FeatureExtractor` and what follows (`Fast`,
+ * `Pil`).
+ */
 const PROCESSORS: Readonly<Record<string, Defaults>> = {
   ViT: VIT,
   DeiT: { ...VIT, interpolation: 'bicubic', crops: true, resize: 256 },
@@ -60,8 +80,9 @@ const PROCESSORS: Readonly<Record<string, Defaults>> = {
 };
 
 /**
- * The recipe of a `preprocessor_config.json` (its parsed JSON). `imageSize` is what the model takes; it stands in where
- * the file gives no size. The recipe ends at the size that the file says, which the caller compares with its model.
+ * The recipe of a `preprocessor_config.json` (its parsed JSON). `imageSize` is what the model
+ * takes; it stands in where the file gives no size. The recipe ends at the size that the file says,
+ * which the caller compares with its model.
  *
  * @throws SetupError with everything that a recipe can't express.
  */
@@ -97,10 +118,13 @@ export function recipeFromHuggingFace(preprocessorConfig: unknown, imageSize: Im
     }
   }
 
-  const crop = yes(config.do_center_crop, crops) ? cropOf(config.crop_size, imageSize, 'floor', problems) : null;
+  const crop = yes(config.do_center_crop, crops)
+    ? cropOf(config.crop_size, imageSize, 'floor', problems)
+    : null;
   let resize: Resize | null = null;
   if (yes(config.do_resize, true)) {
-    const scaled = (side: number): number => (crop === null ? side : Math.round((side * defaultResize) / 224));
+    const scaled = (side: number): number =>
+      crop === null ? side : Math.round((side * defaultResize) / 224);
     const fallback = square
       ? { height: scaled(imageSize.height), width: scaled(imageSize.width) }
       : { shortest_edge: scaled(Math.min(imageSize.height, imageSize.width)) };
@@ -120,7 +144,9 @@ export function recipeFromHuggingFace(preprocessorConfig: unknown, imageSize: Im
     interpolation: interpolationOf(config.resample ?? filter, 'resample', problems),
     crop,
     rescale,
-    mean: normalize ? tripleOf(config.image_mean ?? defaultMean, 'image_mean', problems) : [0, 0, 0],
+    mean: normalize
+      ? tripleOf(config.image_mean ?? defaultMean, 'image_mean', problems)
+      : [0, 0, 0],
     std: normalize ? tripleOf(config.image_std ?? defaultStd, 'image_std', problems) : [1, 1, 1],
     normalizedInGraph: true,
   };
@@ -128,8 +154,8 @@ export function recipeFromHuggingFace(preprocessorConfig: unknown, imageSize: Im
 }
 
 /**
- * The recipe of timm's evaluation transform for a `pretrained_cfg` (its parsed JSON): resize to ⌊size / crop_pct⌋, crop
- * to `input_size`.
+ * The recipe of timm's evaluation transform for a `pretrained_cfg` (its parsed JSON): resize to
+ * ⌊size / crop_pct⌋, crop to `input_size`.
  *
  * @throws SetupError with everything that a recipe can't express.
  */
@@ -143,7 +169,9 @@ export function recipeFromTimm(pretrainedCfg: unknown): Recipe {
   let resize: Resize = { mode: 'shortest-edge', size: scaledHeight };
   if (mode === 'squash') resize = { mode: 'squash', height: scaledHeight, width: scaledWidth };
   else if (mode !== 'center') {
-    problems.push(`crop_mode ${JSON.stringify(mode)} has no place in a recipe: only center and squash have one`);
+    problems.push(
+      `crop_mode ${JSON.stringify(mode)} has no place in a recipe: only center and squash have one`,
+    );
   } else if (scaledHeight !== scaledWidth) {
     problems.push(
       `crop_mode center with ${height} × ${width} pixels has no place in a recipe: the shortest edge needs a square`,
@@ -161,7 +189,9 @@ export function recipeFromTimm(pretrainedCfg: unknown): Recipe {
   return checked('pretrained_cfg', recipe, problems);
 }
 
-/** The same recipe for another size of the model's input: what stands before a crop grows with it. */
+/**
+ * The same recipe for another size of the model's input: what stands before a crop grows with it.
+ */
 export function recipeForSize(recipe: Recipe, size: ImageSize): Recipe {
   const { resize, crop } = recipe;
   if (crop === null) return { ...recipe, resize: { mode: 'squash', ...size } };
@@ -170,7 +200,11 @@ export function recipeForSize(recipe: Recipe, size: ImageSize): Recipe {
     resize === null
       ? null
       : resize.mode === 'squash'
-        ? { mode: 'squash', height: Math.floor(resize.height * down), width: Math.floor(resize.width * across) }
+        ? {
+            mode: 'squash',
+            height: Math.floor(resize.height * down),
+            width: Math.floor(resize.width * across),
+          }
         : { mode: 'shortest-edge', size: Math.floor(resize.size * Math.max(down, across)) };
   return { ...recipe, resize: grown, crop: { ...crop, ...size } };
 }
@@ -216,20 +250,36 @@ function resizeOf(size: unknown, square: boolean, problems: string[]): Resize | 
     if (isSide(shortest) && (longest === undefined || longest === null))
       return { mode: 'shortest-edge', size: shortest };
   }
-  problems.push(`size is ${JSON.stringify(size)}: a height and width, a shortest_edge or a whole number is wanted`);
+  problems.push(
+    `size is ${JSON.stringify(size)}: a height and width, a shortest_edge or a whole number is wanted`,
+  );
   return null;
 }
 
-function cropOf(size: unknown, fallback: ImageSize, rounding: Crop['rounding'], problems: string[]): Crop | null {
-  if (size === undefined || size === null) return { height: fallback.height, width: fallback.width, rounding };
+function cropOf(
+  size: unknown,
+  fallback: ImageSize,
+  rounding: Crop['rounding'],
+  problems: string[],
+): Crop | null {
+  if (size === undefined || size === null)
+    return { height: fallback.height, width: fallback.width, rounding };
   const wanted = resizeOf(size, true, []);
   if (wanted?.mode === 'squash') return { height: wanted.height, width: wanted.width, rounding };
-  problems.push(`crop_size is ${JSON.stringify(size)}: a height and width or a whole number is wanted`);
+  problems.push(
+    `crop_size is ${JSON.stringify(size)}: a height and width or a whole number is wanted`,
+  );
   return null;
 }
 
 function inputSizeOf(value: unknown, problems: string[]): readonly [height: number, width: number] {
-  if (Array.isArray(value) && value.length === 3 && value[0] === 3 && isSide(value[1]) && isSide(value[2])) {
+  if (
+    Array.isArray(value) &&
+    value.length === 3 &&
+    value[0] === 3 &&
+    isSide(value[1]) &&
+    isSide(value[2])
+  ) {
     return [value[1], value[2]];
   }
   problems.push(`input_size is ${JSON.stringify(value)}: [3, height, width] is wanted`);
@@ -237,7 +287,8 @@ function inputSizeOf(value: unknown, problems: string[]): readonly [height: numb
 }
 
 function interpolationOf(value: unknown, key: string, problems: string[]): Interpolation {
-  const named = typeof value === 'number' ? PIL_FILTERS[value] : PIL_FILTERS.find((filter) => filter === value);
+  const named =
+    typeof value === 'number' ? PIL_FILTERS[value] : PIL_FILTERS.find((filter) => filter === value);
   if (named !== undefined) return named;
   problems.push(
     `${key} is ${JSON.stringify(value)}: a PIL code from 0 to 5 or one of ${PIL_FILTERS.join(', ')} is wanted`,
@@ -249,7 +300,8 @@ function tripleOf(value: unknown, key: string, problems: string[]): Triple {
   const values = typeof value === 'number' ? [value, value, value] : value;
   if (Array.isArray(values) && values.length === 3) {
     const [red, green, blue]: readonly unknown[] = values;
-    if (typeof red === 'number' && typeof green === 'number' && typeof blue === 'number') return [red, green, blue];
+    if (typeof red === 'number' && typeof green === 'number' && typeof blue === 'number')
+      return [red, green, blue];
   }
   problems.push(`${key} is ${JSON.stringify(value)}: three numbers are wanted`);
   return [0, 0, 0];

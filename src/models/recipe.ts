@@ -1,24 +1,26 @@
 /**
  * The preprocessing recipe: how a decoded picture becomes the pixels that a model was trained on.
  *
- * A recipe is data in the model's manifest, not code. The arithmetic is Pillow 12's, bit for bit, because that is what
- * published ViT weights were trained and evaluated with.
+ * A recipe is data in the model's manifest, not code. The arithmetic is Pillow 12's, bit for bit,
+ * because that is what published ViT weights were trained and evaluated with.
  */
 
 /** Pillow's resampling filters. */
 export type Interpolation = 'nearest' | 'box' | 'bilinear' | 'hamming' | 'bicubic' | 'lanczos';
 
 /**
- * `squash` ignores the aspect ratio (Hugging Face ViT). `shortest-edge` keeps it: the shorter side becomes `size`, the
- * longer one `trunc(size · long / short)` (torchvision, timm, Hugging Face BitImageProcessor).
+ * `squash` ignores the aspect ratio (Hugging Face ViT). `shortest-edge` keeps it: the shorter side
+ * becomes `size`, the longer one `trunc(size · long / short)` (torchvision, timm, Hugging Face
+ * BitImageProcessor).
  */
 export type Resize =
   | { readonly mode: 'squash'; readonly height: number; readonly width: number }
   | { readonly mode: 'shortest-edge'; readonly size: number };
 
 /**
- * Centre crop. `rounding` says where an odd margin goes: `floor` is Hugging Face's `(H − h) // 2`, `half-even`
- * torchvision's and timm's `int(round((H − h) / 2))`. A crop larger than the picture pads with zeros.
+ * Centre crop. `rounding` says where an odd margin goes: `floor` is Hugging Face's `(H − h) // 2`,
+ * `half-even` torchvision's and timm's `int(round((H − h) / 2))`. A crop larger than the picture
+ * pads with zeros.
  */
 export interface Crop {
   readonly height: number;
@@ -35,7 +37,10 @@ export interface Recipe {
   /** Per channel R, G, B, after rescaling: (value × rescale − mean) / std. */
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
-  /** True where the graph takes uint8 and normalises by itself; else the inference process normalises. */
+  /**
+   * True where the graph takes uint8 and normalises by itself; else the inference process
+   * normalises.
+   */
   readonly normalizedInGraph: boolean;
 }
 
@@ -43,7 +48,10 @@ export interface Recipe {
 export interface Geometry {
   readonly resizedWidth: number;
   readonly resizedHeight: number;
-  /** Where the output's top left corner lies in the resized picture; negative where zeros are padded. */
+  /**
+   * Where the output's top left corner lies in the resized picture; negative where zeros are
+   * padded.
+   */
   readonly cropLeft: number;
   readonly cropTop: number;
   readonly outputWidth: number;
@@ -53,8 +61,9 @@ export interface Geometry {
 /**
  * Sizes and offsets for a picture of `width` × `height` (after EXIF orientation; both at least 1).
  *
- * Sources of the rounding: torchvision `transforms/functional.py` (`_compute_resized_output_size`, `center_crop`),
- * transformers `image_transforms.py` (`get_resize_output_image_size`, `center_crop`), timm `data/transforms_factory.py`.
+ * Sources of the rounding: torchvision `transforms/functional.py` (`_compute_resized_output_size`,
+ * `center_crop`), transformers `image_transforms.py` (`get_resize_output_image_size`,
+ * `center_crop`), timm `data/transforms_factory.py`.
  */
 export function planGeometry(recipe: Recipe, width: number, height: number): Geometry {
   const [resizedWidth, resizedHeight] = resizedSize(recipe.resize, width, height);
@@ -73,14 +82,22 @@ export function planGeometry(recipe: Recipe, width: number, height: number): Geo
   };
 }
 
-/** The size that a recipe gives to every picture, or null where it depends on the picture (no crop after keeping the aspect ratio). */
+/**
+ * The size that a recipe gives to every picture, or null where it depends on the picture (no crop
+ * after keeping the aspect ratio).
+ */
 export function outputSize(recipe: Recipe): { height: number; width: number } | null {
   if (recipe.crop !== null) return { height: recipe.crop.height, width: recipe.crop.width };
-  if (recipe.resize?.mode === 'squash') return { height: recipe.resize.height, width: recipe.resize.width };
+  if (recipe.resize?.mode === 'squash')
+    return { height: recipe.resize.height, width: recipe.resize.width };
   return null;
 }
 
-function resizedSize(resize: Resize | null, width: number, height: number): [width: number, height: number] {
+function resizedSize(
+  resize: Resize | null,
+  width: number,
+  height: number,
+): [width: number, height: number] {
   if (resize === null) return [width, height];
   if (resize.mode === 'squash') return [resize.width, resize.height];
   const { size } = resize;
@@ -89,8 +106,9 @@ function resizedSize(resize: Resize | null, width: number, height: number): [wid
 }
 
 /**
- * The offset of a centred crop with `margin` pixels to spare. A negative margin pads, and the odd pixel of padding goes
- * to the other side than the rounding suggests: before the picture in Hugging Face, after it in torchvision.
+ * The offset of a centred crop with `margin` pixels to spare. A negative margin pads, and the odd
+ * pixel of padding goes to the other side than the rounding suggests: before the picture in Hugging
+ * Face, after it in torchvision.
  */
 function cropOffset(margin: number, rounding: Crop['rounding']): number {
   const half = Math.floor(margin / 2);

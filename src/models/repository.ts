@@ -1,5 +1,6 @@
 /**
- * The model repository: `models/<name>/<version>/{model.json, model.onnx}`. Versions are integers; the highest is served.
+ * The model repository: `models/<name>/<version>/{model.json, model.onnx}`. Versions are integers;
+ * the highest is served.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -29,7 +30,11 @@ export interface FoundModel {
 }
 
 /** Which name a call without one means. Throws SetupError where that can't be known. */
-export function chooseDefault(repository: string, names: readonly string[], wanted: string): string {
+export function chooseDefault(
+  repository: string,
+  names: readonly string[],
+  wanted: string,
+): string {
   if (wanted === '' && names.length === 1) return names[0] as string;
   if (wanted === '') {
     throw new SetupError('usage', [
@@ -45,8 +50,13 @@ export function chooseDefault(repository: string, names: readonly string[], want
   return wanted;
 }
 
-/** Every model of the repository, by name. Folders without a version are problems, but those of others are found all the same. */
-export async function findModels(repository: string): Promise<{ found: FoundModel[]; problems: string[] }> {
+/**
+ * Every model of the repository, by name. Folders without a version are problems, but those of
+ * others are found all the same.
+ */
+export async function findModels(
+  repository: string,
+): Promise<{ found: FoundModel[]; problems: string[] }> {
   const found: FoundModel[] = [];
   const problems: string[] = [];
   for (const name of await foldersOf(repository)) {
@@ -62,7 +72,9 @@ async function stamped(repository: string, name: string, version: string): Promi
 }
 
 async function highestVersion(repository: string, name: string): Promise<string | undefined> {
-  const versions = (await foldersOf(join(repository, name))).filter((version) => /^[1-9]\d*$/.test(version));
+  const versions = (await foldersOf(join(repository, name))).filter((version) =>
+    /^[1-9]\d*$/.test(version),
+  );
   return versions.sort((a, b) => Number(a) - Number(b)).at(-1);
 }
 
@@ -76,8 +88,8 @@ export interface LoadOptions {
 }
 
 /**
- * Loads the highest version of every model and checks each against its manifest (the graph's hash included).
- * Throws SetupError with every problem of all of them.
+ * Loads the highest version of every model and checks each against its manifest (the graph's hash
+ * included). Throws SetupError with every problem of all of them.
  */
 export async function loadRepository(
   repository: string,
@@ -91,10 +103,17 @@ export async function loadRepository(
     found.map(({ name }) => name),
     defaultName,
   );
-  const loaded = await Promise.allSettled(found.map((model) => loadModel(repository, model, options)));
-  const failures = loaded.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+  const loaded = await Promise.allSettled(
+    found.map((model) => loadModel(repository, model, options)),
+  );
+  const failures = loaded.flatMap((result) =>
+    result.status === 'rejected' ? [result.reason as unknown] : [],
+  );
   if (failures.length > 0) throw mergeSetupErrors(failures);
-  return { models: loaded.map((result) => (result as PromiseFulfilledResult<Model>).value), defaultName: chosen };
+  return {
+    models: loaded.map((result) => (result as PromiseFulfilledResult<Model>).value),
+    defaultName: chosen,
+  };
 }
 
 /** Loads one version. Throws SetupError with every problem found. */
@@ -114,8 +133,8 @@ export async function loadModel(
 }
 
 /**
- * Loads the model of a folder: of a version (`models/vit/2`), or of a model's highest version (`models/vit`). The same
- * checks as in `loadModel`, random weights allowed.
+ * Loads the model of a folder: of a version (`models/vit/2`), or of a model's highest version
+ * (`models/vit`). The same checks as in `loadModel`, random weights allowed.
  */
 export async function loadModelFolder(folder: string): Promise<Model> {
   const path = resolve(folder);
@@ -126,7 +145,9 @@ export async function loadModelFolder(folder: string): Promise<Model> {
   const [repository, name] = [dirname(path), basename(path)];
   const version = await highestVersion(repository, name);
   if (version === undefined) throw new SetupError('environment', [noVersion(repository, name)]);
-  return await loadModel(repository, await stamped(repository, name, version), { allowRandomWeights: true });
+  return await loadModel(repository, await stamped(repository, name, version), {
+    allowRandomWeights: true,
+  });
 }
 
 async function loadVersion(found: FoundModel, folder: string): Promise<Model> {
@@ -141,15 +162,19 @@ async function loadVersion(found: FoundModel, folder: string): Promise<Model> {
     throw fail([`can't read ${manifestPath} (${messageOf(error)})`]);
   });
   const parsed = parseManifest(bytes.toString('utf8'));
-  if ('problems' in parsed) throw fail(parsed.problems.map((problem) => `${manifestPath}: ${problem}`));
+  if ('problems' in parsed)
+    throw fail(parsed.problems.map((problem) => `${manifestPath}: ${problem}`));
   const { manifest } = parsed;
 
   const problems: string[] = [];
   const { input, preprocessing, graph } = manifest;
   const pixels = outputSize(preprocessing);
   if (pixels === null || pixels.height !== input.height || pixels.width !== input.width) {
-    const made = pixels === null ? 'pixels of varying size' : `${pixels.height} × ${pixels.width} pixels`;
-    problems.push(`${manifestPath}: preprocessing makes ${made}, input wants ${input.height} × ${input.width}`);
+    const made =
+      pixels === null ? 'pixels of varying size' : `${pixels.height} × ${pixels.width} pixels`;
+    problems.push(
+      `${manifestPath}: preprocessing makes ${made}, input wants ${input.height} × ${input.width}`,
+    );
   }
   const graphPath = join(folder, graph.file);
   const weights: HashedFile[] = [];
@@ -165,7 +190,10 @@ async function loadVersion(found: FoundModel, folder: string): Promise<Model> {
     problems.push(`can't read the graph ${graphPath} (${messageOf(error)})`);
   }
   if (problems.length > 0) throw fail(problems);
-  const manifestFile = { path: manifestPath, sha256: createHash('sha256').update(bytes).digest('hex') };
+  const manifestFile = {
+    path: manifestPath,
+    sha256: createHash('sha256').update(bytes).digest('hex'),
+  };
   return { ...found, graphPath, manifest, manifestFile, weights };
 }
 

@@ -1,11 +1,13 @@
 /**
- * The files that a version's answers come from: its graph, and the files of weights that the graph names (ONNX:
- * `docs/ExternalData.md`). And whether they are still what they were.
+ * The files that a version's answers come from: its graph, and the files of weights that the graph
+ * names (ONNX: `docs/ExternalData.md`). And whether they are still what they were.
  *
- * What holds: a process never answers with other weights than the ones that the version was begun with, also where a file is
- * overwritten while the process starts. The files are hashed where they lie and loaded by path, so a copy in memory is not
- * needed; their sizes and times before the hash and after the load tell whether both read the same bytes. What it costs: one
- * pass over the weights at every start of a process, from the page cache about 0.2 to 1 s for the 346 MB of a ViT-B.
+ * What holds: a process never answers with other weights than the ones that the version was begun
+ * with, also where a file is overwritten while the process starts. The files are hashed where they
+ * lie and loaded by path, so a copy in memory is not needed; their sizes and times before the hash
+ * and after the load tell whether both read the same bytes. What it costs: one pass over the
+ * weights at every start of a process, from the page cache about 0.2 to 1 s for the 346 MB of a
+ * ViT-B.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -21,7 +23,10 @@ export interface HashedFile {
 }
 
 const PIECE_BYTES = 1024 * 1024;
-/** How a tensor begins to say where its values are: the entry's key, and the tag of the file name that follows. */
+/**
+ * How a tensor begins to say where its values are: the entry's key, and the tag of the file name
+ * that follows.
+ */
 const LOCATION = Buffer.from('\n\x08location\x12', 'latin1');
 /** Longer names of files are not looked for: no file system has any. */
 const LONGEST_NAME = 4096;
@@ -29,16 +34,22 @@ const LONGEST_ENTRY = LOCATION.length + 2 + LONGEST_NAME;
 const SHOWN_DIGITS = 12;
 
 /** Reads a file once: its hash and, of a graph, the names of the files that hold its weights. */
-export async function hashGraph(path: string): Promise<{ readonly sha256: string; readonly locations: Set<string> }> {
+export async function hashGraph(
+  path: string,
+): Promise<{ readonly sha256: string; readonly locations: Set<string> }> {
   const hash = createHash('sha256');
   const locations = new Set<string>();
   let rest: Buffer = Buffer.alloc(0);
-  for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }) as AsyncIterable<Buffer>) {
+  for await (const piece of createReadStream(path, {
+    highWaterMark: PIECE_BYTES,
+  }) as AsyncIterable<Buffer>) {
     hash.update(piece);
     // What the edge between two pieces cuts through; what is found twice is in the set once.
     addLocations(Buffer.concat([rest, piece.subarray(0, LONGEST_ENTRY)]), locations);
     addLocations(piece, locations);
-    rest = (piece.length < LONGEST_ENTRY ? Buffer.concat([rest, piece]) : piece).subarray(-LONGEST_ENTRY);
+    rest = (piece.length < LONGEST_ENTRY ? Buffer.concat([rest, piece]) : piece).subarray(
+      -LONGEST_ENTRY,
+    );
   }
   return { sha256: hash.digest('hex'), locations };
 }
@@ -60,12 +71,19 @@ function textAt(bytes: Buffer, at: number): string | null {
 
 export async function hashOf(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES })) hash.update(piece as Buffer);
+  for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }))
+    hash.update(piece as Buffer);
   return hash.digest('hex');
 }
 
-/** The files of weights that a graph names, with their hashes. Names of no file in its folder are the runtime's to refuse. */
-export async function hashExternalWeights(graphPath: string, locations: Iterable<string>): Promise<HashedFile[]> {
+/**
+ * The files of weights that a graph names, with their hashes. Names of no file in its folder are
+ * the runtime's to refuse.
+ */
+export async function hashExternalWeights(
+  graphPath: string,
+  locations: Iterable<string>,
+): Promise<HashedFile[]> {
   const folder = dirname(graphPath);
   const files: HashedFile[] = [];
   for (const location of [...locations].sort()) {
@@ -80,9 +98,14 @@ export async function hashExternalWeights(graphPath: string, locations: Iterable
   return files;
 }
 
-/** Names, sizes and times of everything in a folder, as one text: another one where something in it has changed. */
+/**
+ * Names, sizes and times of everything in a folder, as one text: another one where something in it
+ * has changed.
+ */
 export async function stampOf(folder: string): Promise<string> {
-  const entries = await readdir(folder, { recursive: true }).catch((error: unknown) => [messageOf(error)]);
+  const entries = await readdir(folder, { recursive: true }).catch((error: unknown) => [
+    messageOf(error),
+  ]);
   const lines = await Promise.all(
     entries.sort().map(async (name) => `${name} ${await stampOfFile(join(folder, name))}`),
   );
@@ -107,8 +130,9 @@ export async function changedFiles(files: readonly HashedFile[]): Promise<Hashed
 }
 
 /**
- * Has `load` read these files, and gives what it made of them only where they held what they should, all the time. Throws
- * SetupError where they did not. `model`: name and version, for the error.
+ * Has `load` read these files, and gives what it made of them only where they held what they
+ * should, all the time. Throws SetupError where they did not. `model`: name and version, for the
+ * error.
  */
 export async function loadUnchanged<Loaded>(
   model: string,
@@ -139,7 +163,9 @@ export async function loadUnchanged<Loaded>(
   if (torn.length > 0) {
     throw new SetupError(
       'environment',
-      torn.map(({ path }) => `model ${model}: ${path} was changed while it was being loaded: ${REMEDY}`),
+      torn.map(
+        ({ path }) => `model ${model}: ${path} was changed while it was being loaded: ${REMEDY}`,
+      ),
     );
   }
   if ('error' in loaded) throw loaded.error;

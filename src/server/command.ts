@@ -1,8 +1,9 @@
 /**
  * `vitserve serve`: settings in, a running service, signals.
  *
- * The first SIGTERM or SIGINT drains, the second one ends at once. Before the server is ready a signal ends it at once,
- * since nobody has been answered yet. However it ends, what the log has to say is written first, for LAST_WORDS_MS at most.
+ * The first SIGTERM or SIGINT drains, the second one ends at once. Before the server is ready a
+ * signal ends it at once, since nobody has been answered yet. However it ends, what the log has to
+ * say is written first, for LAST_WORDS_MS at most.
  */
 import { isatty } from 'node:tty';
 import { loadServeSettings } from '../cli/load.js';
@@ -24,7 +25,11 @@ const REPEAT_MS = 500;
 const LAST_WORDS_MS = 1_000;
 
 /** Resolves with the exit code. Throws SetupError where the settings are wrong. */
-export async function serve(argv: readonly string[], environment: NodeJS.ProcessEnv, version: string): Promise<number> {
+export async function serve(
+  argv: readonly string[],
+  environment: NodeJS.ProcessEnv,
+  version: string,
+): Promise<number> {
   collectLessOften();
   const { settings, changes } = loadServeSettings(argv, environment);
   const sink = new LogSink(outputTo(1), systemClock);
@@ -41,7 +46,8 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
   const stopped = new Promise<number>((resolve) => {
     let firstAt = Number.NEGATIVE_INFINITY;
     const onSignal = (signal: NodeJS.Signals) => {
-      // Under npm a Ctrl-C comes twice: from the terminal, which signals the whole process group, and passed on by npm.
+      // Under npm a Ctrl-C comes twice: from the terminal, which signals the whole process group,
+      // and passed on by npm.
       if (performance.now() - firstAt < REPEAT_MS) return;
       firstAt = performance.now();
       log.info({ signal }, 'signal');
@@ -69,18 +75,22 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
   // Keys, tokens and images are in it, and decoders run as the same user.
   hideMemory();
   keepDescriptors();
-  const set = Object.fromEntries(changes.map(({ name, value, source }) => [name, `${value} (${source})`]));
+  const set = Object.fromEntries(
+    changes.map(({ name, value, source }) => [name, `${value} (${source})`]),
+  );
   log.info({ version, node: process.version, pid: process.pid, set }, 'vitserve');
 
   const { settings: tracing, problems: tracingProblems } = readTracing(environment);
-  for (const problem of tracingProblems) log.warn({ problem }, 'tracing is not set up as it was asked to be');
+  for (const problem of tracingProblems)
+    log.warn({ problem }, 'tracing is not set up as it was asked to be');
   service = new Service(settings, log, { version, tracing, droppedLogLines: sink.dropped });
 
   let problems: readonly string[] = [];
   const failed = service.start().then(
     () => {
       const shortage = openFilesShortage(settings.maxConnections);
-      if (shortage !== null) log.warn({ ...shortage }, 'the limit of open files is too low for max-connections');
+      if (shortage !== null)
+        log.warn({ ...shortage }, 'the limit of open files is too low for max-connections');
       return new Promise<never>(() => {});
     },
     (error: unknown) => {
@@ -105,5 +115,7 @@ export async function serve(argv: readonly string[], environment: NodeJS.Process
 /** Node would print its warnings on standard error, past the log. */
 function takeOverWarnings(log: Logger): void {
   process.removeAllListeners('warning');
-  process.on('warning', ({ name, message }) => log.warn({ detail: `${name}: ${message}` }, 'warning of Node.js'));
+  process.on('warning', ({ name, message }) =>
+    log.warn({ detail: `${name}: ${message}` }, 'warning of Node.js'),
+  );
 }

@@ -1,15 +1,18 @@
 /**
  * The states of the server, in one place.
  *
- * `starting → serving → draining → stopped`, and `failed` from any of the first three. Whoever shows a state to the
- * world (health, `/readyz`, metrics, log) watches this object: ready is said after it is true, and unready before it
- * stops being true, because watchers are called before the work that ends service begins.
+ * `starting → serving → draining → stopped`, and `failed` from any of the first three. Whoever
+ * shows a state to the world (health, `/readyz`, metrics, log) watches this object: ready is said
+ * after it is true, and unready before it stops being true, because watchers are called before the
+ * work that ends service begins.
  */
 
 /**
- * - `starting`: addresses are bound, processes are being started and exercised; calls are refused with STARTING.
+ * - `starting`: addresses are bound, processes are being started and exercised; calls are refused
+ *   with STARTING.
  * - `serving`: calls are answered.
- * - `draining`: asked to stop; health says NOT_SERVING, admitted calls are finished, after the drain delay new ones are refused.
+ * - `draining`: asked to stop; health says NOT_SERVING, admitted calls are finished, after the
+ *   drain delay new ones are refused.
  * - `stopped`: every admitted call was answered and every process has ended. Final.
  * - `failed`: could not start or go on. Final.
  */
@@ -31,9 +34,12 @@ export class Lifecycle {
     return this.#state;
   }
 
-  /** Moves on and tells every watcher. Throws on a transition that the table above does not have. */
+  /**
+   * Moves on and tells every watcher. Throws on a transition that the table above does not have.
+   */
   to(next: LifecycleState): void {
-    if (!NEXT[this.#state].includes(next)) throw new Error(`illegal lifecycle transition: ${this.#state} → ${next}`);
+    if (!NEXT[this.#state].includes(next))
+      throw new Error(`illegal lifecycle transition: ${this.#state} → ${next}`);
     this.#state = next;
     for (const watcher of [...this.#watchers]) watcher(next);
   }

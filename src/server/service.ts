@@ -1,8 +1,10 @@
 /**
- * The composition root: builds the rooms in the order in which the data flows, and takes them down again.
+ * The composition root: builds the rooms in the order in which the data flows, and takes them down
+ * again.
  *
- * Starting: addresses are bound and the model is read first, so that every start-up problem shows at once; then the
- * processes, then the exercise, then ready. Draining: not ready first, then no new calls, then the rest.
+ * Starting: addresses are bound and the model is read first, so that every start-up problem shows
+ * at once; then the processes, then the exercise, then ready. Draining: not ready first, then no
+ * new calls, then the rest.
  */
 import { randomBytes } from 'node:crypto';
 import type { ServeSettings } from '../cli/settings.js';
@@ -74,7 +76,8 @@ export class Service {
     this.#admission = new Admission({
       permits: this.#permits,
       clock: this.#clock,
-      maxUploads: () => (settings.maxUploads === 'auto' ? this.#permits.limit : settings.maxUploads),
+      maxUploads: () =>
+        settings.maxUploads === 'auto' ? this.#permits.limit : settings.maxUploads,
       uploadTimeoutMs: settings.uploadTimeoutMs,
     });
     watchAdmission(this.#metrics, this.#admission);
@@ -102,7 +105,10 @@ export class Service {
     return this.#lifecycle.state;
   }
 
-  /** Resolves when calls are answered. Rejects with SetupError, with everything that was begun taken down. */
+  /**
+   * Resolves when calls are answered. Rejects with SetupError, with everything that was begun taken
+   * down.
+   */
   async start(): Promise<{ readonly port: number; readonly httpPort: number }> {
     const startedAt = this.#clock.now();
     try {
@@ -125,7 +131,12 @@ export class Service {
     const healthPort = this.#rpc?.healthPort ?? null;
     const health = healthPort === null ? {} : { health: `${healthAddress?.host}:${healthPort}` };
     this.#log.info(
-      { address: `${address.host}:${port}`, http: `${httpAddress.host}:${httpPort}`, ...health, startMs },
+      {
+        address: `${address.host}:${port}`,
+        http: `${httpAddress.host}:${httpPort}`,
+        ...health,
+        startMs,
+      },
       'serving',
     );
     if (this.#reloadWanted) void this.reload();
@@ -133,8 +144,8 @@ export class Service {
   }
 
   /**
-   * Brings models, certificates and tokens in line with their files, as it is asked for by hand; the log says what came of
-   * it. While starting: afterwards.
+   * Brings models, certificates and tokens in line with their files, as it is asked for by hand;
+   * the log says what came of it. While starting: afterwards.
    */
   async reload(): Promise<void> {
     if (this.state === 'starting') this.#reloadWanted = true;
@@ -152,7 +163,10 @@ export class Service {
     if (modelsPollIntervalMs === 0) return;
     const look = () => {
       if (this.state !== 'serving') return;
-      this.#clock.after(modelsPollIntervalMs, () => void catalog.reload({ retryFailed: false }).then(look));
+      this.#clock.after(
+        modelsPollIntervalMs,
+        () => void catalog.reload({ retryFailed: false }).then(look),
+      );
     };
     look();
   }
@@ -172,7 +186,10 @@ export class Service {
     return inTime;
   }
 
-  /** Everything that needs no process, at the same time, so that all that is wrong is reported at once. */
+  /**
+   * Everything that needs no process, at the same time, so that all that is wrong is reported at
+   * once.
+   */
   async #bindAndLoad(): Promise<LoadedRepository> {
     const { httpAddress, models, model, allowRandomWeights } = this.#settings;
     const [rpc, http, loaded] = await Promise.allSettled([
@@ -190,7 +207,8 @@ export class Service {
         answer: (request, permit) => this.#started().pipeline.answer(request, permit),
         models: () => this.#started().catalog,
         imagesPerSecond: () => this.#line?.throughput.imagesPerSecond ?? 0,
-        checkDeadline: (expiresAt) => this.#line?.pipeline.checkDeadline(this.#line.catalog.list(), expiresAt),
+        checkDeadline: (expiresAt) =>
+          this.#line?.pipeline.checkDeadline(this.#line.catalog.list(), expiresAt),
       }),
       listenHttp({
         ...httpAddress,
@@ -201,12 +219,16 @@ export class Service {
     ]);
     if (rpc.status === 'fulfilled') this.#rpc = rpc.value;
     if (http.status === 'fulfilled') this.#http = http.value;
-    const failures = [rpc, http, loaded].flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    const failures = [rpc, http, loaded].flatMap((result) =>
+      result.status === 'rejected' ? [result.reason] : [],
+    );
     if (failures.length > 0) throw mergeSetupErrors(failures);
     return (loaded as PromiseFulfilledResult<LoadedRepository>).value;
   }
 
-  /** OpenTelemetry is loaded here and nowhere else, so that a server without it holds nothing of it. */
+  /**
+   * OpenTelemetry is loaded here and nowhere else, so that a server without it holds nothing of it.
+   */
   async #startTracing(): Promise<void> {
     const { tracing: settings, version } = this.#surroundings;
     if (settings === null) return;

@@ -1,9 +1,10 @@
 /**
  * How many cores this process may really use.
  *
- * A container's limit is a cgroup quota of CPU time, which older Node versions don't take into account: on a 64-core node
- * with a limit of 2 they would start 64 processes. Read here: cgroup v2 `cpu.max` of this process's group and its parents,
- * else v1 `cpu.cfs_quota_us` / `cpu.cfs_period_us`; see the kernel's admin guide, cgroup-v2, "CPU Interface Files".
+ * A container's limit is a cgroup quota of CPU time, which older Node versions don't take into
+ * account: on a 64-core node with a limit of 2 they would start 64 processes. Read here: cgroup v2
+ * `cpu.max` of this process's group and its parents, else v1 `cpu.cfs_quota_us` /
+ * `cpu.cfs_period_us`; see the kernel's admin guide, cgroup-v2, "CPU Interface Files".
  */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -21,8 +22,14 @@ const readText: ReadText = (path) => {
   }
 };
 
-/** At least 1; a fractional quota is rounded up, because the last part of a core still wants a process to use it. */
-export function availableCores(parallelism = availableParallelism(), read: ReadText = readText): number {
+/**
+ * At least 1; a fractional quota is rounded up, because the last part of a core still wants a
+ * process to use it.
+ */
+export function availableCores(
+  parallelism = availableParallelism(),
+  read: ReadText = readText,
+): number {
   return Math.max(1, Math.min(parallelism, Math.ceil(cgroupQuota(read))));
 }
 

@@ -1,6 +1,6 @@
 /**
- * How much processor time another process has used, all its threads together; see proc_pid_stat(5). About 20 µs, in steps of
- * 10 ms.
+ * How much processor time another process has used, all its threads together; see proc_pid_stat(5).
+ * About 20 µs, in steps of 10 ms.
  */
 import { readFileSync } from 'node:fs';
 

@@ -1,10 +1,11 @@
 /**
  * Standard output and error of the commands that print and end.
  *
- * Node leaves EPIPE to whoever writes, as an event that ends the process with a stack trace, and `process.exit` throws away what
- * a pipe has not taken yet. Here instead: a reader that has gone (`| head`) ends the command without a word, with the
- * code that a shell shows for SIGPIPE; any other failure of standard output is said and is exit code 1; standard error
- * may be closed or full, and the work goes on without it; and a command ends when its output has been taken.
+ * Node leaves EPIPE to whoever writes, as an event that ends the process with a stack trace, and
+ * `process.exit` throws away what a pipe has not taken yet. Here instead: a reader that has gone
+ * (`| head`) ends the command without a word, with the code that a shell shows for SIGPIPE; any
+ * other failure of standard output is said and is exit code 1; standard error may be closed or
+ * full, and the work goes on without it; and a command ends when its output has been taken.
  */
 import { messageOf } from '../errors.js';
 

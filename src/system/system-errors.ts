@@ -1,12 +1,17 @@
 /**
- * What to do about errors of the operating system that have nothing to do with vitserve's own doing: a limit is reached, an
- * address can't be had. The system says only what; these say what would mend it.
+ * What to do about errors of the operating system that have nothing to do with vitserve's own
+ * doing: a limit is reached, an address can't be had. The system says only what; these say what
+ * would mend it.
  */
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../errors.js';
 
 /** Why an address can't be listened on, with what to do. `option` names it. */
-export function listenProblem(option: string, { host, port }: { host: string; port: number }, error: unknown): string {
+export function listenProblem(
+  option: string,
+  { host, port }: { host: string; port: number },
+  error: unknown,
+): string {
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   return `${option}: can't listen on ${address} (${messageOf(error)}): ${listenRemedy(error)}`;
 }
@@ -58,7 +63,9 @@ function limitRemedy(error: unknown): string | null {
   }
 }
 
-/** How many files this process may have open; null where the system does not tell, or sets no limit. */
+/**
+ * How many files this process may have open; null where the system does not tell, or sets no limit.
+ */
 export function openFilesLimit(): number | null {
   try {
     const limits = readFileSync('/proc/self/limits', 'latin1');

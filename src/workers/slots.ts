@@ -1,13 +1,14 @@
 /**
- * Pixels between processes: one file in tmpfs, cut into slots, written and read with positional reads and writes.
+ * Pixels between processes: one file in tmpfs, cut into slots, written and read with positional
+ * reads and writes.
  *
- * A slot is a header of SLOT_HEADER_BYTES (cancel word, expiry) and the pixels of one image, height × width × 3 bytes,
- * RGB, row by row. Who holds a permit holds a slot.
- * What holds: a slot is reserved by writing it before it is first held, so a full tmpfs shows when a permit is asked for and
- * never while an image is worked on; the file is unlinked at once and reaches the children as an inherited descriptor, so
- * no way of dying leaves it behind. A slot is given to another request only after the process that writes it has answered
- * or is gone.
- * What it costs: (pixels + 64 bytes) × slots of memory, and about 25 µs an image for the way over.
+ * A slot is a header of SLOT_HEADER_BYTES (cancel word, expiry) and the pixels of one image, height
+ * × width × 3 bytes, RGB, row by row. Who holds a permit holds a slot. What holds: a slot is
+ * reserved by writing it before it is first held, so a full tmpfs shows when a permit is asked for
+ * and never while an image is worked on; the file is unlinked at once and reaches the children as
+ * an inherited descriptor, so no way of dying leaves it behind. A slot is given to another request
+ * only after the process that writes it has answered or is gone. What it costs: (pixels + 64 bytes)
+ * × slots of memory, and about 25 µs an image for the way over.
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
@@ -45,8 +46,17 @@ const GROWTH_BYTES = 2 * 1024 * 1024;
 
 const ZEROES = Buffer.alloc(1024 * 1024);
 
-/** Writes zeroes, so that the space is really there. Throws SetupError that says how much was needed and where. */
-export function reserve(fd: number, from: number, to: number, directory: string, whatFor: string): void {
+/**
+ * Writes zeroes, so that the space is really there. Throws SetupError that says how much was needed
+ * and where.
+ */
+export function reserve(
+  fd: number,
+  from: number,
+  to: number,
+  directory: string,
+  whatFor: string,
+): void {
   try {
     for (let at = from; at < to; ) {
       at += writeSync(fd, ZEROES, 0, Math.min(ZEROES.length, to - at), at);
@@ -99,7 +109,13 @@ export class SlotFile {
   grow(count: number): void {
     if (count <= this.#count) return;
     try {
-      reserve(this.fd, this.bytes, slotOffset(this.layout, count), this.#directory, `${count} pixel slots`);
+      reserve(
+        this.fd,
+        this.bytes,
+        slotOffset(this.layout, count),
+        this.#directory,
+        `${count} pixel slots`,
+      );
     } catch (error) {
       // What could be written of them is room that others may need.
       ftruncateSync(this.fd, this.bytes);
@@ -109,7 +125,10 @@ export class SlotFile {
     this.onGrow();
   }
 
-  /** Reserves so many slots, and a few more so that it is seldom done. Returns whether there was room for them. */
+  /**
+   * Reserves so many slots, and a few more so that it is seldom done. Returns whether there was
+   * room for them.
+   */
   tryGrow(count: number): boolean {
     const some = Math.floor(GROWTH_BYTES / slotOffset(this.layout, 1));
     for (const wanted of [Math.max(count, this.#count + some), count]) {
@@ -121,7 +140,9 @@ export class SlotFile {
     return count <= this.#count;
   }
 
-  /** Marks the slot as wanted until `expiresAt` (monotonic milliseconds, Infinity for no deadline). */
+  /**
+   * Marks the slot as wanted until `expiresAt` (monotonic milliseconds, Infinity for no deadline).
+   */
   open(slot: number, expiresAt: number): void {
     this.#header.writeUInt32LE(0, 0);
     this.#header.writeDoubleLE(expiresAt, 8);

@@ -1,4 +1,7 @@
-/** Alerts: each has tests, an entry in the runbook, and asks for what there is; where promtool is, its tests are run. */
+/**
+ * Alerts: each has tests, an entry in the runbook, and asks for what there is; where promtool is,
+ * its tests are run.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
@@ -10,7 +13,10 @@ const RULES = 'helm/vitserve/rules/vitserve.yaml';
 const TESTS = 'test/monitoring/rules.yaml';
 const RUNBOOK = 'docs/runbook.md';
 
-/** The text of each rule by its name, as the file is written: a rule begins with its name and ends where the next one does. */
+/**
+ * The text of each rule by its name, as the file is written: a rule begins with its name and ends
+ * where the next one does.
+ */
 function rulesOf(kind: 'alert' | 'record'): Map<string, string> {
   const rules = read(RULES)
     .split(/^ {6}- (?=(?:alert|record): )/m)
@@ -40,7 +46,8 @@ describe('the alerts', () => {
     const known = labelsByMetric(createMetrics().registry);
     for (const [name, rule] of [...alerts, ...records]) {
       const expression = expressionOf(rule);
-      for (const metric of metricsIn(expression)) assert.ok(known.has(metric), `${metric} in ${name}`);
+      for (const metric of metricsIn(expression))
+        assert.ok(known.has(metric), `${metric} in ${name}`);
       for (const [metric, label] of labelsAskedFor(expression)) {
         assert.ok(known.get(metric)?.has(label), `${label} of ${metric} in ${name}`);
       }
@@ -60,7 +67,9 @@ describe('the alerts', () => {
   });
 
   test('and the runbook have the same names', () => {
-    const headings = [...read(RUNBOOK).matchAll(/^### (Vitserve\w+)$/gm)].map(([, heading]) => heading as string);
+    const headings = [...read(RUNBOOK).matchAll(/^### (Vitserve\w+)$/gm)].map(
+      ([, heading]) => heading as string,
+    );
     assert.deepEqual(headings, [...alerts.keys()]);
     for (const name of headings) {
       const entry = read(RUNBOOK).split(`### ${name}\n`)[1]?.split(/^#/m)[0] ?? '';
@@ -75,7 +84,11 @@ describe('the alerts', () => {
       .slice(1);
     for (const name of alerts.keys()) {
       const of = (what: string) => tests.find((text) => text.startsWith(`${name} ${what}\n`)) ?? '';
-      assert.match(of('fires'), new RegExp(`alertname="${name}"[\\s\\S]*exp_samples: \\[\\{`), `${name} fires`);
+      assert.match(
+        of('fires'),
+        new RegExp(`alertname="${name}"[\\s\\S]*exp_samples: \\[\\{`),
+        `${name} fires`,
+      );
       assert.match(
         of('stays quiet'),
         new RegExp(`alertname="${name}"[\\s\\S]*exp_samples: \\[\\]`),
@@ -86,13 +99,18 @@ describe('the alerts', () => {
   });
 
   const hasPromtool = spawnSync('promtool', ['--version']).status === 0;
-  const skip = hasPromtool ? false : 'promtool is not in the PATH: the tests of the alerts were not run';
+  const skip = hasPromtool
+    ? false
+    : 'promtool is not in the PATH: the tests of the alerts were not run';
   for (const args of [
     ['check', 'rules', RULES],
     ['test', 'rules', TESTS],
   ]) {
     test(`pass promtool ${args.join(' ')}`, { skip }, () => {
-      const { status, stdout, stderr } = spawnSync('promtool', args, { cwd: REPOSITORY, encoding: 'utf8' });
+      const { status, stdout, stderr } = spawnSync('promtool', args, {
+        cwd: REPOSITORY,
+        encoding: 'utf8',
+      });
       assert.equal(status, 0, `${stdout}${stderr}`);
     });
   }

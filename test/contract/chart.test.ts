@@ -1,7 +1,8 @@
 /**
- * The chart: what Kubernetes gets from it, for each feature's values in `helm/vitserve/ci/`, and that what it says about the
- * server is what the server knows. Most of it needs Helm and skips, saying so, where there is none; the schemas of Kubernetes
- * need the Python package kubernetes-validate.
+ * The chart: what Kubernetes gets from it, for each feature's values in `helm/vitserve/ci/`, and
+ * that what it says about the server is what the server knows. Most of it needs Helm and skips,
+ * saying so, where there is none; the schemas of Kubernetes need the Python package
+ * kubernetes-validate.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -35,7 +36,9 @@ function container(deployment: Json): Json {
 
 /** The server's own variables, by option name. */
 function settingsOf(deployment: Json): Record<string, string> {
-  const variables = container(deployment).env.filter((each: Json) => each.name.startsWith('VITSERVE_'));
+  const variables = container(deployment).env.filter((each: Json) =>
+    each.name.startsWith('VITSERVE_'),
+  );
   return Object.fromEntries(variables.map((each: Json) => [each.name, each.value]));
 }
 
@@ -57,7 +60,8 @@ describe('the chart, without Helm', () => {
   });
 
   test('the picture that helm test sends is one', async () => {
-    const [, base64 = ''] = /picture\.png: (\S+)$/m.exec(read('helm/vitserve/templates/tests/picture.yaml')) ?? [];
+    const [, base64 = ''] =
+      /picture\.png: (\S+)$/m.exec(read('helm/vitserve/templates/tests/picture.yaml')) ?? [];
     const { format, width, height } = await sharp(Buffer.from(base64, 'base64')).metadata();
     assert.deepEqual([format, width, height], ['png', 16, 16]);
   });
@@ -71,7 +75,8 @@ describe('the chart, without Helm', () => {
 describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
   const scope = suiteScope();
   const chart = new Chart(scope);
-  const deploymentOf = (flags: readonly string[]): Json => chart.render(flags).objects.get('deployment.yaml');
+  const deploymentOf = (flags: readonly string[]): Json =>
+    chart.render(flags).objects.get('deployment.yaml');
   const refusal = (...sets: string[]): string => {
     const { status, stderr } = chart.run(sets.flatMap((each) => ['--set', each]));
     assert.notEqual(status, 0, sets.join(' '));
@@ -93,7 +98,9 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     });
   }
 
-  for (const { name, text } of blocksOf('docs/kubernetes.md').filter((block) => block.name.startsWith('values-'))) {
+  for (const { name, text } of blocksOf('docs/kubernetes.md').filter((block) =>
+    block.name.startsWith('values-'),
+  )) {
     test(`docs/kubernetes.md: ${name} are values that the chart takes`, () => {
       const path = join(temporaryFolder(scope), 'values.yaml');
       writeFileSync(path, text);
@@ -103,7 +110,9 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
   }
 
   test('every template is rendered by the values of some feature', () => {
-    const rendered = new Set(valuesFiles().flatMap((file) => [...chart.renderFile(file).objects.keys()]));
+    const rendered = new Set(
+      valuesFiles().flatMap((file) => [...chart.renderFile(file).objects.keys()]),
+    );
     assert.deepEqual([...rendered].sort(), templates());
   });
 
@@ -117,7 +126,11 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
         assert.equal(metadata.labels['app.kubernetes.io/instance'], 'shop', path);
         const chosen = spec.selector?.matchLabels ?? spec.podSelector?.matchLabels ?? spec.selector;
         if (chosen === undefined || path === 'servicemonitor.yaml') continue;
-        assert.deepEqual(Object.entries({ ...labels, ...chosen }).sort(), Object.entries(labels).sort(), path);
+        assert.deepEqual(
+          Object.entries({ ...labels, ...chosen }).sort(),
+          Object.entries(labels).sort(),
+          path,
+        );
       }
     }
   });
@@ -128,7 +141,8 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     const compare = (path: string, value: Json, schema: Json) => {
       if (schema.additionalProperties !== false || path === 'config') return;
       assert.deepEqual(Object.keys(value).sort(), Object.keys(schema.properties).sort(), path);
-      for (const [key, inner] of Object.entries<Json>(schema.properties)) compare(`${path}.${key}`, value[key], inner);
+      for (const [key, inner] of Object.entries<Json>(schema.properties))
+        compare(`${path}.${key}`, value[key], inner);
     };
     const { config, global: _, ...own } = properties;
     const { global: __, config: set, ...ownValues } = values;
@@ -159,7 +173,10 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
   test('values that contradict each other are named by their paths', () => {
     const tls = ['tls.enabled=true', 'tls.secretName=a'];
     const wrong: readonly (readonly [readonly string[], RegExp])[] = [
-      [['gpu.enabled=true', 'config.execution-provider=auto'], /config\.execution-provider has to be cuda/],
+      [
+        ['gpu.enabled=true', 'config.execution-provider=auto'],
+        /config\.execution-provider has to be cuda/,
+      ],
       [['config.execution-provider=auto'], /config\.execution-provider has to be cpu/],
       [['tls.enabled=true'], /tls\.secretName/],
       [['tls.mutual=true'], /tls\.mutual/],
@@ -171,19 +188,33 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
       [['models.from=claim'], /models\.claim\.name/],
       [['models.from=init'], /models\.init\.image/],
       [['resources.limits.cpu=null'], /resources\.limits\.cpu/],
-      [['resources.limits.memory=128Mi'], /resources\.limits\.memory: 128Mi is not more than the 214Mi/],
+      [
+        ['resources.limits.memory=128Mi'],
+        /resources\.limits\.memory: 128Mi is not more than the 214Mi/,
+      ],
       [['autoscaling.enabled=true', 'autoscaling.maxReplicas=1'], /autoscaling\.maxReplicas/],
     ];
     for (const [values, path] of wrong) assert.match(refusal(...values), path, values.join(' '));
-    assert.match(chart.run(['--set', 'preStopSleepSeconds=3'], '1.29.0').stderr, /preStopSleepSeconds needs/);
+    assert.match(
+      chart.run(['--set', 'preStopSleepSeconds=3'], '1.29.0').stderr,
+      /preStopSleepSeconds needs/,
+    );
   });
 
   test('pods have the time to drain: sleep, drain-delay, drain-timeout and a margin', () => {
     const graceOf = (...sets: string[]) =>
-      deploymentOf(sets.flatMap((each) => ['--set', each])).spec.template.spec.terminationGracePeriodSeconds;
+      deploymentOf(sets.flatMap((each) => ['--set', each])).spec.template.spec
+        .terminationGracePeriodSeconds;
     assert.equal(graceOf(), 5 + 20 + 5);
-    assert.equal(graceOf('config.drain-delay=1500ms', 'config.drain-timeout=2m', 'preStopSleepSeconds=3'), 130);
-    assert.equal(graceOf('config.drain-delay=null', 'config.drain-timeout=null'), 35, "the server's own defaults");
+    assert.equal(
+      graceOf('config.drain-delay=1500ms', 'config.drain-timeout=2m', 'preStopSleepSeconds=3'),
+      130,
+    );
+    assert.equal(
+      graceOf('config.drain-delay=null', 'config.drain-timeout=null'),
+      35,
+      "the server's own defaults",
+    );
     assert.equal(graceOf('config.drain-timeout=1h', 'terminationMarginSeconds=1'), 3606);
     const slept = container(deploymentOf(['--set', 'preStopSleepSeconds=3'])).lifecycle;
     assert.deepEqual(slept, { preStop: { sleep: { seconds: 3 } } });
@@ -192,24 +223,42 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
 
   test('/dev/shm has room for the slots and the inboxes', () => {
     const sizeOf = (...sets: string[]) =>
-      volume(deploymentOf(sets.flatMap((each) => ['--set', each])).spec.template.spec, 'shared-memory').emptyDir;
-    const mebibytes = (bytes: number) => ({ medium: 'Memory', sizeLimit: `${Math.ceil(bytes / 2 ** 20)}Mi` });
+      volume(
+        deploymentOf(sets.flatMap((each) => ['--set', each])).spec.template.spec,
+        'shared-memory',
+      ).emptyDir;
+    const mebibytes = (bytes: number) => ({
+      medium: 'Memory',
+      sizeLimit: `${Math.ceil(bytes / 2 ** 20)}Mi`,
+    });
     const slot = 224 * 224 * 3 + 64;
     const inboxes = (decoders: number, bytes = 2 ** 24) => decoders * bytes;
     assert.deepEqual(sizeOf(), mebibytes(2 * 520 * slot + inboxes(2)));
     assert.deepEqual(sizeOf('config.permits=1000'), mebibytes(1008 * slot + inboxes(2)));
     assert.deepEqual(sizeOf('resources.limits.cpu=2500m'), mebibytes(2 * 520 * slot + inboxes(3)));
     assert.deepEqual(sizeOf('config.decoder-processes=1'), mebibytes(2 * 520 * slot + inboxes(1)));
-    assert.deepEqual(sizeOf('config.max-image-bytes=4MiB'), mebibytes(2 * 520 * slot + inboxes(2, 2 ** 22)));
-    assert.deepEqual(sizeOf('config.max-image-bytes=100000'), mebibytes(2 * 520 * slot + inboxes(2, 2 ** 20)));
-    assert.deepEqual(sizeOf('sharedMemory.imageSize=384'), mebibytes(2 * 520 * (384 * 384 * 3 + 64) + inboxes(2)));
+    assert.deepEqual(
+      sizeOf('config.max-image-bytes=4MiB'),
+      mebibytes(2 * 520 * slot + inboxes(2, 2 ** 22)),
+    );
+    assert.deepEqual(
+      sizeOf('config.max-image-bytes=100000'),
+      mebibytes(2 * 520 * slot + inboxes(2, 2 ** 20)),
+    );
+    assert.deepEqual(
+      sizeOf('sharedMemory.imageSize=384'),
+      mebibytes(2 * 520 * (384 * 384 * 3 + 64) + inboxes(2)),
+    );
     assert.deepEqual(sizeOf('sharedMemory.size=64Mi'), { medium: 'Memory', sizeLimit: '64Mi' });
   });
 
   test('nothing runs as root, writes to the image or has a token, and reflection is off', () => {
     for (const file of valuesFiles()) {
       const { objects } = chart.renderFile(file);
-      const pods = [objects.get('deployment.yaml').spec.template.spec, objects.get('tests/classify.yaml').spec];
+      const pods = [
+        objects.get('deployment.yaml').spec.template.spec,
+        objects.get('tests/classify.yaml').spec,
+      ];
       for (const pod of pods) {
         assert.equal(pod.automountServiceAccountToken, false, file);
         assert.deepEqual(pod.securityContext, {
@@ -238,14 +287,25 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     const deployment = chart.renderFile('cpu-values.yaml').objects.get('deployment.yaml');
     const { replicas, template } = deployment.spec;
     assert.equal(replicas, 3);
-    const { VITSERVE_ADDRESS, VITSERVE_HTTP_ADDRESS, VITSERVE_EXECUTION_PROVIDER, VITSERVE_HEALTH_ADDRESS } =
-      settingsOf(deployment);
+    const {
+      VITSERVE_ADDRESS,
+      VITSERVE_HTTP_ADDRESS,
+      VITSERVE_EXECUTION_PROVIDER,
+      VITSERVE_HEALTH_ADDRESS,
+    } = settingsOf(deployment);
     assert.deepEqual([VITSERVE_ADDRESS, VITSERVE_HTTP_ADDRESS], ['0.0.0.0:50051', '0.0.0.0:8080']);
     assert.deepEqual([VITSERVE_EXECUTION_PROVIDER, VITSERVE_HEALTH_ADDRESS], ['cpu', undefined]);
-    const { startupProbe, readinessProbe, livenessProbe, ports, args, image } = container(deployment);
-    assert.deepEqual([args, image], [['serve'], `vitserve:${readJson<{ version: string }>('package.json').version}`]);
+    const { startupProbe, readinessProbe, livenessProbe, ports, args, image } =
+      container(deployment);
+    assert.deepEqual(
+      [args, image],
+      [['serve'], `vitserve:${readJson<{ version: string }>('package.json').version}`],
+    );
     assert.deepEqual([startupProbe.grpc.port, readinessProbe.grpc.port], [50051, 50051]);
-    assert.ok(startupProbe.periodSeconds * startupProbe.failureThreshold >= 2 * 60, 'start-timeout, twice');
+    assert.ok(
+      startupProbe.periodSeconds * startupProbe.failureThreshold >= 2 * 60,
+      'start-timeout, twice',
+    );
     assert.deepEqual(livenessProbe.httpGet, { path: '/livez', port: 'http' });
     assert.deepEqual(
       ports.map((port: Json) => [port.name, port.containerPort]),
@@ -270,22 +330,38 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     assert.match(image, /-cuda$/);
     assert.equal(spec.runtimeClassName, 'nvidia');
     assert.deepEqual(spec.nodeSelector, { 'nvidia.com/gpu.present': 'true' });
-    assert.deepEqual(spec.tolerations, [{ key: 'nvidia.com/gpu', operator: 'Exists', effect: 'NoSchedule' }]);
-    assert.deepEqual(env.find(({ name }: Json) => name === 'CUDA_CACHE_PATH').value, '/var/cache/cuda');
-    assert.ok(container(deployment).volumeMounts.some(({ mountPath }: Json) => mountPath === '/var/cache/cuda'));
+    assert.deepEqual(spec.tolerations, [
+      { key: 'nvidia.com/gpu', operator: 'Exists', effect: 'NoSchedule' },
+    ]);
+    assert.deepEqual(
+      env.find(({ name }: Json) => name === 'CUDA_CACHE_PATH').value,
+      '/var/cache/cuda',
+    );
+    assert.ok(
+      container(deployment).volumeMounts.some(
+        ({ mountPath }: Json) => mountPath === '/var/cache/cuda',
+      ),
+    );
     assert.ok(volume(spec, 'cuda-cache').emptyDir);
     assert.ok(startupProbe.periodSeconds * startupProbe.failureThreshold >= 2 * 300);
     assert.deepEqual(deployment.spec.strategy.rollingUpdate, { maxSurge: 0, maxUnavailable: 1 });
   });
 
   test('with TLS: files of the Secret, and probes on a port without it', () => {
-    for (const file of ['tls-values.yaml', 'mtls-values.yaml', 'cert-manager-values.yaml', 'tokens-values.yaml']) {
+    for (const file of [
+      'tls-values.yaml',
+      'mtls-values.yaml',
+      'cert-manager-values.yaml',
+      'tokens-values.yaml',
+    ]) {
       const deployment = chart.renderFile(file).objects.get('deployment.yaml');
       const { startupProbe, readinessProbe, ports, volumeMounts } = container(deployment);
       const settings = settingsOf(deployment);
       assert.equal(settings.VITSERVE_HEALTH_ADDRESS, '0.0.0.0:50052', file);
       assert.deepEqual([startupProbe.grpc.port, readinessProbe.grpc.port], [50052, 50052]);
-      assert.ok(ports.some(({ name, containerPort }: Json) => name === 'health' && containerPort === 50052));
+      assert.ok(
+        ports.some(({ name, containerPort }: Json) => name === 'health' && containerPort === 50052),
+      );
       for (const [name, value] of Object.entries(settings)) {
         if (!/_(TLS_\w+|TOKEN_FILE)$/.test(name)) continue;
         const mounted = volumeMounts.some(({ mountPath, readOnly, subPath }: Json) => {
@@ -299,7 +375,10 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
   test('with mutual TLS: the callers’ authorities from their own Secret, or from the same', () => {
     const own = chart.renderFile('mtls-values.yaml').objects;
     const { spec } = own.get('deployment.yaml').spec.template;
-    assert.equal(settingsOf(own.get('deployment.yaml')).VITSERVE_TLS_CLIENT_CA, '/etc/vitserve/client-ca/ca.crt');
+    assert.equal(
+      settingsOf(own.get('deployment.yaml')).VITSERVE_TLS_CLIENT_CA,
+      '/etc/vitserve/client-ca/ca.crt',
+    );
     assert.equal(volume(spec, 'client-ca').secret.secretName, 'callers');
     assert.equal(volume(spec, 'tls').secret.secretName, 'vitserve-certificate');
     const tester = own.get('tests/classify.yaml').spec;
@@ -307,7 +386,10 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     assert.ok(tester.containers[0].args.includes('--tls-key=/etc/caller/tls.key'));
 
     const same = chart.renderFile('cert-manager-values.yaml').objects;
-    assert.equal(settingsOf(same.get('deployment.yaml')).VITSERVE_TLS_CLIENT_CA, '/etc/vitserve/tls/ca.crt');
+    assert.equal(
+      settingsOf(same.get('deployment.yaml')).VITSERVE_TLS_CLIENT_CA,
+      '/etc/vitserve/tls/ca.crt',
+    );
   });
 
   test('cert-manager is asked for the names that callers and helm test use', () => {
@@ -315,9 +397,19 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     const { spec } = objects.get('certificate.yaml');
     const { secretName } = volume(objects.get('deployment.yaml').spec.template.spec, 'tls').secret;
     assert.equal(spec.secretName, secretName);
-    assert.deepEqual(spec.issuerRef, { name: 'internal', kind: 'ClusterIssuer', group: 'cert-manager.io' });
-    const [, called] = /--address=(.*):\d+$/.exec(objects.get('tests/classify.yaml').spec.containers[0].args[1]) ?? [];
-    for (const name of [called, 'shop-vitserve-headless.vision.svc.cluster.local', 'vision.example.com']) {
+    assert.deepEqual(spec.issuerRef, {
+      name: 'internal',
+      kind: 'ClusterIssuer',
+      group: 'cert-manager.io',
+    });
+    const [, called] =
+      /--address=(.*):\d+$/.exec(objects.get('tests/classify.yaml').spec.containers[0].args[1]) ??
+      [];
+    for (const name of [
+      called,
+      'shop-vitserve-headless.vision.svc.cluster.local',
+      'vision.example.com',
+    ]) {
       assert.ok(spec.dnsNames.includes(name), String(name));
     }
     assert.ok(spec.usages.includes('client auth'), 'helm test calls with it');
@@ -344,7 +436,11 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     const filled = chart.renderFile('models-init-values.yaml').objects.get('deployment.yaml');
     assert.equal(settingsOf(filled).VITSERVE_MODELS, '/models');
     const [init] = filled.spec.template.spec.initContainers;
-    assert.ok(init.volumeMounts.some(({ name, mountPath }: Json) => name === 'models' && mountPath === '/models'));
+    assert.ok(
+      init.volumeMounts.some(
+        ({ name, mountPath }: Json) => name === 'models' && mountPath === '/models',
+      ),
+    );
     assert.deepEqual(volume(filled.spec.template.spec, 'models').emptyDir, { sizeLimit: '2Gi' });
 
     const plain = deploymentOf([]);
@@ -357,10 +453,16 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
 
   test('one Service balances connections, the other names every pod', () => {
     const { objects } = chart.render();
-    const [service, headless] = [objects.get('service.yaml').spec, objects.get('service-headless.yaml').spec];
+    const [service, headless] = [
+      objects.get('service.yaml').spec,
+      objects.get('service-headless.yaml').spec,
+    ];
     assert.deepEqual([service.type, headless.clusterIP], ['ClusterIP', 'None']);
     const portsOf = (spec: Json) => spec.ports.map(({ name, port }: Json) => `${name} ${port}`);
-    assert.deepEqual([portsOf(service), portsOf(headless)], [['grpc 50051'], ['grpc 50051', 'http 8080']]);
+    assert.deepEqual(
+      [portsOf(service), portsOf(headless)],
+      [['grpc 50051'], ['grpc 50051', 'http 8080']],
+    );
     const other = chart.renderFile('every-option-values.yaml').objects;
     assert.deepEqual(portsOf(other.get('service-headless.yaml').spec), ['grpc 9000', 'http 9001']);
   });
@@ -368,11 +470,19 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
   test('the autoscaler asks for CPU time and permits, on GPUs for busy processes too, and sets the number alone', () => {
     const { objects } = chart.renderFile('autoscaling-values.yaml');
     const { spec } = objects.get('horizontalpodautoscaler.yaml');
-    assert.deepEqual([spec.minReplicas, spec.maxReplicas, spec.scaleTargetRef.name], [3, 20, 'shop-vitserve']);
+    assert.deepEqual(
+      [spec.minReplicas, spec.maxReplicas, spec.scaleTargetRef.name],
+      [3, 20, 'shop-vitserve'],
+    );
     const { resource } = spec.metrics[0];
-    assert.deepEqual(resource, { name: 'cpu', target: { type: 'Utilization', averageUtilization: 70 } });
+    assert.deepEqual(resource, {
+      name: 'cpu',
+      target: { type: 'Utilization', averageUtilization: 70 },
+    });
     const podMetrics = (of: Json) =>
-      of.metrics.slice(1).map(({ type, pods }: Json) => [type, pods.metric.name, pods.target.averageValue]);
+      of.metrics
+        .slice(1)
+        .map(({ type, pods }: Json) => [type, pods.metric.name, pods.target.averageValue]);
     assert.deepEqual(podMetrics(spec), [['Pods', 'vitserve_permits_share', '0.5']]);
     assert.equal(objects.get('deployment.yaml').spec.replicas, undefined);
 
@@ -409,34 +519,51 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     const chosen = Object.entries(service.selector.matchLabels);
     for (const [label, value] of chosen) assert.equal(headless.metadata.labels[label], value);
     const { labels } = objects.get('service.yaml').metadata;
-    assert.ok(!chosen.every(([label, value]) => labels[label] === value), 'one of the Services alone');
+    assert.ok(
+      !chosen.every(([label, value]) => labels[label] === value),
+      'one of the Services alone',
+    );
     assert.equal(objects.get('servicemonitor.yaml').metadata.labels.release, 'prometheus');
     assert.deepEqual(objects.get('podmonitor.yaml').spec.podMetricsEndpoints, service.endpoints);
 
     const { groups } = objects.get('prometheusrule.yaml').spec;
-    const rules = groups.flatMap((group: Json) => group.rules.map(({ alert, record }: Json) => alert ?? record));
-    const written = [...read('helm/vitserve/rules/vitserve.yaml').matchAll(/^ *- (?:alert|record): (.*)$/gm)];
+    const rules = groups.flatMap((group: Json) =>
+      group.rules.map(({ alert, record }: Json) => alert ?? record),
+    );
+    const written = [
+      ...read('helm/vitserve/rules/vitserve.yaml').matchAll(/^ *- (?:alert|record): (.*)$/gm),
+    ];
     assert.deepEqual(
       rules,
       written.map(([, name]) => name),
     );
     const { data, metadata } = objects.get('dashboard.yaml');
-    assert.deepEqual(JSON.parse(data['vitserve.json']), readJson('helm/vitserve/dashboards/vitserve.json'));
+    assert.deepEqual(
+      JSON.parse(data['vitserve.json']),
+      readJson('helm/vitserve/dashboards/vitserve.json'),
+    );
     assert.equal(metadata.labels.grafana_dashboard, '1');
   });
 
   test('with a network policy callers reach gRPC, Prometheus HTTP, and nothing goes out unless said', () => {
-    const { spec } = chart.renderFile('networkpolicy-values.yaml').objects.get('networkpolicy.yaml');
+    const { spec } = chart
+      .renderFile('networkpolicy-values.yaml')
+      .objects.get('networkpolicy.yaml');
     assert.deepEqual(spec.policyTypes, ['Ingress', 'Egress']);
     assert.deepEqual(spec.egress, []);
     const [grpc, http] = spec.ingress;
-    assert.deepEqual([grpc.ports[0].port, http.ports[0].port, spec.ingress.length], ['grpc', 'http', 2]);
+    assert.deepEqual(
+      [grpc.ports[0].port, http.ports[0].port, spec.ingress.length],
+      ['grpc', 'http', 2],
+    );
     assert.equal(grpc.from[0].podSelector.matchLabels.app, 'gateway');
     const { labels } = chart.render().objects.get('tests/classify.yaml').metadata;
     for (const [label, value] of Object.entries(grpc.from[1].podSelector.matchLabels)) {
       assert.equal(labels[label], value, 'helm test is let in');
     }
-    const fetching = chart.renderFile('models-init-values.yaml').objects.get('networkpolicy.yaml').spec;
+    const fetching = chart
+      .renderFile('models-init-values.yaml')
+      .objects.get('networkpolicy.yaml').spec;
     assert.deepEqual(
       fetching.egress.map(({ ports }: Json) => ports.map(({ port }: Json) => port)),
       [[53, 53], [443]],
@@ -450,7 +577,10 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
 
   test('pods may be moved one at a time', () => {
     const budget = chart.render().objects.get('poddisruptionbudget.yaml').spec;
-    assert.deepEqual([budget.maxUnavailable, budget.unhealthyPodEvictionPolicy], [1, 'AlwaysAllow']);
+    assert.deepEqual(
+      [budget.maxUnavailable, budget.unhealthyPodEvictionPolicy],
+      [1, 'AlwaysAllow'],
+    );
     const none = chart.renderFile('simulated-values.yaml').objects;
     assert.equal(none.has('poddisruptionbudget.yaml'), false);
     assert.equal(none.get('deployment.yaml').spec.template.spec.serviceAccountName, 'default');

@@ -1,7 +1,7 @@
 /**
- * The programs of docs/clients.md, compiled and run as they stand: each classifies a picture and gets the answer that any client
- * gets, and prints the reason of an error. What needs a tool or modules that are not here is skipped, and says so; nothing is
- * fetched (test/interop/README.md).
+ * The programs of docs/clients.md, compiled and run as they stand: each classifies a picture and
+ * gets the answer that any client gets, and prints the reason of an error. What needs a tool or
+ * modules that are not here is skipped, and says so; nothing is fetched (test/interop/README.md).
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -34,9 +34,16 @@ function run(
   [command, ...args]: readonly string[],
   more: Readonly<Record<string, string>> = {},
 ): Finished {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(NODE_TEST_CONTEXT|GOFLAGS|GRPC_)/.test(name));
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !/^(NODE_TEST_CONTEXT|GOFLAGS|GRPC_)/.test(name),
+  );
   const env = { ...Object.fromEntries(kept), ...more };
-  const done = spawnSync(command as string, args, { cwd: folder, env, encoding: 'utf8', timeout: LIMIT_MS });
+  const done = spawnSync(command as string, args, {
+    cwd: folder,
+    env,
+    encoding: 'utf8',
+    timeout: LIMIT_MS,
+  });
   return {
     status: done.status,
     stdout: stripVTControlCharacters(done.stdout ?? ''),
@@ -45,28 +52,47 @@ function run(
 }
 
 function textOf(name: string): string {
-  return blocks.find((block) => block.name === name)?.text ?? assert.fail(`${PAGE} has a block named ${name}`);
+  return (
+    blocks.find((block) => block.name === name)?.text ??
+    assert.fail(`${PAGE} has a block named ${name}`)
+  );
 }
 
 /** A tool of the machine, or null. */
 function toolOf(...candidates: readonly string[]): string | null {
-  return candidates.find((command) => spawnSync(command, ['--version']).error === undefined) ?? null;
+  return (
+    candidates.find((command) => spawnSync(command, ['--version']).error === undefined) ?? null
+  );
 }
 
 function pythonWith(modules: string): string | null {
-  return PYTHON.find((python) => spawnSync(python, ['-c', `import ${modules}`]).status === 0) ?? null;
+  return (
+    PYTHON.find((python) => spawnSync(python, ['-c', `import ${modules}`]).status === 0) ?? null
+  );
 }
 
 /** Whatever compiles protos here. */
 function protoc(): readonly string[] | null {
   const python = pythonWith('grpc_tools');
-  return python === null ? (toolOf('protoc') === null ? null : ['protoc']) : [python, '-m', 'grpc_tools.protoc'];
+  return python === null
+    ? toolOf('protoc') === null
+      ? null
+      : ['protoc']
+    : [python, '-m', 'grpc_tools.protoc'];
 }
 
 test('every program of the page is run here', () => {
   assert.deepEqual(
     blocks.map(({ name }) => name),
-    ['go-stubs', 'go-client', 'java-pom', 'java-client', 'python-stubs', 'python-client', 'node-client'],
+    [
+      'go-stubs',
+      'go-client',
+      'java-pom',
+      'java-client',
+      'python-stubs',
+      'python-client',
+      'node-client',
+    ],
   );
 });
 
@@ -85,7 +111,10 @@ describe('with a server', () => {
     const image = await jpeg(1);
     writeFileSync(photo, image);
     writeFileSync(letter, TEXT);
-    const { predictions } = await new PlainClient(scope, server.address).classify({ image, topK: SHOWN_PREDICTIONS });
+    const { predictions } = await new PlainClient(scope, server.address).classify({
+      image,
+      topK: SHOWN_PREDICTIONS,
+    });
     expected = predictions.map(({ label, score }) => `${label}: ${score.toFixed(3)}\n`).join('');
   });
 
@@ -106,7 +135,10 @@ describe('with a server', () => {
     assert.equal(answer.stdout, expected);
     const refused = call(letter);
     assert.notEqual(refused.status, 0);
-    assert.match(refused.stdout, /^(INVALID_ARGUMENT|InvalidArgument) the image is .*\nreason: IMAGE_UNSUPPORTED\n$/);
+    assert.match(
+      refused.stdout,
+      /^(INVALID_ARGUMENT|InvalidArgument) the image is .*\nreason: IMAGE_UNSUPPORTED\n$/,
+    );
   }
 
   test('Node.js', () => {
@@ -129,13 +161,21 @@ describe('with a server', () => {
   test('Go', (t) => {
     const go = toolOf('go', '/usr/local/go/bin/go');
     const compiler = protoc();
-    if (go === null || compiler === null) return t.skip(`there is no ${go === null ? 'Go' : 'protoc'} here`);
+    if (go === null || compiler === null)
+      return t.skip(`there is no ${go === null ? 'Go' : 'protoc'} here`);
     const place = project('go', 'main.go', 'go-client');
     cpSync(join(PROJECTS, 'go'), place, { recursive: true });
-    const offline = { GOPROXY: 'off', GOTOOLCHAIN: 'local', GOFLAGS: '-mod=readonly -buildvcs=false' };
+    const offline = {
+      GOPROXY: 'off',
+      GOTOOLCHAIN: 'local',
+      GOFLAGS: '-mod=readonly -buildvcs=false',
+    };
     const tools = join(place, 'bin');
     mkdirSync(tools);
-    const plugins = ['google.golang.org/protobuf/cmd/protoc-gen-go', 'google.golang.org/grpc/cmd/protoc-gen-go-grpc'];
+    const plugins = [
+      'google.golang.org/protobuf/cmd/protoc-gen-go',
+      'google.golang.org/grpc/cmd/protoc-gen-go-grpc',
+    ];
     const lines = textOf('go-stubs').trim().split('\n');
     for (const plugin of plugins) assert.ok(lines.includes(`go install ${plugin}@latest`), plugin);
     const built = run(place, [go, 'build', '-o', `${tools}/`, ...plugins], offline);
@@ -166,10 +206,13 @@ describe('with a server', () => {
         .split('\n')
         .map((line) => line.trim()),
     );
-    for (const line of textOf('java-pom').trim().split('\n')) assert.ok(pom.has(line.trim()), `the pom has ${line}`);
+    for (const line of textOf('java-pom').trim().split('\n'))
+      assert.ok(pom.has(line.trim()), `the pom has ${line}`);
     const built = run(place, [maven, '-o', '-B', '-q', 'compile']);
     if (/offline/i.test(built.stdout)) {
-      return t.skip('Maven has not what test/interop/clients/java needs: its README says how to get it');
+      return t.skip(
+        'Maven has not what test/interop/clients/java needs: its README says how to get it',
+      );
     }
     assert.equal(built.status, 0, built.stdout);
     check((image) => run(place, [maven, '-o', '-B', '-q', 'exec:java', `-Dexec.args=${image}`]));

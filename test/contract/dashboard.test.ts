@@ -10,24 +10,34 @@ interface Panel {
   readonly type: string;
   readonly title: string;
   readonly description?: string;
-  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
+  readonly gridPos: {
+    readonly x: number;
+    readonly y: number;
+    readonly w: number;
+    readonly h: number;
+  };
   readonly targets?: readonly { readonly expr: string; readonly legendFormat: string }[];
 }
 
-const { panels } = readJson<{ readonly panels: readonly Panel[] }>('helm/vitserve/dashboards/vitserve.json');
+const { panels } = readJson<{ readonly panels: readonly Panel[] }>(
+  'helm/vitserve/dashboards/vitserve.json',
+);
 const known = labelsByMetric(createMetrics().registry);
 const expressions = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
 
 describe('the dashboard', () => {
   test('has every metric of vitserve', () => {
     const shown = new Set(expressions.flatMap(metricsIn));
-    const missing = [...known.keys()].filter((name) => name.startsWith('vitserve_') && !shown.has(name));
+    const missing = [...known.keys()].filter(
+      (name) => name.startsWith('vitserve_') && !shown.has(name),
+    );
     assert.deepEqual(missing, []);
   });
 
   test('asks for metrics and labels that there are', () => {
     for (const expression of expressions) {
-      for (const name of metricsIn(expression)) assert.ok(known.has(name), `${name} in ${expression}`);
+      for (const name of metricsIn(expression))
+        assert.ok(known.has(name), `${name} in ${expression}`);
       for (const [name, label] of labelsAskedFor(expression)) {
         assert.ok(known.get(name)?.has(label), `${label} of ${name} in ${expression}`);
       }

@@ -1,4 +1,7 @@
-/** Documents lead somewhere: links resolve, headings that are linked exist, nothing depends on one person's machine. */
+/**
+ * Documents lead somewhere: links resolve, headings that are linked exist, nothing depends on one
+ * person's machine.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -10,7 +13,10 @@ interface Link {
   readonly anchor: string;
 }
 
-/** Links to other sites are not followed: a test that needs the network says nothing about this repository. */
+/**
+ * Links to other sites are not followed: a test that needs the network says nothing about this
+ * repository.
+ */
 function relativeLinks(path: string): Link[] {
   const targets = [...proseOf(path).matchAll(/\]\(([^()\s]*(?:\([^()\s]*\))?)\)/g)].map(
     ([, target]) => target as string,
@@ -25,7 +31,9 @@ function relativeLinks(path: string): Link[] {
 
 /** The anchors that GitHub gives to the headings of a document. */
 function anchorsOf(path: string): Set<string> {
-  const headings = [...read(path).matchAll(/^#{1,6} (.*)$/gm)].map(([, heading]) => heading as string);
+  const headings = [...read(path).matchAll(/^#{1,6} (.*)$/gm)].map(
+    ([, heading]) => heading as string,
+  );
   return new Set(
     headings.map((heading) =>
       heading
@@ -43,12 +51,16 @@ describe('documents', () => {
       for (const { target, anchor } of relativeLinks(path)) {
         assert.ok(!target.startsWith('..'), `${target} lies outside the repository`);
         assert.ok(existsSync(join(REPOSITORY, target)), `${target} does not exist`);
-        if (anchor !== '') assert.ok(anchorsOf(target).has(anchor), `${target} has no heading for #${anchor}`);
+        if (anchor !== '')
+          assert.ok(anchorsOf(target).has(anchor), `${target} has no heading for #${anchor}`);
       }
     });
 
     test(`${path}: no path of anybody's machine`, () => {
-      assert.doesNotMatch(read(path), /(?<![\w.$}])(?:\/(?:home|root|work|Users|mnt|opt)\/|[A-Z]:\\)/);
+      assert.doesNotMatch(
+        read(path),
+        /(?<![\w.$}])(?:\/(?:home|root|work|Users|mnt|opt)\/|[A-Z]:\\)/,
+      );
     });
   }
 
@@ -56,9 +68,11 @@ describe('documents', () => {
     const reached = new Set(['README.md']);
     for (const path of reached) {
       for (const { target } of relativeLinks(path)) {
-        const isFolder = existsSync(join(REPOSITORY, target)) && statSync(join(REPOSITORY, target)).isDirectory();
+        const isFolder =
+          existsSync(join(REPOSITORY, target)) && statSync(join(REPOSITORY, target)).isDirectory();
         const document = relative('.', isFolder ? join(target, 'README.md') : target);
-        if (document.endsWith('.md') && existsSync(join(REPOSITORY, document))) reached.add(document);
+        if (document.endsWith('.md') && existsSync(join(REPOSITORY, document)))
+          reached.add(document);
       }
     }
     assert.deepEqual(

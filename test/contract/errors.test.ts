@@ -1,4 +1,7 @@
-/** docs/errors.md has the same closed table as src/errors.ts, and says where a caller can rely on it. */
+/**
+ * docs/errors.md has the same closed table as src/errors.ts, and says where a caller can rely on
+ * it.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { status as grpcStatus } from '@grpc/grpc-js';
@@ -28,7 +31,8 @@ describe('the error table', () => {
         { status, field: field ?? '–', retryable: retryable ? 'yes' : 'no' },
         row.Reason as string,
       );
-      for (const column of ['When', 'What to do']) assert.match(row[column] ?? '', /^[A-Z].*\.$/, row.Reason as string);
+      for (const column of ['When', 'What to do'])
+        assert.match(row[column] ?? '', /^[A-Z].*\.$/, row.Reason as string);
     }
   });
 

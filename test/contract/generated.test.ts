@@ -5,9 +5,13 @@ import { test } from 'node:test';
 import { REPOSITORY } from './repository.js';
 
 test('generated files are up to date', () => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['tools/generate.mjs', '--check'], {
-    cwd: REPOSITORY,
-    encoding: 'utf8',
-  });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ['tools/generate.mjs', '--check'],
+    {
+      cwd: REPOSITORY,
+      encoding: 'utf8',
+    },
+  );
   assert.equal(status, 0, `${stdout}${stderr}`);
 });

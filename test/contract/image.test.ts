@@ -1,4 +1,7 @@
-/** What the Dockerfile promises, as far as it shows without building: docs/containers.md says what is seen when it is built. */
+/**
+ * What the Dockerfile promises, as far as it shows without building: docs/containers.md says what
+ * is seen when it is built.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -84,7 +87,8 @@ for (const target of ['cuda', 'cpu'] as const) {
     });
 
     test('leaves probes to Kubernetes and volumes to whoever runs it', () => {
-      for (const name of ['HEALTHCHECK', 'VOLUME', 'ADD', 'ONBUILD']) assert.deepEqual(texts(stage, name), [], name);
+      for (const name of ['HEALTHCHECK', 'VOLUME', 'ADD', 'ONBUILD'])
+        assert.deepEqual(texts(stage, name), [], name);
     });
 
     test('is reached from outside, by options that there are', () => {
@@ -94,7 +98,10 @@ for (const target of ['cuda', 'cpu'] as const) {
       const values = new Map(set);
       assert.equal(values.get('VITSERVE_ADDRESS'), '0.0.0.0:50051');
       assert.equal(values.get('VITSERVE_HTTP_ADDRESS'), '0.0.0.0:8080');
-      assert.equal(values.get('VITSERVE_EXECUTION_PROVIDER'), target === 'cuda' ? 'cuda' : undefined);
+      assert.equal(
+        values.get('VITSERVE_EXECUTION_PROVIDER'),
+        target === 'cuda' ? 'cuda' : undefined,
+      );
       assert.equal(values.get('ORT_DISABLE_TELEMETRY'), '1');
       const known = Object.values(SERVE_OPTIONS).map(environmentName);
       for (const [key] of set) if (key.startsWith('VITSERVE_')) assert.ok(known.includes(key), key);
@@ -106,7 +113,11 @@ for (const target of ['cuda', 'cpu'] as const) {
       for (const label of ['title', 'description', 'licenses', 'version', 'revision']) {
         assert.match(labels, new RegExp(`org\\.opencontainers\\.image\\.${label}=`));
       }
-      assert.ok(texts(stage, 'ARG').includes(`VERSION=${readJson<{ version: string }>('package.json').version}`));
+      assert.ok(
+        texts(stage, 'ARG').includes(
+          `VERSION=${readJson<{ version: string }>('package.json').version}`,
+        ),
+      );
     });
 
     test('has Node.js of its own, the modules and the program', () => {
@@ -128,7 +139,11 @@ test('every image that is built upon is an argument with a default, named in ful
   for (const { base } of stages) {
     if (base === 'scratch' || own.includes(base)) continue;
     const [, argument = ''] = /^\$\{(\w+)\}$/.exec(base) ?? [];
-    assert.match(globalArguments.get(argument) ?? '', /^[a-z0-9.-]+\.[a-z]+\/[\w./-]+:[\w.-]+$/, base);
+    assert.match(
+      globalArguments.get(argument) ?? '',
+      /^[a-z0-9.-]+\.[a-z]+\/[\w./-]+:[\w.-]+$/,
+      base,
+    );
   }
 });
 
@@ -137,12 +152,16 @@ test('no front end is fetched', () => {
 });
 
 test('Node.js is the newest line that package.json supports', () => {
-  const lines = [...manifest.engines.node.matchAll(/(\d+)\.\d+\.\d+/g)].map(([, major]) => Number(major));
+  const lines = [...manifest.engines.node.matchAll(/(\d+)\.\d+\.\d+/g)].map(([, major]) =>
+    Number(major),
+  );
   assert.match(globalArguments.get('NODE_IMAGE') ?? '', new RegExp(`/node:${Math.max(...lines)}-`));
 });
 
 test('only what is needed to run is installed, and scripts of packages stay off', () => {
-  const [install = ''] = texts(stageNamed('modules'), 'RUN').filter((text) => text.includes('npm ci'));
+  const [install = ''] = texts(stageNamed('modules'), 'RUN').filter((text) =>
+    text.includes('npm ci'),
+  );
   assert.match(install, /--omit=dev/);
   for (const name of ['build', 'modules'])
     assert.ok(
@@ -221,6 +240,11 @@ test('pruning leaves what this platform loads, and of others nothing', async (t)
   ];
   for (const path of [...kept, ...gone]) put(path);
   pruneModules(modules, { platform: 'linux', arch: 'x64', libc: 'glibc' });
-  const left = readdirSync(modules, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  assert.deepEqual(left.map((entry) => join(entry.parentPath, entry.name).slice(modules.length + 1)).sort(), kept);
+  const left = readdirSync(modules, { recursive: true, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
+  assert.deepEqual(
+    left.map((entry) => join(entry.parentPath, entry.name).slice(modules.length + 1)).sort(),
+    kept,
+  );
 });

@@ -1,8 +1,8 @@
 /**
  * Which module of src/ may import which, and which may use which package.
  *
- * Works on text alone, so that it can be tried on sources that don't exist. Type imports count like all others, except
- * where a rule says otherwise.
+ * Works on text alone, so that it can be tried on sources that don't exist. Type imports count like
+ * all others, except where a rule says otherwise.
  */
 import { dirname, join } from 'node:path/posix';
 
@@ -10,8 +10,9 @@ const LEAVES = ['errors', 'clock', 'token-file', 'system'];
 const WORKERS = ['workers', 'workers/process', 'workers/decode', 'workers/inference'];
 
 /**
- * The modules of src/, and what each may import beside itself. A folder is one module, but for `server/` and `workers/`, whose
- * folders are modules of their own. So `server/` never reaches `tools/`, nor `tools/` the server, nor `client/` either of them.
+ * The modules of src/, and what each may import beside itself. A folder is one module, but for
+ * `server/` and `workers/`, whose folders are modules of their own. So `server/` never reaches
+ * `tools/`, nor `tools/` the server, nor `client/` either of them.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
@@ -33,7 +34,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'server/workarounds': [...LEAVES, 'server/transport'],
   'server/admission': LEAVES,
   'server/models': [...LEAVES, 'models', 'server/admission', 'server/scheduling', ...WORKERS],
-  'server/pipeline': [...LEAVES, 'models', 'server/admission', 'server/models', 'server/scheduling', ...WORKERS],
+  'server/pipeline': [
+    ...LEAVES,
+    'models',
+    'server/admission',
+    'server/models',
+    'server/scheduling',
+    ...WORKERS,
+  ],
   'server/telemetry': LEAVES,
   'server/rpc': [
     ...LEAVES,
@@ -67,9 +75,18 @@ export const MODULES: readonly string[] = Object.keys(MAY_IMPORT);
 /** Addresses are written and read in one place. */
 const ADDRESSES = 'cli/value-types.ts';
 
-/** Telemetry implements what others declare, so it may know their types; the kinds of settings are known to who takes them. */
+/**
+ * Telemetry implements what others declare, so it may know their types; the kinds of settings are
+ * known to who takes them.
+ */
 const MAY_IMPORT_TYPES: Readonly<Record<string, readonly string[]>> = {
-  'server/telemetry': ['cli', 'server/admission', 'server/models', 'server/pipeline', 'workers/process'],
+  'server/telemetry': [
+    'cli',
+    'server/admission',
+    'server/models',
+    'server/pipeline',
+    'workers/process',
+  ],
   'server/rpc': ['workers/decode', 'workers/inference'],
 };
 
@@ -95,7 +112,9 @@ const PACKAGE_MODULES: Readonly<Record<string, readonly string[]>> = {
 
 const ENVIRONMENT_MODULES = ['main', 'cli'];
 
-/** The one file that loads onnxruntime, and that sets a variable of the environment before it does. */
+/**
+ * The one file that loads onnxruntime, and that sets a variable of the environment before it does.
+ */
 const ONNXRUNTIME_FILE = 'workers/inference/onnxruntime.ts';
 
 interface Import {
@@ -105,7 +124,8 @@ interface Import {
 
 /** Comments go, strings stay. */
 function withoutComments(source: string): string {
-  const tokens = /'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g;
+  const tokens =
+    /'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g;
   return source.replace(tokens, (token) => (token.startsWith('/') ? '' : token));
 }
 
@@ -113,12 +133,18 @@ function importsOf(code: string): Import[] {
   const statements = /^\s*(?:import|export)\s+(type\s+)?(?:[^;'"]*?\sfrom\s+)?['"]([^'"]+)['"]/gm;
   const dynamic = /\bimport\(\s*['"]([^'"]+)['"]\s*\)/g;
   return [
-    ...[...code.matchAll(statements)].map(([, type, from]) => ({ from: from as string, typeOnly: type !== undefined })),
+    ...[...code.matchAll(statements)].map(([, type, from]) => ({
+      from: from as string,
+      typeOnly: type !== undefined,
+    })),
     ...[...code.matchAll(dynamic)].map(([, from]) => ({ from: from as string, typeOnly: false })),
   ];
 }
 
-/** `onnx/vit/build.ts` is of the module `onnx`, `server/rpc/health.ts` of `server/rpc`, `errors.ts` of `errors`. */
+/**
+ * `onnx/vit/build.ts` is of the module `onnx`, `server/rpc/health.ts` of `server/rpc`, `errors.ts`
+ * of `errors`.
+ */
 function moduleOf(path: string): string {
   const parts = path.split('/');
   const [first = '', second = ''] = parts;
@@ -132,7 +158,11 @@ function packageOf(specifier: string): string {
   return parts.slice(0, specifier.startsWith('@') ? 2 : 1).join('/');
 }
 
-function importProblem(path: string, { from, typeOnly }: Import, known: ReadonlySet<string>): string | null {
+function importProblem(
+  path: string,
+  { from, typeOnly }: Import,
+  known: ReadonlySet<string>,
+): string | null {
   const module = moduleOf(path);
   if (from.startsWith('node:')) return null;
   if (!from.startsWith('.')) {
@@ -153,7 +183,9 @@ function resolve(path: string, specifier: string): string {
   return join(dirname(path), specifier).replace(/\.js$/, '.ts');
 }
 
-/** Every breach of the rules. `sources`: text by path from src/, such as `workers/decode/sniff.ts`. */
+/**
+ * Every breach of the rules. `sources`: text by path from src/, such as `workers/decode/sniff.ts`.
+ */
 export function importProblems(sources: ReadonlyMap<string, string>): string[] {
   const known = new Set(sources.keys());
   const problems: string[] = [];
@@ -163,7 +195,11 @@ export function importProblems(sources: ReadonlyMap<string, string>): string[] {
     if (!(module in MAY_IMPORT)) problems.push(`${path}: the rules know no module ${module}`);
     const code = withoutComments(source);
     const imports = importsOf(code);
-    problems.push(...imports.map((one) => importProblem(path, one, known)).filter((problem) => problem !== null));
+    problems.push(
+      ...imports
+        .map((one) => importProblem(path, one, known))
+        .filter((problem) => problem !== null),
+    );
     graph.set(
       path,
       imports.filter(({ from }) => from.startsWith('.')).map(({ from }) => resolve(path, from)),
@@ -192,14 +228,18 @@ function cycles(graph: ReadonlyMap<string, readonly string[]>): string[] {
   return found;
 }
 
-/** `import … from 'onnxruntime-node'`, `import 'onnxruntime-node'`, and every call that is given that name alone: require and the like. */
+/**
+ * `import … from 'onnxruntime-node'`, `import 'onnxruntime-node'`, and every call that is given
+ * that name alone: require and the like.
+ */
 const LOADS_ONNXRUNTIME = /(?:\bfrom|\bimport|\()\s*['"]onnxruntime-node(?:\/dist[^'"]*)?['"]/;
 const PYTHON_LOADS_ONNXRUNTIME = /^\s*(?:import|from) onnxruntime\b/m;
 const PYTHON_TELEMETRY_OFF = /^os\.environ\["ORT_DISABLE_TELEMETRY"\] = "1"$/m;
 
 /**
- * Every way to onnxruntime but the one that turns its telemetry off first. `sources`: text by path from the root, of TypeScript,
- * JavaScript and Python. A Python file has to turn it off itself, before the import.
+ * Every way to onnxruntime but the one that turns its telemetry off first. `sources`: text by path
+ * from the root, of TypeScript, JavaScript and Python. A Python file has to turn it off itself,
+ * before the import.
  */
 export function onnxruntimeProblems(sources: ReadonlyMap<string, string>): string[] {
   const problems: string[] = [];
@@ -208,9 +248,14 @@ export function onnxruntimeProblems(sources: ReadonlyMap<string, string>): strin
       const loads = PYTHON_LOADS_ONNXRUNTIME.exec(source);
       const off = PYTHON_TELEMETRY_OFF.exec(source);
       if (loads !== null && (off === null || off.index > loads.index)) {
-        problems.push(`${path}: loads onnxruntime before os.environ["ORT_DISABLE_TELEMETRY"] = "1"`);
+        problems.push(
+          `${path}: loads onnxruntime before os.environ["ORT_DISABLE_TELEMETRY"] = "1"`,
+        );
       }
-    } else if (path !== `src/${ONNXRUNTIME_FILE}` && LOADS_ONNXRUNTIME.test(withoutComments(source))) {
+    } else if (
+      path !== `src/${ONNXRUNTIME_FILE}` &&
+      LOADS_ONNXRUNTIME.test(withoutComments(source))
+    ) {
       problems.push(`${path}: loads onnxruntime-node past src/${ONNXRUNTIME_FILE}`);
     }
   }

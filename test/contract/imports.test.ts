@@ -32,22 +32,29 @@ test('nothing loads onnxruntime but the module that turns its telemetry off', ()
   const paths = ['src', 'bench', 'test', 'tools'].flatMap((folder) =>
     ['.ts', '.mjs', '.js', '.py'].flatMap((ending) => filesBelow(folder, ending)),
   );
-  const own = paths.filter((path) => !path.includes('/.venv/') && !path.startsWith('test/contract/import'));
+  const own = paths.filter(
+    (path) => !path.includes('/.venv/') && !path.startsWith('test/contract/import'),
+  );
   const sources = new Map(own.map((path) => [path, read(path)]));
   assert.match(
     sources.get('src/workers/inference/onnxruntime.ts') as string,
     /createRequire\(.*\)\('onnxruntime-node'\)/,
   );
-  assert.ok(own.some((path) => path.endsWith('.py')) && own.some((path) => path.startsWith('bench/')));
+  assert.ok(
+    own.some((path) => path.endsWith('.py')) && own.some((path) => path.startsWith('bench/')),
+  );
   assert.deepEqual(onnxruntimeProblems(sources), []);
 });
 
 describe('the rules', () => {
   test('let what is sound pass', () => {
     const sources = {
-      'errors.ts': "export const quiet = 'as the console is'; // unlike console.log and process.env\n",
-      'workers/slots.ts': "import { openSync } from 'node:fs';\nimport { quiet } from '../errors.js';\n",
-      'workers/decode/sniff.ts': "import sharp from 'sharp';\nimport {\n  one,\n  two,\n} from '../slots.js';\n",
+      'errors.ts':
+        "export const quiet = 'as the console is'; // unlike console.log and process.env\n",
+      'workers/slots.ts':
+        "import { openSync } from 'node:fs';\nimport { quiet } from '../errors.js';\n",
+      'workers/decode/sniff.ts':
+        "import sharp from 'sharp';\nimport {\n  one,\n  two,\n} from '../slots.js';\n",
       'server/pipeline/pipeline.ts': "import { sniff } from '../../workers/decode/sniff.js';\n",
       'server/telemetry/observers.ts': "import type { Pipeline } from '../pipeline/pipeline.js';\n",
       'cli/load.ts': 'export const path = process.env.PATH;\n',
@@ -55,25 +62,42 @@ describe('the rules', () => {
     assert.deepEqual(problems(sources), []);
   });
 
-  const wrong: Readonly<Record<string, readonly [sources: Readonly<Record<string, string>>, problem: RegExp]>> = {
+  const wrong: Readonly<
+    Record<string, readonly [sources: Readonly<Record<string, string>>, problem: RegExp]>
+  > = {
     'an import against the arrows': [
-      { 'workers/decode/sniff.ts': "import { a } from '../../server/pipeline/a.js';\n", 'server/pipeline/a.ts': '' },
+      {
+        'workers/decode/sniff.ts': "import { a } from '../../server/pipeline/a.js';\n",
+        'server/pipeline/a.ts': '',
+      },
       /^workers\/decode\/sniff\.ts: workers\/decode must not import server\/pipeline/,
     ],
     'a server that knows tools': [
-      { 'server/rpc/a.ts': "import { a } from '../../tools/import/a.js';\n", 'tools/import/a.ts': '' },
+      {
+        'server/rpc/a.ts': "import { a } from '../../tools/import/a.js';\n",
+        'tools/import/a.ts': '',
+      },
       /server\/rpc must not import tools/,
     ],
     'tools that know the server': [
-      { 'tools/import/a.ts': "import { a } from '../../server/rpc/a.js';\n", 'server/rpc/a.ts': '' },
+      {
+        'tools/import/a.ts': "import { a } from '../../server/rpc/a.js';\n",
+        'server/rpc/a.ts': '',
+      },
       /tools must not import server\/rpc/,
     ],
     'a client that knows the server': [
-      { 'client/a.ts': "import { a } from '../server/transport/a.js';\n", 'server/transport/a.ts': '' },
+      {
+        'client/a.ts': "import { a } from '../server/transport/a.js';\n",
+        'server/transport/a.ts': '',
+      },
       /client must not import server\/transport/,
     ],
     'an import between kinds of workers': [
-      { 'workers/decode/a.ts': "import type { B } from '../inference/b.js';\n", 'workers/inference/b.ts': '' },
+      {
+        'workers/decode/a.ts': "import type { B } from '../inference/b.js';\n",
+        'workers/inference/b.ts': '',
+      },
       /workers\/decode must not import workers\/inference/,
     ],
     'an import against the arrows that spans lines': [
@@ -89,7 +113,10 @@ describe('the rules', () => {
       /errors must not import cli/,
     ],
     'more than types from a module whose types may be known': [
-      { 'server/telemetry/a.ts': "import { b } from '../pipeline/b.js';\n", 'server/pipeline/b.ts': '' },
+      {
+        'server/telemetry/a.ts': "import { b } from '../pipeline/b.js';\n",
+        'server/pipeline/b.ts': '',
+      },
       /server\/telemetry must not import server\/pipeline/,
     ],
     'a package in the wrong module': [
@@ -104,7 +131,10 @@ describe('the rules', () => {
       { 'server/rpc/a.ts': "import 'left-pad';\n" },
       /no module may use the package left-pad/,
     ],
-    'a file that is not there': [{ 'server/rpc/a.ts': "import './b.js';\n" }, /\.\/b\.js is no file/],
+    'a file that is not there': [
+      { 'server/rpc/a.ts': "import './b.js';\n" },
+      /\.\/b\.js is no file/,
+    ],
     'a module without rules': [{ 'shed/a.ts': '' }, /know no module shed/],
     'the environment where it is not read': [
       { 'server/rpc/a.ts': 'const { env } = process.env;\n' },
@@ -122,11 +152,17 @@ describe('the rules', () => {
 
   const ways: Readonly<Record<string, readonly [path: string, source: string]>> = {
     'an import': ['bench/a.mjs', "import { InferenceSession } from 'onnxruntime-node';\n"],
-    'an import of types': ['src/inference/a.ts', "import type { Tensor } from 'onnxruntime-node';\n"],
+    'an import of types': [
+      'src/inference/a.ts',
+      "import type { Tensor } from 'onnxruntime-node';\n",
+    ],
     'an import for its effect': ['test/a.ts', "import 'onnxruntime-node';\n"],
     'a dynamic import': ['test/a.ts', "const a = await import('onnxruntime-node');\n"],
     require: ['tools/a.mjs', "const a = require('onnxruntime-node');\n"],
-    'createRequire at once': ['src/a.ts', 'createRequire(import.meta.url)("onnxruntime-node/dist/index.js");\n'],
+    'createRequire at once': [
+      'src/a.ts',
+      'createRequire(import.meta.url)("onnxruntime-node/dist/index.js");\n',
+    ],
     'a Python program': ['tools/a.py', 'import os\nimport onnxruntime\n'],
     'a Python program that is late': [
       'tools/a.py',
@@ -141,7 +177,8 @@ describe('the rules', () => {
 
   test('know what is no way past it', () => {
     const sources = {
-      'src/workers/inference/onnxruntime.ts': "createRequire(import.meta.url)('onnxruntime-node');\n",
+      'src/workers/inference/onnxruntime.ts':
+        "createRequire(import.meta.url)('onnxruntime-node');\n",
       'test/a.ts': "resolve('onnxruntime-node/package.json'); // require('onnxruntime-node')\n",
       'tools/a.py': 'import os\n\nos.environ["ORT_DISABLE_TELEMETRY"] = "1"\nimport onnxruntime\n',
     };

@@ -1,4 +1,7 @@
-/** What of other people's is installed for production may be: every licence is one that is known to be fine. */
+/**
+ * What of other people's is installed for production may be: every licence is one that is known to
+ * be fine.
+ */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,20 +14,37 @@ interface LockedPackage {
 }
 
 /** They ask for notices at most; LGPL for what `docs/licences.md` says of it besides. */
-const FINE = ['0BSD', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'CC0-1.0', 'ISC', 'MIT', 'Unlicense', 'Zlib'];
+const FINE = [
+  '0BSD',
+  'Apache-2.0',
+  'BSD-2-Clause',
+  'BSD-3-Clause',
+  'CC0-1.0',
+  'ISC',
+  'MIT',
+  'Unlicense',
+  'Zlib',
+];
 /** Only in these packages, whose libraries are loaded as they are and can be exchanged. */
 const LGPL = 'LGPL-3.0-or-later';
 const WITH_LGPL = /^@img\/sharp-(libvips-|wasm32$|win32-)/;
 
-const lock = readJson<{ readonly packages: Readonly<Record<string, LockedPackage>> }>('package-lock.json').packages;
+const lock = readJson<{ readonly packages: Readonly<Record<string, LockedPackage>> }>(
+  'package-lock.json',
+).packages;
 const runtime = Object.entries(lock)
   .filter(([path, { dev }]) => path !== '' && dev !== true)
-  .map(([path, { license }]) => ({ name: path.replace(/^.*node_modules\//, ''), license: license ?? '' }));
+  .map(([path, { license }]) => ({
+    name: path.replace(/^.*node_modules\//, ''),
+    license: license ?? '',
+  }));
 
 /** Whether an SPDX expression of AND and OR can be met; no licence at all can't. */
 function isFine(expression: string, allowed: readonly string[]): boolean {
   const plain = expression.replaceAll(/[()]/g, '');
-  return plain.split(' OR ').some((choice) => choice.split(' AND ').every((licence) => allowed.includes(licence)));
+  return plain
+    .split(' OR ')
+    .some((choice) => choice.split(' AND ').every((licence) => allowed.includes(licence)));
 }
 
 describe('licences of what is installed for production', () => {

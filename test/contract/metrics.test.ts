@@ -1,4 +1,7 @@
-/** docs/metrics.md lists every metric that vitserve declares, with its type, labels and unit, and no other. */
+/**
+ * docs/metrics.md lists every metric that vitserve declares, with its type, labels and unit, and no
+ * other.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createMetrics } from '#vitserve/server/telemetry/metrics.js';
@@ -14,10 +17,15 @@ interface Declared {
 
 async function declare(): Promise<Declared[]> {
   const { registry } = createMetrics();
-  const exposed = (await registry.getMetricsAsJSON()).filter(({ name }) => name.startsWith('vitserve_'));
+  const exposed = (await registry.getMetricsAsJSON()).filter(({ name }) =>
+    name.startsWith('vitserve_'),
+  );
   return exposed.map(({ name, type }) => {
     // prom-client has the labels on a field that its types leave out.
-    const { labelNames } = registry.getSingleMetric(name) as unknown as Pick<Declared, 'labelNames'>;
+    const { labelNames } = registry.getSingleMetric(name) as unknown as Pick<
+      Declared,
+      'labelNames'
+    >;
     return { name, type: String(type), labelNames };
   });
 }
@@ -28,7 +36,8 @@ function unitOf(name: string): string {
   const unit = /_(seconds|bytes)(_total)?$/.exec(name)?.[1];
   return (
     unit ??
-    (name === 'vitserve_batch_size' || /_(total|length|limit|in_use|in_flight|rejections)$/.test(name)
+    (name === 'vitserve_batch_size' ||
+    /_(total|length|limit|in_use|in_flight|rejections)$/.test(name)
       ? 'count'
       : '0 or 1')
   );
@@ -53,15 +62,20 @@ describe('the metrics table', () => {
     }));
     const documented = rows.map(({ Name, Type, Labels, Unit }) => ({ Name, Type, Labels, Unit }));
     assert.deepEqual(documented, expected);
-    for (const { Name, Meaning } of rows) assert.match(Meaning ?? '', /^[A-Z0-9].*\.$/, Name as string);
+    for (const { Name, Meaning } of rows)
+      assert.match(Meaning ?? '', /^[A-Z0-9].*\.$/, Name as string);
   });
 
   test('the queries ask for metrics and labels that there are', () => {
     const names = new Map(declared.map(({ name, labelNames }) => [name, labelNames]));
-    const queries = [...read(DOCUMENT).matchAll(/^```promql\n([\s\S]*?)^```$/gm)].map(([, query]) => query as string);
+    const queries = [...read(DOCUMENT).matchAll(/^```promql\n([\s\S]*?)^```$/gm)].map(
+      ([, query]) => query as string,
+    );
     assert.ok(queries.length > 0);
     for (const query of queries) {
-      for (const [, name, selector] of query.matchAll(/\b(vitserve_\w+?)(?:_bucket|_sum|_count)?\b(?:\{(.*?)\})?/g)) {
+      for (const [, name, selector] of query.matchAll(
+        /\b(vitserve_\w+?)(?:_bucket|_sum|_count)?\b(?:\{(.*?)\})?/g,
+      )) {
         const labels = names.get(name as string);
         assert.ok(labels !== undefined, `${name} in ${query}`);
         for (const [, label] of (selector ?? '').matchAll(/(\w+)\s*[=!]/g)) {

@@ -1,4 +1,6 @@
-/** The default model's card says what its report says, and the model is as small as it should be. */
+/**
+ * The default model's card says what its report says, and the model is as small as it should be.
+ */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
@@ -30,8 +32,14 @@ test('accuracy by class and in all', () => {
   const [row] = tableOf(`${FOLDER}/README.md`, 'Class');
   const shown = { ...row };
   delete shown.Class;
-  const expected = Object.entries(report.test.accuracyByClass).map(([label, share]) => [label, percent(share)]);
-  assert.deepEqual(shown, Object.fromEntries([...expected, ['all', `**${percent(report.test.accuracy)}**`]]));
+  const expected = Object.entries(report.test.accuracyByClass).map(([label, share]) => [
+    label,
+    percent(share),
+  ]);
+  assert.deepEqual(
+    shown,
+    Object.fromEntries([...expected, ['all', `**${percent(report.test.accuracy)}**`]]),
+  );
 });
 
 test('confusion, whose diagonal is the accuracy', () => {

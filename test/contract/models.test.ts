@@ -1,4 +1,7 @@
-/** docs/models.md lists every key of the manifest: each is required where it stands, and there are no others. */
+/**
+ * docs/models.md lists every key of the manifest: each is required where it stands, and there are
+ * no others.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseManifest } from '#vitserve/models/manifest.js';
@@ -15,7 +18,11 @@ const MANIFESTS = [
   {
     ...SERVED,
     graph: { ...(SERVED.graph as Json), weightBits: 7 },
-    preprocessing: { ...(SERVED.preprocessing as Json), resize: { mode: 'shortest-edge', size: 36 }, crop: CROP },
+    preprocessing: {
+      ...(SERVED.preprocessing as Json),
+      resize: { mode: 'shortest-edge', size: 36 },
+      crop: CROP,
+    },
   },
 ];
 
@@ -23,7 +30,8 @@ const MANIFESTS = [
 function keysOf(value: Json, prefix = ''): string[] {
   return Object.entries(value).flatMap(([key, inner]) => {
     const path = prefix + key;
-    const isObject = typeof inner === 'object' && inner !== null && !Array.isArray(inner) && path !== 'provenance';
+    const isObject =
+      typeof inner === 'object' && inner !== null && !Array.isArray(inner) && path !== 'provenance';
     return [path, ...(isObject ? keysOf(inner as Json, `${path}.`) : [])];
   });
 }
@@ -46,13 +54,18 @@ const OPTIONAL = ['graph.weightBits'];
 describe('the manifest table', () => {
   const documented = [
     ...tableOf('docs/models.md', 'Key').map(({ Key }) => Key as string),
-    ...tableOf('docs/models.md', 'Key of the recipe').map((row) => `preprocessing.${row['Key of the recipe']}`),
+    ...tableOf('docs/models.md', 'Key of the recipe').map(
+      (row) => `preprocessing.${row['Key of the recipe']}`,
+    ),
   ];
 
   test('has every key of a manifest, and no other', () => {
     const used = new Set(MANIFESTS.flatMap((manifest) => keysOf(manifest)));
     const containers = ['graph', 'input', 'output'];
-    assert.deepEqual([...documented].sort(), [...used].filter((key) => !containers.includes(key)).sort());
+    assert.deepEqual(
+      [...documented].sort(),
+      [...used].filter((key) => !containers.includes(key)).sort(),
+    );
   });
 
   for (const key of OPTIONAL) {
@@ -68,7 +81,9 @@ describe('the manifest table', () => {
 
   for (const key of documented.filter((one) => !OPTIONAL.includes(one))) {
     test(`${key} is required`, () => {
-      const copies = MANIFESTS.map((manifest) => without(manifest, key)).filter((copy) => copy !== null);
+      const copies = MANIFESTS.map((manifest) => without(manifest, key)).filter(
+        (copy) => copy !== null,
+      );
       assert.ok(copies.length > 0);
       for (const copy of copies) {
         const parsed = parseManifest(JSON.stringify(copy));
@@ -82,6 +97,7 @@ describe('the manifest table', () => {
   }
 
   test('the manifests of this test are sound', () => {
-    for (const manifest of MANIFESTS) assert.deepEqual('problems' in parseManifest(JSON.stringify(manifest)), false);
+    for (const manifest of MANIFESTS)
+      assert.deepEqual('problems' in parseManifest(JSON.stringify(manifest)), false);
   });
 });

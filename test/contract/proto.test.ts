@@ -1,8 +1,9 @@
 /**
- * The contract in proto/vitserve/v1: every element is explained, and nothing that callers have compiled in can drift.
+ * The contract in proto/vitserve/v1: every element is explained, and nothing that callers have
+ * compiled in can drift.
  *
- * A new field is added to CONTRACT in the same change. A line that is already there is never changed: clients in the field
- * speak it.
+ * A new field is added to CONTRACT in the same change. A line that is already there is never
+ * changed: clients in the field speak it.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -19,7 +20,11 @@ const METHODS = {
 
 const CONTRACT = {
   ClassifyRequest: ['bytes image = 1', 'string model = 2', 'int32 top_k = 3'],
-  ClassifyResponse: ['repeated Prediction predictions = 1', 'ModelVersion model = 2', 'Timing timing = 3'],
+  ClassifyResponse: [
+    'repeated Prediction predictions = 1',
+    'ModelVersion model = 2',
+    'Timing timing = 3',
+  ],
   Prediction: ['int32 class_index = 1', 'string label = 2', 'float score = 3'],
   ModelVersion: ['string name = 1', 'string version = 2', 'string execution_provider = 3'],
   Timing: [
@@ -51,14 +56,18 @@ const CONTRACT = {
 };
 
 function load(path: string): protobuf.Namespace {
-  const { root, package: name } = protobuf.parse(read(path), { keepCase: true, alternateCommentMode: true });
+  const { root, package: name } = protobuf.parse(read(path), {
+    keepCase: true,
+    alternateCommentMode: true,
+  });
   assert.equal(name, 'vitserve.v1');
   return root.lookup('vitserve.v1') as protobuf.Namespace;
 }
 
 /**
- * Where generated code goes, by file. Not a byte on the wire, but code that callers have written imports it. Those of others
- * are as their owners publish them, or Go programs end at start because two packages register one file.
+ * Where generated code goes, by file. Not a byte on the wire, but code that callers have written
+ * imports it. Those of others are as their owners publish them, or Go programs end at start because
+ * two packages register one file.
  */
 const CODE_OPTIONS = {
   'vitserve/v1/classification.proto': {
@@ -135,8 +144,10 @@ describe('proto/vitserve/v1', () => {
       if (!/^\S[\s\S]*\.$/.test(element.comment ?? '')) silent.push(element.fullName);
       if (element instanceof protobuf.Type) for (const field of element.fieldsArray) look(field);
       if (element instanceof protobuf.Type) for (const choice of element.oneofsArray) look(choice);
-      if (element instanceof protobuf.Service) for (const method of element.methodsArray) look(method);
-      if (element instanceof protobuf.Namespace) for (const nested of element.nestedArray) look(nested);
+      if (element instanceof protobuf.Service)
+        for (const method of element.methodsArray) look(method);
+      if (element instanceof protobuf.Namespace)
+        for (const nested of element.nestedArray) look(nested);
       if (element instanceof protobuf.Enum) {
         for (const name of Object.keys(element.values)) {
           if (!element.comments[name]) silent.push(`${element.fullName}.${name}`);

@@ -1,6 +1,7 @@
 /**
- * The README's commands are run as they stand, against a server started by the README's own command, and print what the
- * README says they print (figures aside). What needs a tool that is not here is skipped, and says so.
+ * The README's commands are run as they stand, against a server started by the README's own
+ * command, and print what the README says they print (figures aside). What needs a tool that is not
+ * here is skipped, and says so.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
@@ -42,7 +43,8 @@ function shapeOf(text: string, labels: readonly string[]): string {
 /** The tests' environment without what marks it as one. */
 function environment(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(
-    ([name]) => name !== 'NODE_TEST_CONTEXT' && !name.startsWith('VITSERVE_') && !name.startsWith('npm_'),
+    ([name]) =>
+      name !== 'NODE_TEST_CONTEXT' && !name.startsWith('VITSERVE_') && !name.startsWith('npm_'),
   );
   return { ...Object.fromEntries(kept), ...more };
 }
@@ -75,7 +77,8 @@ test('the two command lines are scripts of the project, and CI runs the same', (
   assert.equal(block('check').text.trim(), `${INSTALL}npm test`);
   for (const name of ['start', 'test']) assert.ok(name in scripts, name);
   const ci = read('.ci/run').split('\n');
-  for (const command of block('check').text.trim().split(' && ')) assert.ok(ci.includes(command), command);
+  for (const command of block('check').text.trim().split(' && '))
+    assert.ok(ci.includes(command), command);
 });
 
 describe('with the server that the README starts', () => {
@@ -86,7 +89,8 @@ describe('with the server that the README starts', () => {
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'vitserve-readme-'));
-    // What is installed stays: this test runs from it. Free ports, because the README's may be taken.
+    // What is installed stays: this test runs from it. Free ports, because the README's may be
+    // taken.
     const command = block('start').text.trim().slice(INSTALL.length);
     server = spawn('bash', ['-c', `exec ${command}`], {
       cwd: REPOSITORY,
@@ -124,18 +128,25 @@ describe('with the server that the README starts', () => {
   const here = (text: string) => text.replaceAll(README_ADDRESS, address);
 
   test('vitserve classify prints what the README shows', () => {
-    const { stdout, stderr, status } = shell(block('classify').text, REPOSITORY, { VITSERVE_ADDRESS: address });
+    const { stdout, stderr, status } = shell(block('classify').text, REPOSITORY, {
+      VITSERVE_ADDRESS: address,
+    });
     assert.equal(status, 0, stderr);
     const shown = block('classify-output').text;
     assert.equal(shapeOf(stdout, labels), shapeOf(shown, labels));
     const best = (text: string) => text.split('\n')[1]?.trim().split(' ')[0];
-    assert.equal(best(stdout), best(shown), 'the best label is another one: show in the README what is printed now');
+    assert.equal(
+      best(stdout),
+      best(shown),
+      'the best label is another one: show in the README what is printed now',
+    );
   });
 
   test('grpcurl prints what the README shows', (t) => {
     const { text } = block('grpcurl');
     assert.ok(text.includes(`${README_ADDRESS} vitserve.v1.ClassificationService/Classify`));
-    if (spawnSync('grpcurl', ['-version']).error) return t.skip('there is no grpcurl on this machine');
+    if (spawnSync('grpcurl', ['-version']).error)
+      return t.skip('there is no grpcurl on this machine');
     const { stdout, stderr, status } = shell(here(text), REPOSITORY);
     assert.equal(status, 0, stderr);
     assert.equal(shapeOf(stdout, labels), shapeOf(block('grpcurl-output').text, labels));
@@ -143,11 +154,16 @@ describe('with the server that the README starts', () => {
 
   test('the Python client prints what the README shows', (t) => {
     const [install, stubs] = block('python-stubs').text.trim().split('\n') as [string, string];
-    const [, include, proto] = /-I(\S+) .* (\S+\.proto)$/.exec(stubs) as unknown as [string, string, string];
+    const [, include, proto] = /-I(\S+) .* (\S+\.proto)$/.exec(stubs) as unknown as [
+      string,
+      string,
+      string,
+    ];
     assert.ok(existsSync(join(REPOSITORY, include, proto)), `${include}/${proto}`);
     assert.match(install, /^pip install /);
     const python = pythonWith('grpc_tools, google.rpc.status_pb2');
-    if (python === null) return t.skip('there is no Python with grpcio-tools and googleapis-common-protos here');
+    if (python === null)
+      return t.skip('there is no Python with grpcio-tools and googleapis-common-protos here');
 
     cpSync(join(REPOSITORY, include), join(folder, include), { recursive: true });
     cpSync(join(REPOSITORY, SAMPLE), join(folder, SAMPLE));
@@ -163,5 +179,7 @@ describe('with the server that the README starts', () => {
 /** A Python that can import these modules: the one of tools/, or the one on the path. */
 function pythonWith(modules: string): string | null {
   const candidates = [join(REPOSITORY, 'tools/.venv/bin/python'), 'python3'];
-  return candidates.find((python) => spawnSync(python, ['-c', `import ${modules}`]).status === 0) ?? null;
+  return (
+    candidates.find((python) => spawnSync(python, ['-c', `import ${modules}`]).status === 0) ?? null
+  );
 }

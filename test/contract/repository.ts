@@ -26,12 +26,21 @@ export function filesBelow(folder: string, suffix: string): string[] {
 
 /** README, CHANGELOG, CONTRIBUTING, SECURITY and everything in docs/. */
 export function documents(): string[] {
-  return ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', ...filesBelow('docs', '.md')];
+  return [
+    'README.md',
+    'CHANGELOG.md',
+    'CONTRIBUTING.md',
+    'SECURITY.md',
+    ...filesBelow('docs', '.md'),
+  ];
 }
 
 export type TableRow = Readonly<Record<string, string>>;
 
-/** The rows of the first table whose header begins with `firstColumn`, by column name. Backquotes are taken away. */
+/**
+ * The rows of the first table whose header begins with `firstColumn`, by column name. Backquotes
+ * are taken away.
+ */
 export function tableOf(path: string, firstColumn: string): TableRow[] {
   const lines = read(path).split('\n');
   const start = lines.findIndex((line) => line.startsWith(`| ${firstColumn} |`));
@@ -61,11 +70,13 @@ export interface Block {
 
 /** The fenced code blocks of a document, in their order. */
 export function blocksOf(path: string): Block[] {
-  return [...read(path).matchAll(/^```(\w*) ?([\w-]*)\n([\s\S]*?)^```$/gm)].map(([, language, name, text]) => ({
-    language: language as string,
-    name: name as string,
-    text: text as string,
-  }));
+  return [...read(path).matchAll(/^```(\w*) ?([\w-]*)\n([\s\S]*?)^```$/gm)].map(
+    ([, language, name, text]) => ({
+      language: language as string,
+      name: name as string,
+      text: text as string,
+    }),
+  );
 }
 
 /** A document without its code blocks and code spans. */

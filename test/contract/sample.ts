@@ -1,6 +1,6 @@
 /**
- * The picture that the README classifies: a ship at sea, drawn in whole numbers so that it is the same everywhere.
- * `node dist-test/contract/sample.js docs/images/ship.png` writes it anew.
+ * The picture that the README classifies: a ship at sea, drawn in whole numbers so that it is the
+ * same everywhere. `node dist-test/contract/sample.js docs/images/ship.png` writes it anew.
  */
 import { writeFileSync } from 'node:fs';
 import sharp from 'sharp';

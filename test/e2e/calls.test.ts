@@ -1,15 +1,25 @@
-/** Every call of the contract, through the built program and the default model, by a plain client. */
+/**
+ * Every call of the contract, through the built program and the default model, by a plain client.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { type OpenSession, openSession, Tensor } from '#vitserve/workers/inference/onnxruntime.js';
-import { failureOf, milliseconds, PlainClient, readDetails, SERVICE } from '../support/grpc-client.js';
+import {
+  failureOf,
+  milliseconds,
+  PlainClient,
+  readDetails,
+  SERVICE,
+} from '../support/grpc-client.js';
 import { exactPng, jpeg, MODEL_SIDE, TEXT, webp } from '../support/images.js';
 import { MODELS, ON_CPU, ONE_EACH, ServerProcess, suiteScope } from '../support/server.js';
 
 const MODEL_FOLDER = join(MODELS, 'vit-cifar10/1');
-const manifest = JSON.parse(readFileSync(join(MODEL_FOLDER, 'model.json'), 'utf8')) as { labels: string[] };
+const manifest = JSON.parse(readFileSync(join(MODEL_FOLDER, 'model.json'), 'utf8')) as {
+  labels: string[];
+};
 
 describe('the built server with the default model', () => {
   const scope = suiteScope();
@@ -26,7 +36,10 @@ describe('the built server with the default model', () => {
   const run = async (pixels: Uint8Array) => {
     const feed = new Tensor('uint8', pixels, [1, MODEL_SIDE, MODEL_SIDE, 3]);
     const { probabilities, embedding } = await graph.run({ pixels: feed });
-    return { probabilities: probabilities?.data as Float32Array, embedding: embedding?.data as Float32Array };
+    return {
+      probabilities: probabilities?.data as Float32Array,
+      embedding: embedding?.data as Float32Array,
+    };
   };
 
   test('a lossless picture of the model’s size is answered with what the graph says of its pixels', async () => {
@@ -38,7 +51,10 @@ describe('the built server with the default model', () => {
       assert.equal(scores.size, manifest.labels.length);
       probabilities.forEach((probability, classIndex) => {
         const score = scores.get(classIndex) ?? Number.NaN;
-        assert(Math.abs(score - probability) < 1e-6, `class ${classIndex}: ${score}, not ${probability}`);
+        assert(
+          Math.abs(score - probability) < 1e-6,
+          `class ${classIndex}: ${score}, not ${probability}`,
+        );
       });
     }
   });
@@ -47,7 +63,8 @@ describe('the built server with the default model', () => {
     const image = await jpeg(1);
     const usual = await client.classify({ image });
     assert.equal(usual.predictions.length, 5);
-    for (const { classIndex, label } of usual.predictions) assert.equal(label, manifest.labels[classIndex]);
+    for (const { classIndex, label } of usual.predictions)
+      assert.equal(label, manifest.labels[classIndex]);
     const scores = usual.predictions.map(({ score }) => score);
     assert.deepEqual(
       scores,
@@ -82,10 +99,16 @@ describe('the built server with the default model', () => {
     const plain = await client.embed({ image: file });
     assert.equal(plain.embedding.length, embedding.length);
     plain.embedding.forEach((value, at) => {
-      assert(Math.abs(value - (embedding[at] as number)) < 1e-5, `value ${at}: ${value}, not ${embedding[at]}`);
+      assert(
+        Math.abs(value - (embedding[at] as number)) < 1e-5,
+        `value ${at}: ${value}, not ${embedding[at]}`,
+      );
     });
     const length = Math.hypot(...plain.embedding);
-    assert(Math.abs(length - 1) > 0.01, 'this embedding happens to have length 1, so it shows nothing');
+    assert(
+      Math.abs(length - 1) > 0.01,
+      'this embedding happens to have length 1, so it shows nothing',
+    );
     const scaled = await client.embed({ image: file, normalize: true });
     assert(Math.abs(Math.hypot(...scaled.embedding) - 1) < 1e-5);
     scaled.embedding.forEach((value, at) => {
@@ -114,7 +137,11 @@ describe('the built server with the default model', () => {
       const { result, response } = answers.get(id) ?? {};
       assert.equal(result, 'response', id);
       const { predictions } = expected[at] ?? { predictions: [] };
-      assert.deepEqual(response?.predictions, id === 'third' ? predictions.slice(0, 2) : predictions, id);
+      assert.deepEqual(
+        response?.predictions,
+        id === 'third' ? predictions.slice(0, 2) : predictions,
+        id,
+      );
     });
     const refusal = (id: string) => {
       const { result, status } = answers.get(id) ?? {};
@@ -123,9 +150,24 @@ describe('the built server with the default model', () => {
       return { code: status.code, ...readDetails(status) };
     };
     const common = { domain: 'vitserve.v1', retryDelayMs: null };
-    assert.deepEqual(refusal('text'), { code: 3, reason: 'IMAGE_UNSUPPORTED', field: 'image', ...common });
-    assert.deepEqual(refusal('none'), { code: 3, reason: 'REQUEST_MISSING', field: 'request', ...common });
-    assert.deepEqual(refusal('other model'), { code: 5, reason: 'MODEL_UNKNOWN', field: 'model', ...common });
+    assert.deepEqual(refusal('text'), {
+      code: 3,
+      reason: 'IMAGE_UNSUPPORTED',
+      field: 'image',
+      ...common,
+    });
+    assert.deepEqual(refusal('none'), {
+      code: 3,
+      reason: 'REQUEST_MISSING',
+      field: 'request',
+      ...common,
+    });
+    assert.deepEqual(refusal('other model'), {
+      code: 5,
+      reason: 'MODEL_UNKNOWN',
+      field: 'model',
+      ...common,
+    });
   });
 
   test('a stream of missing requests only is answered to its end', async () => {
@@ -155,7 +197,10 @@ describe('the built server with the default model', () => {
       maxBatchSize: 4,
     });
     assert.deepEqual(await client.getModel('vit-cifar10'), model);
-    assert.deepEqual(await client.listModels({ pageSize: 10 }), { models: [model], nextPageToken: '' });
+    assert.deepEqual(await client.listModels({ pageSize: 10 }), {
+      models: [model],
+      nextPageToken: '',
+    });
     assert.equal((await failureOf(client.getModel('resnet'))).reason, 'MODEL_UNKNOWN');
   });
 
@@ -182,7 +227,8 @@ describe('the built server with the default model', () => {
 
   test('reflection lists the services', async () => {
     const services = await client.reflectedServices();
-    for (const name of [SERVICE, 'grpc.health.v1.Health']) assert(services.includes(name), `${name} in ${services}`);
+    for (const name of [SERVICE, 'grpc.health.v1.Health'])
+      assert(services.includes(name), `${name} in ${services}`);
   });
 
   test('the HTTP port answers probes and metrics, and nothing else', async () => {

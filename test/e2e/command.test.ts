@@ -118,7 +118,14 @@ describe('vitserve classify', () => {
 
   test('where no server listens it says so and how to start one', async (t) => {
     const address = `127.0.0.1:${await freePort()}`;
-    const { code, stdout, stderr } = await vitserve(t, ['classify', '--address', address, '--timeout', '5s', cat]);
+    const { code, stdout, stderr } = await vitserve(t, [
+      'classify',
+      '--address',
+      address,
+      '--timeout',
+      '5s',
+      cat,
+    ]);
     assert.deepEqual([code, stdout], [1, '']);
     assert.equal(
       stderr,
@@ -127,7 +134,13 @@ describe('vitserve classify', () => {
   });
 
   test('where no server listens the files after that are not sent, and as JSON each has its line all the same', async (t) => {
-    const args = ['--address', `127.0.0.1:${await freePort()}`, '--timeout', '5s', ...Array<string>(40).fill(cat)];
+    const args = [
+      '--address',
+      `127.0.0.1:${await freePort()}`,
+      '--timeout',
+      '5s',
+      ...Array<string>(40).fill(cat),
+    ];
     const { stderr } = await vitserve(t, ['classify', ...args]);
     const lines = stderr.trimEnd().split('\n');
     assert.equal(lines.at(-1), `${40 - (lines.length - 1)} more files were not sent`);
@@ -144,7 +157,14 @@ describe('vitserve classify', () => {
     t.after(() => silent.close());
     await once(silent, 'listening');
     const address = `127.0.0.1:${(silent.address() as { port: number }).port}`;
-    const { code, stderr } = await vitserve(t, ['classify', '--address', address, '--timeout', '300ms', cat]);
+    const { code, stderr } = await vitserve(t, [
+      'classify',
+      '--address',
+      address,
+      '--timeout',
+      '300ms',
+      cat,
+    ]);
     assert.deepEqual([code, stderr], [1, `${cat}: no answer within 300 ms (--timeout)\n`]);
   });
 });
@@ -167,14 +187,21 @@ describe('vitserve inspect --live', () => {
     assert.equal(state, 'serving');
     assert.deepEqual([permits.inUse, permits.limit > 0, decodeQueueLength], [0, true, 0]);
     assert.deepEqual(
-      processes.map(({ role, index, ready }: { role: string; index: number; ready: boolean }) => [role, index, ready]),
+      processes.map(({ role, index, ready }: { role: string; index: number; ready: boolean }) => [
+        role,
+        index,
+        ready,
+      ]),
       [
         ['decoder', 0, true],
         ['inference', 0, true],
       ],
     );
     const [model, ...others] = models;
-    assert.deepEqual([others.length, model.name, model.executionProvider], [0, 'vit-cifar10', 'simulated']);
+    assert.deepEqual(
+      [others.length, model.name, model.executionProvider],
+      [0, 'vit-cifar10', 'simulated'],
+    );
     const one = model.batchCosts.find(({ batchSize }: { batchSize: number }) => batchSize === 1);
     assert.ok(one.milliseconds >= 3, `${one.milliseconds} ms for what takes 3`);
     assert.ok(model.images > 0, 'the exercise has executed images');
@@ -185,14 +212,20 @@ describe('vitserve inspect --live', () => {
     assert.equal(code, 0);
     assert.match(stdout, /^vitserve at [\d.:]+: serving\n {2}permits +0 of \d+ in use\n/);
     assert.match(stdout, /\n {2}inference 0 +ready, /);
-    assert.match(stdout, /\nvit-cifar10\/\d+ on simulated: \d+ executions, [\d.]+ images in each; 0 waiting\n/);
+    assert.match(
+      stdout,
+      /\nvit-cifar10\/\d+ on simulated: \d+ executions, [\d.]+ images in each; 0 waiting\n/,
+    );
     assert.match(stdout, /\n +1 +\d+\.\d\d +\d+\n/);
   });
 
   test('where no server is, or another one, it says what to name', async (t) => {
     const nowhere = await live(t, '--http-address', `127.0.0.1:${await freePort()}`);
     assert.equal(nowhere.code, 1);
-    assert.match(nowhere.stderr, /no metrics at .*ECONNREFUSED.*: name the http-address of a running server/);
+    assert.match(
+      nowhere.stderr,
+      /no metrics at .*ECONNREFUSED.*: name the http-address of a running server/,
+    );
     const { code, stderr } = await live(t, 'models/vit-cifar10', '--providers');
     assert.equal(code, 2);
     assert.match(stderr, /takes no MODEL_FOLDER/);
@@ -201,8 +234,14 @@ describe('vitserve inspect --live', () => {
 });
 
 test('--version prints the version of the package', async (t) => {
-  const { version } = JSON.parse(readFileSync(join(REPOSITORY, 'package.json'), 'utf8')) as { version: string };
-  assert.deepEqual(await vitserve(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' });
+  const { version } = JSON.parse(readFileSync(join(REPOSITORY, 'package.json'), 'utf8')) as {
+    version: string;
+  };
+  assert.deepEqual(await vitserve(t, ['--version']), {
+    code: 0,
+    stdout: `${version}\n`,
+    stderr: '',
+  });
 });
 
 test('--help names the commands, and a command’s --help all of its flags', async (t) => {
@@ -211,19 +250,24 @@ test('--help names the commands, and a command’s --help all of its flags', asy
     vitserve(t, ['serve', '--help']),
     vitserve(t, ['classify', '--help']),
   ]);
-  for (const { code, stderr } of [general, serve, classify]) assert.deepEqual([code, stderr], [0, '']);
+  for (const { code, stderr } of [general, serve, classify])
+    assert.deepEqual([code, stderr], [0, '']);
   for (const command of ['serve', 'classify'])
     assert.match(general.stdout, new RegExp(`^ +(vitserve )?${command} `, 'm'));
   for (const flag of ['address', 'permits', 'simulated-inference', 'drain-delay']) {
     assert.match(serve.stdout, new RegExp(`--${flag}\\b`));
   }
-  for (const flag of ['address', 'top-k', '[no-]json']) assert(classify.stdout.includes(`--${flag}`), flag);
+  for (const flag of ['address', 'top-k', '[no-]json'])
+    assert(classify.stdout.includes(`--${flag}`), flag);
 });
 
 test('help is --help', async (t) => {
   const [asked, flag] = await Promise.all([vitserve(t, ['help']), vitserve(t, ['--help'])]);
   assert.deepEqual([asked.code, asked.stdout], [0, flag.stdout]);
-  const [askedServe, flagServe] = await Promise.all([vitserve(t, ['help', 'serve']), vitserve(t, ['serve', '--help'])]);
+  const [askedServe, flagServe] = await Promise.all([
+    vitserve(t, ['help', 'serve']),
+    vitserve(t, ['serve', '--help']),
+  ]);
   assert.deepEqual([askedServe.code, askedServe.stdout], [0, flagServe.stdout]);
 });
 
@@ -236,7 +280,8 @@ test('an unknown command is refused with exit code 2, and the nearest one is nam
   assert.deepEqual(await vitserve(t, ['serv']), {
     code: 2,
     stdout: '',
-    stderr: 'vitserve: there is no command "serv"; did you mean "serve"? ("vitserve --help" lists the commands)\n',
+    stderr:
+      'vitserve: there is no command "serv"; did you mean "serve"? ("vitserve --help" lists the commands)\n',
   });
 });
 

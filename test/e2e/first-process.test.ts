@@ -1,6 +1,7 @@
 /**
- * The server as process 1, as it is in a container: there the kernel gives a process only the signals that it has handlers
- * for, and nobody else waits for its children. In a PID namespace of its own, where the system lets one be made.
+ * The server as process 1, as it is in a container: there the kernel gives a process only the
+ * signals that it has handlers for, and nobody else waits for its children. In a PID namespace of
+ * its own, where the system lets one be made.
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -10,13 +11,31 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { PlainClient } from '../support/grpc-client.js';
 import { jpeg } from '../support/images.js';
-import { childrenOf, eventually, ON_CPU, ONE_EACH, PROGRAM, processState, ServerProcess } from '../support/server.js';
+import {
+  childrenOf,
+  eventually,
+  ON_CPU,
+  ONE_EACH,
+  PROGRAM,
+  processState,
+  ServerProcess,
+} from '../support/server.js';
 
-const NAMESPACE = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--mount-proc', '--kill-child'];
+const NAMESPACE = [
+  'unshare',
+  '--user',
+  '--map-root-user',
+  '--pid',
+  '--fork',
+  '--mount-proc',
+  '--kill-child',
+];
 const IN_NAMESPACE = { within: NAMESPACE, ownPids: true };
 const [command, ...args] = NAMESPACE;
 const AS_FIRST =
-  spawnSync(command as string, [...args, 'true']).status === 0 ? {} : { skip: 'no PID namespace can be made here' };
+  spawnSync(command as string, [...args, 'true']).status === 0
+    ? {}
+    : { skip: 'no PID namespace can be made here' };
 
 /** The server by its number outside of the namespace. */
 async function frontOf(server: ServerProcess): Promise<number> {
@@ -26,7 +45,11 @@ async function frontOf(server: ServerProcess): Promise<number> {
 }
 
 test('drains on SIGTERM: calls in flight are answered, exit code 0', AS_FIRST, async (t) => {
-  const server = await ServerProcess.start(t, ['--simulated-inference', '1:300', ...ONE_EACH], IN_NAMESPACE);
+  const server = await ServerProcess.start(
+    t,
+    ['--simulated-inference', '1:300', ...ONE_EACH],
+    IN_NAMESPACE,
+  );
   const front = await frontOf(server);
   const client = new PlainClient(t, server.address);
   const image = await jpeg(1);
@@ -41,7 +64,10 @@ test('lost children are replaced and waited for: no zombies', AS_FIRST, async (t
   const server = await ServerProcess.start(t, [...ONE_EACH, ...ON_CPU], IN_NAMESPACE);
   const front = await frontOf(server);
   for (const pid of childrenOf(front)) process.kill(pid, 'SIGKILL');
-  await eventually('both are replaced', () => server.lines.filter(({ msg }) => msg === 'process ready').length === 4);
+  await eventually(
+    'both are replaced',
+    () => server.lines.filter(({ msg }) => msg === 'process ready').length === 4,
+  );
   const client = new PlainClient(t, server.address);
   assert.equal((await client.classify({ image: await jpeg(1) })).model.name, 'vit-cifar10');
   assert.deepEqual(

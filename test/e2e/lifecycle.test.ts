@@ -1,8 +1,9 @@
 /**
- * From start to exit code: what callers, probes and the system see while the server starts, drains and stops.
+ * From start to exit code: what callers, probes and the system see while the server starts, drains
+ * and stops.
  *
- * Children are stopped with SIGSTOP where a test needs work that is not finished yet, so that nothing depends on how fast
- * the machine is.
+ * Children are stopped with SIGSTOP where a test needs work that is not finished yet, so that
+ * nothing depends on how fast the machine is.
  */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -11,7 +12,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { jpeg, plainPng, withComments } from '../support/images.js';
 import { framed } from '../support/raw-call.js';
-import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  frame,
+  headerBlock,
+  RawSocket,
+} from '../support/raw-http2.js';
 import {
   commandLine,
   eventually,
@@ -29,9 +38,17 @@ import {
 const CALLS = 12;
 
 /** A server with a shared-memory folder of its own, and a client of it. */
-async function startWatched(scope: Scope, flags: readonly string[], options: { readonly detached?: boolean } = {}) {
+async function startWatched(
+  scope: Scope,
+  flags: readonly string[],
+  options: { readonly detached?: boolean } = {},
+) {
   const folder = temporaryFolder(scope);
-  const server = await ServerProcess.start(scope, [...flags, '--shared-memory-dir', folder], options);
+  const server = await ServerProcess.start(
+    scope,
+    [...flags, '--shared-memory-dir', folder],
+    options,
+  );
   return { server, folder, client: new PlainClient(scope, server.address) };
 }
 
@@ -75,7 +92,9 @@ test('SIGTERM answers every admitted call, ends a watch, leaves nothing behind, 
 });
 
 test('Ctrl-C, which reaches the children too, answers every admitted call and exits with 0', async (t) => {
-  const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], { detached: true });
+  const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], {
+    detached: true,
+  });
   const { thaw, calls, colours } = await callsInFlight(t, server, client);
   process.kill(-server.pid, 'SIGINT');
   await server.logged('state', ({ state }) => state === 'draining');
@@ -91,7 +110,9 @@ test('Ctrl-C, which reaches the children too, answers every admitted call and ex
 });
 
 test('SIGHUP to the whole process group, as from a terminal that is closed, costs no child', async (t) => {
-  const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], { detached: true });
+  const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], {
+    detached: true,
+  });
   const { thaw, calls, colours } = await callsInFlight(t, server, client);
   process.kill(-server.pid, 'SIGHUP');
   await server.logged('looked at the model repository again');
@@ -106,7 +127,13 @@ test('SIGHUP to the whole process group, as from a terminal that is closed, cost
 });
 
 test('during the drain delay health says NOT_SERVING while calls are still answered, and then they are refused', async (t) => {
-  const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64', '--drain-delay', '1s']);
+  const { server, client } = await startWatched(t, [
+    ...SIMULATED,
+    '--permits',
+    '64',
+    '--drain-delay',
+    '1s',
+  ]);
   const watch = client.watch('');
   await watch.count(1);
   const image = await plainPng([1, 2, 3]);
@@ -150,7 +177,11 @@ test('after the drain delay a call on an open connection is refused with DRAININ
   assert.equal((await Promise.all(calls)).length, 1);
   const failure = await stream.ended;
   assert.deepEqual([failure?.code, failure?.reason], ['UNAVAILABLE', 'DRAINING']);
-  assert.equal(stream.byId().get('before')?.result, 'response', 'what the stream had sent is answered first');
+  assert.equal(
+    stream.byId().get('before')?.result,
+    'response',
+    'what the stream had sent is answered first',
+  );
   assert.deepEqual(await server.exited, { code: 0, signal: null });
 });
 
@@ -186,7 +217,11 @@ test('calls that do not end within the drain timeout are cut, and the exit code 
     (await failures).map(({ code }) => code),
     ['UNAVAILABLE', 'UNAVAILABLE'],
   );
-  assert(server.lines.some(({ msg }) => msg === 'calls that had not ended within drain-timeout were cut'));
+  assert(
+    server.lines.some(
+      ({ msg }) => msg === 'calls that had not ended within drain-timeout were cut',
+    ),
+  );
   await assertNothingLeft(server, folder);
 });
 
@@ -215,7 +250,10 @@ test('calls that have not ended within the drain timeout are ended with the reas
   const since = performance.now();
   server.signal('SIGTERM');
   const told = await failures;
-  assert(performance.now() - since < 1_500, 'they are told when the time is over, not when the processes have ended');
+  assert(
+    performance.now() - since < 1_500,
+    'they are told when the time is over, not when the processes have ended',
+  );
   assert.deepEqual(
     told.map(({ code, reason }) => [code, reason]),
     Array(3).fill(['UNAVAILABLE', 'DRAINING']),
@@ -256,7 +294,8 @@ test('while it starts it refuses calls with STARTING and is not ready, and SIGTE
   ]);
   // A child that is stopped on its way keeps the server starting for as long as it takes to look.
   const stopped = await eventually('a child is stopped while it starts', () => {
-    // Not before it runs its own program: until then the front waits for it in the system call that makes it.
+    // Not before it runs its own program: until then the front waits for it in the system call that
+    // makes it.
     const pid = server.childPids().find((child) => /-main\.js/.test(commandLine(child)));
     if (pid === undefined) return null;
     process.kill(pid, 'SIGSTOP');
@@ -284,7 +323,8 @@ test('while it starts it refuses calls with STARTING and is not ready, and SIGTE
   server.signal('SIGTERM');
   assert.deepEqual(await server.exited, { code: 0, signal: null });
   assert(performance.now() - since < 2_000);
-  // Stopped so early, it may not have asked yet to die with its parent; going on, it must find the front gone and end.
+  // Stopped so early, it may not have asked yet to die with its parent; going on, it must find the
+  // front gone and end.
   if (isAlive(stopped)) process.kill(stopped, 'SIGCONT');
   await assertNothingLeft(server, folder);
 });
@@ -343,5 +383,6 @@ test('SIGTERM amid uploads: those that are under way and those that were begun b
   );
   assert.deepEqual(await server.exited, { code: 0, signal: null });
   // Both were admitted, worked on and answered: 200 of HTTP, then a message.
-  for (const stream of [1, 3]) assert(of(FRAME.data).some((each) => each.stream === stream && each.payload.length > 5));
+  for (const stream of [1, 3])
+    assert(of(FRAME.data).some((each) => each.stream === stream && each.payload.length > 5));
 });

@@ -1,4 +1,7 @@
-/** Commands whose output nobody takes end as other programs do; a terminal that goes ends nothing by itself. */
+/**
+ * Commands whose output nobody takes end as other programs do; a terminal that goes ends nothing by
+ * itself.
+ */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -28,9 +31,11 @@ async function runClosed(scope: Scope, closed: Closed, args: readonly string[]) 
   scope.after(() => child.exitCode ?? child.kill('SIGKILL'));
   child[closed].destroy();
   let said = '';
-  child[closed === 'stdout' ? 'stderr' : 'stdout'].setEncoding('utf8').on('data', (text: string) => {
-    said += text;
-  });
+  child[closed === 'stdout' ? 'stderr' : 'stdout']
+    .setEncoding('utf8')
+    .on('data', (text: string) => {
+      said += text;
+    });
   const [code, signal] = await once(child, 'close');
   return { code, signal, said };
 }
@@ -46,13 +51,24 @@ describe('a command whose reader has gone', () => {
     writeFileSync(image, await plainPng([1, 2, 3]));
     return server.address;
   };
-  const convert = (place: string) => ['convert', '--random', 'Ti/16', '--out', join(folder, place, '1')];
+  const convert = (place: string) => [
+    'convert',
+    '--random',
+    'Ti/16',
+    '--out',
+    join(folder, place, '1'),
+  ];
 
   const COMMANDS: Readonly<Record<string, () => Promise<string[]>>> = {
     '--help': async () => ['--help'],
     'serve --help': async () => ['serve', '--help'],
     '--version': async () => ['--version'],
-    classify: async () => ['classify', '--address', await address(), ...Array<string>(20).fill(image)],
+    classify: async () => [
+      'classify',
+      '--address',
+      await address(),
+      ...Array<string>(20).fill(image),
+    ],
     'classify --json': async () => ['classify', '--json', '--address', await address(), image],
     inspect: async () => ['inspect', model],
     'inspect --live': async () => {
@@ -78,7 +94,11 @@ describe('a command whose reader has gone', () => {
   for (const [name, args] of Object.entries(COMMANDS)) {
     test(`${name}: ends with the code of SIGPIPE, and says nothing of it`, async (t) => {
       const said = name === 'convert' ? note : '';
-      assert.deepEqual(await runClosed(t, 'stdout', await args()), { code: 141, signal: null, said });
+      assert.deepEqual(await runClosed(t, 'stdout', await args()), {
+        code: 141,
+        signal: null,
+        said,
+      });
     });
   }
 
@@ -97,7 +117,10 @@ describe('a command whose reader has gone', () => {
     assert.equal(code, 1, 'one file has no answer');
     assert.match(said, /image\.png {2}\(/);
     assert.deepEqual(
-      [await runClosed(t, 'stderr', convert('unsaid')), await runClosed(t, 'stderr', ['bogus'])].map((run) => run.code),
+      [
+        await runClosed(t, 'stderr', convert('unsaid')),
+        await runClosed(t, 'stderr', ['bogus']),
+      ].map((run) => run.code),
       [0, 2],
     );
   });
@@ -106,7 +129,9 @@ describe('a command whose reader has gone', () => {
 test('a full disk under standard output is said, and is exit code 1', async (t) => {
   const full = openSync('/dev/full', 'w');
   t.after(() => closeSync(full));
-  const { status, stderr } = spawnSync(process.execPath, [PROGRAM, '--help'], { stdio: ['ignore', full, 'pipe'] });
+  const { status, stderr } = spawnSync(process.execPath, [PROGRAM, '--help'], {
+    stdio: ['ignore', full, 'pipe'],
+  });
   assert.deepEqual(
     [status, String(stderr)],
     [1, "vitserve: standard output can't be written (ENOSPC: no space left on device, write)\n"],
@@ -114,7 +139,10 @@ test('a full disk under standard output is said, and is exit code 1', async (t) 
 });
 
 test('what a slow reader has not taken is not thrown away', async (t) => {
-  const missing = Array.from({ length: 2_000 }, (_, index) => `missing-${index}-${'x'.repeat(60)}.jpg`);
+  const missing = Array.from(
+    { length: 2_000 },
+    (_, index) => `missing-${index}-${'x'.repeat(60)}.jpg`,
+  );
   const argv = [PROGRAM, 'classify', '--json', ...missing];
   const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'ignore'] });
   t.after(() => child.kill('SIGKILL'));
@@ -139,7 +167,13 @@ function bytesWrittenBy(pid: number | undefined): number {
 
 describe('few open files', () => {
   const limited = (limit: number, args: readonly string[]) =>
-    spawnSync('sh', ['-c', `ulimit -n ${limit}; exec "$0" "$@"`, process.execPath, PROGRAM, ...args]);
+    spawnSync('sh', [
+      '-c',
+      `ulimit -n ${limit}; exec "$0" "$@"`,
+      process.execPath,
+      PROGRAM,
+      ...args,
+    ]);
 
   test('too few for the program: every command names the limit and what to do', () => {
     for (const args of [['serve'], ['classify', 'x.jpg'], ['--help']]) {
@@ -155,17 +189,22 @@ describe('few open files', () => {
   test('fewer than max-connections needs are warned about; enough are not', async (t) => {
     const within = (limit: number) => ['sh', '-c', `ulimit -n ${limit}; exec "$@"`, 'sh'];
     const low = await ServerProcess.start(t, SIMULATED, { within: within(256) });
-    const { limit, needed } = await low.logged('the limit of open files is too low for max-connections');
+    const { limit, needed } = await low.logged(
+      'the limit of open files is too low for max-connections',
+    );
     assert.deepEqual([limit, (needed as number) > 1024], [256, true]);
     await low.stop();
-    const enough = await ServerProcess.start(t, [...SIMULATED, '--max-connections', '16'], { within: within(256) });
+    const enough = await ServerProcess.start(t, [...SIMULATED, '--max-connections', '16'], {
+      within: within(256),
+    });
     await enough.stop();
     assert.ok(!enough.lines.some(({ msg }) => msg?.includes('open files')), enough.output);
   });
 });
 
 test('a server outlives its terminal, children and all, and ends with its exit code', async (t) => {
-  if (spawnSync('script', ['--version']).error !== undefined) return t.skip('there is no script(1)');
+  if (spawnSync('script', ['--version']).error !== undefined)
+    return t.skip('there is no script(1)');
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'shm'));
   const [log, code] = [join(folder, 'log'), join(folder, 'code')];
@@ -177,19 +216,34 @@ test('a server outlives its terminal, children and all, and ends with its exit c
     '--shared-memory-dir',
     join(folder, 'shm'),
   ];
-  const words = [process.execPath, PROGRAM, 'serve', ...flags, ...SIMULATED, '--log-format', 'json'];
-  // The inner shell stays to note the exit code; the outer one, the leader of the session, goes with the terminal, which is
-  // when the kernel tells the others. Standard input and error are the terminal's.
+  const words = [
+    process.execPath,
+    PROGRAM,
+    'serve',
+    ...flags,
+    ...SIMULATED,
+    '--log-format',
+    'json',
+  ];
+  // The inner shell stays to note the exit code; the outer one, the leader of the session, goes
+  // with the terminal, which is when the kernel tells the others. Standard input and error are the
+  // terminal's.
   const inner = join(folder, 'inner.sh');
-  writeFileSync(inner, `trap '' HUP; ${words.map((word) => `'${word}'`).join(' ')} > '${log}'; echo $? > '${code}'`);
+  writeFileSync(
+    inner,
+    `trap '' HUP; ${words.map((word) => `'${word}'`).join(' ')} > '${log}'; echo $? > '${code}'`,
+  );
   const command = `sh '${inner}'; true`;
-  const terminal = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  const terminal = spawn('script', ['-qec', command, '/dev/null'], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
   const lines = () =>
     (existsSync(log) ? readFileSync(log, 'utf8') : '')
       .split('\n')
       .slice(0, -1)
       .map((line) => JSON.parse(line) as Record<string, unknown>);
-  const logged = (msg: string) => eventually(`log line "${msg}"`, () => lines().find((line) => line.msg === msg));
+  const logged = (msg: string) =>
+    eventually(`log line "${msg}"`, () => lines().find((line) => line.msg === msg));
   const pid = (await logged('vitserve')).pid as number;
   t.after(() => {
     if (isAlive(pid)) process.kill(pid, 'SIGKILL');
@@ -203,6 +257,9 @@ test('a server outlives its terminal, children and all, and ends with its exit c
   await logged('looked at the model repository again');
   assert.deepEqual(childrenOf(pid), children);
   process.kill(pid, 'SIGTERM');
-  assert.equal(await eventually('an exit code', () => existsSync(code) && readFileSync(code, 'utf8').trim()), '0');
+  assert.equal(
+    await eventually('an exit code', () => existsSync(code) && readFileSync(code, 'utf8').trim()),
+    '0',
+  );
   assert.ok(!lines().some(({ msg }) => msg === 'process lost'));
 });

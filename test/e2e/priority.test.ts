@@ -1,4 +1,7 @@
-/** Children give way to the front, for the processor and for memory, whatever the server was started with. */
+/**
+ * Children give way to the front, for the processor and for memory, whatever the server was started
+ * with.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
@@ -11,7 +14,10 @@ test('under nice, children are nicer still: an unprivileged process could not be
   const front = getPriority(server.pid);
   assert.ok(front >= 3, `the front runs at ${front}`);
   const nicer = server.children().map(({ role, pid }) => [role, getPriority(pid) - front]);
-  assert.deepEqual(Object.fromEntries(nicer), { decoder: Math.min(4, 19 - front), inference: Math.min(5, 19 - front) });
+  assert.deepEqual(Object.fromEntries(nicer), {
+    decoder: Math.min(4, 19 - front),
+    inference: Math.min(5, 19 - front),
+  });
 });
 
 const oomScoreOf = (pid: number) => Number(readFileSync(`/proc/${pid}/oom_score_adj`, 'latin1'));
@@ -21,11 +27,14 @@ test('where memory runs out children go before the front, decoders first, and so
   const within = ['sh', '-c', `echo ${given} > /proc/self/oom_score_adj; exec "$@"`, 'sh'];
   const server = await ServerProcess.start(t, SIMULATED, { within });
   const expected = { decoder: Math.min(given + 800, 1000), inference: Math.min(given + 500, 1000) };
-  const found = () => Object.fromEntries(server.children().map(({ role, pid }) => [role, oomScoreOf(pid)]));
+  const found = () =>
+    Object.fromEntries(server.children().map(({ role, pid }) => [role, oomScoreOf(pid)]));
   assert.deepEqual([oomScoreOf(server.pid), found()], [given, expected]);
 
   const [before] = server.children('decoder');
   process.kill(before?.pid ?? 0, 'SIGKILL');
-  await eventually('a successor', () => server.children('decoder').some(({ pid }) => pid !== before?.pid));
+  await eventually('a successor', () =>
+    server.children('decoder').some(({ pid }) => pid !== before?.pid),
+  );
   assert.deepEqual([oomScoreOf(server.pid), found()], [given, expected]);
 });

@@ -1,10 +1,10 @@
 /**
- * No program writes a file but where it was told to, opens a socket but those of its ports, or asks anybody anything. The
- * native library for inference does all of this unless it is stopped.
+ * No program writes a file but where it was told to, opens a socket but those of its ports, or asks
+ * anybody anything. The native library for inference does all of this unless it is stopped.
  *
- * Each command runs with its home, its temporary folder and the like pointed at empty folders, and with a variable of the
- * environment that would let the library have its way. What appears there is seen without any tool; strace, where it is
- * there, sees every file and every socket besides.
+ * Each command runs with its home, its temporary folder and the like pointed at empty folders, and
+ * with a variable of the environment that would let the library have its way. What appears there is
+ * seen without any tool; strace, where it is there, sees every file and every socket besides.
  */
 import assert from 'node:assert/strict';
 import { cpSync, writeFileSync } from 'node:fs';
@@ -68,11 +68,23 @@ const USES: Readonly<Record<Exclude<CommandName, 'serve'>, readonly Use[]>> = {
   classify: [{ args: () => ['--address', server.address, picture], calls: true }],
   bench: [
     {
-      args: () => ['--address', server.address, '--callers', '1', '--duration', '3s', '--warm-up', '100ms', picture],
+      args: () => [
+        '--address',
+        server.address,
+        '--callers',
+        '1',
+        '--duration',
+        '3s',
+        '--warm-up',
+        '100ms',
+        picture,
+      ],
       calls: true,
     },
   ],
-  import: [{ args: (out) => [join(folder, 'graph.onnx'), '--models', out, '--name', 'a', ...LABELS] }],
+  import: [
+    { args: (out) => [join(folder, 'graph.onnx'), '--models', out, '--name', 'a', ...LABELS] },
+  ],
   convert: [{ args: (out) => [VERSION, '--models', out, '--name', 'a'] }],
   quantize: [
     { args: (out) => [VERSION, '--out', join(out, 'a/1'), '--images', folder] },
@@ -104,7 +116,10 @@ async function finished(
 
 describe('a command', () => {
   test('is looked at, whichever it is', () => {
-    assert.deepEqual(Object.keys(USES).sort(), COMMAND_NAMES.filter((name) => name !== 'serve').sort());
+    assert.deepEqual(
+      Object.keys(USES).sort(),
+      COMMAND_NAMES.filter((name) => name !== 'serve').sort(),
+    );
   });
 
   for (const [name, uses] of Object.entries(USES)) {
@@ -123,9 +138,17 @@ describe('a command', () => {
       }, async (t) => {
         const around = surroundings(t);
         const seen = trace(t);
-        const { code, stderr } = await finished(t, seen.within, [name, ...use.args(around.out)], around);
+        const { code, stderr } = await finished(
+          t,
+          seen.within,
+          [name, ...use.args(around.out)],
+          around,
+        );
         assert.equal(code, use.code ?? 0, stderr);
-        const allowed = [around.out, ...(use.usesTemporary === true ? [around.environment.TMPDIR as string] : [])];
+        const allowed = [
+          around.out,
+          ...(use.usesTemporary === true ? [around.environment.TMPDIR as string] : []),
+        ];
         const elsewhere = (await seen.written()).filter(
           (path) => !allowed.some((place) => path.startsWith(`${place}/`)),
         );
@@ -133,7 +156,9 @@ describe('a command', () => {
         const network = await seen.network();
         if (use.calls !== true) assert.deepEqual(network, []);
         else assert.ok(network.some(isOwnAddress), network.join('\n'));
-        const foreign = network.filter((line) => line !== 'socket AF_INET SOCK_STREAM' && !isOwnAddress(line));
+        const foreign = network.filter(
+          (line) => line !== 'socket AF_INET SOCK_STREAM' && !isOwnAddress(line),
+        );
         assert.deepEqual(foreign, []);
         assert.deepEqual(around.leftBehind(), []);
       });
@@ -152,7 +177,10 @@ describe('the server', () => {
     client.close();
   }
 
-  const portsOf = (serving: ServerProcess) => [serving.port, Number(serving.httpAddress.split(':').at(-1))];
+  const portsOf = (serving: ServerProcess) => [
+    serving.port,
+    Number(serving.httpAddress.split(':').at(-1)),
+  ];
 
   test('has no socket but its ports and no file but its shared memory, and leaves none', async (t) => {
     const around = surroundings(t);
@@ -168,7 +196,8 @@ describe('the server', () => {
       'sockets can be seen',
     );
     const foreign = sockets.filter(
-      ({ kind, localPort, remotePort }) => kind === 'udp' || !(ports.includes(localPort) || ports.includes(remotePort)),
+      ({ kind, localPort, remotePort }) =>
+        kind === 'udp' || !(ports.includes(localPort) || ports.includes(remotePort)),
     );
     assert.deepEqual(foreign, []);
     assert.deepEqual(family.flatMap(filesWrittenBy), []);
@@ -176,10 +205,15 @@ describe('the server', () => {
     assert.deepEqual(around.leftBehind(), []);
   });
 
-  test('from its start to its end', { skip: !STRACE && 'strace is not here, or may not trace' }, async (t) => {
+  test('from its start to its end', {
+    skip: !STRACE && 'strace is not here, or may not trace',
+  }, async (t) => {
     const around = surroundings(t);
     const seen = trace(t);
-    const serving = await ServerProcess.start(t, flags, { environment: around.environment, within: seen.within });
+    const serving = await ServerProcess.start(t, flags, {
+      environment: around.environment,
+      within: seen.within,
+    });
     await use(t, serving);
     await serving.stop();
     assert.deepEqual(await seen.written(), []);

@@ -1,6 +1,7 @@
 /**
- * Several replicas and one client with the service config that is shipped (`proto/vitserve/v1/service-config.json`): calls
- * are spread, a replica that leaves costs nobody an answer, and who is refused by one is answered by another.
+ * Several replicas and one client with the service config that is shipped
+ * (`proto/vitserve/v1/service-config.json`): calls are spread, a replica that leaves costs nobody
+ * an answer, and who is refused by one is answered by another.
  *
  * A list of addresses stands in for the headless Service: what DNS would give.
  */
@@ -17,7 +18,9 @@ const CALLERS = 8;
 async function startTwo(scope: Scope, flags: readonly string[] = ['--permits', '64']) {
   const start = () => ServerProcess.start(scope, [...SIMULATED, ...flags]);
   const servers = await Promise.all([start(), start()]);
-  const client = new VitserveClient(`ipv4:${servers.map(({ address }) => address).join(',')}`, { ownConnection: true });
+  const client = new VitserveClient(`ipv4:${servers.map(({ address }) => address).join(',')}`, {
+    ownConnection: true,
+  });
   scope.after(() => client.close());
   const image = await plainPng([1, 2, 3]);
   const call = () => client.classify({ image }, { timeoutMs: 20_000 });
@@ -45,7 +48,8 @@ test('calls are spread over the replicas', async (t) => {
   await Promise.all(Array.from({ length: CALLERS }, caller));
   const after = await answeredBy(servers);
   const shares = after.map((count, at) => (count - (before[at] ?? 0)) / (25 * CALLERS));
-  for (const share of shares) assert.ok(share >= 0.4 && share <= 0.6, `shares ${shares.join(' and ')}`);
+  for (const share of shares)
+    assert.ok(share >= 0.4 && share <= 0.6, `shares ${shares.join(' and ')}`);
 });
 
 for (const delay of ['0s', '300ms']) {
@@ -72,18 +76,27 @@ for (const delay of ['0s', '300ms']) {
 }
 
 test('a replica that drains costs nobody an answer whose image is too large to be sent again', async (t) => {
-  const servers = await Promise.all([1, 2].map(() => ServerProcess.start(t, [...SIMULATED, '--permits', '64'])));
+  const servers = await Promise.all(
+    [1, 2].map(() => ServerProcess.start(t, [...SIMULATED, '--permits', '64'])),
+  );
   const [leaving, staying] = servers as [ServerProcess, ServerProcess];
   const client = new PlainClient(t, `ipv4:${servers.map(({ address }) => address).join(',')}`, {
     'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   });
   const image = withComments(await jpeg(1), 2_000_000);
-  const load = continuousLoad(4, () => outcomeOf(client.classify({ image }, { timeoutMs: 20_000 })));
-  await eventually('both have answered', async () => (await answeredBy(servers)).every((count) => count > 5));
+  const load = continuousLoad(4, () =>
+    outcomeOf(client.classify({ image }, { timeoutMs: 20_000 })),
+  );
+  await eventually('both have answered', async () =>
+    (await answeredBy(servers)).every((count) => count > 5),
+  );
   leaving.signal('SIGTERM');
   assert.deepEqual(await leaving.exited, { code: 0, signal: null });
   const [before] = await answeredBy([staying]);
-  await eventually('the other one answers', async () => ((await answeredBy([staying]))[0] ?? 0) > (before ?? 0) + 5);
+  await eventually(
+    'the other one answers',
+    async () => ((await answeredBy([staying]))[0] ?? 0) > (before ?? 0) + 5,
+  );
   const failures = (await load.stop()).filter((outcome) => outcome instanceof CallFailure);
   assert.deepEqual(failures.map(String), []);
 });
@@ -97,7 +110,8 @@ test('a call that one replica refuses for load is answered by the other', async 
   const image = await plainPng([9, 9, 9]);
   const unanswered = failureOf(occupying.classify({ image }, { signal: leaving.signal }));
   await full.metricIs('vitserve_permits_in_use', {}, 1);
-  const refusals = () => full.metric('vitserve_requests_total', { method: 'Classify', reason: 'OVERLOADED' });
+  const refusals = () =>
+    full.metric('vitserve_requests_total', { method: 'Classify', reason: 'OVERLOADED' });
   assert.equal(await refusals(), 0);
   for (let count = 0; count < 20; count++) await call();
   assert.ok((await refusals()) >= 10, 'every second call has asked the full one first');

@@ -1,4 +1,7 @@
-/** Who gets in: TLS, certificates of callers, tokens, and what stays open; certificates and tokens that change under load. */
+/**
+ * Who gets in: TLS, certificates of callers, tokens, and what stays open; certificates and tokens
+ * that change under load.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -9,10 +12,21 @@ import { credentials } from '@grpc/grpc-js';
 import { Authority, type Issued } from '../support/certificates.js';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
-import { eventually, type Scope, ServerProcess, SIMULATED, temporaryFolder, vitserve } from '../support/server.js';
+import {
+  eventually,
+  type Scope,
+  ServerProcess,
+  SIMULATED,
+  temporaryFolder,
+  vitserve,
+} from '../support/server.js';
 
 const HOUR_MS = 3_600_000;
-const TOKENS = ['first-token-0123456789', 'second-token-987654321', 'third-token-55555555555'] as const;
+const TOKENS = [
+  'first-token-0123456789',
+  'second-token-987654321',
+  'third-token-55555555555',
+] as const;
 const GREEN = [10, 200, 30] as const;
 
 const authority = new Authority('authority of servers');
@@ -27,7 +41,8 @@ class SecretFolder {
   constructor(scope: Scope, files: Readonly<Record<string, string>>) {
     this.folder = temporaryFolder(scope);
     this.swap(files);
-    for (const name of Object.keys(files)) symlinkSync(join('..data', name), join(this.folder, name));
+    for (const name of Object.keys(files))
+      symlinkSync(join('..data', name), join(this.folder, name));
   }
 
   path(name: string): string {
@@ -37,10 +52,12 @@ class SecretFolder {
   swap(files: Readonly<Record<string, string>>): void {
     const generation = `..generation-${this.#generation++}`;
     mkdirSync(join(this.folder, generation));
-    for (const [name, content] of Object.entries(files)) writeFileSync(join(this.folder, generation, name), content);
+    for (const [name, content] of Object.entries(files))
+      writeFileSync(join(this.folder, generation, name), content);
     symlinkSync(generation, join(this.folder, '..new'));
     renameSync(join(this.folder, '..new'), join(this.folder, '..data'));
-    if (this.#generation > 1) rmSync(join(this.folder, `..generation-${this.#generation - 2}`), { recursive: true });
+    if (this.#generation > 1)
+      rmSync(join(this.folder, `..generation-${this.#generation - 2}`), { recursive: true });
   }
 }
 
@@ -52,9 +69,18 @@ function channelOf(identity: Issued | null, ca = authority.cert) {
   );
 }
 
-/** A handshake by itself, as far as it gets: the version of TLS and the name on the server's certificate. */
+/**
+ * A handshake by itself, as far as it gets: the version of TLS and the name on the server's
+ * certificate.
+ */
 async function handshake(scope: Scope, port: number, options: ConnectionOptions = {}) {
-  const socket = connect({ port, host: '127.0.0.1', ca: authority.cert, ALPNProtocols: ['h2'], ...options });
+  const socket = connect({
+    port,
+    host: '127.0.0.1',
+    ca: authority.cert,
+    ALPNProtocols: ['h2'],
+    ...options,
+  });
   scope.after(() => socket.destroy());
   await once(socket, 'secureConnect');
   const seen = { version: socket.getProtocol(), name: socket.getPeerCertificate().subject.CN };
@@ -65,7 +91,11 @@ async function handshake(scope: Scope, port: number, options: ConnectionOptions 
 const newServerCertificate = (name = 'server') => authority.issue({ name, hosts: SERVER_HOSTS });
 
 describe('a server with TLS and certificates of callers', () => {
-  const files = ({ cert, key }: Issued, ca = callers.cert) => ({ 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca });
+  const files = ({ cert, key }: Issued, ca = callers.cert) => ({
+    'tls.crt': cert,
+    'tls.key': key,
+    'ca.crt': ca,
+  });
   const start = async (t: Scope, secret: SecretFolder, ...more: string[]) =>
     await ServerProcess.start(t, [
       ...SIMULATED,
@@ -92,8 +122,14 @@ describe('a server with TLS and certificates of callers', () => {
 
     const strangers: readonly (readonly [string, Issued | null])[] = [
       ['none', null],
-      ['one of a foreign authority', new Authority('authority of callers').issue({ name: 'caller' })],
-      ['one that has expired', callers.issue({ name: 'caller', beginsInMs: -2 * HOUR_MS, endsInMs: -HOUR_MS })],
+      [
+        'one of a foreign authority',
+        new Authority('authority of callers').issue({ name: 'caller' }),
+      ],
+      [
+        'one that has expired',
+        callers.issue({ name: 'caller', beginsInMs: -2 * HOUR_MS, endsInMs: -HOUR_MS }),
+      ],
       ['one that is not valid yet', callers.issue({ name: 'caller', beginsInMs: HOUR_MS })],
       ["the server's own", newServerCertificate()],
     ];
@@ -102,7 +138,9 @@ describe('a server with TLS and certificates of callers', () => {
       assert.equal((await failureOf(stranger.embed({ image }))).code, 'UNAVAILABLE', what);
       assert.equal((await failureOf(stranger.check())).code, 'UNAVAILABLE', what);
     }
-    const refused = await server.metric('vitserve_connections_refused_total', { cause: 'client_certificate' });
+    const refused = await server.metric('vitserve_connections_refused_total', {
+      cause: 'client_certificate',
+    });
     assert(refused >= strangers.length, `${refused} were refused`);
     const plain = new PlainClient(t, server.address);
     assert.equal((await failureOf(plain.embed({ image }))).code, 'UNAVAILABLE');
@@ -133,7 +171,10 @@ describe('a server with TLS and certificates of callers', () => {
     const watch = kubelet.watch(SERVICE);
     await watch.count(1);
     assert.equal((await failureOf(kubelet.getModel())).code, 'UNIMPLEMENTED');
-    assert.equal((await failureOf(kubelet.embed({ image: await plainPng(GREEN) }))).code, 'UNIMPLEMENTED');
+    assert.equal(
+      (await failureOf(kubelet.embed({ image: await plainPng(GREEN) }))).code,
+      'UNIMPLEMENTED',
+    );
     assert.equal((await failureOf(kubelet.reflectedServices())).code, 'UNIMPLEMENTED');
     server.signal('SIGTERM');
     await watch.ended;
@@ -175,18 +216,25 @@ describe('a server with TLS and certificates of callers', () => {
     }
     const mine = newServerCertificate('generation 4');
     const broken: readonly (readonly [RegExp, Record<string, string>])[] = [
-      [/is not the key of the certificate/, files({ cert: mine.cert, key: newServerCertificate().key })],
+      [
+        /is not the key of the certificate/,
+        files({ cert: mine.cert, key: newServerCertificate().key }),
+      ],
       [/holds no certificate in PEM form/, files({ ...mine, cert: 'nothing' })],
       [/is no private key/, files({ ...mine, key: 'nothing' })],
       [/tls-client-ca: .* holds no certificate/, files(mine, '')],
-      [/has expired/, files(authority.issue({ name: 'old', hosts: SERVER_HOSTS, endsInMs: -HOUR_MS }))],
+      [
+        /has expired/,
+        files(authority.issue({ name: 'old', hosts: SERVER_HOSTS, endsInMs: -HOUR_MS })),
+      ],
       [/can't be read/, { 'tls.crt': mine.cert }],
     ];
     for (const [problem, content] of broken) {
       const before = await server.metric('vitserve_credential_reloads_total', kept);
       await reload(content);
-      const { level, problems } = await server.logged('credentials not loaded: those before stay in use', (line) =>
-        problem.test(String(line.problems)),
+      const { level, problems } = await server.logged(
+        'credentials not loaded: those before stay in use',
+        (line) => problem.test(String(line.problems)),
       );
       assert.equal(level, 'warn', String(problems));
       assert((await server.metric('vitserve_credential_reloads_total', kept)) > before);
@@ -195,11 +243,17 @@ describe('a server with TLS and certificates of callers', () => {
     const end = { certificate: 'server' };
     const expiry = await server.metric('vitserve_tls_certificate_expiry_timestamp_seconds', end);
     assert(Math.abs(expiry - (Date.now() + 24 * HOUR_MS) / 1000) < 600, `${expiry}`);
-    // Another authority for callers: who was let in stays in, and new connections need its certificates.
+    // Another authority for callers: who was let in stays in, and new connections need its
+    // certificates.
     const others = new Authority('other callers');
     await reload(files(mine, callers.cert + others.cert));
     await eventually('both authorities are known', async () => (await shown()) === 'generation 4');
-    const other = new PlainClient(t, server.address, {}, { channel: channelOf(others.issue({ name: 'other' })) });
+    const other = new PlainClient(
+      t,
+      server.address,
+      {},
+      { channel: channelOf(others.issue({ name: 'other' })) },
+    );
     assert.deepEqual((await other.embed({ image })).embedding, GREEN);
     loading = false;
     await loads;
@@ -208,7 +262,12 @@ describe('a server with TLS and certificates of callers', () => {
   });
 
   test('is called by vitserve classify, which says what it lacks, and by vitserve bench', async (t) => {
-    const server = await start(t, new SecretFolder(t, files(newServerCertificate())), '--token-file', tokenFile(t));
+    const server = await start(
+      t,
+      new SecretFolder(t, files(newServerCertificate())),
+      '--token-file',
+      tokenFile(t),
+    );
     const folder = temporaryFolder(t);
     const write = (name: string, content: string) => {
       writeFileSync(join(folder, name), content);
@@ -224,26 +283,57 @@ describe('a server with TLS and certificates of callers', () => {
       '--token-file': write('token', `# mine\n${TOKENS[1]}\n`),
     };
     const classify = (given: Readonly<Record<string, string>>) =>
-      vitserve(t, ['classify', '--address', server.address, '--timeout', '5s', ...Object.entries(given).flat(), image]);
+      vitserve(t, [
+        'classify',
+        '--address',
+        server.address,
+        '--timeout',
+        '5s',
+        ...Object.entries(given).flat(),
+        image,
+      ]);
     const answered = await classify(flags);
     assert.equal(answered.code, 0, answered.stderr);
-    const benching = ['bench', '--address', server.address, '--callers', '1', '--warm-up', '0s', '--duration', '200ms'];
+    const benching = [
+      'bench',
+      '--address',
+      server.address,
+      '--callers',
+      '1',
+      '--warm-up',
+      '0s',
+      '--duration',
+      '200ms',
+    ];
     const measured = await vitserve(t, [...benching, ...Object.entries(flags).flat(), image]);
     assert.equal(measured.code, 0, measured.stderr);
     const { '--token-file': _, ...tokenless } = flags;
     assert.match((await classify(tokenless)).stderr, /a token is needed/);
-    assert.equal((await classify({ '--tls-ca': flags['--tls-ca'], '--token-file': flags['--token-file'] })).code, 1);
+    assert.equal(
+      (await classify({ '--tls-ca': flags['--tls-ca'], '--token-file': flags['--token-file'] }))
+        .code,
+      1,
+    );
     const unpaired = await classify({ '--tls-cert': flags['--tls-cert'] });
-    assert.deepEqual([unpaired.code, unpaired.stderr], [2, 'vitserve: tls-cert needs its key: give tls-key too\n']);
+    assert.deepEqual(
+      [unpaired.code, unpaired.stderr],
+      [2, 'vitserve: tls-cert needs its key: give tls-key too\n'],
+    );
     const foreignKey = write('foreign.key', callers.issue({ name: 'other' }).key);
     const mismatched = await classify({ ...flags, '--tls-key': foreignKey });
-    assert.match(mismatched.stderr, /^vitserve: tls-ca, tls-cert or tls-key holds no PEM, or the key is another/);
+    assert.match(
+      mismatched.stderr,
+      /^vitserve: tls-ca, tls-cert or tls-key holds no PEM, or the key is another/,
+    );
     const missing = await classify({ '--tls-ca': join(folder, 'nowhere') });
     assert.match(missing.stderr, /^vitserve: tls-ca: .*nowhere can't be read/);
   });
 });
 
-function tokenFile(scope: Scope, content = `# of team one\n${TOKENS[0]}\n\n# of team two\n  ${TOKENS[1]}  \n`): string {
+function tokenFile(
+  scope: Scope,
+  content = `# of team one\n${TOKENS[0]}\n\n# of team two\n  ${TOKENS[1]}  \n`,
+): string {
   const path = join(temporaryFolder(scope), 'tokens');
   writeFileSync(path, content);
   return path;
@@ -252,7 +342,13 @@ function tokenFile(scope: Scope, content = `# of team one\n${TOKENS[0]}\n\n# of 
 describe('a server with tokens', () => {
   test('answers callers with one of them and refuses all others, but for health', async (t) => {
     const path = tokenFile(t);
-    const server = await ServerProcess.start(t, [...SIMULATED, '--token-file', path, '--log-level', 'trace']);
+    const server = await ServerProcess.start(t, [
+      ...SIMULATED,
+      '--token-file',
+      path,
+      '--log-level',
+      'trace',
+    ]);
     const image = await plainPng(GREEN);
     const clientWith = (token: string | undefined) =>
       new PlainClient(t, server.address, {}, token === undefined ? {} : { token });
@@ -263,7 +359,11 @@ describe('a server with tokens', () => {
     }
     for (const token of [undefined, TOKENS[2], TOKENS[0].slice(1), `${TOKENS[0]}x`, 'short']) {
       const stranger = clientWith(token);
-      for (const call of [stranger.embed({ image }), stranger.classify({ image }), stranger.getModel()]) {
+      for (const call of [
+        stranger.embed({ image }),
+        stranger.classify({ image }),
+        stranger.getModel(),
+      ]) {
         const { code, reason } = await failureOf(call);
         assert.deepEqual([code, reason], ['UNAUTHENTICATED', 'TOKEN_INVALID'], `token "${token}"`);
       }
@@ -302,20 +402,37 @@ describe('start', () => {
     const { cert, key } = newServerCertificate();
     const [certPath, keyPath] = [write('tls.crt', cert), write('tls.key', key)];
     const serve = (...flags: string[]) =>
-      vitserve(t, ['serve', ...SIMULATED, '--address', '127.0.0.1:0', '--http-address', '127.0.0.1:0', ...flags]);
+      vitserve(t, [
+        'serve',
+        ...SIMULATED,
+        '--address',
+        '127.0.0.1:0',
+        '--http-address',
+        '127.0.0.1:0',
+        ...flags,
+      ]);
 
     const withoutAuthority = await serve(
       ...['--tls-cert', certPath, '--tls-key', keyPath, '--tls-client-ca', write('empty', '')],
       ...['--token-file', write('tokens', 'short\n')],
     );
     assert.equal(withoutAuthority.code, 1);
-    assert.match(withoutAuthority.stdout, /tls-client-ca: .*empty holds no certificate in PEM form/);
-    assert.match(withoutAuthority.stdout, /token-file: line 1 of .*tokens has less than 16 characters/);
+    assert.match(
+      withoutAuthority.stdout,
+      /tls-client-ca: .*empty holds no certificate in PEM form/,
+    );
+    assert.match(
+      withoutAuthority.stdout,
+      /token-file: line 1 of .*tokens has less than 16 characters/,
+    );
     assert(!withoutAuthority.stdout.includes('short'));
 
     const unusable = await serve('--tls-client-ca', certPath, '--tls-key', keyPath);
     assert.equal(unusable.code, 2);
     assert.match(unusable.stderr, /tls-key is of no use without tls-cert/);
-    assert.match(unusable.stderr, /tls-client-ca asks callers for certificates, which only TLS can/);
+    assert.match(
+      unusable.stderr,
+      /tls-client-ca asks callers for certificates, which only TLS can/,
+    );
   });
 });

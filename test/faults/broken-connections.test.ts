@@ -1,13 +1,22 @@
 /**
- * Clients that break HTTP/2 in the middle of a call. Such a connection is gone in two seconds, with what its call held, whether the
- * client leaves or not; and a server that is told to stop at that moment does not wait for it.
+ * Clients that break HTTP/2 in the middle of a call. Such a connection is gone in two seconds, with
+ * what its call held, whether the client leaves or not; and a server that is told to stop at that
+ * moment does not wait for it.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { PlainClient, SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import { framed } from '../support/raw-call.js';
-import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  frame,
+  headerBlock,
+  RawSocket,
+} from '../support/raw-http2.js';
 import { eventually, type Scope, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
 
 const GONE_MS = 2_000;
@@ -20,7 +29,10 @@ const damages: readonly (readonly [string, Buffer])[] = [
   ['HPACK that is none', frame(FRAME.headers, END_HEADERS, 3, Buffer.alloc(200, 0xff))],
   [
     'a call whose first frame is of another type, by one bit',
-    Buffer.concat([frame(FRAME.headers ^ 16, END_HEADERS, 3, HEADERS), frame(FRAME.data, END_STREAM, 3, MESSAGE)]),
+    Buffer.concat([
+      frame(FRAME.headers ^ 16, END_HEADERS, 3, HEADERS),
+      frame(FRAME.data, END_STREAM, 3, MESSAGE),
+    ]),
   ],
   ['DATA of a call that was never begun', frame(FRAME.data, 0, 7, MESSAGE)],
   ['DATA on the connection', frame(FRAME.data, 0, 0, MESSAGE)],
@@ -42,7 +54,10 @@ const RESETS = Buffer.concat(
 async function broken(scope: Scope, server: ServerProcess, damage: Buffer): Promise<RawSocket> {
   const raw = await RawSocket.http2(scope, server.port);
   await raw.send(BEGIN, frame(FRAME.data, 0, 1, MESSAGE.subarray(0, 100)));
-  await eventually('the call has begun', async () => (await server.metric('vitserve_uploads_in_flight')) > 0);
+  await eventually(
+    'the call has begun',
+    async () => (await server.metric('vitserve_uploads_in_flight')) > 0,
+  );
   await raw.send(damage);
   await eventually('the server has noticed', () => raw.has(FRAME.goAway) || raw.isClosed);
   return raw;
@@ -62,7 +77,9 @@ describe('a connection that broke HTTP/2', () => {
         return last.every((value) => value === 0);
       },
       GONE_MS,
-    ).catch(() => assert.fail(`after ${GONE_MS} ms there are ${last} connections, uploads, permits`));
+    ).catch(() =>
+      assert.fail(`after ${GONE_MS} ms there are ${last} connections, uploads, permits`),
+    );
   };
 
   before(async () => {
@@ -90,7 +107,8 @@ describe('a connection that broke HTTP/2', () => {
     const before = await server.metric('vitserve_requests_total', { reason: 'IMAGE_UNSUPPORTED' });
     await raw.send(frame(FRAME.data, END_STREAM, 1, MESSAGE.subarray(100)));
     const answered = async () =>
-      (await server.metric('vitserve_requests_total', { reason: 'IMAGE_UNSUPPORTED' })) === before + 1;
+      (await server.metric('vitserve_requests_total', { reason: 'IMAGE_UNSUPPORTED' })) ===
+      before + 1;
     await eventually('the call has ended', async () => raw.isClosed || (await answered()));
     assert(raw.isClosed || raw.has(FRAME.headers), 'the answer has come');
     await nothingIsLeft();

@@ -1,11 +1,18 @@
 /**
- * Files of a few bytes that ask for seconds of work: refused, or cut down to what is needed, by their structure. Judged by the
- * processor time of the decoder, which other programs on the machine do not change.
+ * Files of a few bytes that ask for seconds of work: refused, or cut down to what is needed, by
+ * their structure. Judged by the processor time of the decoder, which other programs on the machine
+ * do not change.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import sharp from 'sharp';
-import { arithmeticScan, arithmeticScans, emptyScan, honestScans, huffmanScans } from '../support/costly-jpegs.js';
+import {
+  arithmeticScan,
+  arithmeticScans,
+  emptyScan,
+  honestScans,
+  huffmanScans,
+} from '../support/costly-jpegs.js';
 import { emptyChunks, endlessData, pngOf, unfoldingTexts } from '../support/costly-pngs.js';
 import { COSTLY_FORMATS, describeCostlyReport, sendCostly } from '../support/costly-run.js';
 import { manyChunks, manyFrames } from '../support/costly-webps.js';
@@ -23,7 +30,9 @@ const MOST_CPU_MS = 1_000;
 const COSTLY_COUNT = 60;
 const SEED = 1;
 
-const HOSTILE: Readonly<Record<string, { readonly draw: () => Buffer; readonly says: RegExp | null }>> = {
+const HOSTILE: Readonly<
+  Record<string, { readonly draw: () => Buffer; readonly says: RegExp | null }>
+> = {
   'arithmetic coding, 45 scans of four components': {
     draw: () => arithmeticScans(SIDE, SIDE),
     says: /^the JPEG image has 45 scans with arithmetic coding, and with its pixels and bytes the limit is \d+: save it again/,
@@ -62,7 +71,8 @@ describe('a decoder', LINUX, () => {
   before(async () => {
     decoder = await DecoderCpu.start(scope);
     // Code is compiled and libraries are loaded.
-    for (const file of [await jpeg(1), pngOf({ width: 30, height: 30 }), manyFrames(2)]) await decoder.decode(file);
+    for (const file of [await jpeg(1), pngOf({ width: 30, height: 30 }), manyFrames(2)])
+      await decoder.decode(file);
   });
 
   for (const [what, { draw, says }] of Object.entries(HOSTILE)) {
@@ -83,12 +93,30 @@ describe('a decoder', LINUX, () => {
   }
 
   test('still decodes the largest honest pictures', async (t) => {
-    const blank = sharp({ create: { width: 8_000, height: 6_000, channels: 4, background: '#345' } });
+    const blank = sharp({
+      create: { width: 8_000, height: 6_000, channels: 4, background: '#345' },
+    });
     const files = {
       'a progressive JPEG of 16 scans': honestScans(SIDE, SIDE, 16),
-      'a progressive CMYK JPEG': await blank.clone().toColourspace('cmyk').jpeg({ progressive: true }).toBuffer(),
-      'an interlaced PNG of 16 bits': pngOf({ width: SIDE, height: SIDE, depth: 16, colour: 6, interlaced: true }),
-      'an interlaced PNG of one bit': pngOf({ width: SIDE, height: SIDE, depth: 1, colour: 0, interlaced: true }),
+      'a progressive CMYK JPEG': await blank
+        .clone()
+        .toColourspace('cmyk')
+        .jpeg({ progressive: true })
+        .toBuffer(),
+      'an interlaced PNG of 16 bits': pngOf({
+        width: SIDE,
+        height: SIDE,
+        depth: 16,
+        colour: 6,
+        interlaced: true,
+      }),
+      'an interlaced PNG of one bit': pngOf({
+        width: SIDE,
+        height: SIDE,
+        depth: 1,
+        colour: 0,
+        interlaced: true,
+      }),
     };
     for (const [what, file] of Object.entries(files)) {
       const { reply, cpuMs } = await decoder.decode(file);
@@ -100,7 +128,9 @@ describe('a decoder', LINUX, () => {
 
   test('gives up an image that takes more processor time than it may, and says that it was this', async (t) => {
     const short = await DecoderCpu.start(t, { decodeTimeoutMs: 100 });
-    const { reply } = await short.decode(pngOf({ width: SIDE, height: SIDE, depth: 16, colour: 6, interlaced: true }));
+    const { reply } = await short.decode(
+      pngOf({ width: SIDE, height: SIDE, depth: 16, colour: 6, interlaced: true }),
+    );
     assert.equal(reply, null);
     assert.match(short.losses.join(), /^cpu: no answer within 100 ms of processor time$/);
   });
@@ -132,10 +162,16 @@ describe('a server', LINUX, () => {
     const client = new PlainClient(scope, server.address);
     const good = await jpeg(1);
     const { predictions: expected } = await client.classify({ image: good });
-    const hostile = [arithmeticScans(SIDE, SIDE), huffmanScans(SIDE, SIDE, 883), manyFrames(50_000)];
+    const hostile = [
+      arithmeticScans(SIDE, SIDE),
+      huffmanScans(SIDE, SIDE, 883),
+      manyFrames(50_000),
+    ];
     const reasons: Record<string, number> = {};
     const senders = continuousLoad(4, async (index) => {
-      const outcome = await outcomeOf(client.classify({ image: hostile[index % hostile.length] as Buffer }));
+      const outcome = await outcomeOf(
+        client.classify({ image: hostile[index % hostile.length] as Buffer }),
+      );
       const reason = outcome instanceof CallFailure ? String(outcome.reason) : 'answered';
       reasons[reason] = (reasons[reason] ?? 0) + 1;
     });

@@ -1,6 +1,7 @@
 /**
- * What code that gets to run in a decoder would find there: every descriptor accounted for, no environment, no privileges, no
- * more descriptors to be had, and a bound on memory that the largest pictures of every format stay within.
+ * What code that gets to run in a decoder would find there: every descriptor accounted for, no
+ * environment, no privileges, no more descriptors to be had, and a bound on memory that the largest
+ * pictures of every format stay within.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -28,7 +29,11 @@ describe('a decoder', LINUX, () => {
     const flags = ['--decoder-processes', '2', '--inference-processes', '1', '--permits', '16'];
     // Started with a file open that is nobody’s business.
     const within = ['sh', '-c', 'exec 9</etc/hostname && exec "$@"', 'sh'];
-    server = await ServerProcess.start(scope, [...ON_CPU, ...flags, '--max-image-pixels', String(PIXELS)], { within });
+    server = await ServerProcess.start(
+      scope,
+      [...ON_CPU, ...flags, '--max-image-pixels', String(PIXELS)],
+      { within },
+    );
     client = new PlainClient(scope, server.address);
     for (let seed = 0; seed < 8; seed++) await client.classify({ image: await jpeg(seed) });
     await client.classify({ image: await plainPng([1, 2, 3]) });
@@ -41,7 +46,11 @@ describe('a decoder', LINUX, () => {
   const memoryOf = (pid: number) => {
     const mebibytesOf = (name: string) =>
       Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(textOf(pid, 'status'))?.[1]) / 1024;
-    return { resident: mebibytesOf('VmRSS'), peak: mebibytesOf('VmHWM'), private: mebibytesOf('VmData') };
+    return {
+      resident: mebibytesOf('VmRSS'),
+      peak: mebibytesOf('VmHWM'),
+      private: mebibytesOf('VmData'),
+    };
   };
 
   test(
@@ -50,9 +59,14 @@ describe('a decoder', LINUX, () => {
     (t) => {
       for (const { pid } of decoders) {
         const open = new Map(
-          readdirSync(`/proc/${pid}/fd`).map((fd) => [Number(fd), readlinkSync(`/proc/${pid}/fd/${fd}`)]),
+          readdirSync(`/proc/${pid}/fd`).map((fd) => [
+            Number(fd),
+            readlinkSync(`/proc/${pid}/fd/${fd}`),
+          ]),
         );
-        t.diagnostic(`${open.size} descriptors: ${[...open].map(([fd, to]) => `${fd} ${to}`).join(', ')}`);
+        t.diagnostic(
+          `${open.size} descriptors: ${[...open].map(([fd, to]) => `${fd} ${to}`).join(', ')}`,
+        );
         const expected: Readonly<Record<number, RegExp>> = {
           0: /^\/dev\/null$/,
           // Standard output, standard error, the channel.
@@ -84,7 +98,11 @@ describe('a decoder', LINUX, () => {
         .split('\0')
         .filter(Boolean)
         .map((entry) => entry.split('=')[0]);
-      assert.deepEqual(names.sort(), ['MALLOC_ARENA_MAX', 'MALLOC_MMAP_THRESHOLD_', 'VIPS_DISC_THRESHOLD']);
+      assert.deepEqual(names.sort(), [
+        'MALLOC_ARENA_MAX',
+        'MALLOC_MMAP_THRESHOLD_',
+        'VIPS_DISC_THRESHOLD',
+      ]);
     }
   });
 
@@ -125,7 +143,9 @@ describe('a decoder', LINUX, () => {
       const { reason } = await failureOf(client.classify({ image: await file }));
       assert.equal(reason, 'IMAGE_TOO_LARGE');
     }
-    const more = decoders.map(({ pid }, index) => Math.round(memoryOf(pid).peak - (before[index] as number)));
+    const more = decoders.map(({ pid }, index) =>
+      Math.round(memoryOf(pid).peak - (before[index] as number)),
+    );
     t.diagnostic(`peaks rose by ${more.join(' and ')} MiB`);
     assert.ok(Math.max(...more) <= 10);
   });
@@ -133,11 +153,22 @@ describe('a decoder', LINUX, () => {
   test('has a bound on its memory, and the largest pictures of every kind stay within it', async (t) => {
     const side = Math.floor(Math.sqrt(PIXELS));
     const drawn = (channels: 3 | 4) =>
-      sharp({ create: { width: side, height: side, channels, background: { r: 9, g: 99, b: 200, alpha: 0.5 } } });
+      sharp({
+        create: {
+          width: side,
+          height: side,
+          channels,
+          background: { r: 9, g: 99, b: 200, alpha: 0.5 },
+        },
+      });
     const turned = (image: Sharp) => image.withMetadata({ orientation: 6 });
     const pictures: Readonly<Record<string, Promise<Buffer>>> = {
-      'progressive JPEG, rotated': turned(drawn(3)).jpeg({ progressive: true, chromaSubsampling: '4:4:4' }).toBuffer(),
-      'CMYK JPEG, rotated': turned(drawn(3).toColourspace('cmyk')).jpeg({ progressive: true }).toBuffer(),
+      'progressive JPEG, rotated': turned(drawn(3))
+        .jpeg({ progressive: true, chromaSubsampling: '4:4:4' })
+        .toBuffer(),
+      'CMYK JPEG, rotated': turned(drawn(3).toColourspace('cmyk'))
+        .jpeg({ progressive: true })
+        .toBuffer(),
       'interlaced PNG of 16 bits, rotated': turned(drawn(4).toColourspace('rgb16'))
         .png({ progressive: true, compressionLevel: 1 })
         .toBuffer(),
@@ -148,18 +179,24 @@ describe('a decoder', LINUX, () => {
       'lossless WebP, rotated': turned(drawn(4)).webp({ effort: 0, lossless: true }).toBuffer(),
     };
     const [decoder] = decoders as [Child];
-    const bound = Number(/^Max data size\s+(\d+)\s+\1\s/m.exec(textOf(decoder.pid, 'limits'))?.[1]) / MEBIBYTE;
+    const bound =
+      Number(/^Max data size\s+(\d+)\s+\1\s/m.exec(textOf(decoder.pid, 'limits'))?.[1]) / MEBIBYTE;
     const allowed = (24 * PIXELS) / MEBIBYTE + 192;
     // Beyond what Node has mapped for itself, which is 200 MiB with Node 20 and 600 with Node 24.
     const taken = Number(/^VmData:\s+(\d+) kB$/m.exec(textOf(decoder.pid, 'status'))?.[1]) / 1024;
-    assert.ok(Math.abs(bound - taken - allowed) < 64, `${bound} MiB, ${taken} of it taken, for ${allowed}`);
+    assert.ok(
+      Math.abs(bound - taken - allowed) < 64,
+      `${bound} MiB, ${taken} of it taken, for ${allowed}`,
+    );
     const atRest = decoders.map(({ pid }) => memoryOf(pid).resident);
     for (const [what, picture] of Object.entries(pictures)) {
       const image = await picture;
       // Both decoders at a time.
       await Promise.all(decoders.map(() => client.classify({ image })));
       const peaks = decoders.map(({ pid }) => Math.round(memoryOf(pid).peak));
-      t.diagnostic(`${what}: peak ${peaks.join(' and ')} MiB resident so far, ${Math.round(bound)} MiB allowed`);
+      t.diagnostic(
+        `${what}: peak ${peaks.join(' and ')} MiB resident so far, ${Math.round(bound)} MiB allowed`,
+      );
     }
     assert.equal(await server.metric('vitserve_process_losses_total'), 0);
     for (let seed = 0; seed < 6; seed++) await client.classify({ image: await jpeg(seed) });

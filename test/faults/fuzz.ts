@@ -1,10 +1,11 @@
 /**
- * The long run of `mutated-files.test.ts`: `npm run fuzz -- --count 10000 --seed 7 --format png`. All three formats, a
- * thousand files each and a seed of the day's own where nothing is said. Exits with 1 where a file breaks a promise, and
- * names it; the same seed and count draw the same files.
+ * The long run of `mutated-files.test.ts`: `npm run fuzz -- --count 10000 --seed 7 --format png`.
+ * All three formats, a thousand files each and a seed of the day's own where nothing is said. Exits
+ * with 1 where a file breaks a promise, and names it; the same seed and count draw the same files.
  *
- * With `--time` the files are ones that are made to take long, and the promise is one of processor time: so much for each byte and
- * each pixel (`costly-run.ts`). With `--keep FOLDER` those that break it are written there.
+ * With `--time` the files are ones that are made to take long, and the promise is one of processor
+ * time: so much for each byte and each pixel (`costly-run.ts`). With `--keep FOLDER` those that
+ * break it are written there.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -56,7 +57,9 @@ async function fuzzTime(): Promise<void> {
 
 async function fuzzAnswers(): Promise<void> {
   const server = await ServerProcess.start(scope, [...SIMULATED, '--permits', '16']);
-  for (const [format, mutations] of Object.entries(FORMATS).filter(([name]) => values.format.includes(name))) {
+  for (const [format, mutations] of Object.entries(FORMATS).filter(([name]) =>
+    values.format.includes(name),
+  )) {
     const bases = await mutations.draw();
     for (let sent = 0, round = 0; sent < count; sent += ROUND, round++) {
       const files = mutateFiles(bases, mutations, Math.min(ROUND, count - sent), seed + round);

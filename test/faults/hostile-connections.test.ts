@@ -1,6 +1,6 @@
 /**
- * What strangers can do to the port without a valid call. After each attack the server answers a good call on a connection of
- * its own, has lost no process and has not grown.
+ * What strangers can do to the port without a valid call. After each attack the server answers a
+ * good call on a connection of its own, has lost no process and has not grown.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -12,18 +12,30 @@ import { MOST_WATCHES_OF_A_CONNECTION } from '#vitserve/server/rpc/health.js';
 import { failureOf, PlainClient, readDetails, SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import { countingProxy, framed, RawConnection, reasonIn } from '../support/raw-call.js';
-import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  frame,
+  headerBlock,
+  RawSocket,
+} from '../support/raw-http2.js';
 import { eventually, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
 
 const CLASSIFY = `/${SERVICE}/Classify`;
 const MAX_IMAGE_BYTES = 2 ** 20;
 const UPLOAD_TIMEOUT_MS = 2_000;
 const MIB = 2 ** 20;
-/** Beyond what the front may have grown by during an attack; an attack that gets through takes hundreds. */
+/**
+ * Beyond what the front may have grown by during an attack; an attack that gets through takes
+ * hundreds.
+ */
 const GROWTH_BYTES = 96 * MIB;
 
 function residentBytes(pid: number): number {
-  const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  const [, kilobytes] =
+    /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kilobytes) * 1024;
 }
 
@@ -38,7 +50,10 @@ describe('a server on a hostile network', () => {
   const isWell = async () => {
     assert.equal((await client.classify({ image })).predictions.length, 5);
     assert.equal(server.exit, null, server.output);
-    assert(!server.lines.some(({ level }) => level === 'error' || level === 'fatal'), server.output);
+    assert(
+      !server.lines.some(({ level }) => level === 'error' || level === 'fatal'),
+      server.output,
+    );
     assert.deepEqual(server.childPids(), children, 'no process was lost');
     const grownBy = residentBytes(server.pid) - bytesBefore;
     assert(grownBy < GROWTH_BYTES, `the front has grown by ${Math.round(grownBy / MIB)} MiB`);
@@ -81,7 +96,8 @@ describe('a server on a hostile network', () => {
     const piece = headerBlock({ 'x-filler': 'a'.repeat(8_000) });
     await raw.send(frame(FRAME.headers, 0, 1, headerBlock(callHeaders(CLASSIFY))));
     let sent = 0;
-    for (; sent < 20_000 && !raw.isClosed; sent++) await raw.send(frame(FRAME.continuation, 0, 1, piece));
+    for (; sent < 20_000 && !raw.isClosed; sent++)
+      await raw.send(frame(FRAME.continuation, 0, 1, piece));
     assert(raw.isClosed, `${sent} pieces were taken`);
     await isWell();
   });
@@ -110,7 +126,9 @@ describe('a server on a hostile network', () => {
       { 'x-filler': 'a'.repeat(MIB) },
       Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [`x-${at}`, 'a'])),
     ]) {
-      const session = connect(`http://127.0.0.1:${server.port}`, { maxSendHeaderBlockLength: 4 * MIB });
+      const session = connect(`http://127.0.0.1:${server.port}`, {
+        maxSendHeaderBlockLength: 4 * MIB,
+      });
       session.on('error', () => {});
       t.after(() => session.destroy());
       const stream = session.request(callHeaders(CLASSIFY, more));
@@ -142,14 +160,26 @@ describe('a server on a hostile network', () => {
     ['HPACK that is none', frame(FRAME.headers, END_HEADERS, 1, Buffer.alloc(200, 0xff))],
     ['DATA on the connection', frame(FRAME.data, 0, 0, Buffer.alloc(100))],
     ['DATA of a call that was never begun', frame(FRAME.data, 0, 7, Buffer.alloc(100))],
-    ['a window that overflows', ...Array(3).fill(frame(FRAME.windowUpdate, 0, 0, Buffer.from([0x7f, 255, 255, 255])))],
+    [
+      'a window that overflows',
+      ...Array(3).fill(frame(FRAME.windowUpdate, 0, 0, Buffer.from([0x7f, 255, 255, 255]))),
+    ],
     ['a window of nothing', frame(FRAME.windowUpdate, 0, 0, Buffer.alloc(4))],
     ['a PING of three bytes', frame(FRAME.ping, 0, 0, Buffer.alloc(3))],
     ['SETTINGS that are cut', frame(FRAME.settings, 0, 0, Buffer.alloc(5))],
-    ['headers without a path', frame(FRAME.headers, END_HEADERS | END_STREAM, 1, headerBlock({ ':method': 'POST' }))],
+    [
+      'headers without a path',
+      frame(FRAME.headers, END_HEADERS | END_STREAM, 1, headerBlock({ ':method': 'POST' })),
+    ],
     ['a frame of a type that there is not', frame(200, 255, 1, Buffer.alloc(100))],
-    ['a frame longer than allowed', Buffer.concat([frame(FRAME.data, 0, 1, Buffer.alloc(200_000))])],
-    ['an even call number', frame(FRAME.headers, END_HEADERS, 2, headerBlock(callHeaders(CLASSIFY)))],
+    [
+      'a frame longer than allowed',
+      Buffer.concat([frame(FRAME.data, 0, 1, Buffer.alloc(200_000))]),
+    ],
+    [
+      'an even call number',
+      frame(FRAME.headers, END_HEADERS, 2, headerBlock(callHeaders(CLASSIFY))),
+    ],
     ['a reset of a call that was never begun', frame(FRAME.resetStream, 0, 9, Buffer.alloc(4))],
     ['CONTINUATION of nothing', frame(FRAME.continuation, END_HEADERS, 1, Buffer.alloc(10))],
   ];
@@ -164,13 +194,15 @@ describe('a server on a hostile network', () => {
 
   test('bytes that are no HTTP/2 at all', async (t) => {
     const raws = await Promise.all(
-      ['GET / HTTP/1.1\r\nhost: x\r\n\r\n', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', '\0'.repeat(100_000)].map(
-        async (text) => {
-          const raw = await RawSocket.open(t, server.port);
-          await raw.send(Buffer.from(text, 'latin1'));
-          return raw;
-        },
-      ),
+      [
+        'GET / HTTP/1.1\r\nhost: x\r\n\r\n',
+        '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
+        '\0'.repeat(100_000),
+      ].map(async (text) => {
+        const raw = await RawSocket.open(t, server.port);
+        await raw.send(Buffer.from(text, 'latin1'));
+        return raw;
+      }),
     );
     await Promise.all(raws.map(({ closed }) => closed));
     await isWell();
@@ -189,7 +221,8 @@ describe('a server on a hostile network', () => {
       return [headers['grpc-status'], reasonIn(headers)];
     };
     const bomb = gzipSync(Buffer.alloc(100 * MIB));
-    for (let time = 0; time < 5; time++) assert.deepEqual(await send(bomb), ['3', 'IMAGE_TOO_LARGE']);
+    for (let time = 0; time < 5; time++)
+      assert.deepEqual(await send(bomb), ['3', 'IMAGE_TOO_LARGE']);
     assert.deepEqual(await send(Buffer.from('no gzip')), ['3', 'REQUEST_MALFORMED']);
     assert.deepEqual(await send(Buffer.alloc(0)), ['3', 'REQUEST_MALFORMED']);
     await isWell();
@@ -210,7 +243,9 @@ describe('a server on a hostile network', () => {
     const before = await server.metric('vitserve_requests_total', tooLarge);
     const all = await server.metric('vitserve_requests_total', { method: 'Classify' });
     const retrying = new VitserveClient(server.address);
-    const error = await retrying.classify({ image: Buffer.alloc(8 * MIB, 0xd8) }).catch((thrown: unknown) => thrown);
+    const error = await retrying
+      .classify({ image: Buffer.alloc(8 * MIB, 0xd8) })
+      .catch((thrown: unknown) => thrown);
     retrying.close();
     assert(error instanceof VitserveError);
     assert.deepEqual([error.code, error.reason], ['INVALID_ARGUMENT', 'IMAGE_TOO_LARGE']);
@@ -237,7 +272,9 @@ describe('a server on a hostile network', () => {
   test('streams of gzip bombs cost no memory, and each is answered by its id', async () => {
     const STREAMS = 4;
     const BOMBS = 25;
-    const bombers = new PlainClient(scope, server.address, { 'grpc.default_compression_algorithm': 2 });
+    const bombers = new PlainClient(scope, server.address, {
+      'grpc.default_compression_algorithm': 2,
+    });
     await Promise.all(
       Array.from({ length: STREAMS }, async () => {
         const stream = bombers.stream();
@@ -266,9 +303,13 @@ describe('a server on a hostile network', () => {
 
     const answered = await server.metric('vitserve_stream_images_total', { code: 'OK' });
     const stream = connection.begin('ClassifyStream');
-    stream.write(framed({ requestId: '1', request: { image } }, 'vitserve.v1.ClassifyStreamRequest'));
+    stream.write(
+      framed({ requestId: '1', request: { image } }, 'vitserve.v1.ClassifyStreamRequest'),
+    );
     await server.metricIs('vitserve_stream_images_total', { code: 'OK' }, answered + 1);
-    await stream.writeAll(framed({ request: { image: farTooLarge } }, 'vitserve.v1.ClassifyStreamRequest'));
+    await stream.writeAll(
+      framed({ request: { image: farTooLarge } }, 'vitserve.v1.ClassifyStreamRequest'),
+    );
     assert.equal(reasonIn((await stream.ended).headers), 'IMAGE_TOO_LARGE');
     t.diagnostic(`${proxy.bytesToServer()} bytes reached the server`);
     assert(proxy.bytesToServer() < 2_000_000, `${proxy.bytesToServer()} bytes reached the server`);
@@ -287,7 +328,9 @@ describe('a server on a hostile network', () => {
   test('callers that send a byte at a time are ended, whatever they call', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     const slow = [
-      ...['Classify', 'Embed', 'ClassifyStream', 'GetModel'].map((method) => connection.begin(method)),
+      ...['Classify', 'Embed', 'ClassifyStream', 'GetModel'].map((method) =>
+        connection.begin(method),
+      ),
       connection.beginPath('/grpc.health.v1.Health/Check'),
       connection.beginPath('/grpc.health.v1.Health/Watch'),
     ];
@@ -309,7 +352,9 @@ describe('a server on a hostile network', () => {
 
   test('Watch on names at random: a bounded number is open, the others are refused', async (t) => {
     const counts = [MOST_WATCHES_OF_A_CONNECTION + 48, 48];
-    const watchers = counts.map(() => new PlainClient(t, server.address, { 'grpc.use_local_subchannel_pool': 1 }));
+    const watchers = counts.map(
+      () => new PlainClient(t, server.address, { 'grpc.use_local_subchannel_pool': 1 }),
+    );
     let refused = 0;
     const open = watchers.flatMap((watcher, of) =>
       Array.from({ length: counts[of] ?? 0 }, (_, at) => {
@@ -353,7 +398,10 @@ describe('a server on a hostile network', () => {
     const { headers } = await call.ended;
     assert.deepEqual([headers['grpc-status'], reasonIn(headers)], ['4', 'DEADLINE_EXCEEDED']);
     thaw();
-    assert.equal((await failureOf(client.classify({ image: Buffer.alloc(0) }))).reason, 'IMAGE_EMPTY');
+    assert.equal(
+      (await failureOf(client.classify({ image: Buffer.alloc(0) }))).reason,
+      'IMAGE_EMPTY',
+    );
     await isWell();
   });
 });
@@ -365,7 +413,9 @@ test('connections that grow old and idle are replaced, and no call is lost by it
   ]);
   const image = await plainPng([10, 200, 30]);
   // Calls that the server has not begun are sent again by the library, unless it is told not to.
-  const clients = [1, 2, 3].map(() => new PlainClient(t, server.address, { 'grpc.enable_retries': 1 }));
+  const clients = [1, 2, 3].map(
+    () => new PlainClient(t, server.address, { 'grpc.enable_retries': 1 }),
+  );
   const until = performance.now() + 3_000;
   const answers = await Promise.all(
     clients.map(async (client, at) => {
@@ -373,7 +423,8 @@ test('connections that grow old and idle are replaced, and no call is lost by it
       for (; performance.now() < until; answered++) {
         assert.equal((await client.classify({ image })).predictions.length, 5);
         // The last one lets its connection become idle now and then.
-        if (at === 2 && answered % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 150));
+        if (at === 2 && answered % 5 === 4)
+          await new Promise((resolve) => setTimeout(resolve, 150));
       }
       return answered;
     }),
@@ -389,10 +440,18 @@ test('of two thousand connections as many are open as may be, and callers who ha
   await client.classify({ image });
   const raws: RawSocket[] = [];
   for (let opened = 0; opened < 2_000; opened += 100) {
-    raws.push(...(await Promise.all(Array.from({ length: 100 }, () => RawSocket.open(t, server.port)))));
+    raws.push(
+      ...(await Promise.all(Array.from({ length: 100 }, () => RawSocket.open(t, server.port)))),
+    );
   }
-  await eventually('all others are closed', () => raws.filter(({ isClosed }) => !isClosed).length <= 99);
+  await eventually(
+    'all others are closed',
+    () => raws.filter(({ isClosed }) => !isClosed).length <= 99,
+  );
   await server.metricIs('vitserve_connections_in_use', {}, 100);
-  assert.equal(await server.metric('vitserve_connections_refused_total', { cause: 'limit' }), 1_901);
+  assert.equal(
+    await server.metric('vitserve_connections_refused_total', { cause: 'limit' }),
+    1_901,
+  );
   assert.equal((await client.classify({ image })).predictions.length, 5);
 });

@@ -1,10 +1,16 @@
 /**
- * Images made to hurt, beside good ones: each fails alone, and the good ones are answered as if they had been alone.
+ * Images made to hurt, beside good ones: each fails alone, and the good ones are answered as if
+ * they had been alone.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import sharp from 'sharp';
-import { CallFailure, type ClassifyResponse, outcomeOf, PlainClient } from '../support/grpc-client.js';
+import {
+  CallFailure,
+  type ClassifyResponse,
+  outcomeOf,
+  PlainClient,
+} from '../support/grpc-client.js';
 import {
   corruptPng,
   exactPng,
@@ -52,7 +58,8 @@ describe('bad images beside good ones', () => {
   const mix = async (bad: readonly Buffer[]) => {
     let right = 0;
     const outcomes = await underLoad(CALLERS, 2 * bad.length, async (index) => {
-      if (index % 2 === 1) return await outcomeOf(client.classify({ image: bad[(index - 1) / 2] as Buffer }));
+      if (index % 2 === 1)
+        return await outcomeOf(client.classify({ image: bad[(index - 1) / 2] as Buffer }));
       const at = (index / 2) % good.length;
       const { predictions } = await client.classify({ image: good[at] as Buffer });
       assert.deepEqual(predictions, expected[at]?.predictions);
@@ -66,7 +73,9 @@ describe('bad images beside good ones', () => {
   test('what is drawn to break decoders fails alone, with a reason, and costs no process', async () => {
     const photo = await jpeg(1);
     const { file: png } = await exactPng(2);
-    const big = await sharp({ create: { width: 9_000, height: 9_000, channels: 3, background: '#fff' } })
+    const big = await sharp({
+      create: { width: 9_000, height: 9_000, channels: 3, background: '#fff' },
+    })
       .png()
       .toBuffer();
     const bad = [TEXT, GIF, SVG, Buffer.alloc(0), await headerBomb(), big, corruptPng(png)];
@@ -83,49 +92,63 @@ describe('bad images beside good ones', () => {
   });
 
   const absent = ODD === null ? { skip: 'no ../shared/data/odd beside the repository' } : {};
-  test('real odd, malformed and refused files are answered or refused, never with INTERNAL', absent, async (t) => {
-    const files = filesIn(ODD ?? '').filter(({ bytes }) => bytes.length <= 16 * 2 ** 20);
-    assert(files.length > 0);
-    const outcomes = await mix(files.map(({ bytes }) => bytes));
-    let refused = 0;
-    outcomes.forEach((outcome, at) => {
-      if (!(outcome instanceof CallFailure)) return;
-      refused++;
-      assert.equal(outcome.code, 'INVALID_ARGUMENT', `${files[at]?.name}: ${outcome.message}`);
-    });
-    assert.equal(await server.metric('vitserve_process_losses_total'), 0);
-    t.diagnostic(`${files.length} files, ${refused} refused`);
-  });
+  test(
+    'real odd, malformed and refused files are answered or refused, never with INTERNAL',
+    absent,
+    async (t) => {
+      const files = filesIn(ODD ?? '').filter(({ bytes }) => bytes.length <= 16 * 2 ** 20);
+      assert(files.length > 0);
+      const outcomes = await mix(files.map(({ bytes }) => bytes));
+      let refused = 0;
+      outcomes.forEach((outcome, at) => {
+        if (!(outcome instanceof CallFailure)) return;
+        refused++;
+        assert.equal(outcome.code, 'INVALID_ARGUMENT', `${files[at]?.name}: ${outcome.message}`);
+      });
+      assert.equal(await server.metric('vitserve_process_losses_total'), 0);
+      t.diagnostic(`${files.length} files, ${refused} refused`);
+    },
+  );
 
-  test('each of them is done with within two seconds, and what it took of memory is given back', absent, async (t) => {
-    const files = filesIn(ODD ?? '').filter(({ bytes }) => bytes.length <= 16 * 2 ** 20);
-    const resident = async () => ({
-      decoders: (await server.metric('vitserve_process_resident_memory_bytes', { role: 'decoder' })) / 2 ** 20,
-      all:
-        ((await server.metric('vitserve_process_resident_memory_bytes')) +
-          (await server.metric('process_resident_memory_bytes'))) /
-        2 ** 20,
-    });
-    const ordinary = async () => {
-      for (let call = 0; call < 20; call++) await client.classify({ image: good[call % good.length] as Buffer });
-    };
-    await ordinary();
-    const before = await resident();
-    let slowest = { ms: 0, name: '' };
-    for (const { name, bytes } of files) {
-      const since = performance.now();
-      await outcomeOf(client.classify({ image: bytes }));
-      const ms = performance.now() - since;
-      if (ms > slowest.ms) slowest = { ms, name };
-    }
-    await ordinary();
-    const after = await resident();
-    const more = { decoders: Math.round(after.decoders - before.decoders), all: Math.round(after.all - before.all) };
-    t.diagnostic(
-      `slowest: ${slowest.name}, ${Math.round(slowest.ms)} ms; MiB more than before: ${JSON.stringify(more)}`,
-    );
-    assert.ok(slowest.ms <= 2_000, `${slowest.name} took ${slowest.ms} ms`);
-    assert.ok(more.decoders <= 50, `the decoders hold ${more.decoders} MiB more than before`);
-    assert.equal(await server.metric('vitserve_process_losses_total'), 0);
-  });
+  test(
+    'each of them is done with within two seconds, and what it took of memory is given back',
+    absent,
+    async (t) => {
+      const files = filesIn(ODD ?? '').filter(({ bytes }) => bytes.length <= 16 * 2 ** 20);
+      const resident = async () => ({
+        decoders:
+          (await server.metric('vitserve_process_resident_memory_bytes', { role: 'decoder' })) /
+          2 ** 20,
+        all:
+          ((await server.metric('vitserve_process_resident_memory_bytes')) +
+            (await server.metric('process_resident_memory_bytes'))) /
+          2 ** 20,
+      });
+      const ordinary = async () => {
+        for (let call = 0; call < 20; call++)
+          await client.classify({ image: good[call % good.length] as Buffer });
+      };
+      await ordinary();
+      const before = await resident();
+      let slowest = { ms: 0, name: '' };
+      for (const { name, bytes } of files) {
+        const since = performance.now();
+        await outcomeOf(client.classify({ image: bytes }));
+        const ms = performance.now() - since;
+        if (ms > slowest.ms) slowest = { ms, name };
+      }
+      await ordinary();
+      const after = await resident();
+      const more = {
+        decoders: Math.round(after.decoders - before.decoders),
+        all: Math.round(after.all - before.all),
+      };
+      t.diagnostic(
+        `slowest: ${slowest.name}, ${Math.round(slowest.ms)} ms; MiB more than before: ${JSON.stringify(more)}`,
+      );
+      assert.ok(slowest.ms <= 2_000, `${slowest.name} took ${slowest.ms} ms`);
+      assert.ok(more.decoders <= 50, `the decoders hold ${more.decoders} MiB more than before`);
+      assert.equal(await server.metric('vitserve_process_losses_total'), 0);
+    },
+  );
 });

@@ -1,6 +1,6 @@
 /**
- * A server whose log goes nowhere: nobody reads it, its reader has gone, its disk is full. It serves, says so in its
- * metrics, and stops in order all the same.
+ * A server whose log goes nowhere: nobody reads it, its reader has gone, its disk is full. It
+ * serves, says so in its metrics, and stops in order all the same.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -41,12 +41,24 @@ async function startUnlogged(
 ): Promise<Unlogged> {
   const [port, httpPort] = [await freePort(), await freePort()];
   const addresses = ['--address', `127.0.0.1:${port}`, '--http-address', `127.0.0.1:${httpPort}`];
-  const args = [PROGRAM, 'serve', ...addresses, ...SIMULATED, '--log-level', 'debug', '--permits', '64', ...flags];
+  const args = [
+    PROGRAM,
+    'serve',
+    ...addresses,
+    ...SIMULATED,
+    '--log-level',
+    'debug',
+    '--permits',
+    '64',
+    ...flags,
+  ];
   const child = spawn(process.execPath, args, { stdio: ['ignore', stdout, 'ignore'] });
   const exited = once(child, 'exit') as Promise<[number | null]>;
   t.after(() => child.exitCode ?? child.kill('SIGKILL'));
   const get = async (path: string) =>
-    (await fetch(`http://127.0.0.1:${httpPort}${path}`, { headers: { connection: 'close' } })).text();
+    (
+      await fetch(`http://127.0.0.1:${httpPort}${path}`, { headers: { connection: 'close' } })
+    ).text();
   await eventually('the server is ready', async () => {
     assert.equal(child.exitCode, null, 'the server ended');
     return (await get('/readyz').catch(() => '')) === 'ready\n';
@@ -64,7 +76,10 @@ async function makeCalls({ client }: Unlogged, count: number): Promise<void> {
   const metadata = { 'x-request-id': 'r'.repeat(128) };
   let left = count;
   const caller = async () => {
-    while (left-- > 0) await (left % 10 === 0 ? client.embed({ image }, { metadata }) : client.check('', { metadata }));
+    while (left-- > 0)
+      await (left % 10 === 0
+        ? client.embed({ image }, { metadata })
+        : client.check('', { metadata }));
   };
   await Promise.all(Array.from({ length: 32 }, caller));
 }
@@ -84,22 +99,33 @@ test('a log that nobody reads holds up no call; read again, it says how much is 
 
   const lines: Record<string, unknown>[] = [];
   assert(server.child.stdout !== null);
-  createInterface({ input: server.child.stdout }).on('line', (line) => lines.push(JSON.parse(line)));
+  createInterface({ input: server.child.stdout }).on('line', (line) =>
+    lines.push(JSON.parse(line)),
+  );
   const notice = await eventually('the log tells of it', () =>
     lines.find(({ msg }) => msg === 'log lines were dropped'),
   );
-  assert.deepEqual([notice.level, notice.cause, (notice.lines as number) >= dropped], ['warn', 'unread', true]);
+  assert.deepEqual(
+    [notice.level, notice.cause, (notice.lines as number) >= dropped],
+    ['warn', 'unread', true],
+  );
   assert.equal(await server.stop(), 0);
   await eventually('the last line', () => lines.at(-1)?.state === 'stopped');
 });
 
-/** Both ends of a connection, as the journal of systemd gives one to a service. Nobody reads the other end. */
+/**
+ * Both ends of a connection, as the journal of systemd gives one to a service. Nobody reads the
+ * other end.
+ */
 async function unreadSocket(t: TestContext): Promise<Socket> {
   const path = join(temporaryFolder(t), 'socket');
   const listener = createServer({ pauseOnConnect: true }).listen(path);
   await once(listener, 'listening');
   const socket = connect(path);
-  const [[other]] = (await Promise.all([once(listener, 'connection'), once(socket, 'connect')])) as [[Socket], unknown];
+  const [[other]] = (await Promise.all([
+    once(listener, 'connection'),
+    once(socket, 'connect'),
+  ])) as [[Socket], unknown];
   t.after(() => {
     for (const end of [socket, other]) end.destroy();
     listener.close();
@@ -139,24 +165,39 @@ test('with a log on a full disk a server starts, serves and stops', async (t) =>
 test('what keeps a server from starting is said on standard error where its log can’t be written', async (t) => {
   const full = openSync('/dev/full', 'w');
   t.after(() => closeSync(full));
-  const args = [PROGRAM, 'serve', '--address', '192.0.2.1:1', '--http-address', '127.0.0.1:0', ...SIMULATED];
+  const args = [
+    PROGRAM,
+    'serve',
+    '--address',
+    '192.0.2.1:1',
+    '--http-address',
+    '127.0.0.1:0',
+    ...SIMULATED,
+  ];
   const child = spawn(process.execPath, args, { stdio: ['ignore', full, 'pipe'] });
   let stderr = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
   });
   assert.deepEqual(await once(child, 'close'), [1, null]);
-  assert.match(stderr, /^vitserve: address: can't listen on 192\.0\.2\.1:1 \(.*EADDRNOTAVAIL.*\): no interface/);
+  assert.match(
+    stderr,
+    /^vitserve: address: can't listen on 192\.0\.2\.1:1 \(.*EADDRNOTAVAIL.*\): no interface/,
+  );
 });
 
 test('an error that nothing catches is a line of the log, and exit code 1', async (t) => {
-  const code = "process.argv[2] === 'serve' && process.on('SIGUSR2', () => { throw new Error('boom'); })";
+  const code =
+    "process.argv[2] === 'serve' && process.on('SIGUSR2', () => { throw new Error('boom'); })";
   const server = await ServerProcess.start(t, SIMULATED, {
     environment: { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(code)}` },
   });
   server.signal('SIGUSR2');
   assert.deepEqual(await server.exited, { code: 1, signal: null });
   const { level, err } = await server.logged('unexpected error: the server ends');
-  assert.deepEqual([level, (err as { message: string }).message, server.stderr], ['fatal', 'boom', '']);
+  assert.deepEqual(
+    [level, (err as { message: string }).message, server.stderr],
+    ['fatal', 'boom', ''],
+  );
   await eventually('no child is left', () => server.childrenLeft().length === 0);
 });

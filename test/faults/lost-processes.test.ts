@@ -1,11 +1,17 @@
 /**
- * Processes that die or hang while calls are in flight: the front stays, every call is answered, and answered right.
- * The figures of each run stand in its diagnostics.
+ * Processes that die or hang while calls are in flight: the front stays, every call is answered,
+ * and answered right. The figures of each run stand in its diagnostics.
  */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { describe, type TestContext, test } from 'node:test';
-import { CallFailure, type ClassifyResponse, failureOf, outcomeOf, PlainClient } from '../support/grpc-client.js';
+import {
+  CallFailure,
+  type ClassifyResponse,
+  failureOf,
+  outcomeOf,
+  PlainClient,
+} from '../support/grpc-client.js';
 import { jpeg, plainPng } from '../support/images.js';
 import { continuousLoad } from '../support/load.js';
 import {
@@ -43,12 +49,15 @@ async function loadedServer(scope: Scope, flags: readonly string[]): Promise<Loa
   const images = await Promise.all(Array.from({ length: 8 }, (_, seed) => jpeg(seed)));
   const expected: ClassifyResponse[] = [];
   for (const image of images) expected.push(await client.classify({ image }));
-  assert(new Set(expected.map(({ predictions }) => JSON.stringify(predictions))).size === images.length);
+  assert(
+    new Set(expected.map(({ predictions }) => JSON.stringify(predictions))).size === images.length,
+  );
 
   const load = continuousLoad<Outcome>(CALLERS, async (index) => {
     const at = index % images.length;
     const outcome = await outcomeOf(client.classify({ image: images[at] as Buffer }));
-    if (!(outcome instanceof CallFailure)) assert.deepEqual(outcome.predictions, expected[at]?.predictions);
+    if (!(outcome instanceof CallFailure))
+      assert.deepEqual(outcome.predictions, expected[at]?.predictions);
     return outcome;
   });
   const finish = async () => {
@@ -73,7 +82,13 @@ async function replacement(server: ServerProcess, lost: Child): Promise<Child> {
 }
 
 /** Does something to one child under load and sees it replaced. */
-async function surviveLoss(t: TestContext, role: Role, cause: string, flags: string[], hurt: (pid: number) => void) {
+async function surviveLoss(
+  t: TestContext,
+  role: Role,
+  cause: string,
+  flags: string[],
+  hurt: (pid: number) => void,
+) {
   const loaded = await loadedServer(t, flags);
   const { server, load } = loaded;
   await answers(loaded, CALLS_BEFORE);
@@ -83,7 +98,10 @@ async function surviveLoss(t: TestContext, role: Role, cause: string, flags: str
   assert(victim);
   const since = performance.now();
   hurt(victim.pid);
-  await eventually('the loss is noticed', () => !server.children(role).some(({ pid }) => pid === victim.pid));
+  await eventually(
+    'the loss is noticed',
+    () => !server.children(role).some(({ pid }) => pid === victim.pid),
+  );
   const noticedMs = Math.round(performance.now() - since);
   await replacement(server, victim);
   const recoveredMs = Math.round(performance.now() - since);
@@ -113,8 +131,12 @@ for (const role of ['decoder', 'inference'] as const) {
 
   const option = role === 'decoder' ? '--decode-timeout' : '--inference-timeout';
   test(`${a} ${role} process that hangs is killed after ${option} and replaced, at no call’s cost`, async (t) => {
-    const { noticedMs } = await surviveLoss(t, role, 'timeout', [...TWO_EACH, option, '3s'], (pid) =>
-      process.kill(pid, 'SIGSTOP'),
+    const { noticedMs } = await surviveLoss(
+      t,
+      role,
+      'timeout',
+      [...TWO_EACH, option, '3s'],
+      (pid) => process.kill(pid, 'SIGSTOP'),
     );
     // The time had begun with the call that it had in hand.
     assert(noticedMs >= 2_000, `noticed after ${noticedMs} ms, before its time`);
@@ -141,7 +163,13 @@ for (const role of ['decoder', 'inference'] as const) {
   });
 
   test(`while one of two ${role} processes is replaced the server stays ready`, async (t) => {
-    const server = await ServerProcess.start(t, ['--simulated-inference', '1:0.1', '--permits', '32', ...TWO_EACH]);
+    const server = await ServerProcess.start(t, [
+      '--simulated-inference',
+      '1:0.1',
+      '--permits',
+      '32',
+      ...TWO_EACH,
+    ]);
     const client = new PlainClient(t, server.address);
     const watch = client.watch();
     await watch.count(1);
@@ -149,7 +177,10 @@ for (const role of ['decoder', 'inference'] as const) {
     assert(victim);
     process.kill(victim.pid, 'SIGKILL');
     await replacement(server, victim);
-    assert.deepEqual((await client.embed({ image: await plainPng([7, 8, 9]) })).embedding, [7, 8, 9]);
+    assert.deepEqual(
+      (await client.embed({ image: await plainPng([7, 8, 9]) })).embedding,
+      [7, 8, 9],
+    );
     assert.deepEqual(watch.statuses, ['SERVING']);
   });
 }

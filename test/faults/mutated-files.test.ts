@@ -1,6 +1,7 @@
 /**
- * Damaged files of every format through the built server: see `hostile-run.ts` for what is asked of it. A few hundred of
- * each; `npm run fuzz` sends as many as one likes. A failure names the seed and the number of the file in it.
+ * Damaged files of every format through the built server: see `hostile-run.ts` for what is asked of
+ * it. A few hundred of each; `npm run fuzz` sends as many as one likes. A failure names the seed
+ * and the number of the file in it.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -24,7 +25,11 @@ describe('damaged files through the server', () => {
 
   for (const [format, mutations] of Object.entries({ JPEG, PNG, WebP: WEBP })) {
     test(`${format}: answered or refused, quickly, and nobody else notices`, async (t) => {
-      const report = await sendHostile(t, server, mutateFiles(await mutations.draw(), mutations, COUNT, SEED));
+      const report = await sendHostile(
+        t,
+        server,
+        mutateFiles(await mutations.draw(), mutations, COUNT, SEED),
+      );
       t.diagnostic(describeReport(report));
       assert.deepEqual(report.problems, []);
       // Were one of these zero, the files would not be the ones that this test is about.

@@ -1,6 +1,7 @@
 /**
- * Damaged JPEG files through two real decoder processes, one with libturbojpeg and one with sharp alone: neither dies,
- * each file is answered, and both say the same: the same pixels or the same refusal.
+ * Damaged JPEG files through two real decoder processes, one with libturbojpeg and one with sharp
+ * alone: neither dies, each file is answered, and both say the same: the same pixels or the same
+ * refusal.
  *
  * 600 files by default; VITSERVE_TEST_MUTATIONS asks for more, VITSERVE_TEST_SEED for others.
  */
@@ -128,20 +129,24 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
       const { fastReply, plainReply, equal } = await decodeByBoth(bytes);
       if (fastReply.kind === 'decoded' && plainReply.kind === 'decoded') {
         counts[fastReply.decoder === 'turbojpeg' ? 'by libturbojpeg' : 'by sharp in both']++;
-        const sameSize = fastReply.width === plainReply.width && fastReply.height === plainReply.height;
+        const sameSize =
+          fastReply.width === plainReply.width && fastReply.height === plainReply.height;
         if (!equal || !sameSize) different.push(`${name}: other pixels`);
       } else if (fastReply.kind === 'refused' && plainReply.kind === 'refused') {
         counts['refused by both']++;
         assert.match(fastReply.reason, /^IMAGE_/, `${name}: ${fastReply.message}`);
         assert.deepEqual(fastReply, plainReply, name);
       } else {
-        different.push(`${name}: ${fastReply.kind}, with sharp ${plainReply.kind} ${JSON.stringify(plainReply)}`);
+        different.push(
+          `${name}: ${fastReply.kind}, with sharp ${plainReply.kind} ${JSON.stringify(plainReply)}`,
+        );
       }
     }
     t.diagnostic(`${files.length} files: ${JSON.stringify(counts)}`);
     assert.deepEqual(different, []);
     assert.deepEqual(lost, []);
     // Were one of these zero, the files would not be the ones that this test is about.
-    for (const [what, count] of Object.entries(counts)) assert.ok(count > files.length / 50, `${what}: ${count}`);
+    for (const [what, count] of Object.entries(counts))
+      assert.ok(count > files.length / 50, `${what}: ${count}`);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Images that end the process that works on them, against a real server: such an image costs two processes and no more (one,
- * where it used up the processor time that there is for an image), its
+ * Images that end the process that works on them, against a real server: such an image costs two
+ * processes and no more (one, where it used up the processor time that there is for an image), its
  * caller is told that it is the image, and everybody else is answered.
  */
 import assert from 'node:assert/strict';
@@ -10,7 +10,13 @@ import koffi from 'koffi';
 import sharp from 'sharp';
 import { CallFailure, failureOf, outcomeOf, PlainClient } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
-import { type Child, eventually, processState, type Role, ServerProcess } from '../support/server.js';
+import {
+  type Child,
+  eventually,
+  processState,
+  type Role,
+  ServerProcess,
+} from '../support/server.js';
 
 const LINUX = process.platform === 'linux' ? {} : { skip: 'only Linux can do it' };
 
@@ -19,14 +25,31 @@ const NOISE = { type: 'gaussian', mean: 128, sigma: 20 } as const;
 let large: Buffer;
 before(async () => {
   // 36 million pixels in 3 million bytes: long to decode, and lawful.
-  large = await sharp({ create: { width: 6_000, height: 6_000, channels: 3, background: '#123', noise: NOISE } })
+  large = await sharp({
+    create: { width: 6_000, height: 6_000, channels: 3, background: '#123', noise: NOISE },
+  })
     .jpeg({ quality: 20, progressive: true })
     .toBuffer();
 });
 
-async function start(t: TestContext, { decoders = 1, simulated = '1:0.1', flags = [] as readonly string[] } = {}) {
-  const processes = ['--decoder-processes', String(decoders), '--inference-processes', '1', '--permits', '16'];
-  const server = await ServerProcess.start(t, ['--simulated-inference', simulated, ...processes, ...flags]);
+async function start(
+  t: TestContext,
+  { decoders = 1, simulated = '1:0.1', flags = [] as readonly string[] } = {},
+) {
+  const processes = [
+    '--decoder-processes',
+    String(decoders),
+    '--inference-processes',
+    '1',
+    '--permits',
+    '16',
+  ];
+  const server = await ServerProcess.start(t, [
+    '--simulated-inference',
+    simulated,
+    ...processes,
+    ...flags,
+  ]);
   return { server, client: new PlainClient(t, server.address) };
 }
 
@@ -44,7 +67,10 @@ async function isQuarantined(client: PlainClient, image: Buffer): Promise<void> 
   assert.deepEqual([code, reason, field], ['INVALID_ARGUMENT', 'IMAGE_QUARANTINED', 'image']);
 }
 
-/** What has to be so once an image has been found to be quarantined: it is refused at no cost, and others are answered. */
+/**
+ * What has to be so once an image has been found to be quarantined: it is refused at no cost, and
+ * others are answered.
+ */
 async function holdsFrom(
   server: ServerProcess,
   client: PlainClient,
@@ -77,7 +103,9 @@ describe('an image that', LINUX, () => {
     const refusedMs = await holdsFrom(server, client, 'decoder', large, 1);
     assert.equal(await server.metric('vitserve_process_losses_total', { cause: 'cpu' }), 1);
     assert.equal(await server.metric('vitserve_retries_total', { stage: 'decode' }), 0);
-    t.diagnostic(`found out after ${Math.round(foundMs)} ms, refused again after ${refusedMs.toFixed(1)} ms`);
+    t.diagnostic(
+      `found out after ${Math.round(foundMs)} ms, refused again after ${refusedMs.toFixed(1)} ms`,
+    );
   });
 
   test('takes more memory than a decoder may is quarantined, and not taken for damaged', async (t) => {
@@ -93,7 +121,9 @@ describe('an image that', LINUX, () => {
   for (const role of ['decoder', 'inference'] as const) {
     test(`is there whenever the ${role} process crashes (SIGSEGV) is quarantined after two`, async (t) => {
       // Half a second of execution is time enough.
-      const { server, client } = await start(t, { simulated: role === 'decoder' ? '1:0.1' : '1:500' });
+      const { server, client } = await start(t, {
+        simulated: role === 'decoder' ? '1:0.1' : '1:500',
+      });
       const image = role === 'decoder' ? large : await plainPng([1, 2, 3]);
       const decodes = async () => await server.metric('vitserve_decode_duration_seconds_count');
       const decodesBefore = await decodes();
@@ -103,7 +133,8 @@ describe('an image that', LINUX, () => {
         const { pid } = await nextProcess(server, role, known);
         // One image takes it much longer than it takes to see that it has begun.
         if (role === 'decoder') await eventually('it decodes', () => processState(pid) === 'R');
-        else await eventually('the image is decoded', async () => (await decodes()) > decodesBefore);
+        else
+          await eventually('the image is decoded', async () => (await decodes()) > decodesBefore);
         process.kill(pid, 'SIGSEGV');
       }
       const failure = await outcome;
@@ -118,11 +149,15 @@ const RLIMIT_DATA = 2;
 
 /** As an operator’s `prlimit --data` does: what the process has now, and 16 MiB more. */
 function limitMemory(pid: number): void {
-  const kibibytes = Number(/^VmData:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  const kibibytes = Number(
+    /^VmData:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1],
+  );
   const bytes = BigInt(kibibytes * 1024 + 16 * 2 ** 20);
   const limit = Buffer.alloc(16);
   limit.writeBigUInt64LE(bytes, 0);
   limit.writeBigUInt64LE(bytes, 8);
-  const prlimit = koffi.load(null).func('int prlimit64(int pid, int resource, const void* limit, void* before)');
+  const prlimit = koffi
+    .load(null)
+    .func('int prlimit64(int pid, int resource, const void* limit, void* before)');
   assert.equal(prlimit(pid, RLIMIT_DATA, limit, null), 0);
 }

@@ -7,17 +7,43 @@ import type { Sample } from './rig/observer.js';
 import { robustSlope } from './rig/slope.js';
 import { descriptorGrowth, memorySlope } from './rig/verdict.js';
 
-const failure = (code: string, reason: string | null = null, message = ''): Failure => ({ code, reason, message });
+const failure = (code: string, reason: string | null = null, message = ''): Failure => ({
+  code,
+  reason,
+  message,
+});
 
 describe('the fate of a request', () => {
-  const rows: readonly (readonly [string, string | Failure, Circumstances, Fate['kind'], string?])[] = [
+  const rows: readonly (readonly [
+    string,
+    string | Failure,
+    Circumstances,
+    Fate['kind'],
+    string?,
+  ])[] = [
     ['the expected answer', 'A', { expected: 'A' }, 'right'],
     ['another answer', 'B', { expected: 'A' }, 'wrong'],
-    ['the expected rejection', failure('INVALID_ARGUMENT', 'X'), { expected: 'INVALID_ARGUMENT X' }, 'right'],
-    ['another rejection', failure('INVALID_ARGUMENT', 'Y'), { expected: 'INVALID_ARGUMENT X' }, 'wrong'],
+    [
+      'the expected rejection',
+      failure('INVALID_ARGUMENT', 'X'),
+      { expected: 'INVALID_ARGUMENT X' },
+      'right',
+    ],
+    [
+      'another rejection',
+      failure('INVALID_ARGUMENT', 'Y'),
+      { expected: 'INVALID_ARGUMENT X' },
+      'wrong',
+    ],
     ['an answer to a bad image', 'A', { expected: 'INVALID_ARGUMENT X' }, 'wrong'],
     ['a good image called bad', failure('INVALID_ARGUMENT', 'X'), { expected: 'A' }, 'wrong'],
-    ['no permit', failure('RESOURCE_EXHAUSTED', 'OVERLOADED'), { expected: 'A' }, 'refused', 'OVERLOADED'],
+    [
+      'no permit',
+      failure('RESOURCE_EXHAUSTED', 'OVERLOADED'),
+      { expected: 'A' },
+      'refused',
+      'OVERLOADED',
+    ],
     ['a drain', failure('UNAVAILABLE', 'DRAINING'), { expected: 'A' }, 'refused', 'DRAINING'],
     [
       'nobody there',
@@ -26,11 +52,27 @@ describe('the fate of a request', () => {
       'refused',
       'NO_CONNECTION',
     ],
-    ['a connection that broke', failure('UNAVAILABLE', null, 'Connection dropped'), { expected: 'A' }, 'failed'],
-    ['lost processes', failure('UNAVAILABLE', 'PROCESS_LOST'), { expected: 'A' }, 'failed', 'UNAVAILABLE PROCESS_LOST'],
+    [
+      'a connection that broke',
+      failure('UNAVAILABLE', null, 'Connection dropped'),
+      { expected: 'A' },
+      'failed',
+    ],
+    [
+      'lost processes',
+      failure('UNAVAILABLE', 'PROCESS_LOST'),
+      { expected: 'A' },
+      'failed',
+      'UNAVAILABLE PROCESS_LOST',
+    ],
     ['our own cancelling', failure('CANCELLED'), { expected: 'A', cancelled: true }, 'cancelled'],
     ['cancelled by somebody else', failure('CANCELLED'), { expected: 'A' }, 'failed'],
-    ['our own deadline', failure('DEADLINE_EXCEEDED'), { expected: 'A', hasDeadline: true }, 'expired'],
+    [
+      'our own deadline',
+      failure('DEADLINE_EXCEEDED'),
+      { expected: 'A', hasDeadline: true },
+      'expired',
+    ],
     ['a deadline that nobody set', failure('DEADLINE_EXCEEDED'), { expected: 'A' }, 'failed'],
   ];
   for (const [what, outcome, circumstances, kind, text] of rows) {
@@ -113,7 +155,9 @@ describe('growth', () => {
   test('of memory is that of the second half: what a young process takes does not count', () => {
     const slope = memorySlope(samples(() => 40));
     assert(
-      slope && Math.abs(slope.mibPerHour.slope - 6) < 0.01 && Math.abs(slope.grownMib.slope - 1.9) < 0.01,
+      slope &&
+        Math.abs(slope.mibPerHour.slope - 6) < 0.01 &&
+        Math.abs(slope.grownMib.slope - 1.9) < 0.01,
       JSON.stringify(slope),
     );
   });

@@ -1,4 +1,7 @@
-/** The rig itself on trial: servers that are wrong on purpose must fail, each for its own reason, and an honest one must hold. */
+/**
+ * The rig itself on trial: servers that are wrong on purpose must fail, each for its own reason,
+ * and an honest one must hold.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PlainClient } from '../support/grpc-client.js';
@@ -24,7 +27,11 @@ describe('the verdict on a server that is', { concurrency: true }, () => {
   for (const control of CONTROLS) {
     test(control, async (t) => {
       const subject = await startControl(t, control);
-      const pictures = await knowPictures(new PlainClient(t, subject.address), await drawGood(8), []);
+      const pictures = await knowPictures(
+        new PlainClient(t, subject.address),
+        await drawGood(8),
+        [],
+      );
       const evidence = await run({
         subject,
         pictures,

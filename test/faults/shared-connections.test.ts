@@ -1,5 +1,6 @@
 /**
- * One connection that many callers share, as a proxy makes it: what some of them do costs the others nothing.
+ * One connection that many callers share, as a proxy makes it: what some of them do costs the
+ * others nothing.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -12,7 +13,14 @@ import { SERVICE } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import { underLoad } from '../support/load.js';
 import { framed, RawConnection } from '../support/raw-call.js';
-import { callHeaders, END_HEADERS, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  FRAME,
+  frame,
+  headerBlock,
+  RawSocket,
+} from '../support/raw-http2.js';
 import { eventually, type Scope, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
 
 const CLASSIFY = `/${SERVICE}/Classify`;
@@ -22,7 +30,10 @@ const INNOCENT_CALLERS = 4;
 const RESETS = 3_000;
 const RESETS_PER_CALL = 6;
 
-/** The upstream side of a proxy: one connection at a time, a new one as soon as it is told that the old one goes. */
+/**
+ * The upstream side of a proxy: one connection at a time, a new one as soon as it is told that the
+ * old one goes.
+ */
 class Gateway {
   readonly #url: string;
   readonly #sessions: ClientHttp2Session[] = [];
@@ -52,7 +63,10 @@ class Gateway {
     return session;
   }
 
-  /** The gRPC status, or how the stream ended without one. What was never begun is sent again, as HTTP/2 has it. */
+  /**
+   * The gRPC status, or how the stream ended without one. What was never begun is sent again, as
+   * HTTP/2 has it.
+   */
   async call(body: Buffer): Promise<string> {
     for (;;) {
       const session = await this.#session();
@@ -73,7 +87,8 @@ class Gateway {
       stream.resume().end(body);
       await closed;
       if (status !== undefined) return status;
-      if (stream.rstCode !== constants.NGHTTP2_REFUSED_STREAM) return `RST_STREAM ${stream.rstCode}`;
+      if (stream.rstCode !== constants.NGHTTP2_REFUSED_STREAM)
+        return `RST_STREAM ${stream.rstCode}`;
     }
   }
 
@@ -144,7 +159,11 @@ describe('a connection of a proxy', () => {
     assert.deepEqual(await Promise.all(Array.from({ length: 50 }, classify)), Array(50).fill('0'));
     while (watches.length < MOST_WATCHES_OF_A_CONNECTION) watches.push(watch());
     const { headers } = await watch().ended;
-    assert.equal(headers['grpc-status'], '12', 'a client calls without watching after this status and no other');
+    assert.equal(
+      headers['grpc-status'],
+      '12',
+      'a client calls without watching after this status and no other',
+    );
     const rest = MOST_CALLS_OF_A_CONNECTION - MOST_WATCHES_OF_A_CONNECTION;
     assert(rest >= 400);
     assert.deepEqual(await Promise.all(Array.from({ length: 50 }, classify)), Array(50).fill('0'));

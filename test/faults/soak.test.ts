@@ -1,6 +1,7 @@
 /**
- * Everything at once, for a few seconds: callers of every kind while processes are killed and stopped and strangers damage
- * what they send. The long version is `npm run soak`; what it measured stands in docs/reliability.md.
+ * Everything at once, for a few seconds: callers of every kind while processes are killed and
+ * stopped and strangers damage what they send. The long version is `npm run soak`; what it measured
+ * stands in docs/reliability.md.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -27,9 +28,21 @@ test('under kills, stops, floods, bad images and callers who leave, no admitted 
   const client = new PlainClient(t, server.address);
   const pictures = await knowPictures(client, await drawGood(), await drawBad());
   const evidence = await run({
-    subject: { address: server.address, http: String((await server.logged('serving')).http), pid: server.pid },
+    subject: {
+      address: server.address,
+      http: String((await server.logged('serving')).http),
+      pid: server.pid,
+    },
     pictures,
-    actors: [closedCallers(4), streams(1), badImages(15), leavers(20), hurried(10), resets(10), slowUploads(1, 300)],
+    actors: [
+      closedCallers(4),
+      streams(1),
+      badImages(15),
+      leavers(20),
+      hurried(10),
+      resets(10),
+      slowUploads(1, 300),
+    ],
     faults: [
       strikes(server, { everyMs: 1_300 }),
       strikes(server, { everyMs: 2_900, roles: ['inference', 'decoder'], signal: 'SIGSTOP' }),

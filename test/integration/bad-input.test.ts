@@ -1,12 +1,22 @@
 /**
- * docs/bad-input.md, executed: every row is sent to, or set up for, a real server, and the document is held against what it
- * says. A row that is missing, wrong or too many fails; the failure shows the row as it should be.
+ * docs/bad-input.md, executed: every row is sent to, or set up for, a real server, and the document
+ * is held against what it says. A row that is missing, wrong or too many fails; the failure shows
+ * the row as it should be.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { before, describe, type TestContext, test } from 'node:test';
@@ -14,7 +24,18 @@ import { huffmanScans } from '../support/costly-jpegs.js';
 import { manyFrames } from '../support/costly-webps.js';
 import { readTable, writeRow } from '../support/document-table.js';
 import { type CallFailure, failureOf, PlainClient, readDetails } from '../support/grpc-client.js';
-import { corruptPng, exactPng, GIF, garbage, jpeg, plainPng, SVG, TEXT, truncated, webp } from '../support/images.js';
+import {
+  corruptPng,
+  exactPng,
+  GIF,
+  garbage,
+  jpeg,
+  plainPng,
+  SVG,
+  TEXT,
+  truncated,
+  webp,
+} from '../support/images.js';
 import { RawConnection, reasonIn } from '../support/raw-call.js';
 import {
   MODELS,
@@ -39,13 +60,18 @@ interface Manifest {
   labels: string[];
 }
 
-/** A repository of its own with the default model in it, to be spoiled. The graph is linked, for it is large. */
+/**
+ * A repository of its own with the default model in it, to be spoiled. The graph is linked, for it
+ * is large.
+ */
 function copyOfModels(scope: Scope, edit: (manifest: Manifest) => void = () => {}): string {
   const repository = temporaryFolder(scope);
   const folder = join(repository, MODEL, '1');
   mkdirSync(folder, { recursive: true });
   symlinkSync(join(MODELS, MODEL, '1/model.onnx'), join(folder, 'model.onnx'));
-  const manifest = JSON.parse(readFileSync(join(MODELS, MODEL, '1/model.json'), 'utf8')) as Manifest;
+  const manifest = JSON.parse(
+    readFileSync(join(MODELS, MODEL, '1/model.json'), 'utf8'),
+  ) as Manifest;
   edit(manifest);
   writeFileSync(join(folder, 'model.json'), JSON.stringify(manifest));
   return repository;
@@ -53,8 +79,14 @@ function copyOfModels(scope: Scope, edit: (manifest: Manifest) => void = () => {
 
 /** Rows of one table by their first cell. */
 function documented(heading: string): Map<string, string[]> {
-  const rows = readTable(DOCUMENT, heading).map(([first = '', ...cells]) => [first, cells] as const);
-  assert.equal(new Map(rows).size, rows.length, `${DOCUMENT}, ${heading}: a row stands there twice`);
+  const rows = readTable(DOCUMENT, heading).map(
+    ([first = '', ...cells]) => [first, cells] as const,
+  );
+  assert.equal(
+    new Map(rows).size,
+    rows.length,
+    `${DOCUMENT}, ${heading}: a row stands there twice`,
+  );
   return new Map(rows);
 }
 
@@ -70,7 +102,11 @@ function testRows<Row extends { readonly what: string }>(
       const seen = await see(row, t);
       if (seen === null) return;
       const said = table.get(row.what);
-      assert.deepEqual(said, seen, `${DOCUMENT} should have the row\n${writeRow([row.what, ...seen])}\n`);
+      assert.deepEqual(
+        said,
+        seen,
+        `${DOCUMENT} should have the row\n${writeRow([row.what, ...seen])}\n`,
+      );
     });
   }
   test('the document has no row that is not tested', () => {
@@ -93,12 +129,24 @@ describe('calls with bad input', () => {
     const models = copyOfModels(scope, (manifest) => {
       manifest.embedding = null;
     });
-    const limits = ['--max-image-bytes', String(MAX_BYTES), '--max-image-pixels', String(MAX_PIXELS)];
-    server = await ServerProcess.start(scope, [...ON_CPU, ...ONE_EACH, '--models', models, ...limits]);
+    const limits = [
+      '--max-image-bytes',
+      String(MAX_BYTES),
+      '--max-image-pixels',
+      String(MAX_PIXELS),
+    ];
+    server = await ServerProcess.start(scope, [
+      ...ON_CPU,
+      ...ONE_EACH,
+      '--models',
+      models,
+      ...limits,
+    ]);
     client = new PlainClient(scope, server.address);
   });
 
-  const classify = async (image: Buffer | Promise<Buffer>) => failureOf(client.classify({ image: await image }));
+  const classify = async (image: Buffer | Promise<Buffer>) =>
+    failureOf(client.classify({ image: await image }));
 
   const tooManyPixels = async () => {
     const { file } = await exactPng(1);
@@ -128,55 +176,86 @@ describe('calls with bad input', () => {
     call.write(Buffer.from([0, 0, 0, 0, 2, 0x0f, 0xff]));
     call.finish();
     const { headers } = await call.ended;
-    const code = headers['grpc-status'] === '3' ? 'INVALID_ARGUMENT' : String(headers['grpc-status']);
-    return { code, message: decodeURIComponent(String(headers['grpc-message'])), reason: reasonIn(headers) };
+    const code =
+      headers['grpc-status'] === '3' ? 'INVALID_ARGUMENT' : String(headers['grpc-status']);
+    return {
+      code,
+      message: decodeURIComponent(String(headers['grpc-message'])),
+      reason: reasonIn(headers),
+    };
   };
 
-  const rows: { what: string; call: (t: TestContext) => Promise<Pick<CallFailure, 'code' | 'reason' | 'message'>> }[] =
-    [
-      { what: 'an empty image', call: () => classify(Buffer.alloc(0)) },
-      { what: 'a text file', call: () => classify(TEXT) },
-      { what: 'a data URL', call: () => classify(Buffer.from('data:image/jpeg;base64,/9j/4AAQSkZJRg==')) },
-      { what: 'an SVG', call: () => classify(SVG) },
-      { what: 'a GIF', call: () => classify(GIF) },
-      { what: 'a HEIC photo', call: () => classify(Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')) },
-      { what: 'a JPEG of very many scans', call: () => classify(huffmanScans(1_000, 1_000, 150)) },
-      {
-        what: 'a WebP animation of very many frames that ends half-way',
-        call: () => classify(truncated(manyFrames(1_000))),
-      },
-      { what: 'a JPEG that ends half-way', call: async () => classify(truncated(await jpeg(1, 64, 64))) },
-      { what: 'a WebP that ends half-way', call: async () => classify(truncated(await webp(1, 64, 64))) },
-      { what: 'a PNG that ends half-way', call: async () => classify(truncated((await exactPng(1)).file)) },
-      {
-        what: 'a PNG with a wrong checksum in its header',
-        call: async () => classify(corruptPng((await exactPng(1)).file)),
-      },
-      { what: 'garbage that begins like a JPEG', call: () => classify(garbage(1, 'jpeg')) },
-      {
-        what: 'an image of more bytes than `max-image-bytes`',
-        call: () => classify(Buffer.alloc(MAX_BYTES + 1, 0xff)),
-      },
-      {
-        what: 'a message more than 64 KiB above `max-image-bytes`',
-        call: () => classify(Buffer.alloc(MAX_BYTES + 65_536, 0xff)),
-      },
-      { what: 'a picture of more pixels than `max-image-pixels`', call: () => classify(plainPng([1, 2, 3], 1_001)) },
-      { what: 'a small file that says it is enormous', call: () => classify(tooManyPixels()) },
-      {
-        what: 'the name of a model that is not there',
-        call: async () => failureOf(client.classify({ image: await jpeg(1), model: 'resnet' })),
-      },
-      { what: 'a negative `top_k`', call: async () => failureOf(client.classify({ image: await jpeg(1), topK: -1 })) },
-      {
-        what: 'Embed for a model without an embedding',
-        call: async () => failureOf(client.embed({ image: await jpeg(1) })),
-      },
-      { what: 'a message of a stream without its `request`', call: inStream },
-      { what: 'a negative `page_size`', call: () => failureOf(client.listModels({ pageSize: -1 })) },
-      { what: 'a `page_token` that was never given out', call: () => failureOf(client.listModels({ pageToken: 'x' })) },
-      { what: 'bytes that are no message of the contract', call: notProtobuf },
-    ];
+  const rows: {
+    what: string;
+    call: (t: TestContext) => Promise<Pick<CallFailure, 'code' | 'reason' | 'message'>>;
+  }[] = [
+    { what: 'an empty image', call: () => classify(Buffer.alloc(0)) },
+    { what: 'a text file', call: () => classify(TEXT) },
+    {
+      what: 'a data URL',
+      call: () => classify(Buffer.from('data:image/jpeg;base64,/9j/4AAQSkZJRg==')),
+    },
+    { what: 'an SVG', call: () => classify(SVG) },
+    { what: 'a GIF', call: () => classify(GIF) },
+    {
+      what: 'a HEIC photo',
+      call: () => classify(Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1')),
+    },
+    { what: 'a JPEG of very many scans', call: () => classify(huffmanScans(1_000, 1_000, 150)) },
+    {
+      what: 'a WebP animation of very many frames that ends half-way',
+      call: () => classify(truncated(manyFrames(1_000))),
+    },
+    {
+      what: 'a JPEG that ends half-way',
+      call: async () => classify(truncated(await jpeg(1, 64, 64))),
+    },
+    {
+      what: 'a WebP that ends half-way',
+      call: async () => classify(truncated(await webp(1, 64, 64))),
+    },
+    {
+      what: 'a PNG that ends half-way',
+      call: async () => classify(truncated((await exactPng(1)).file)),
+    },
+    {
+      what: 'a PNG with a wrong checksum in its header',
+      call: async () => classify(corruptPng((await exactPng(1)).file)),
+    },
+    { what: 'garbage that begins like a JPEG', call: () => classify(garbage(1, 'jpeg')) },
+    {
+      what: 'an image of more bytes than `max-image-bytes`',
+      call: () => classify(Buffer.alloc(MAX_BYTES + 1, 0xff)),
+    },
+    {
+      what: 'a message more than 64 KiB above `max-image-bytes`',
+      call: () => classify(Buffer.alloc(MAX_BYTES + 65_536, 0xff)),
+    },
+    {
+      what: 'a picture of more pixels than `max-image-pixels`',
+      call: () => classify(plainPng([1, 2, 3], 1_001)),
+    },
+    { what: 'a small file that says it is enormous', call: () => classify(tooManyPixels()) },
+    {
+      what: 'the name of a model that is not there',
+      call: async () => failureOf(client.classify({ image: await jpeg(1), model: 'resnet' })),
+    },
+    {
+      what: 'a negative `top_k`',
+      call: async () => failureOf(client.classify({ image: await jpeg(1), topK: -1 })),
+    },
+    {
+      what: 'Embed for a model without an embedding',
+      call: async () => failureOf(client.embed({ image: await jpeg(1) })),
+    },
+    { what: 'a message of a stream without its `request`', call: inStream },
+    { what: 'a negative `page_size`', call: () => failureOf(client.listModels({ pageSize: -1 })) },
+    {
+      what: 'a `page_token` that was never given out',
+      call: () => failureOf(client.listModels({ pageToken: 'x' })),
+    },
+    { what: 'bytes that are no message of the contract', call: notProtobuf },
+  ];
 
   testRows('Calls', rows, async ({ call }, t) => {
     const { code, reason, message } = await call(t);
@@ -185,7 +264,10 @@ describe('calls with bad input', () => {
 
   test('none of it has cost a process, or been logged as a fault of the server', async () => {
     assert.equal(await server.metric('vitserve_process_losses_total'), 0);
-    assert(!server.lines.some(({ level }) => ['warn', 'error', 'fatal'].includes(level)), server.output);
+    assert(
+      !server.lines.some(({ level }) => ['warn', 'error', 'fatal'].includes(level)),
+      server.output,
+    );
     assert.equal((await client.classify({ image: await jpeg(1) })).predictions.length, 5);
   });
 });
@@ -208,7 +290,11 @@ interface Setup {
 }
 
 /** Spoils the only version of a copied repository. */
-function spoilt(scope: Scope, spoil: (folder: string) => void, edit?: (manifest: Manifest) => void): Setup {
+function spoilt(
+  scope: Scope,
+  spoil: (folder: string) => void,
+  edit?: (manifest: Manifest) => void,
+): Setup {
   const models = copyOfModels(scope, edit);
   spoil(join(models, MODEL, '1'));
   return { flags: ['--models', models], masked: { [models]: 'MODELS' } };
@@ -225,17 +311,26 @@ function otherGraph(folder: string, bytes: Buffer): void {
 
 const nothing = () => {};
 
-/** How to run a command with a full tmpfs of one mebibyte over a folder; null where that is not allowed here. */
+/**
+ * How to run a command with a full tmpfs of one mebibyte over a folder; null where that is not
+ * allowed here.
+ */
 function withSmallTmpfs(folder: string): readonly string[] | null {
   const mount = `mount -t tmpfs -o size=1m tmpfs '${folder}' && exec "$@"`;
   const within = ['unshare', '--user', '--map-root-user', '--mount', 'sh', '-c', mount, 'sh'];
   return spawnSync(within[0] as string, [...within.slice(1), 'true']).status === 0 ? within : null;
 }
 
-const startUps: { what: string; set: (scope: Scope) => Setup | string | Promise<Setup | string> }[] = [
+const startUps: {
+  what: string;
+  set: (scope: Scope) => Setup | string | Promise<Setup | string>;
+}[] = [
   {
     what: 'several wrong settings at once',
-    set: () => ({ flags: ['--permits', '0', '--adress', '0.0.0.0:1'], environment: { VITSERVE_LOG_LEVEL: 'loud' } }),
+    set: () => ({
+      flags: ['--permits', '0', '--adress', '0.0.0.0:1'],
+      environment: { VITSERVE_LOG_LEVEL: 'loud' },
+    }),
   },
   {
     what: 'an empty model repository',
@@ -272,10 +367,14 @@ const startUps: { what: string; set: (scope: Scope) => Setup | string | Promise<
     what: 'a model without a version',
     set: (scope) => spoilt(scope, (folder) => renameSync(folder, join(folder, '../latest'))),
   },
-  { what: 'no manifest', set: (scope) => spoilt(scope, (folder) => rmSync(join(folder, 'model.json'))) },
+  {
+    what: 'no manifest',
+    set: (scope) => spoilt(scope, (folder) => rmSync(join(folder, 'model.json'))),
+  },
   {
     what: 'a manifest that is no JSON',
-    set: (scope) => spoilt(scope, (folder) => writeFileSync(join(folder, 'model.json'), 'labels: cat, dog')),
+    set: (scope) =>
+      spoilt(scope, (folder) => writeFileSync(join(folder, 'model.json'), 'labels: cat, dog')),
   },
   {
     what: 'a manifest with an unknown key',
@@ -300,7 +399,10 @@ const startUps: { what: string; set: (scope: Scope) => Setup | string | Promise<
         manifest.input.height = 224;
       }),
   },
-  { what: 'no graph', set: (scope) => spoilt(scope, (folder) => rmSync(join(folder, 'model.onnx'))) },
+  {
+    what: 'no graph',
+    set: (scope) => spoilt(scope, (folder) => rmSync(join(folder, 'model.onnx'))),
+  },
   {
     what: 'a graph with another sha256',
     set: (scope) =>
@@ -354,14 +456,21 @@ const startUps: { what: string; set: (scope: Scope) => Setup | string | Promise<
     set: (scope) => {
       const folder = temporaryFolder(scope);
       const within = withSmallTmpfs(folder);
-      if (within === null) return 'this machine does not let a test mount a small tmpfs (unshare --user --mount)';
-      return { flags: ['--shared-memory-dir', folder, '--permits', '1000'], masked: { [folder]: 'FOLDER' }, within };
+      if (within === null)
+        return 'this machine does not let a test mount a small tmpfs (unshare --user --mount)';
+      return {
+        flags: ['--shared-memory-dir', folder, '--permits', '1000'],
+        masked: { [folder]: 'FOLDER' },
+        within,
+      };
     },
   },
   {
     what: 'an execution provider that does not work here',
     set: () =>
-      existsSync('/dev/nvidiactl') ? 'this machine has an NVIDIA GPU' : { flags: ['--execution-provider', 'cuda'] },
+      existsSync('/dev/nvidiactl')
+        ? 'this machine has an NVIDIA GPU'
+        : { flags: ['--execution-provider', 'cuda'] },
   },
   { what: 'too short a `start-timeout`', set: () => ({ flags: ['--start-timeout', '1ms'] }) },
   {
@@ -392,7 +501,9 @@ describe('start-up problems', { concurrency: 2 }, () => {
     const { code } = await server.exited;
     assert(!server.lines.some(({ msg }) => msg === 'serving'));
     // Settings are read before there is a log; what is found later is logged.
-    const errors = server.lines.filter(({ level }) => level === 'error').map(({ msg }) => String(msg));
+    const errors = server.lines
+      .filter(({ level }) => level === 'error')
+      .map(({ msg }) => String(msg));
     const printed = server.stderr.split('\n').filter((line) => line !== '');
     assert(errors.length === 0 || printed.length === 0, `told twice:\n${server.output}`);
     const mask = (line: string) =>

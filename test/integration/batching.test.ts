@@ -1,4 +1,7 @@
-/** Dynamic batching with simulated inference, whose answers and times follow from the pixels and from a table. */
+/**
+ * Dynamic batching with simulated inference, whose answers and times follow from the pixels and
+ * from a table.
+ */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { milliseconds, PlainClient } from '../support/grpc-client.js';
@@ -15,7 +18,12 @@ describe('a server with simulated inference', () => {
   let client: PlainClient;
 
   before(async () => {
-    server = await ServerProcess.start(scope, ['--simulated-inference', `1:10,${LARGEST}:24`, '--permits', '64']);
+    server = await ServerProcess.start(scope, [
+      '--simulated-inference',
+      `1:10,${LARGEST}:24`,
+      '--permits',
+      '64',
+    ]);
     client = new PlainClient(scope, server.address);
   });
 
@@ -23,7 +31,10 @@ describe('a server with simulated inference', () => {
     assert.equal((await client.getModel()).model.executionProvider, 'simulated');
     const { model } = await client.classify({ image: await plainPng([1, 2, 3]) });
     assert.equal(model.executionProvider, 'simulated');
-    assert.equal(await server.metric('vitserve_model_info', { execution_provider: 'simulated' }), 1);
+    assert.equal(
+      await server.metric('vitserve_model_info', { execution_provider: 'simulated' }),
+      1,
+    );
     assert.equal((await client.getModel()).maxBatchSize, LARGEST);
   });
 
@@ -32,7 +43,10 @@ describe('a server with simulated inference', () => {
     for (let call = 0; call < 5; call++) {
       const { timing } = await client.classify({ image });
       assert.equal(timing.batchSize, 1);
-      assert(milliseconds(timing.inference) >= 10 && milliseconds(timing.inference) < 24, JSON.stringify(timing));
+      assert(
+        milliseconds(timing.inference) >= 10 && milliseconds(timing.inference) < 24,
+        JSON.stringify(timing),
+      );
     }
   });
 
@@ -92,7 +106,10 @@ describe('a server with simulated inference', () => {
   });
 
   test('gives every image of a batch its own answer', async () => {
-    const colours = Array.from({ length: 60 }, (_, at): Colour => [at * 4, 255 - at, (at * 37) % 256]);
+    const colours = Array.from(
+      { length: 60 },
+      (_, at): Colour => [at * 4, 255 - at, (at * 37) % 256],
+    );
     const plain = await Promise.all(colours.map((colour) => plainPng(colour)));
     const exact = await Promise.all(colours.map((_, seed) => exactPng(seed)));
     const alone = [];
@@ -114,7 +131,10 @@ describe('a server with simulated inference', () => {
       } else {
         const { file, pixels } = exact[at] as (typeof exact)[number];
         const { predictions, timing } = await client.classify({ image: file });
-        assert.deepEqual([predictions[0]?.classIndex, predictions[0]?.score], [classOf(pixels), 0.5]);
+        assert.deepEqual(
+          [predictions[0]?.classIndex, predictions[0]?.score],
+          [classOf(pixels), 0.5],
+        );
         if (timing.batchSize > 1) together++;
       }
     });
@@ -129,7 +149,10 @@ describe('a server with fixed batch sizes', () => {
     const flags = ['--simulated-inference', '1:4,8:10', '--batch-sizes', '3,8', '--permits', '64'];
     const server = await ServerProcess.start(scope, flags);
     const client = new PlainClient(scope, server.address);
-    const colours = Array.from({ length: 30 }, (_, at): Colour => [at * 8, 255 - at, (at * 37) % 256]);
+    const colours = Array.from(
+      { length: 30 },
+      (_, at): Colour => [at * 8, 255 - at, (at * 37) % 256],
+    );
     const plain = await Promise.all(colours.map((colour) => plainPng(colour)));
     const sizes = await underLoad(20, 120, async (index) => {
       const at = index % colours.length;

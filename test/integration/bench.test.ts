@@ -1,4 +1,7 @@
-/** `vitserve bench` against real servers: what it counts is what they count, and it ends when it should. */
+/**
+ * `vitserve bench` against real servers: what it counts is what they count, and it ends when it
+ * should.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -47,14 +50,17 @@ describe('vitserve bench', () => {
     writeFileSync(join(folder, 'notes.txt'), TEXT);
   });
 
-  const bench = (t: Scope, ...args: string[]) => vitserve(t, ['bench', '--address', server.address, ...args]);
+  const bench = (t: Scope, ...args: string[]) =>
+    vitserve(t, ['bench', '--address', server.address, ...args]);
   const report = async (t: Scope, ...args: string[]): Promise<Report> => {
     const { code, stdout, stderr } = await bench(t, '--json', ...args);
     assert.deepEqual([code, stderr], [0, ''], stdout);
     return JSON.parse(stdout) as Report;
   };
   /** Calls by code and reason, as the server's metrics have them. */
-  const countedByServer = async (outcomes: readonly { readonly code: string; readonly reason: string }[]) => {
+  const countedByServer = async (
+    outcomes: readonly { readonly code: string; readonly reason: string }[],
+  ) => {
     const counts = outcomes.map(({ code, reason }) =>
       server.metric('vitserve_requests_total', { method: 'Classify', code, reason }),
     );
@@ -73,7 +79,15 @@ describe('vitserve bench', () => {
         { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED' },
       ];
       const earlier = await countedByServer(reasons);
-      const { measurements, model, images } = await report(t, ...load, '--warm-up', '0s', '--duration', '1s', folder);
+      const { measurements, model, images } = await report(
+        t,
+        ...load,
+        '--warm-up',
+        '0s',
+        '--duration',
+        '1s',
+        folder,
+      );
       const now = await countedByServer(reasons);
       assert.deepEqual([model.name, model.executionProvider], ['vit-cifar10', 'simulated']);
       assert.match(images, /^3 files, [\d.]+ kB on average$/);
@@ -120,9 +134,20 @@ describe('vitserve bench', () => {
   });
 
   test('without a file it draws a picture, and prints a table', async (t) => {
-    const { code, stdout, stderr } = await bench(t, '--callers', '1,2', '--warm-up', '0s', '--duration', '300ms');
+    const { code, stdout, stderr } = await bench(
+      t,
+      '--callers',
+      '1,2',
+      '--warm-up',
+      '0s',
+      '--duration',
+      '300ms',
+    );
     assert.deepEqual([code, stderr], [0, '']);
-    assert.match(stdout, /^vit-cifar10\/1 on simulated at [\d.:]+; a drawn JPEG of 500 × 375, \d+ kB\n/);
+    assert.match(
+      stdout,
+      /^vit-cifar10\/1 on simulated at [\d.:]+; a drawn JPEG of 500 × 375, \d+ kB\n/,
+    );
     assert.match(stdout, /^ +1 caller +2 callers$/m);
     for (const row of [
       'calls/s',
@@ -137,7 +162,17 @@ describe('vitserve bench', () => {
 
   test('connections are as many as asked for', async (t) => {
     const proxy = await countingProxy(t, server.port);
-    const args = ['--callers', '3', '--connections', '3', '--warm-up', '0s', '--duration', '200ms', folder];
+    const args = [
+      '--callers',
+      '3',
+      '--connections',
+      '3',
+      '--warm-up',
+      '0s',
+      '--duration',
+      '200ms',
+      folder,
+    ];
     const { code } = await vitserve(t, ['bench', '--address', `127.0.0.1:${proxy.port}`, ...args]);
     assert.equal(code, 0);
     assert.equal(proxy.connections(), 3);
@@ -157,7 +192,9 @@ describe('vitserve bench', () => {
       folder,
     ];
     const answered = await answeredBy(server);
-    const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [PROGRAM, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     t.after(() => child.kill('SIGKILL'));
     let stdout = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -176,7 +213,15 @@ describe('vitserve bench', () => {
   });
 
   test('where all calls fail the table says how, and the exit code is 1', async (t) => {
-    const args = ['--callers', '1', '--warm-up', '0s', '--duration', '100ms', join(folder, 'notes.txt')];
+    const args = [
+      '--callers',
+      '1',
+      '--warm-up',
+      '0s',
+      '--duration',
+      '100ms',
+      join(folder, 'notes.txt'),
+    ];
     const { code, stdout } = await bench(t, ...args);
     assert.equal(code, 1);
     assert.match(stdout, /^calls: INVALID_ARGUMENT IMAGE_UNSUPPORTED +\d+$/m);
@@ -193,12 +238,21 @@ describe('vitserve bench', () => {
     );
     const unknown = await bench(t, '--model', 'no-such-model', folder);
     assert.equal(unknown.code, 1);
-    assert.match(unknown.stderr, /^vitserve: no such model: .*vit-cifar10: name another with --model\n$/);
+    assert.match(
+      unknown.stderr,
+      /^vitserve: no such model: .*vit-cifar10: name another with --model\n$/,
+    );
   });
 
   test('where no server listens it says so at once, and how to start one', async (t) => {
     const address = `127.0.0.1:${await freePort()}`;
-    const { code, stdout, stderr } = await vitserve(t, ['bench', '--address', address, '--duration', '1h']);
+    const { code, stdout, stderr } = await vitserve(t, [
+      'bench',
+      '--address',
+      address,
+      '--duration',
+      '1h',
+    ]);
     assert.deepEqual([code, stdout], [1, '']);
     assert.match(
       stderr,

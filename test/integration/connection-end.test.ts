@@ -1,12 +1,19 @@
 /**
- * How a connection is ended that has done nothing wrong, frame by frame: calls that are on their way are answered, and the client
- * knows which were not taken. The clock is moved by hand, and the client answers PING when the test says so.
+ * How a connection is ended that has done nothing wrong, frame by frame: calls that are on their
+ * way are answered, and the client knows which were not taken. The clock is moved by hand, and the
+ * client answers PING when the test says so.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
 import { before, describe, mock, test } from 'node:test';
-import { Client, credentials, ServerInterceptingCall, type ServiceError, status } from '@grpc/grpc-js';
+import {
+  Client,
+  credentials,
+  ServerInterceptingCall,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
 import { type Clock, systemClock } from '#vitserve/clock.js';
 import { createGrpcServer } from '#vitserve/server/rpc/grpc-server.js';
 import { Listener, type ListenerOptions } from '#vitserve/server/transport/listener.js';
@@ -51,7 +58,10 @@ interface Limits {
   readonly tls?: ListenerOptions['tls'];
 }
 
-/** A server whose calls to /test/Now are answered at once, and those to /test/Later when `answer` is called. */
+/**
+ * A server whose calls to /test/Now are answered at once, and those to /test/Later when `answer` is
+ * called.
+ */
 async function listen<Time extends Clock = FakeClock>(
   scope: Scope,
   { age = 0, idle = 0, tls = null }: Limits,
@@ -68,7 +78,8 @@ async function listen<Time extends Clock = FakeClock>(
   server.addService(
     { now: methodOf('/test/Now'), later: methodOf('/test/Later') },
     {
-      now: (_: unknown, reply: (error: null, value: Buffer) => void) => reply(null, Buffer.alloc(0)),
+      now: (_: unknown, reply: (error: null, value: Buffer) => void) =>
+        reply(null, Buffer.alloc(0)),
       later: (_: unknown, reply: (error: null, value: Buffer) => void) =>
         waiting.push(() => reply(null, Buffer.alloc(0))),
     },
@@ -136,7 +147,8 @@ before(() => {
 
 type RawClient = Awaited<ReturnType<typeof open>>;
 
-const noticed = (client: RawClient) => eventually('the notice has come', () => client.goAways().length === 1);
+const noticed = (client: RawClient) =>
+  eventually('the notice has come', () => client.goAways().length === 1);
 
 /** Both round trips, and the end. */
 async function leaveInOrder(client: RawClient): Promise<void> {
@@ -172,7 +184,10 @@ describe('a connection that has reached its age', () => {
     assert(client.codes().every((code) => code === 0));
     const order = client.socket.frames().map(nameOf);
     assert.deepEqual(order.slice(since - 2, since), ['goAway', 'ping']);
-    assert(order.lastIndexOf('headers') < order.indexOf('goAway', since), 'answered before the final GOAWAY');
+    assert(
+      order.lastIndexOf('headers') < order.indexOf('goAway', since),
+      'answered before the final GOAWAY',
+    );
   });
 
   test('is closed when the calls that were taken are answered, and no sooner; later ones are not taken', async (t) => {
@@ -257,16 +272,27 @@ describe('a connection that has reached its age', () => {
 
   test('may have calls for as long again; one that is open then is UNAVAILABLE to its caller', async (t) => {
     const { clock, port, waiting } = await listen(t, { age: AGE_MS });
-    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), { 'grpc.enable_retries': 0 });
+    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
+      'grpc.enable_retries': 0,
+    });
     t.after(() => client.close());
     const ended = new Promise<ServiceError | null>((resolve) => {
-      client.makeUnaryRequest('/test/Later', raw.serialize, raw.deserialize, Buffer.alloc(0), resolve);
+      client.makeUnaryRequest(
+        '/test/Later',
+        raw.serialize,
+        raw.deserialize,
+        Buffer.alloc(0),
+        resolve,
+      );
     });
     await eventually('the call is there', () => waiting.length === 1);
     clock.advance(AGE_MS);
     const error = await eventually('it has ended', async () => {
       clock.advance(AGE_MS / 10);
-      return await Promise.race([ended, new Promise<null>((resolve) => setImmediate(resolve, null))]);
+      return await Promise.race([
+        ended,
+        new Promise<null>((resolve) => setImmediate(resolve, null)),
+      ]);
     });
     assert.equal(status[error.code], 'UNAVAILABLE', error.details);
   });
@@ -330,7 +356,10 @@ describe('a server that stops', () => {
 
 test('under TLS, where Node.js has no way to the notice, GOAWAY comes when no answer is on its way', async (t) => {
   const authority = new Authority('authority');
-  const tls = { ...authority.issue({ name: 'server', hosts: ['127.0.0.1'] }), minVersion: 'TLSv1.2' as const };
+  const tls = {
+    ...authority.issue({ name: 'server', hosts: ['127.0.0.1'] }),
+    minVersion: 'TLSv1.2' as const,
+  };
   const { clock, port, answer, waiting } = await listen(t, { age: AGE_MS, tls });
   const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: authority.cert });
   session.on('error', () => {});

@@ -1,4 +1,7 @@
-/** Converted checkpoints answer what transformers and timm answer, where there is a Python that has them. */
+/**
+ * Converted checkpoints answer what transformers and timm answer, where there is a Python that has
+ * them.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -27,13 +30,49 @@ const skip = python === null ? 'no Python with torch, transformers and timm' : f
 const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
 after(() => rmSync(folder, { recursive: true }));
 
-/** The names of the cases in vit_checkpoints.py; written out, so that one that gets lost is noticed. */
+/**
+ * The names of the cases in vit_checkpoints.py; written out, so that one that gets lost is noticed.
+ */
 const CASES = [
-  ...['vit-old-names', 'vit-new-names', 'vit-without-prefix', 'vit-sharded', 'vit-bfloat16', 'vit-no-qkv-bias'],
-  ...['vit-tanh', 'vit-quick-gelu-cuda', 'vit-tanh-cuda', 'vit-cuda', 'vit-cuda-no-bias', 'vit-float16'],
-  ...['vit-patch14', 'vit-patch32', 'vit-oblong', 'vit-larger', 'deit', 'deit-teacher', 'deit-teacher-smaller'],
-  ...['timm-vit', 'timm-layer-scale', 'timm-larger', 'timm-registers-average', 'timm-average-float16'],
-  ...['timm-registers-no-embed', 'timm-clip', 'timm-deit-distilled', 'timm-deit-distilled-cuda', 'timm-heads-by-name'],
+  ...[
+    'vit-old-names',
+    'vit-new-names',
+    'vit-without-prefix',
+    'vit-sharded',
+    'vit-bfloat16',
+    'vit-no-qkv-bias',
+  ],
+  ...[
+    'vit-tanh',
+    'vit-quick-gelu-cuda',
+    'vit-tanh-cuda',
+    'vit-cuda',
+    'vit-cuda-no-bias',
+    'vit-float16',
+  ],
+  ...[
+    'vit-patch14',
+    'vit-patch32',
+    'vit-oblong',
+    'vit-larger',
+    'deit',
+    'deit-teacher',
+    'deit-teacher-smaller',
+  ],
+  ...[
+    'timm-vit',
+    'timm-layer-scale',
+    'timm-larger',
+    'timm-registers-average',
+    'timm-average-float16',
+  ],
+  ...[
+    'timm-registers-no-embed',
+    'timm-clip',
+    'timm-deit-distilled',
+    'timm-deit-distilled-cuda',
+    'timm-heads-by-name',
+  ],
 ];
 
 describe('a converted checkpoint', { skip }, () => {
@@ -46,15 +85,28 @@ describe('a converted checkpoint', { skip }, () => {
 
   for (const name of CASES) {
     test(`${name} answers what its own library answers`, async () => {
-      const expected = JSON.parse(readFileSync(join(folder, name, 'expected.json'), 'utf8')) as Expected;
+      const expected = JSON.parse(
+        readFileSync(join(folder, name, 'expected.json'), 'utf8'),
+      ) as Expected;
       const models = join(folder, 'models');
       const argv = [join(folder, name), '--models', models, ...expected.flags];
       const { settings, source } = loadConvertSettings(argv, {});
       await convertModel(source, settings, 'test');
       const { graphPath, manifest } = await loadModelFolder(join(models, name));
-      assert.deepEqual([manifest.input.height, manifest.input.width], [expected.height, expected.width]);
-      const { session } = await loadOnnxSession({ graphPath, manifest, provider: 'cpu', threads: 1 });
-      const { scores, embeddings } = await session.run(drawnPixels(2, expected.height, expected.width), 2);
+      assert.deepEqual(
+        [manifest.input.height, manifest.input.width],
+        [expected.height, expected.width],
+      );
+      const { session } = await loadOnnxSession({
+        graphPath,
+        manifest,
+        provider: 'cpu',
+        threads: 1,
+      });
+      const { scores, embeddings } = await session.run(
+        drawnPixels(2, expected.height, expected.width),
+        2,
+      );
       assert.ok(embeddings !== null);
       assert.ok(largestDifference(scores, expected.probabilities) <= expected.tolerance);
       // Embeddings are of the order of one to three.
@@ -65,5 +117,8 @@ describe('a converted checkpoint', { skip }, () => {
 
 function largestDifference(made: Float32Array, wanted: readonly number[]): number {
   assert.equal(made.length, wanted.length);
-  return made.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (wanted[index] as number))), 0);
+  return made.reduce(
+    (worst, value, index) => Math.max(worst, Math.abs(value - (wanted[index] as number))),
+    0,
+  );
 }

@@ -1,6 +1,17 @@
-/** Converted models run: random ones of any variant, and the default model's checkpoint, as its committed graph does. */
+/**
+ * Converted models run: random ones of any variant, and the default model's checkpoint, as its
+ * committed graph does.
+ */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -55,10 +66,16 @@ describe('a model with random weights', () => {
       const all = pixels(8);
       const together = await run(all, 8);
       for (let image = 0; image < 8; image++) {
-        const alone = await run(all.subarray((image * all.length) / 8, ((image + 1) * all.length) / 8), 1);
+        const alone = await run(
+          all.subarray((image * all.length) / 8, ((image + 1) * all.length) / 8),
+          1,
+        );
         for (const output of ['scores', 'embeddings'] as const) {
           const width = alone[output].length;
-          assert.deepEqual(together[output].subarray(image * width, (image + 1) * width), alone[output]);
+          assert.deepEqual(
+            together[output].subarray(image * width, (image + 1) * width),
+            alone[output],
+          );
         }
         assert.ok(Math.abs(alone.scores.reduce((sum, score) => sum + score, 0) - 1) < 1e-5);
       }
@@ -76,7 +93,8 @@ describe('a model with random weights', () => {
       await convert(...flags, '--name', name, '--seed', seed);
     }
     const hashes = ['one', 'again', 'other'].map(
-      (name) => JSON.parse(readFileSync(join(models, name, '1/model.json'), 'utf8')).graph.sha256 as string,
+      (name) =>
+        JSON.parse(readFileSync(join(models, name, '1/model.json'), 'utf8')).graph.sha256 as string,
     );
     assert.equal(hashes[0], hashes[1]);
     assert.notEqual(hashes[0], hashes[2]);
@@ -104,7 +122,10 @@ describe('a model with random weights', () => {
 
   test('of no variant, or with a picture that its patches do not fill, is refused', async () => {
     assert.match(await refusal('--random', 'XL/16'), /"XL\/16" is no variant: give Ti, S, B, L, H/);
-    assert.match(await refusal('--random', 'B/14', '--image-size', '100'), /100 × 100 is not a multiple of the patch/);
+    assert.match(
+      await refusal('--random', 'B/14', '--image-size', '100'),
+      /100 × 100 is not a multiple of the patch/,
+    );
   });
 });
 
@@ -118,13 +139,22 @@ describe('the default model', () => {
     assert.deepEqual(readdirSync(out).sort(), ['model.json', 'model.onnx']);
     const committed = await open(join(REPOSITORY, 'models'), 'vit-cifar10');
     const converted = await open(join(folder, 'own'), 'vit-cifar10');
-    for (const key of ['input', 'output', 'embedding', 'preprocessing', 'labels', 'batchInvariant'] as const) {
+    for (const key of [
+      'input',
+      'output',
+      'embedding',
+      'preprocessing',
+      'labels',
+      'batchInvariant',
+    ] as const) {
       assert.deepEqual(converted.manifest[key], committed.manifest[key]);
     }
     const pixels = committed.pixels(16);
     const [wanted, made] = [await committed.run(pixels, 16), await converted.run(pixels, 16)];
     for (const output of ['scores', 'embeddings'] as const) {
-      const worst = made[output].map((value, index) => Math.abs(value - (wanted[output][index] as number)));
+      const worst = made[output].map((value, index) =>
+        Math.abs(value - (wanted[output][index] as number)),
+      );
       assert.ok(Math.max(...worst) <= 1e-5, `${output} ${Math.max(...worst)}`);
     }
   });
@@ -135,7 +165,9 @@ describe('the default model', () => {
     const fused = await open(models, 'fused');
     const pixels = committed.pixels(4);
     const [wanted, made] = [await committed.run(pixels, 4), await fused.run(pixels, 4)];
-    const worst = made.scores.map((value, index) => Math.abs(value - (wanted.scores[index] as number)));
+    const worst = made.scores.map((value, index) =>
+      Math.abs(value - (wanted.scores[index] as number)),
+    );
     assert.ok(Math.max(...worst) <= 1e-5, `${Math.max(...worst)}`);
   });
 
@@ -149,7 +181,10 @@ describe('the default model', () => {
   test('is refused in one go where what lies beside its weights is wrong, and nothing is left behind', async () => {
     const broken = join(folder, 'broken');
     cpSync(checkpoint, broken, { recursive: true });
-    const config = JSON.parse(readFileSync(join(broken, 'config.json'), 'utf8')) as Record<string, unknown>;
+    const config = JSON.parse(readFileSync(join(broken, 'config.json'), 'utf8')) as Record<
+      string,
+      unknown
+    >;
     const write = (changes: object) =>
       writeFileSync(join(broken, 'config.json'), JSON.stringify({ ...config, ...changes }));
     write({ intermediate_size: 512, hidden_act: 'swish', num_hidden_layers: 3 });
@@ -163,9 +198,15 @@ describe('the default model', () => {
     write({ model_type: 'swin' });
     assert.match(await refusal(broken), /model_type swin .* vitserve import/);
     write({});
-    assert.match(await refusal(broken, '--image-size', '30'), /30 × 30 is not a multiple of the patch size 4 × 4/);
+    assert.match(
+      await refusal(broken, '--image-size', '30'),
+      /30 × 30 is not a multiple of the patch size 4 × 4/,
+    );
     writeFileSync(join(broken, 'labels.txt'), 'one\ntwo\n');
-    assert.match(await refusal(broken, '--labels', join(broken, 'labels.txt')), /10 classes and .* names 2/);
+    assert.match(
+      await refusal(broken, '--labels', join(broken, 'labels.txt')),
+      /10 classes and .* names 2/,
+    );
     rmSync(join(broken, 'preprocessor_config.json'));
     assert.match(await refusal(broken), /preprocessor_config\.json: not there.*--recipe/);
     rmSync(join(broken, 'config.json'));
@@ -180,7 +221,13 @@ describe('the default model', () => {
   test('is not written over', async () => {
     const out = join(folder, 'twice/vit/1');
     await convert(checkpoint, '--out', out);
-    assert.match(await refusal(checkpoint, '--out', out), /is there already and is not overwritten/);
-    assert.match(await refusal(checkpoint, '--out', join(folder, 'twice/vit')), /does not end with a version/);
+    assert.match(
+      await refusal(checkpoint, '--out', out),
+      /is there already and is not overwritten/,
+    );
+    assert.match(
+      await refusal(checkpoint, '--out', join(folder, 'twice/vit')),
+      /does not end with a version/,
+    );
   });
 });

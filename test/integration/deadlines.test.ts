@@ -1,6 +1,6 @@
 /**
- * Deadlines over gRPC, with a simulated process that takes its time: who can't make it is told so at once, and nothing that
- * has expired is executed.
+ * Deadlines over gRPC, with a simulated process that takes its time: who can't make it is told so
+ * at once, and nothing that has expired is executed.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -18,7 +18,13 @@ describe('a server that takes 400 ms an image', () => {
   let image: Buffer;
 
   before(async () => {
-    server = await ServerProcess.start(scope, ['--simulated-inference', '1:400', '--permits', '64', ...ONE_EACH]);
+    server = await ServerProcess.start(scope, [
+      '--simulated-inference',
+      '1:400',
+      '--permits',
+      '64',
+      ...ONE_EACH,
+    ]);
     client = new PlainClient(scope, server.address);
     image = await plainPng(GREEN);
   });
@@ -48,7 +54,10 @@ describe('a server that takes 400 ms an image', () => {
     assert(Number(headers['grpc-retry-pushback-ms']) >= 10);
     assert(afterMs < 350, `answered after ${afterMs} ms`);
     assert.deepEqual(await done(), before);
-    assert.equal(await server.metric('vitserve_dropped_images_total', { cause: 'unreachable' }), dropped + 1);
+    assert.equal(
+      await server.metric('vitserve_dropped_images_total', { cause: 'unreachable' }),
+      dropped + 1,
+    );
     assert.equal(await server.metric('vitserve_permits_in_use'), 0);
   });
 
@@ -115,8 +124,10 @@ describe('at three times of what can be done', () => {
     const text = JSON.stringify(totals);
     assert(totals.refused >= 2 * POSSIBLE, text);
     assert(totals.answered >= POSSIBLE, text);
-    const inVain = (await server.metric('vitserve_batch_size_sum')) - executedBefore - totals.answered;
-    // An image that expires while it is executed, and the answer to one that crosses with the end of its caller's patience.
+    const inVain =
+      (await server.metric('vitserve_batch_size_sum')) - executedBefore - totals.answered;
+    // An image that expires while it is executed, and the answer to one that crosses with the end
+    // of its caller's patience.
     assert(inVain <= 4, `${inVain} executed in vain, ${text}`);
   });
 });

@@ -8,18 +8,22 @@ import { ONE_EACH, ServerProcess } from '../support/server.js';
 
 const WITHOUT_CUDA = existsSync('/dev/nvidiactl') ? { skip: 'this machine has an NVIDIA GPU' } : {};
 
-test('cuda asked for by name and absent: one clear line and exit code 1', WITHOUT_CUDA, async (t) => {
-  const server = ServerProcess.spawn(t, [...ONE_EACH, '--execution-provider', 'cuda']);
-  assert.deepEqual(await server.exited, { code: 1, signal: null });
-  const errors = server.lines.filter(({ level }) => level === 'error');
-  assert.equal(errors.length, 1, server.output);
-  assert.match(
-    errors[0]?.msg ?? '',
-    /^execution-provider: cuda was asked for and can't be used here: the CUDA provider of onnxruntime is not installed: run "vitserve install-cuda" \(or set execution-provider to auto or cpu\)$/,
-  );
-  assert(!server.lines.some(({ msg }) => msg === 'serving'));
-  assert.equal(server.stderr, '');
-});
+test(
+  'cuda asked for by name and absent: one clear line and exit code 1',
+  WITHOUT_CUDA,
+  async (t) => {
+    const server = ServerProcess.spawn(t, [...ONE_EACH, '--execution-provider', 'cuda']);
+    assert.deepEqual(await server.exited, { code: 1, signal: null });
+    const errors = server.lines.filter(({ level }) => level === 'error');
+    assert.equal(errors.length, 1, server.output);
+    assert.match(
+      errors[0]?.msg ?? '',
+      /^execution-provider: cuda was asked for and can't be used here: the CUDA provider of onnxruntime is not installed: run "vitserve install-cuda" \(or set execution-provider to auto or cpu\)$/,
+    );
+    assert(!server.lines.some(({ msg }) => msg === 'serving'));
+    assert.equal(server.stderr, '');
+  },
+);
 
 test(
   'auto without CUDA serves from the CPU and says so in the log, in metrics and in replies',
@@ -30,7 +34,13 @@ test(
     assert.equal(fallback.level, 'warn');
     assert.match(String(fallback.reason), /\S/);
     assert.equal(await server.metric('vitserve_execution_provider_fallback'), 1);
-    assert.equal(await server.metric('vitserve_model_info', { model: 'vit-cifar10', execution_provider: 'cpu' }), 1);
+    assert.equal(
+      await server.metric('vitserve_model_info', {
+        model: 'vit-cifar10',
+        execution_provider: 'cpu',
+      }),
+      1,
+    );
     assert.equal(await server.metric('vitserve_model_info'), 1);
     const client = new PlainClient(t, server.address);
     assert.equal((await client.classify({ image: await jpeg(1) })).model.executionProvider, 'cpu');

@@ -1,9 +1,16 @@
-/** Who calls the gRPC port in another protocol is told what it speaks, in words that reach whoever has to mend it. */
+/**
+ * Who calls the gRPC port in another protocol is told what it speaks, in words that reach whoever
+ * has to mend it.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { type IncomingMessage, request as requestHttp1 } from 'node:http';
-import { type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
+import {
+  type ClientHttp2Stream,
+  connect as connectHttp2,
+  type IncomingHttpHeaders,
+} from 'node:http2';
 import { request as requestHttps } from 'node:https';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
@@ -12,7 +19,14 @@ import { Authority } from '../support/certificates.js';
 import { PlainClient } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import { FRAME, frame, PREFACE, RawSocket } from '../support/raw-http2.js';
-import { eventually, type Scope, ServerProcess, SIMULATED, suiteScope, temporaryFolder } from '../support/server.js';
+import {
+  eventually,
+  type Scope,
+  ServerProcess,
+  SIMULATED,
+  suiteScope,
+  temporaryFolder,
+} from '../support/server.js';
 
 const METHOD = '/vitserve.v1.ClassificationService/Classify';
 const ALOUD = 'caller speaks another protocol';
@@ -23,12 +37,21 @@ interface Answer {
 }
 
 /** POST of `body` over HTTP/2, for as long as the server takes it. */
-async function post(scope: Scope, port: number, contentType: string | null, body: Uint8Array): Promise<Answer> {
+async function post(
+  scope: Scope,
+  port: number,
+  contentType: string | null,
+  body: Uint8Array,
+): Promise<Answer> {
   const session = connectHttp2(`http://127.0.0.1:${port}`);
   session.on('error', () => {});
   scope.after(() => session.destroy());
   const type = contentType === null ? {} : { 'content-type': contentType };
-  const stream: ClientHttp2Stream = session.request({ ':method': 'POST', ':path': METHOD, ...type });
+  const stream: ClientHttp2Stream = session.request({
+    ':method': 'POST',
+    ':path': METHOD,
+    ...type,
+  });
   stream.on('error', () => {});
   let headers: IncomingHttpHeaders = {};
   stream.on('response', (found) => {
@@ -59,27 +82,46 @@ describe('a plaintext port', () => {
     server = await ServerProcess.start(scope, [...SIMULATED, '--permits', '8']);
   });
 
-  for (const contentType of ['application/grpc-web+proto', 'application/grpc-web-text', 'application/grpc-web']) {
+  for (const contentType of [
+    'application/grpc-web+proto',
+    'application/grpc-web-text',
+    'application/grpc-web',
+  ]) {
     test(`answers ${contentType} with a status that its callers read`, async (t) => {
       const { headers, body } = await post(t, server.port, contentType, Buffer.alloc(3_000_000));
       assert.deepEqual([headers[':status'], headers['content-type'], body], [200, contentType, '']);
       assert.equal(headers['grpc-status'], '12');
-      assert.match(String(headers['grpc-message']), /^this port speaks gRPC and not gRPC-Web: put a proxy .*Envoy/);
+      assert.match(
+        String(headers['grpc-message']),
+        /^this port speaks gRPC and not gRPC-Web: put a proxy .*Envoy/,
+      );
     });
   }
 
-  for (const contentType of ['application/json', 'application/proto', 'application/grpcish', null]) {
+  for (const contentType of [
+    'application/json',
+    'application/proto',
+    'application/grpcish',
+    null,
+  ]) {
     test(`answers ${contentType ?? 'no content type'} with 415 and what to call it with`, async (t) => {
       const { headers, body } = await post(t, server.port, contentType, Buffer.alloc(3_000_000));
       assert.deepEqual([headers[':status'], headers['content-type']], [415, 'application/json']);
       const { code, message } = JSON.parse(body) as Record<string, string>;
       assert.equal(code, 'unimplemented');
-      assert.match(message ?? '', /^this port speaks gRPC, content-type application\/grpc: call it with a gRPC client/);
+      assert.match(
+        message ?? '',
+        /^this port speaks gRPC, content-type application\/grpc: call it with a gRPC client/,
+      );
     });
   }
 
   test('takes gRPC by each of its names', async (t) => {
-    for (const contentType of ['application/grpc', 'application/grpc+proto', 'application/grpc;charset=utf-8']) {
+    for (const contentType of [
+      'application/grpc',
+      'application/grpc+proto',
+      'application/grpc;charset=utf-8',
+    ]) {
       const { headers } = await post(t, server.port, contentType, Buffer.alloc(5));
       assert.equal(headers['content-type'], 'application/grpc+proto');
     }
@@ -91,9 +133,14 @@ describe('a plaintext port', () => {
       const body = method === 'POST' ? Buffer.alloc(2_000_000) : undefined;
       const answer = await bodyOf(requestHttp1({ ...address, method, path: '/healthz' }), body);
       assert.deepEqual([answer.status, answer.contentType], [400, 'text/plain; charset=utf-8']);
-      assert.match(answer.text, /^This port speaks gRPC: HTTP\/2 from the first byte.* on http-address\.\n$/);
+      assert.match(
+        answer.text,
+        /^This port speaks gRPC: HTTP\/2 from the first byte.* on http-address\.\n$/,
+      );
     }
-    const { detail } = await server.logged(ALOUD, ({ detail }) => /^HTTP\/1\.1/.test(String(detail)));
+    const { detail } = await server.logged(ALOUD, ({ detail }) =>
+      /^HTTP\/1\.1/.test(String(detail)),
+    );
     assert.match(String(detail), /^HTTP\/1\.1 came, and this port speaks gRPC/);
     await server.metricIs('vitserve_connections_refused_total', { cause: 'protocol' }, 3);
     assert.equal(server.lines.filter(({ msg }) => msg === ALOUD).length, 1);
@@ -115,7 +162,9 @@ describe('a plaintext port', () => {
     await eventually('it is answered', () => slow.has(FRAME.settings));
     const eager = await RawSocket.open(t, server.port);
     const one = Buffer.of(0, 0, 0, 1);
-    const updates = Buffer.concat(Array.from({ length: 6_000 }, () => frame(FRAME.windowUpdate, 0, 0, one)));
+    const updates = Buffer.concat(
+      Array.from({ length: 6_000 }, () => frame(FRAME.windowUpdate, 0, 0, one)),
+    );
     const ping = frame(FRAME.ping, 0, 0, Buffer.alloc(8));
     await eager.send(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0), updates, ping]));
     await eventually('what came last is answered', () => eager.has(FRAME.ping));

@@ -1,10 +1,21 @@
-/** What a call's `grpc-timeout` means, sent by hand: every unit, what no timer holds, and what is none. */
+/**
+ * What a call's `grpc-timeout` means, sent by hand: every unit, what no timer holds, and what is
+ * none.
+ */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import type { Answer } from '#vitserve/server/pipeline/pipeline.js';
 import { framed, RawConnection, reasonIn } from '../support/raw-call.js';
-import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  frame,
+  headerBlock,
+  RawSocket,
+} from '../support/raw-http2.js';
 import { ANSWER, RpcStand, STREAM_REQUEST } from '../support/rpc-stand.js';
 import { eventually, suiteScope } from '../support/server.js';
 
@@ -18,7 +29,13 @@ describe('a grpc-timeout', () => {
   let connection: RawConnection;
 
   before(async () => {
-    const answer = async ({ arrivedAt, expiresAt }: { arrivedAt: number; expiresAt: number }): Promise<Answer> => {
+    const answer = async ({
+      arrivedAt,
+      expiresAt,
+    }: {
+      arrivedAt: number;
+      expiresAt: number;
+    }): Promise<Answer> => {
       left.push(expiresAt - arrivedAt);
       return ANSWER;
     };
@@ -38,11 +55,25 @@ describe('a grpc-timeout', () => {
     call.write(MESSAGES[method]);
     call.finish();
     const { headers } = await call.ended;
-    return { code: headers['grpc-status'], reason: reasonIn(headers), text: String(headers['grpc-message']) };
+    return {
+      code: headers['grpc-status'],
+      reason: reasonIn(headers),
+      text: String(headers['grpc-message']),
+    };
   };
 
   // 4294968S is 2³² ms and a little, 2147484S and 2147483648m are 2³¹ ms and a little.
-  const NONE = ['99999999H', '600H', '720H', '1194H', '4294968S', '2147484S', '35792M', '99999999M', '99999999S'];
+  const NONE = [
+    '99999999H',
+    '600H',
+    '720H',
+    '1194H',
+    '4294968S',
+    '2147484S',
+    '35792M',
+    '99999999M',
+    '99999999S',
+  ];
   const KEPT: Readonly<Record<string, number>> = {
     '576H': 576 * 3_600_000,
     '596H': 596 * 3_600_000,
@@ -68,7 +99,10 @@ describe('a grpc-timeout', () => {
         assert.equal(code, String(status.OK), grpcTimeout);
         if (method === 'GetModel') continue;
         const given = left.at(-1) ?? 0;
-        assert(given > milliseconds - 10_000 && given <= milliseconds + 1, `${grpcTimeout}: ${given} ms are left`);
+        assert(
+          given > milliseconds - 10_000 && given <= milliseconds + 1,
+          `${grpcTimeout}: ${given} ms are left`,
+        );
       }
     });
 
@@ -76,7 +110,8 @@ describe('a grpc-timeout', () => {
       const done = left.length;
       for (const grpcTimeout of ['0S', '0H', '0n', '1n', '99999999n', '999u', '1u']) {
         const ending = await callWith(method, grpcTimeout);
-        if (grpcTimeout === '99999999n') assert.equal(ending.code, String(status.OK), 'a tenth of a second');
+        if (grpcTimeout === '99999999n')
+          assert.equal(ending.code, String(status.OK), 'a tenth of a second');
         else {
           const expected = [String(status.DEADLINE_EXCEEDED), 'DEADLINE_EXCEEDED'];
           assert.deepEqual([ending.code, ending.reason], expected, grpcTimeout);
@@ -86,11 +121,32 @@ describe('a grpc-timeout', () => {
     });
 
     test(`that is none ends ${method} with REQUEST_MALFORMED, which says so`, async () => {
-      const values = ['', 'S', '5', '5s', '5 S', '-1S', '+1S', '1.5S', '123456789S', '5Sx', 'x5S', '1S, 2S', 'H'];
+      const values = [
+        '',
+        'S',
+        '5',
+        '5s',
+        '5 S',
+        '-1S',
+        '+1S',
+        '1.5S',
+        '123456789S',
+        '5Sx',
+        'x5S',
+        '1S, 2S',
+        'H',
+      ];
       for (const grpcTimeout of values) {
         const { code, reason, text } = await callWith(method, grpcTimeout);
-        assert.deepEqual([code, reason], [String(status.INVALID_ARGUMENT), 'REQUEST_MALFORMED'], `"${grpcTimeout}"`);
-        assert.match(decodeURIComponent(text), /^grpc-timeout is ".*": send one to eight digits and a unit/);
+        assert.deepEqual(
+          [code, reason],
+          [String(status.INVALID_ARGUMENT), 'REQUEST_MALFORMED'],
+          `"${grpcTimeout}"`,
+        );
+        assert.match(
+          decodeURIComponent(text),
+          /^grpc-timeout is ".*": send one to eight digits and a unit/,
+        );
       }
     });
   }
@@ -105,7 +161,10 @@ describe('a grpc-timeout', () => {
     const endedBefore = stand.ended.length;
     const call = (id: number, timeouts: readonly string[]) => {
       const blocks = timeouts.map((timeout) => headerBlock({ 'grpc-timeout': timeout }));
-      const headers = [headerBlock(callHeaders('/vitserve.v1.ClassificationService/GetModel')), ...blocks];
+      const headers = [
+        headerBlock(callHeaders('/vitserve.v1.ClassificationService/GetModel')),
+        ...blocks,
+      ];
       return Buffer.concat([
         frame(FRAME.headers, END_HEADERS, id, Buffer.concat(headers)),
         frame(FRAME.data, END_STREAM, id, MESSAGES.GetModel),

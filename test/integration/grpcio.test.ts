@@ -1,6 +1,6 @@
 /**
- * The server as a client sees it that shares no code with it: grpcio, Google's own for Python (`grpcio_client.py`), and its
- * packages for rich errors, health and reflection.
+ * The server as a client sees it that shares no code with it: grpcio, Google's own for Python
+ * (`grpcio_client.py`), and its packages for rich errors, health and reflection.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -82,7 +82,10 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     const thaw = await server.freeze(t, 'inference');
     const holder = outcomeOf(plain.classify({ image: photo }));
     await server.metricIs('vitserve_permits_in_use', {}, 1);
-    const refused = (await client.step({ step: 'failure', image })) as { pushback: string; retryDelayMs: number };
+    const refused = (await client.step({ step: 'failure', image })) as {
+      pushback: string;
+      retryDelayMs: number;
+    };
     const pushbackMs = Number(refused.pushback);
     assert(Number.isInteger(pushbackMs) && pushbackMs >= 10);
     assert.deepEqual(refused, {
@@ -103,7 +106,10 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     const { calls, predictions } = (await retrying) as { calls: number; predictions: unknown };
     assert.deepEqual(predictions, expected);
     const attempts = (await overloaded()) - before + 1;
-    assert(attempts > calls, `${calls} calls made ${attempts} attempts: the library has not retried`);
+    assert(
+      attempts > calls,
+      `${calls} calls made ${attempts} attempts: the library has not retried`,
+    );
   });
 
   test('gives up at its deadline', async (t) => {
@@ -117,7 +123,11 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
       [SERVICE, 'SERVING'],
       ['another.Service', 'NOT_FOUND'],
     ]) {
-      assert.equal(await client.step({ step: 'check', arguments: [name] }), status, `Check of "${name}"`);
+      assert.equal(
+        await client.step({ step: 'check', arguments: [name] }),
+        status,
+        `Check of "${name}"`,
+      );
     }
   });
 

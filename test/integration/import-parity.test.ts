@@ -1,9 +1,11 @@
 /**
- * Imports against PyTorch: small models with random weights, exported by the exporters that people use
- * (tools/reference/exports.py), imported by the built program, and asked for the same pictures through the server's own
- * decoding and session. At most 1e-4 apart, 5e-3 where the weights are float16.
+ * Imports against PyTorch: small models with random weights, exported by the exporters that people
+ * use (tools/reference/exports.py), imported by the built program, and asked for the same pictures
+ * through the server's own decoding and session. At most 1e-4 apart, 5e-3 where the weights are
+ * float16.
  *
- * Needs a Python with torch, transformers, timm and torchvision: tools/.venv, or python3 on the path. Skips without, and says so.
+ * Needs a Python with torch, transformers, timm and torchvision: tools/.venv, or python3 on the
+ * path. Skips without, and says so.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -15,7 +17,13 @@ import { createPixelPreparer } from '#vitserve/workers/decode/prepare-pixels.js'
 import { loadOnnxSession } from '#vitserve/workers/inference/onnx-session.js';
 import { texture } from '../support/images.js';
 import { pythonWith } from '../support/python.js';
-import { REPOSITORY, runProgram, suiteScope, temporaryFolder, vitserve } from '../support/server.js';
+import {
+  REPOSITORY,
+  runProgram,
+  suiteScope,
+  temporaryFolder,
+  vitserve,
+} from '../support/server.js';
 
 interface Reference {
   readonly images: readonly string[];
@@ -47,7 +55,10 @@ const MODELS = [
   'dynamo',
 ];
 
-/** Whether a fixed batch can be made free depends on the exporter; images are executed one by one where it can't. */
+/**
+ * Whether a fixed batch can be made free depends on the exporter; images are executed one by one
+ * where it can't.
+ */
 const FIXED_BATCH: readonly string[] = ['fixed-batch-without-names'];
 
 const SIZES = [
@@ -58,7 +69,8 @@ const SIZES = [
 ] as const;
 
 const python = pythonWith(['torch', 'transformers', 'timm', 'torchvision', 'onnx']);
-const skip = python === null ? { skip: 'no Python with torch, transformers, timm, torchvision and onnx' } : {};
+const skip =
+  python === null ? { skip: 'no Python with torch, transformers, timm, torchvision and onnx' } : {};
 
 describe('imported models against PyTorch', skip, () => {
   const scope = suiteScope();
@@ -89,7 +101,15 @@ describe('imported models against PyTorch', skip, () => {
       const model = reference.models[name];
       assert(model, `exports.py has written ${Object.keys(reference.models).join(', ')}`);
       const models = join(folder, `repository-${name}`);
-      const args = ['import', join(exports, model.path), '--models', models, '--name', 'it', ...model.flags];
+      const args = [
+        'import',
+        join(exports, model.path),
+        '--models',
+        models,
+        '--name',
+        'it',
+        ...model.flags,
+      ];
       const finished = await vitserve(t, args);
       assert.equal(finished.code, 0, finished.stderr);
 
@@ -98,9 +118,19 @@ describe('imported models against PyTorch', skip, () => {
       assert.equal(manifest.embedding?.size, 48, 'the representation was found');
       const invariant = name.endsWith('fp16') ? 'accelerator' : true;
       if (!FIXED_BATCH.includes(name)) assert.equal(manifest.batchInvariant, invariant);
-      const { session } = await loadOnnxSession({ graphPath, manifest, provider: 'cpu', threads: 1 });
+      const { session } = await loadOnnxSession({
+        graphPath,
+        manifest,
+        provider: 'cpu',
+        threads: 1,
+      });
       const { height, width } = manifest.input;
-      const preparer = createPixelPreparer({ maxImagePixels: 1e6, recipe: manifest.preprocessing, height, width });
+      const preparer = createPixelPreparer({
+        maxImagePixels: 1e6,
+        recipe: manifest.preprocessing,
+        height,
+        width,
+      });
       let worst = 0;
       for (const [index, image] of reference.images.entries()) {
         const pixels = new Uint8Array(height * width * 3);
@@ -108,7 +138,8 @@ describe('imported models against PyTorch', skip, () => {
         const { scores } = await session.run(pixels, 1);
         const expected: readonly number[] = model.probabilities[index] ?? [];
         assert.equal(scores.length, expected.length);
-        for (const [at, value] of expected.entries()) worst = Math.max(worst, Math.abs(value - (scores[at] ?? 2)));
+        for (const [at, value] of expected.entries())
+          worst = Math.max(worst, Math.abs(value - (scores[at] ?? 2)));
       }
       t.diagnostic(`at most ${worst.toExponential(1)} apart`);
       assert.ok(worst <= model.tolerance, `${worst} apart, at most ${model.tolerance} is right`);

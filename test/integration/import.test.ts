@@ -1,9 +1,18 @@
 /**
- * `vitserve import` on small exports of every kind, through the built program; docs/importing.md, executed: its commands,
- * and every row of its table of refusals. Probabilities are held against what the test itself works out.
+ * `vitserve import` on small exports of every kind, through the built program; docs/importing.md,
+ * executed: its commands, and every row of its table of refusals. Probabilities are held against
+ * what the test itself works out.
  */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { loadModelFolder, loadRepository, type Model } from '#vitserve/models/repository.js';
@@ -66,7 +75,12 @@ async function answers({ graphPath, manifest }: Model): Promise<number[][]> {
 }
 
 /** A session's probabilities against the test's own arithmetic. */
-async function assertAnswers(model: Model, variation: Variation, tolerance: number, both = false): Promise<void> {
+async function assertAnswers(
+  model: Model,
+  variation: Variation,
+  tolerance: number,
+  both = false,
+): Promise<void> {
   const { mean, std } = model.manifest.preprocessing;
   const seen = await answers(model);
   for (const [index, image] of IMAGES.entries()) {
@@ -75,7 +89,10 @@ async function assertAnswers(model: Model, variation: Variation, tolerance: numb
     assert.equal(seen[index]?.length, expected.length);
     for (const [at, value] of expected.entries()) {
       const difference = Math.abs(value - (seen[index]?.[at] ?? Number.NaN));
-      assert.ok(difference <= tolerance, `image ${index}, class ${at}: ${seen[index]?.[at]}, expected ${value}`);
+      assert.ok(
+        difference <= tolerance,
+        `image ${index}, class ${at}: ${seen[index]?.[at]}, expected ${value}`,
+      );
     }
   }
 }
@@ -114,7 +131,10 @@ describe('exports of every kind', () => {
         assert.deepEqual(manifest.embedding?.size, 6);
         assert.equal(manifest.input.type, 'uint8');
         assert.equal(manifest.batchInvariant, true);
-        assert.match(manifest.description, /^ViTForImageClassification, imported from model\.onnx\.$/);
+        assert.match(
+          manifest.description,
+          /^ViTForImageClassification, imported from model\.onnx\.$/,
+        );
         assert.equal(manifest.provenance.producer, 'pytorch 2.15.0');
         assert.equal(manifest.provenance.opset, 'ai.onnx 17');
         assert.match(manifest.provenance.sha256 ?? '', /^[0-9a-f]{64}$/);
@@ -177,7 +197,13 @@ describe('exports of every kind', () => {
       both: true,
       check: ({ manifest }) => assert.deepEqual(manifest.labels, ['no', 'yes']),
     },
-    { what: 'weights in a file of their own', variation: {}, names: 'graph', flags: PLAIN, external: true },
+    {
+      what: 'weights in a file of their own',
+      variation: {},
+      names: 'graph',
+      flags: PLAIN,
+      external: true,
+    },
     {
       what: 'dynamic int8: as far from the original as that is from itself, and executed image by image',
       variation: { quantized: true },
@@ -225,7 +251,11 @@ describe('exports of every kind', () => {
     test(kind.what, async (t) => {
       const { variation, files = {}, graph = 'model.onnx', flags = [], names = 'folder' } = kind;
       const place = join(folder, `kind-${index}`);
-      await writeGraph(join(place, graph), classifier(variation), kind.external === true ? 'always' : 'never');
+      await writeGraph(
+        join(place, graph),
+        classifier(variation),
+        kind.external === true ? 'always' : 'never',
+      );
       if (kind.external === true) assert.equal(readdirSync(place).length, 2);
       for (const [name, content] of Object.entries(files)) writeJson(join(place, name), content);
       const finished = await imported(t, names === 'folder' ? place : join(place, graph), flags);
@@ -244,13 +274,24 @@ describe('exports of every kind', () => {
 describe('int8 graphs of others', () => {
   const scope = suiteScope();
 
-  /** A transformer quantized elsewhere, weights of 8 or 7 bits, of which the CPU may be one that saturates. */
+  /**
+   * A transformer quantized elsewhere, weights of 8 or 7 bits, of which the CPU may be one that
+   * saturates.
+   */
   for (const bits of [8, 7] as const) {
     test(`weights of ${bits} bits are as the original, and the manifest says how many they are`, async (t) => {
       const graph = join(temporaryFolder(scope), 'vit.onnx');
-      const { model } = quantizeToInt8(tinyVit({ ...PLAIN_VIT, mlp: 'fused' }), { head: true, bits });
+      const { model } = quantizeToInt8(tinyVit({ ...PLAIN_VIT, mlp: 'fused' }), {
+        head: true,
+        bits,
+      });
       await writeModel(graph, model);
-      const { stdout, model: served } = await imported(t, graph, ['--recipe', 'hf-vit', '--labels', 'none']);
+      const { stdout, model: served } = await imported(t, graph, [
+        '--recipe',
+        'hf-vit',
+        '--labels',
+        'none',
+      ]);
       assert.match(stdout, /self-check +12 images: .* top-1 is the same in 12\n/);
       assert.equal(served.manifest.graph.weightBits, bits);
     });
@@ -284,7 +325,10 @@ describe('the model repository', () => {
   test('what fails leaves nothing behind', async (t) => {
     const models = join(temporaryFolder(t), 'models');
     const broken = join(temporaryFolder(t), 'vit.onnx');
-    await writeGraph(broken, classifier({ operator: { domain: 'com.example', opType: 'Sparkle' } }));
+    await writeGraph(
+      broken,
+      classifier({ operator: { domain: 'com.example', opType: 'Sparkle' } }),
+    );
     const { code } = await vitserve(t, ['import', broken, '--models', models, ...FLAGS]);
     assert.equal(code, 1);
     assert.deepEqual(readdirSync(models), []);
@@ -324,7 +368,13 @@ describe('the model repository', () => {
       output: ['noise'],
       attribute,
     };
-    const sum = { ...gemm, name: 'sum', opType: 'Add', input: ['steady', 'noise'], output: ['output'] };
+    const sum = {
+      ...gemm,
+      name: 'sum',
+      opType: 'Add',
+      input: ['steady', 'noise'],
+      output: ['output'],
+    };
     nodes.push(noise, sum);
     const path = join(temporaryFolder(t), 'vit.onnx');
     await writeGraph(path, restless);
@@ -332,7 +382,10 @@ describe('the model repository', () => {
     const args = ['import', path, '--models', models, ...FLAGS];
     const { code, stderr } = await vitserve(t, args);
     assert.equal(code, 2);
-    assert.match(stderr, /its probabilities are up to \S+ from the original's \(at most 0\.001 is accepted; .*--force/);
+    assert.match(
+      stderr,
+      /its probabilities are up to \S+ from the original's \(at most 0\.001 is accepted; .*--force/,
+    );
     assert.ok(!existsSync(join(models, 'vit')));
     const forced = await vitserve(t, [...args, '--force']);
     assert.equal(forced.code, 0, forced.stderr);
@@ -351,13 +404,22 @@ async function writeDocumented(folder: string): Promise<void> {
     writeJson(join(folder, name, 'config.json'), HF_CONFIG);
     writeJson(join(folder, name, 'preprocessor_config.json'), HF_PREPROCESSOR);
   }
-  await writeGraph(join(folder, 'flowers-js/onnx/model_fp16.onnx'), classifier({ ...HF_AXES, half: true }));
-  await writeGraph(join(folder, 'flowers-timm/vit.onnx'), classifier({ input: 'input0', output: 'output0' }));
+  await writeGraph(
+    join(folder, 'flowers-js/onnx/model_fp16.onnx'),
+    classifier({ ...HF_AXES, half: true }),
+  );
+  await writeGraph(
+    join(folder, 'flowers-timm/vit.onnx'),
+    classifier({ input: 'input0', output: 'output0' }),
+  );
   const { label_names, ...timm } = TIMM_CONFIG;
   assert(label_names);
   writeJson(join(folder, 'flowers-timm/config.json'), timm);
   await writeGraph(join(folder, 'vit.onnx'), classifier());
-  await writeGraph(join(folder, 'open.onnx'), classifier({ layout: 'NHWC', dims: ['n', 'h', 'w', 'c'] }));
+  await writeGraph(
+    join(folder, 'open.onnx'),
+    classifier({ layout: 'NHWC', dims: ['n', 'h', 'w', 'c'] }),
+  );
   writeFileSync(join(folder, 'labels.txt'), `${LABELS.join('\n')}\n`);
   writeJson(join(folder, 'labels.json'), LABELS);
   mkdirSync(join(folder, 'photos'));
@@ -382,14 +444,22 @@ describe('the commands of the document', () => {
       const shown = blocksOf(DOCUMENT).find((block) => block.name === `${name}-output`);
       if (shown === undefined) return;
       // The last digits of floating point differ from machine to machine.
-      const masked = (output: string) => output.replace(/differ by \S+ at most/, 'differ by N at most');
+      const masked = (output: string) =>
+        output.replace(/differ by \S+ at most/, 'differ by N at most');
       assert.equal(masked(stdout).replace(/^wrote [\s\S]*/m, ''), masked(shown.text));
     });
   }
 
   test('there are such commands, and pictures of the user are compared', async (t) => {
     assert.ok(blocks.length >= 6);
-    const args = ['import', join(folder, 'flowers'), '--models', models, '--check-images', join(folder, 'photos')];
+    const args = [
+      'import',
+      join(folder, 'flowers'),
+      '--models',
+      models,
+      '--check-images',
+      join(folder, 'photos'),
+    ];
     const { stdout } = await vitserve(t, args);
     assert.match(stdout, /self-check {2}10 images: .* same in 10$/m);
   });
@@ -404,7 +474,11 @@ interface Refusal {
 const FLAGS = ['--recipe', 'torchvision', '--labels', 'none'];
 
 /** A graph alone in a folder, with enough flags. */
-function given(what: string, make: () => ModelProto, spoil: (path: string) => void = () => {}): Refusal {
+function given(
+  what: string,
+  make: () => ModelProto,
+  spoil: (path: string) => void = () => {},
+): Refusal {
   return {
     what,
     async set(folder) {
@@ -433,7 +507,10 @@ function externalAt(what: string, location: string): Refusal {
       await writeGraph(path, classifier(), 'always');
       const [data = ''] = readdirSync(folder).filter((name) => name !== 'vit.onnx');
       const bytes = readFileSync(path, 'latin1');
-      assert.ok(bytes.includes(data) && location.length === data.length, `${data} is written as it is named`);
+      assert.ok(
+        bytes.includes(data) && location.length === data.length,
+        `${data} is written as it is named`,
+      );
       writeFileSync(path, bytes.replaceAll(data, location), 'latin1');
       return [path, ...FLAGS];
     },
@@ -501,7 +578,8 @@ const refusals: Refusal[] = [
     'text in the place of an image',
     changed(({ graph }) => {
       graph.input = [valueInfoOf('input_ids', DataType.INT64, ['batch', 'tokens'])];
-      for (const node of graph.node) node.input = node.input.map((name) => (name === 'input' ? 'input_ids' : name));
+      for (const node of graph.node)
+        node.input = node.input.map((name) => (name === 'input' ? 'input_ids' : name));
     }),
   ),
   given('pictures in grey', () => classifier({ dims: ['batch', 1, SIDE, SIDE] })),
@@ -516,7 +594,10 @@ const refusals: Refusal[] = [
   {
     what: 'a size that nobody says',
     async set(folder) {
-      await writeGraph(join(folder, 'vit.onnx'), classifier({ dims: ['batch', 3, 'height', 'width'] }));
+      await writeGraph(
+        join(folder, 'vit.onnx'),
+        classifier({ dims: ['batch', 3, 'height', 'width'] }),
+      );
       return [join(folder, 'vit.onnx'), ...FLAGS];
     },
   },
@@ -558,7 +639,10 @@ const refusals: Refusal[] = [
     async set(folder) {
       await writeGraph(join(folder, 'model.onnx'), classifier());
       writeJson(join(folder, 'config.json'), HF_CONFIG);
-      writeJson(join(folder, 'preprocessor_config.json'), { ...HF_PREPROCESSOR, size: { height: 224, width: 224 } });
+      writeJson(join(folder, 'preprocessor_config.json'), {
+        ...HF_PREPROCESSOR,
+        size: { height: 224, width: 224 },
+      });
       return [folder];
     },
   },
@@ -588,17 +672,31 @@ const refusals: Refusal[] = [
 ];
 
 describe('the table of refusals', () => {
-  const table = new Map(readTable(DOCUMENT, 'What is refused').map(([first = '', ...cells]) => [first, cells]));
+  const table = new Map(
+    readTable(DOCUMENT, 'What is refused').map(([first = '', ...cells]) => [first, cells]),
+  );
 
   for (const { what, set } of refusals) {
     test(`${what}: refused as the document says`, async (t) => {
       const folder = temporaryFolder(t);
       const args = await set(folder);
-      const { code, stdout, stderr } = await vitserve(t, ['import', ...args, '--models', join(folder, 'models')]);
+      const { code, stdout, stderr } = await vitserve(t, [
+        'import',
+        ...args,
+        '--models',
+        join(folder, 'models'),
+      ]);
       assert.equal(stdout, '');
-      const lines = stderr.trimEnd().replaceAll(join(folder, 'models'), 'MODELS').replaceAll(folder, 'FOLDER');
+      const lines = stderr
+        .trimEnd()
+        .replaceAll(join(folder, 'models'), 'MODELS')
+        .replaceAll(folder, 'FOLDER');
       const seen = [String(code), lines];
-      assert.deepEqual(table.get(what), seen, `${DOCUMENT} should have the row\n${writeRow([what, ...seen])}\n`);
+      assert.deepEqual(
+        table.get(what),
+        seen,
+        `${DOCUMENT} should have the row\n${writeRow([what, ...seen])}\n`,
+      );
     });
   }
 

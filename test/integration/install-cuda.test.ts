@@ -1,6 +1,7 @@
 /**
- * `vitserve install-cuda` against a package index on this machine, and every step at which CUDA may fail, with libraries
- * that a C compiler makes of a line each: the real ones are hundreds of megabytes and need a GPU.
+ * `vitserve install-cuda` against a package index on this machine, and every step at which CUDA may
+ * fail, with libraries that a C compiler makes of a line each: the real ones are hundreds of
+ * megabytes and need a GPU.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
@@ -11,7 +12,10 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { KNOWN_PROVIDER } from '#vitserve/tools/install-cuda/known-provider.js';
-import { findOnnxruntime, PROVIDER_FILES } from '#vitserve/workers/inference/cuda/provider-place.js';
+import {
+  findOnnxruntime,
+  PROVIDER_FILES,
+} from '#vitserve/workers/inference/cuda/provider-place.js';
 import { PROGRAM, type Scope, suiteScope, temporaryFolder } from '../support/server.js';
 import { zipOf } from '../support/zip.js';
 
@@ -22,7 +26,10 @@ const WITH_COMPILER =
     ? {}
     : { skip: 'there is no gcc here, or no CUDA for this platform' };
 
-async function installCuda(flags: readonly string[], environment: Readonly<Record<string, string>> = {}) {
+async function installCuda(
+  flags: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+) {
   const child = spawn(process.execPath, [PROGRAM, 'install-cuda', ...flags], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env.PATH, ...environment },
@@ -39,11 +46,15 @@ async function installCuda(flags: readonly string[], environment: Readonly<Recor
 
 /** An index that has the wheel, with these bytes in the place of the libraries. */
 async function startIndex(scope: Scope, library: Buffer): Promise<string> {
-  const wheel = zipOf(PROVIDER_FILES.map((name) => ({ name: `onnxruntime/capi/${name}`, bytes: library })));
+  const wheel = zipOf(
+    PROVIDER_FILES.map((name) => ({ name: `onnxruntime/capi/${name}`, bytes: library })),
+  );
   const server = createServer((request, response) => {
     if (request.url === '/simple/onnxruntime-gpu/') {
       response.setHeader('content-type', 'text/html');
-      response.end(`<a href="../../files/${KNOWN_PROVIDER.wheel}#sha256=00">${KNOWN_PROVIDER.wheel}</a>`);
+      response.end(
+        `<a href="../../files/${KNOWN_PROVIDER.wheel}#sha256=00">${KNOWN_PROVIDER.wheel}</a>`,
+      );
     } else if (request.url === `/files/${KNOWN_PROVIDER.wheel}`) response.end(wheel);
     else response.writeHead(404).end();
   });
@@ -57,9 +68,12 @@ describe('vitserve install-cuda', ON_X64, () => {
   test('a wheel with other libraries than the known ones is not installed, and nothing is left of it', async (t) => {
     const [into, temporary] = [temporaryFolder(t), temporaryFolder(t)];
     const index = await startIndex(t, Buffer.from('something else'));
-    const { code, stderr, stdout } = await installCuda(['--index', `${index}/simple/`, '--into', into], {
-      TMPDIR: temporary,
-    });
+    const { code, stderr, stdout } = await installCuda(
+      ['--index', `${index}/simple/`, '--into', into],
+      {
+        TMPDIR: temporary,
+      },
+    );
     assert.equal(code, 1);
     assert.match(
       stderr,
@@ -71,7 +85,12 @@ describe('vitserve install-cuda', ON_X64, () => {
 
   test('an index without the file, and a file that is no wheel: one line, with the remedy', async (t) => {
     const index = await startIndex(t, Buffer.alloc(0));
-    const absent = await installCuda(['--index', `${index}/elsewhere`, '--into', temporaryFolder(t)]);
+    const absent = await installCuda([
+      '--index',
+      `${index}/elsewhere`,
+      '--into',
+      temporaryFolder(t),
+    ]);
     assert.equal(absent.code, 1);
     assert.match(
       absent.stderr,
@@ -79,7 +98,10 @@ describe('vitserve install-cuda', ON_X64, () => {
     );
     const wrong = await installCuda(['--from', PROGRAM, '--into', temporaryFolder(t)]);
     assert.equal(wrong.code, 1);
-    assert.match(wrong.stderr, /^vitserve: \S+main\.js: nothing was installed: this is no ZIP archive\n$/);
+    assert.match(
+      wrong.stderr,
+      /^vitserve: \S+main\.js: nothing was installed: this is no ZIP archive\n$/,
+    );
   });
 
   test('flags that contradict each other', async () => {
@@ -162,9 +184,15 @@ describe('where CUDA fails', WITH_COMPILER, () => {
       /: the NVIDIA driver knows CUDA up to 11\.8 and the provider is for CUDA 12: update the driver/,
     );
     compile('libcuda.so.1', 'int nothing;');
-    assert.match(await lastLine(), /: the CUDA provider can't be loaded: .*undefined symbol: cuNeeded/);
+    assert.match(
+      await lastLine(),
+      /: the CUDA provider can't be loaded: .*undefined symbol: cuNeeded/,
+    );
     rmSync(join(libraries, 'libcuda.so.1'));
-    assert.match(await lastLine(), /: libcuda\.so\.1, which comes with the NVIDIA driver, is not here/);
+    assert.match(
+      await lastLine(),
+      /: libcuda\.so\.1, which comes with the NVIDIA driver, is not here/,
+    );
     rmSync(join(libraries, 'libcublas.so.12'));
     rmSync(join(libraries, 'libcudnn.so.9'));
     assert.match(
@@ -174,14 +202,28 @@ describe('where CUDA fails', WITH_COMPILER, () => {
   });
 
   test('a package for another CUDA than was asked for is noted', async () => {
-    const { stdout } = await installCuda(['--cuda', '12', '--from', join(folder, 'package.nupkg'), '--into', into]);
+    const { stdout } = await installCuda([
+      '--cuda',
+      '12',
+      '--from',
+      join(folder, 'package.nupkg'),
+      '--into',
+      into,
+    ]);
     assert.doesNotMatch(stdout, /note:/);
     const packed = PROVIDER_FILES.map((name) => ({
       name: `runtimes/linux-x64/native/${name}`,
       bytes: readFileSync(join(findOnnxruntime().libraryFolder, 'onnxruntime_binding.node')),
     }));
     writeFileSync(join(folder, 'other.nupkg'), zipOf(packed));
-    const other = await installCuda(['--cuda', '12', '--from', join(folder, 'other.nupkg'), '--into', into]);
+    const other = await installCuda([
+      '--cuda',
+      '12',
+      '--from',
+      join(folder, 'other.nupkg'),
+      '--into',
+      into,
+    ]);
     assert.match(other.stdout, /note: by its libraries it is for CUDA \?, and not for 12/);
   });
 });

@@ -6,7 +6,15 @@ import { PlainClient } from '../support/grpc-client.js';
 import { jpeg, webp } from '../support/images.js';
 import { ON_CPU, ServerProcess } from '../support/server.js';
 
-const FLAGS = [...ON_CPU, '--decoder-processes', '1', '--inference-processes', '1', '--permits', '64'];
+const FLAGS = [
+  ...ON_CPU,
+  '--decoder-processes',
+  '1',
+  '--inference-processes',
+  '1',
+  '--permits',
+  '64',
+];
 const FALLBACK = 'without libturbojpeg: sharp decodes JPEG and takes longer';
 const loaded = loadTurboJpeg();
 const automatic = 'library' in loaded ? 'turbojpeg' : 'sharp';

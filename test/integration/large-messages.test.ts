@@ -1,13 +1,19 @@
 /**
- * Messages of a stream that are larger than allowed: each is answered by its request_id, and the stream goes on. They are made
- * by hand, in every order of fields, whole and compressed, since no library sends them all.
+ * Messages of a stream that are larger than allowed: each is answered by its request_id, and the
+ * stream goes on. They are made by hand, in every order of fields, whole and compressed, since no
+ * library sends them all.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { deflateSync, gzipSync } from 'node:zlib';
 import { status } from '@grpc/grpc-js';
 import { MOST_ID_BYTES, SKIPPED_TIMES } from '#vitserve/server/transport/stream-messages.js';
-import { messageType, PlainClient, readDetails, type StreamResponse } from '../support/grpc-client.js';
+import {
+  messageType,
+  PlainClient,
+  readDetails,
+  type StreamResponse,
+} from '../support/grpc-client.js';
 import { framed, messagesIn, type RawCall, RawConnection, reasonIn } from '../support/raw-call.js';
 import { ANSWER, RpcStand, STREAM_REQUEST, STREAM_RESPONSE } from '../support/rpc-stand.js';
 import { eventually } from '../support/server.js';
@@ -38,12 +44,16 @@ const inFrame = (content: Buffer, flag = 0) => {
   prefix.writeUInt32BE(content.length, 1);
   return Buffer.concat([prefix, content]);
 };
-const small = (requestId: string) => framed({ requestId, request: { image: Buffer.from('small') } }, STREAM_REQUEST);
+const small = (requestId: string) =>
+  framed({ requestId, request: { image: Buffer.from('small') } }, STREAM_REQUEST);
 
 /** The answers to a stream by id, each as OK or its reason. */
 async function outcomesOf(call: RawCall): Promise<Record<string, string | null>> {
   const responses = messagesIn(await call.body, STREAM_RESPONSE) as StreamResponse[];
-  const entries = responses.map(({ requestId, status: told }) => [requestId, told ? readDetails(told).reason : 'OK']);
+  const entries = responses.map(({ requestId, status: told }) => [
+    requestId,
+    told ? readDetails(told).reason : 'OK',
+  ]);
   assert.equal(new Set(entries.map(([id]) => id)).size, entries.length, 'no id is answered twice');
   return Object.fromEntries(entries);
 }
@@ -65,7 +75,9 @@ describe('an image above the limit in a stream', () => {
     const client = new PlainClient(t, `127.0.0.1:${stand.port}`);
     const stream = client.stream();
     for (let at = 0; at < 40; at++) {
-      stream.send(`image ${at}`, { image: at === 20 ? Buffer.alloc(3 * MAX_MESSAGE_BYTES) : Buffer.from('small') });
+      stream.send(`image ${at}`, {
+        image: at === 20 ? Buffer.alloc(3 * MAX_MESSAGE_BYTES) : Buffer.from('small'),
+      });
     }
     stream.finish();
     assert.equal(await stream.ended, null, 'the call ends with OK');
@@ -84,7 +96,10 @@ describe('an image above the limit in a stream', () => {
   test('is told by its id wherever that stands, compressed or not', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const connection = await RawConnection.open(t, stand.port);
-    const images = { flat: Buffer.alloc(MAX_MESSAGE_BYTES + 50_000), rough: noise(MAX_MESSAGE_BYTES + 50_000) };
+    const images = {
+      flat: Buffer.alloc(MAX_MESSAGE_BYTES + 50_000),
+      rough: noise(MAX_MESSAGE_BYTES + 50_000),
+    };
     for (const [encoding, fold] of Object.entries({ gzip: gzipSync, deflate: deflateSync })) {
       const messages = Object.entries(images).flatMap(([name, image]) => [
         inFrame(idFirst(`${name}, first`, image)),
@@ -121,15 +136,25 @@ describe('an image above the limit in a stream', () => {
       const overhead = idFirst(requestId, Buffer.alloc(bytes)).length - bytes;
       return idFirst(requestId, Buffer.alloc(bytes - overhead));
     };
-    const sizes = { below: MAX_MESSAGE_BYTES - 1, exact: MAX_MESSAGE_BYTES, above: MAX_MESSAGE_BYTES + 1 };
+    const sizes = {
+      below: MAX_MESSAGE_BYTES - 1,
+      exact: MAX_MESSAGE_BYTES,
+      above: MAX_MESSAGE_BYTES + 1,
+    };
     for (const fold of [null, gzipSync]) {
       const messages = Object.entries(sizes).map(([name, bytes]) => {
         const message = ofSize(name, bytes);
         assert.equal(message.length, bytes);
         return fold === null ? inFrame(message) : inFrame(fold(message), 1);
       });
-      const call = await send(connection, messages, { encoding: fold === null ? 'identity' : 'gzip' });
-      assert.deepEqual(await outcomesOf(call), { below: 'OK', exact: 'OK', above: 'IMAGE_TOO_LARGE' });
+      const call = await send(connection, messages, {
+        encoding: fold === null ? 'identity' : 'gzip',
+      });
+      assert.deepEqual(await outcomesOf(call), {
+        below: 'OK',
+        exact: 'OK',
+        above: 'IMAGE_TOO_LARGE',
+      });
     }
     assert.equal(seen.length, 4);
   });
@@ -168,7 +193,11 @@ describe('an image above the limit in a stream', () => {
     assert.deepEqual(await outcomesOf(behind), { 'too large': 'IMAGE_TOO_LARGE' });
     first.finish();
     letGo();
-    assert.deepEqual(await outcomesOf(first), { works: 'OK', 'too large': 'IMAGE_TOO_LARGE', waits: 'OK' });
+    assert.deepEqual(await outcomesOf(first), {
+      works: 'OK',
+      'too large': 'IMAGE_TOO_LARGE',
+      waits: 'OK',
+    });
     assert.equal(stand.admission.permits.inUse, 0);
   });
 
@@ -213,7 +242,10 @@ describe('a message far above the limit', () => {
         [String(status.INVALID_ARGUMENT), 'IMAGE_TOO_LARGE'],
       );
       const text = decodeURIComponent(String(headers['grpc-message']));
-      assert.match(text, new RegExp(`${length} bytes; up to ${SKIPPED_TIMES * MAX_MESSAGE_BYTES} are skipped`));
+      assert.match(
+        text,
+        new RegExp(`${length} bytes; up to ${SKIPPED_TIMES * MAX_MESSAGE_BYTES} are skipped`),
+      );
       assert.deepEqual(await outcomesOf(call), { 1: 'OK', 2: 'OK', endless: 'IMAGE_TOO_LARGE' });
       await call.closed;
     }
@@ -224,7 +256,10 @@ describe('a message far above the limit', () => {
     const connection = await RawConnection.open(t, stand.port);
     const most = SKIPPED_TIMES * (1_000 + 64 * 1024);
     const overhead = idLast('most', Buffer.alloc(most)).length - most;
-    const call = await send(connection, [inFrame(idLast('most', Buffer.alloc(most - overhead))), small('after')]);
+    const call = await send(connection, [
+      inFrame(idLast('most', Buffer.alloc(most - overhead))),
+      small('after'),
+    ]);
     assert.deepEqual(await outcomesOf(call), { most: 'IMAGE_TOO_LARGE', after: 'OK' });
   });
 });
@@ -235,10 +270,17 @@ describe('a gzip bomb in a stream', () => {
     const connection = await RawConnection.open(t, stand.port);
     // 64 MB each, of which 65 KB are sent.
     const bomb = Buffer.alloc(64_000_000);
-    const messages = [inFrame(gzipSync(idFirst('first', bomb)), 1), inFrame(gzipSync(idLast('last', bomb)), 1)];
+    const messages = [
+      inFrame(gzipSync(idFirst('first', bomb)), 1),
+      inFrame(gzipSync(idLast('last', bomb)), 1),
+    ];
     const call = await send(connection, [...messages, small('after')], { encoding: 'gzip' });
     // An id that far behind the limit is not looked for.
-    assert.deepEqual(await outcomesOf(call), { first: 'IMAGE_TOO_LARGE', '': 'IMAGE_TOO_LARGE', after: 'OK' });
+    assert.deepEqual(await outcomesOf(call), {
+      first: 'IMAGE_TOO_LARGE',
+      '': 'IMAGE_TOO_LARGE',
+      after: 'OK',
+    });
     assert.equal((await call.ended).headers['grpc-status'], OK);
   });
 
@@ -246,14 +288,22 @@ describe('a gzip bomb in a stream', () => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const connection = await RawConnection.open(t, stand.port);
     const whole = gzipSync(idFirst('cut', noise(2 * MAX_MESSAGE_BYTES)));
-    const cut = await send(connection, [inFrame(whole.subarray(0, whole.length - 100), 1), small('after')], {
-      encoding: 'gzip',
-    });
+    const cut = await send(
+      connection,
+      [inFrame(whole.subarray(0, whole.length - 100), 1), small('after')],
+      {
+        encoding: 'gzip',
+      },
+    );
     assert.deepEqual(await outcomesOf(cut), { cut: 'IMAGE_TOO_LARGE', after: 'OK' });
     const little = gzipSync(idFirst('little', Buffer.from('small')));
-    const malformed = await send(connection, [small('before'), inFrame(little.subarray(0, little.length - 9), 1)], {
-      encoding: 'gzip',
-    });
+    const malformed = await send(
+      connection,
+      [small('before'), inFrame(little.subarray(0, little.length - 9), 1)],
+      {
+        encoding: 'gzip',
+      },
+    );
     assert.equal(reasonIn((await malformed.ended).headers), 'REQUEST_MALFORMED');
     assert.deepEqual(await outcomesOf(malformed), { before: 'OK' });
   });

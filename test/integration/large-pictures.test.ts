@@ -21,7 +21,9 @@ const DECODE = `
 
 test('a WebP picture of 36 million pixels is decoded where there is no folder for temporary files', async (t) => {
   const file = join(temporaryFolder(t), 'large.webp');
-  const drawn = sharp({ create: { width: SIDE, height: SIDE, channels: 3, background: '#3050a0' } });
+  const drawn = sharp({
+    create: { width: SIDE, height: SIDE, channels: 3, background: '#3050a0' },
+  });
   writeFileSync(file, await drawn.webp({ effort: 0 }).toBuffer());
   const decoded = execFileSync(process.execPath, ['--input-type=module', '--eval', DECODE, file], {
     cwd: REPOSITORY,

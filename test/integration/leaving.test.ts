@@ -1,5 +1,6 @@
 /**
- * Callers whose deadline passes or who leave: answered in time, and nothing is done for them that had not begun.
+ * Callers whose deadline passes or who leave: answered in time, and nothing is done for them that
+ * had not begun.
  *
  * Deadlines are sent by hand, so that it is the server that keeps them and not the client.
  */
@@ -33,7 +34,8 @@ describe('a caller who does not wait', () => {
     answered: await server.metric('vitserve_queue_duration_seconds_count'),
   });
 
-  const dropped = (stage: string, cause: string) => server.metric('vitserve_dropped_images_total', { stage, cause });
+  const dropped = (stage: string, cause: string) =>
+    server.metric('vitserve_dropped_images_total', { stage, cause });
 
   const atRest = async () => {
     await server.metricIs('vitserve_permits_in_use', {}, 0);
@@ -41,7 +43,9 @@ describe('a caller who does not wait', () => {
     await server.metricIs('vitserve_uploads_in_flight', {}, 0);
   };
 
-  /** `decode`: the decoder is stopped, so nothing gets beyond it; `batch`: the inference process is. */
+  /**
+   * `decode`: the decoder is stopped, so nothing gets beyond it; `batch`: the inference process is.
+   */
   const stages = [
     { stage: 'decode', role: 'decoder', decoded: 0 },
     { stage: 'batch', role: 'inference', decoded: CALLS },
@@ -51,7 +55,9 @@ describe('a caller who does not wait', () => {
     test(`whose deadline passes before the ${stage} is answered when it passes, and nothing is executed for him`, async (t) => {
       const before = await done();
       const droppedBefore = await dropped(stage, 'expired');
-      const endedBefore = await server.metric('vitserve_requests_total', { code: 'DEADLINE_EXCEEDED' });
+      const endedBefore = await server.metric('vitserve_requests_total', {
+        code: 'DEADLINE_EXCEEDED',
+      });
       const thaw = await server.freeze(t, role);
       const connection = await RawConnection.open(t, server.port);
       const deadlineMs = 300;
@@ -62,17 +68,28 @@ describe('a caller who does not wait', () => {
         return call;
       });
       await server.metricIs('vitserve_permits_in_use', {}, CALLS);
-      if (decoded > 0) await server.metricIs('vitserve_decode_duration_seconds_count', {}, before.decoded + decoded);
+      if (decoded > 0)
+        await server.metricIs(
+          'vitserve_decode_duration_seconds_count',
+          {},
+          before.decoded + decoded,
+        );
       for (const { headers, afterMs } of await Promise.all(calls.map(({ ended }) => ended))) {
         assert.equal(headers['grpc-status'], '4');
-        assert(afterMs >= deadlineMs - 5 && afterMs < deadlineMs + 300, `answered after ${afterMs} ms`);
+        assert(
+          afterMs >= deadlineMs - 5 && afterMs < deadlineMs + 300,
+          `answered after ${afterMs} ms`,
+        );
       }
       await server.metricIs('vitserve_queue_length', { stage }, 0);
       thaw();
       await atRest();
       assert.equal(await dropped(stage, 'expired'), droppedBefore + CALLS);
       assert.deepEqual(await done(), { ...before, decoded: before.decoded + decoded });
-      assert.equal(await server.metric('vitserve_requests_total', { code: 'DEADLINE_EXCEEDED' }), endedBefore + CALLS);
+      assert.equal(
+        await server.metric('vitserve_requests_total', { code: 'DEADLINE_EXCEEDED' }),
+        endedBefore + CALLS,
+      );
     });
 
     test(`who cancels before the ${stage} costs no more than that, and is counted once`, async (t) => {
@@ -87,11 +104,20 @@ describe('a caller who does not wait', () => {
       const staying = client.embed({ image });
       await server.metricIs('vitserve_permits_in_use', {}, CALLS + 1);
       if (decoded > 0)
-        await server.metricIs('vitserve_decode_duration_seconds_count', {}, before.decoded + decoded + 1);
+        await server.metricIs(
+          'vitserve_decode_duration_seconds_count',
+          {},
+          before.decoded + decoded + 1,
+        );
       leaving.abort();
       for (const { code } of await Promise.all(failures)) assert.equal(code, 'CANCELLED');
-      await server.metricIs('vitserve_requests_total', { code: 'CANCELLED' }, cancelledBefore + CALLS);
-      // Two had been handed over already; the others have left the queue, in which only the one who stays is left.
+      await server.metricIs(
+        'vitserve_requests_total',
+        { code: 'CANCELLED' },
+        cancelledBefore + CALLS,
+      );
+      // Two had been handed over already; the others have left the queue, in which only the one who
+      // stays is left.
       await server.metricIs('vitserve_queue_length', { stage }, 1);
       thaw();
       assert.deepEqual((await staying).embedding, GREEN);

@@ -74,7 +74,9 @@ describe('a plaintext port', () => {
 
   test('has so many connections and no more', async (t) => {
     const { listener, refused, open } = await listen(t);
-    const first = await Promise.all(Array.from({ length: 3 }, () => RawSocket.open(t, listener.port)));
+    const first = await Promise.all(
+      Array.from({ length: 3 }, () => RawSocket.open(t, listener.port)),
+    );
     await eventually('three are open', () => open() === 3);
     const extra = await RawSocket.open(t, listener.port);
     await untilClosed(extra);
@@ -100,7 +102,10 @@ describe('a plaintext port', () => {
   test('knows when the connections that it has handed over are gone', async (t) => {
     const { listener, open } = await listen(t);
     await listener.drained();
-    const [one, other] = [await RawSocket.http2(t, listener.port), await RawSocket.http2(t, listener.port)];
+    const [one, other] = [
+      await RawSocket.http2(t, listener.port),
+      await RawSocket.http2(t, listener.port),
+    ];
     await eventually('both are open', () => open() === 2);
     let isDrained = false;
     const drained = listener.drained().then(() => {
@@ -118,9 +123,13 @@ describe('a plaintext port', () => {
     const { listener } = await listen(t);
     await assert.rejects(listen(t, { address: { host: '127.0.0.1', port: listener.port } }), {
       name: 'SetupError',
-      message: new RegExp(`^address: can't listen on 127.0.0.1:${listener.port} \\(.*EADDRINUSE.*: end what uses it`),
+      message: new RegExp(
+        `^address: can't listen on 127.0.0.1:${listener.port} \\(.*EADDRINUSE.*: end what uses it`,
+      ),
     });
-    await assert.rejects(listen(t, { address: { host: 'no-such-host.invalid', port: 0 } }), { name: 'SetupError' });
+    await assert.rejects(listen(t, { address: { host: 'no-such-host.invalid', port: 0 } }), {
+      name: 'SetupError',
+    });
   });
 
   test('localhost is all of its addresses, on one port', async (t) => {
@@ -132,7 +141,10 @@ describe('a plaintext port', () => {
 
 describe('a TLS port', () => {
   const authority = new Authority('authority');
-  const tls = { ...authority.issue({ name: 'server', hosts: ['127.0.0.1'] }), minVersion: 'TLSv1.2' as const };
+  const tls = {
+    ...authority.issue({ name: 'server', hosts: ['127.0.0.1'] }),
+    minVersion: 'TLSv1.2' as const,
+  };
 
   test('ends who says nothing or half of a handshake, and who goes on to say nothing', async (t) => {
     const { clock, listener, refused, open } = await listen(t, { tls, handshakeTimeoutMs: 300 });
@@ -140,7 +152,12 @@ describe('a TLS port', () => {
     const half = await RawSocket.open(t, listener.port);
     // The beginning of a ClientHello of 512 bytes.
     await half.send(Buffer.from('16030102000100', 'hex'));
-    const mute = connectTls({ port: listener.port, host: '127.0.0.1', ca: authority.cert, ALPNProtocols: ['h2'] });
+    const mute = connectTls({
+      port: listener.port,
+      host: '127.0.0.1',
+      ca: authority.cert,
+      ALPNProtocols: ['h2'],
+    });
     mute.on('error', () => {});
     t.after(() => mute.destroy());
     await once(mute, 'secureConnect');
@@ -161,14 +178,21 @@ describe('a TLS port', () => {
     t.after(() => session.destroy());
     await once(session, 'remoteSettings');
     clock.advance(HANDSHAKE_TIMEOUT_MS);
-    await new Promise((resolve, reject) => session.ping((error) => (error ? reject(error) : resolve(null))));
+    await new Promise((resolve, reject) =>
+      session.ping((error) => (error ? reject(error) : resolve(null))),
+    );
     assert.deepEqual(refused, []);
   });
 
   test('takes a new certificate for new connections and keeps those that are open', async (t) => {
     const { listener } = await listen(t, { tls });
     const shown = async () => {
-      const socket = connectTls({ port: listener.port, host: '127.0.0.1', ca: authority.cert, ALPNProtocols: ['h2'] });
+      const socket = connectTls({
+        port: listener.port,
+        host: '127.0.0.1',
+        ca: authority.cert,
+        ALPNProtocols: ['h2'],
+      });
       socket.on('error', () => {});
       t.after(() => socket.destroy());
       await once(socket, 'secureConnect');

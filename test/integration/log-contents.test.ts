@@ -1,4 +1,7 @@
-/** Neither the log at its most talkative nor traces tell what is in an image, what it was taken for, or a secret. */
+/**
+ * Neither the log at its most talkative nor traces tell what is in an image, what it was taken for,
+ * or a secret.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,12 +17,21 @@ const SECRET = 'what-a-caller-sends-in-metadata';
 const MARK = 'what-is-written-in-an-image';
 
 test('what is logged and traced of calls has nothing of their contents', async (t) => {
-  const { labels } = JSON.parse(readFileSync(join(MODELS, 'vit-cifar10/1/model.json'), 'utf8')) as { labels: string[] };
+  const { labels } = JSON.parse(readFileSync(join(MODELS, 'vit-cifar10/1/model.json'), 'utf8')) as {
+    labels: string[];
+  };
   const receiver = await startOtlpReceiver(t);
   const folder = mkdtempSync(join(tmpdir(), 'vitserve-log-'));
   t.after(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, 'tokens'), `${TOKEN}\n`);
-  const flags = ['--log-level', 'trace', '--log-sample', '1', '--token-file', join(folder, 'tokens')];
+  const flags = [
+    '--log-level',
+    'trace',
+    '--log-sample',
+    '1',
+    '--token-file',
+    join(folder, 'tokens'),
+  ];
   const server = await ServerProcess.start(t, [...ON_CPU, ...ONE_EACH, ...flags], {
     environment: {
       OTEL_EXPORTER_OTLP_ENDPOINT: receiver.endpoint,
@@ -29,14 +41,19 @@ test('what is logged and traced of calls has nothing of their contents', async (
   const client = new PlainClient(t, server.address, {}, { token: TOKEN });
   const { file } = await exactPng(1);
   const metadata = { 'x-api-key': SECRET, 'x-request-id': 'sane' };
-  const { predictions } = await client.classify({ image: Buffer.concat([file, Buffer.from(MARK)]) }, { metadata });
+  const { predictions } = await client.classify(
+    { image: Buffer.concat([file, Buffer.from(MARK)]) },
+    { metadata },
+  );
   await failureOf(client.classify({ image: Buffer.from(MARK) }, { metadata }));
   await failureOf(client.classify({ image: file, model: SECRET }, { metadata }));
   await server.stop();
 
   const said = [
     JSON.stringify(server.lines),
-    JSON.stringify(receiver.spans, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value)),
+    JSON.stringify(receiver.spans, (_, value: unknown) =>
+      typeof value === 'bigint' ? String(value) : value,
+    ),
   ];
   assert.match(said[0] ?? '', /"requestId":"sane"/);
   assert.match(said[1] ?? '', /"vitserve.request_id":"sane"/);

@@ -27,7 +27,10 @@ const inCapitals = (manifest: Record<string, unknown>) => ({
 const larger = (manifest: Record<string, unknown>) => ({
   ...manifest,
   input: { ...(manifest.input as object), height: 64 },
-  preprocessing: { ...(manifest.preprocessing as object), resize: { mode: 'squash', height: 64, width: 32 } },
+  preprocessing: {
+    ...(manifest.preprocessing as object),
+    resize: { mode: 'squash', height: 64, width: 32 },
+  },
 });
 const brokenHash = (manifest: Record<string, unknown>) => ({
   ...manifest,
@@ -49,7 +52,12 @@ async function serving(
 ) {
   const repository = new Repository(scope);
   fill(repository);
-  const server = await ServerProcess.start(scope, [...FLAGS, repository.folder, ...processes, ...flags]);
+  const server = await ServerProcess.start(scope, [
+    ...FLAGS,
+    repository.folder,
+    ...processes,
+    ...flags,
+  ]);
   const client = new PlainClient(scope, server.address);
   /** Asks for a reload and waits for the line that tells how it went. */
   const reload = async (msg: string, model: string) => {
@@ -99,7 +107,10 @@ describe('two models', () => {
     const answers = new Map((await stream.count(3)).map((message) => [message.requestId, message]));
     assert.equal(answers.get('large')?.response?.model.name, 'large');
     assert.equal(answers.get('')?.response?.model.name, 'small');
-    assert.equal(answers.get('huge')?.status?.message, 'no such model: this server has large, small');
+    assert.equal(
+      answers.get('huge')?.status?.message,
+      'no such model: this server has large, small',
+    );
     stream.finish();
     assert.equal(await stream.ended, null);
   });
@@ -145,7 +156,10 @@ describe('two models', () => {
     const ready = (await server.get('/metrics')).text;
     assert.match(ready, /^vitserve_process_ready\{role="inference",index="1"\} 1$/m);
     // The models start in the order of their names.
-    process.kill(processes.find(({ index }) => index === 0)?.pid ?? assert.fail('no such process'), 'SIGKILL');
+    process.kill(
+      processes.find(({ index }) => index === 0)?.pid ?? assert.fail('no such process'),
+      'SIGKILL',
+    );
     const told = (await ofLarge.count(3)).map(({ status }) => status);
     assert.deepEqual(told, ['SERVING', 'NOT_SERVING', 'SERVING']);
     assert.equal(ofServer.messages.length, 1);
@@ -157,7 +171,9 @@ describe('two models', () => {
       await client.classify({ image, model });
       assert.equal(await server.metric('vitserve_batch_size_sum', { model }), before + 1);
     }
-    const info = ((await server.get('/metrics')).text.match(/^vitserve_model_info\{.*/gm) ?? []).sort();
+    const info = (
+      (await server.get('/metrics')).text.match(/^vitserve_model_info\{.*/gm) ?? []
+    ).sort();
     assert.deepEqual(info, [
       'vitserve_model_info{model="large",version="1",execution_provider="cpu"} 1',
       'vitserve_model_info{model="small",version="3",execution_provider="cpu"} 1',
@@ -174,7 +190,9 @@ describe('SIGHUP', () => {
   const FAILED = 'model not loaded: serving what was served before';
 
   before(async () => {
-    ({ repository, server, client, reload } = await serving(scope, (filled) => filled.put('small', 1)));
+    ({ repository, server, client, reload } = await serving(scope, (filled) =>
+      filled.put('small', 1),
+    ));
   });
 
   test('brings a new version, and the old one is retired', async () => {
@@ -198,7 +216,10 @@ describe('SIGHUP', () => {
     assert.equal(versionOf(await client.classify({ image })), 'small/2');
     repository.remove('other');
     await reload('model retired', 'other/5');
-    assert.equal((await failureOf(client.classify({ image, model: 'other' }))).reason, 'MODEL_UNKNOWN');
+    assert.equal(
+      (await failureOf(client.classify({ image, model: 'other' }))).reason,
+      'MODEL_UNKNOWN',
+    );
     assert.deepEqual(
       (await watch.count(3)).map(({ status }) => status),
       ['SERVICE_UNKNOWN', 'SERVING', 'SERVICE_UNKNOWN'],
@@ -209,9 +230,16 @@ describe('SIGHUP', () => {
   test('of a version that is broken changes nothing but the log and a counter', async () => {
     const series = (await server.get('/metrics')).text.split('\n').length;
     repository.put('small', 3, brokenHash);
-    const line = (await reload(FAILED, 'small')) as { level: string; version: string; problems: string[] };
+    const line = (await reload(FAILED, 'small')) as {
+      level: string;
+      version: string;
+      problems: string[];
+    };
     assert.deepEqual([line.level, line.version, line.problems.length], ['error', '3', 1]);
-    assert.match(line.problems[0] ?? '', /^model small\/3: .* is not the graph that the manifest describes/);
+    assert.match(
+      line.problems[0] ?? '',
+      /^model small\/3: .* is not the graph that the manifest describes/,
+    );
     assert.equal(await server.metric('vitserve_model_failures_total', { model: 'small' }), 1);
     assert.equal(versionOf(await client.classify({ image })), 'small/2');
     assert.equal((await server.get('/metrics')).text.split('\n').length, series);
@@ -226,7 +254,9 @@ describe('SIGHUP', () => {
     }));
     const line = (await reload(FAILED, 'small')) as { problems: string[] };
     assert.ok(
-      line.problems.some((problem) => problem.startsWith(`${folder}/model.onnx does not fit its manifest`)),
+      line.problems.some((problem) =>
+        problem.startsWith(`${folder}/model.onnx does not fit its manifest`),
+      ),
       JSON.stringify(line),
     );
     assert.deepEqual(server.childPids().sort(), processes);
@@ -254,10 +284,14 @@ describe('SIGHUP', () => {
 
 describe('a new version', () => {
   test('proves itself while every permit is held by calls to one that hangs', async (t) => {
-    const { repository, server, client, reload } = await serving(t, (filled) => filled.put('small', 1));
+    const { repository, server, client, reload } = await serving(t, (filled) =>
+      filled.put('small', 1),
+    );
     const thaw = await server.freeze(t, 'inference');
     const leaving = new AbortController();
-    const held = Array.from({ length: 32 }, () => failureOf(client.classify({ image }, { signal: leaving.signal })));
+    const held = Array.from({ length: 32 }, () =>
+      failureOf(client.classify({ image }, { signal: leaving.signal })),
+    );
     await server.metricIs('vitserve_permits_in_use', {}, 32);
     repository.put('small', 2);
     await reload('model served', 'small/2');
@@ -269,11 +303,17 @@ describe('a new version', () => {
   });
 
   test('that is on its way when SIGTERM comes is given up, and the server ends in order', async (t) => {
-    const { repository, server } = await serving(t, (filled) => filled.put('small', 1), ['--drain-delay', '0s']);
+    const { repository, server } = await serving(t, (filled) => filled.put('small', 1), [
+      '--drain-delay',
+      '0s',
+    ]);
     const before = server.childPids();
     repository.put('small', 2);
     server.signal('SIGHUP');
-    await eventually('a process of the new version', () => server.childPids().length > before.length);
+    await eventually(
+      'a process of the new version',
+      () => server.childPids().length > before.length,
+    );
     const since = performance.now();
     assert.deepEqual(await server.stop(), { code: 0, signal: null });
     assert.ok(performance.now() - since < 5_000);
@@ -282,7 +322,10 @@ describe('a new version', () => {
   });
 
   test('that is proving itself when SIGTERM comes is given up too, even where it hangs', async (t) => {
-    const { repository, server } = await serving(t, (filled) => filled.put('small', 1), ['--drain-delay', '0s']);
+    const { repository, server } = await serving(t, (filled) => filled.put('small', 1), [
+      '--drain-delay',
+      '0s',
+    ]);
     const thaw = await server.freeze(t, 'decoder');
     const before = server.children('inference').length;
     repository.put('small', 2);
@@ -302,12 +345,19 @@ describe('weights that are overwritten while they are served', () => {
 
   test('are in no answer: processes that are left go on, none is no readiness, and the old file heals it', async (t) => {
     const processes = ['--decoder-processes', '1', '--inference-processes', '2'];
-    const { repository, server, client } = await serving(t, (filled) => filled.put('small', 1), [], processes);
+    const { repository, server, client } = await serving(
+      t,
+      (filled) => filled.put('small', 1),
+      [],
+      processes,
+    );
     const expected = (await client.classify({ image })).predictions;
     const watch = client.watch(SERVICE);
     await watch.count(1);
     const refused = () =>
-      logged(server, 'process lost').filter(({ cause, detail }) => cause === 'start' && OTHER.test(String(detail)));
+      logged(server, 'process lost').filter(
+        ({ cause, detail }) => cause === 'start' && OTHER.test(String(detail)),
+      );
     const loseOne = async () => {
       const [victim] = server.children('inference');
       assert(victim);
@@ -372,7 +422,10 @@ describe('polling', () => {
     copyFileSync(join(whole, 'model.json'), join(folder, 'model.json'));
     const graph = readFileSync(join(whole, 'model.onnx'));
     writeFileSync(join(folder, 'model.onnx'), graph.subarray(0, graph.length / 2));
-    await server.logged('model not loaded: serving what was served before', ({ version }) => version === '2');
+    await server.logged(
+      'model not loaded: serving what was served before',
+      ({ version }) => version === '2',
+    );
     writeFileSync(join(folder, 'model.onnx'), graph);
     await server.logged('model served', ({ model }) => model === 'small/2');
     assert.equal(versionOf(await client.classify({ image, model: 'small' })), 'small/2');
@@ -386,14 +439,20 @@ describe('polling', () => {
     repository.put('small', 2);
     await server.logged('model served', ({ model }) => model === 'small/2');
     repository.put('small', 3, brokenHash);
-    await server.logged('model not loaded: serving what was served before', ({ version }) => version === '3');
-    // It goes on looking: a new model comes, found by a later look than the one that failed, and by two after that one.
+    await server.logged(
+      'model not loaded: serving what was served before',
+      ({ version }) => version === '3',
+    );
+    // It goes on looking: a new model comes, found by a later look than the one that failed, and by
+    // two after that one.
     for (const name of ['a', 'b', 'c']) {
       repository.put(name, 1);
       await server.logged('model served', ({ model }) => model === `${name}/1`);
     }
     assert.equal(
-      server.lines.filter(({ msg, version }) => msg?.startsWith('model not loaded') && version === '3').length,
+      server.lines.filter(
+        ({ msg, version }) => msg?.startsWith('model not loaded') && version === '3',
+      ).length,
       1,
     );
     assert.equal(versionOf(await client.classify({ image })), 'small/2');

@@ -1,4 +1,7 @@
-/** Prepared exports of PyTorch models against what PyTorch answers; where the project's Python is present. */
+/**
+ * Prepared exports of PyTorch models against what PyTorch answers; where the project's Python is
+ * present.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -30,7 +33,10 @@ function floatsIn(path: string): Float32Array {
 
 function mostDifferent(found: Float32Array, expected: Float32Array): number {
   assert.equal(found.length, expected.length);
-  return found.reduce((most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? Number.NaN))), 0);
+  return found.reduce(
+    (most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? Number.NaN))),
+    0,
+  );
 }
 
 test('exports of Hugging Face and timm models, prepared, answer as PyTorch does', {
@@ -58,15 +64,17 @@ test('exports of Hugging Face and timm models, prepared, answer as PyTorch does'
       assert.equal(graph.foldedNormalization, true, notes);
       const session = await openSession(encodeModel(graph.model));
       t.after(() => session.release());
-      const pixels = new Tensor('uint8', new Uint8Array(readFileSync(join(folder, `${name}.pixels`))), [
-        IMAGES,
-        size,
-        size,
-        3,
-      ]);
+      const pixels = new Tensor(
+        'uint8',
+        new Uint8Array(readFileSync(join(folder, `${name}.pixels`))),
+        [IMAGES, size, size, 3],
+      );
       const { logits, embedding } = await session.run({ pixels });
       const expected = floatsIn(join(folder, `${name}.embedding`));
-      assert.ok(mostDifferent(logits?.data as Float32Array, floatsIn(join(folder, `${name}.logits`))) < 5e-5);
+      assert.ok(
+        mostDifferent(logits?.data as Float32Array, floatsIn(join(folder, `${name}.logits`))) <
+          5e-5,
+      );
       assert.equal(graph.embeddingSize, expected.length / IMAGES, notes);
       assert.ok(mostDifferent(embedding?.data as Float32Array, expected) < 5e-5);
     });

@@ -1,13 +1,17 @@
 /**
- * Prepared graphs against their originals, both executed by onnxruntime: the original gets pixels normalised here, the
- * prepared one gets the bytes.
+ * Prepared graphs against their originals, both executed by onnxruntime: the original gets pixels
+ * normalised here, the prepared one gets the bytes.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import '#vitserve/workers/inference/half-tensors.js';
 import { checkGraph } from '#vitserve/onnx/graph/check.js';
 import { describeGraph } from '#vitserve/onnx/graph/graph.js';
-import { type PreparedGraph, type PrepareOptions, prepareGraph } from '#vitserve/onnx/passes/prepare.js';
+import {
+  type PreparedGraph,
+  type PrepareOptions,
+  prepareGraph,
+} from '#vitserve/onnx/passes/prepare.js';
 import { encodeModel } from '#vitserve/onnx/proto/codec.js';
 import { narrowToFloat16, widenFloat16 } from '#vitserve/onnx/proto/float16.js';
 import type { ModelProto } from '#vitserve/onnx/proto/model-proto.js';
@@ -18,12 +22,18 @@ const NORMALIZATION = { rescale: 1 / 255, mean: [0.485, 0.456, 0.406], std: [0.2
 const { size, width, classes } = TINY;
 
 function pixelsOf(images: number): Uint8Array {
-  return Uint8Array.from(randomNumbers(images * size * size * 3, 7), (value) => (value + 1) * 127.5);
+  return Uint8Array.from(
+    randomNumbers(images * size * size * 3, 7),
+    (value) => (value + 1) * 127.5,
+  );
 }
 
 function normalized(pixels: Uint8Array, layout: 'NCHW' | 'NHWC', images: number): Float32Array {
   const { rescale, mean, std } = NORMALIZATION;
-  const values = Float64Array.from(pixels, (pixel, at) => (pixel * rescale - (mean[at % 3] ?? 0)) / (std[at % 3] ?? 1));
+  const values = Float64Array.from(
+    pixels,
+    (pixel, at) => (pixel * rescale - (mean[at % 3] ?? 0)) / (std[at % 3] ?? 1),
+  );
   if (layout === 'NHWC') return Float32Array.from(values);
   const area = size * size;
   return Float32Array.from({ length: images * 3 * area }, (_, at) => {
@@ -33,7 +43,10 @@ function normalized(pixels: Uint8Array, layout: 'NCHW' | 'NHWC', images: number)
   });
 }
 
-async function run(model: ModelProto, feeds: Record<string, Tensor>): Promise<Record<string, Tensor>> {
+async function run(
+  model: ModelProto,
+  feeds: Record<string, Tensor>,
+): Promise<Record<string, Tensor>> {
   const session = await openSession(encodeModel(model));
   try {
     return (await session.run(feeds)) as Record<string, Tensor>;
@@ -43,7 +56,11 @@ async function run(model: ModelProto, feeds: Record<string, Tensor>): Promise<Re
 }
 
 /** What the original answers with, image by image where its batch is fixed. */
-async function original(variant: TinyVariant, pixels: Uint8Array, images: number): Promise<Float32Array> {
+async function original(
+  variant: TinyVariant,
+  pixels: Uint8Array,
+  images: number,
+): Promise<Float32Array> {
   const model = tinyVit(variant);
   const perRun = typeof variant.batch === 'number' ? variant.batch : images;
   const answers: number[] = [];
@@ -134,7 +151,9 @@ describe('a prepared graph answers as its original, softmax included', () => {
       const graph = prepareGraph(tinyVit(variant), optionsFor(variant));
       assert.deepEqual(checkGraph(graph.model), []);
       assert.deepEqual(describeGraph(graph.model), {
-        inputs: [{ name: 'pixels', dataType: 2, typeName: 'uint8', dims: ['batch', size, size, 3] }],
+        inputs: [
+          { name: 'pixels', dataType: 2, typeName: 'uint8', dims: ['batch', size, size, 3] },
+        ],
         outputs: [
           { name: 'probabilities', dataType: 1, typeName: 'float32', dims: ['batch', classes] },
           { name: 'embedding', dataType: 1, typeName: 'float32', dims: ['batch', width] },
@@ -146,7 +165,11 @@ describe('a prepared graph answers as its original, softmax included', () => {
       const { values, dims, embedding } = await prepared(graph, pixels, images);
       assert.deepEqual(dims, [images, classes]);
       const before = await original(variant, pixels, images);
-      assertClose(values, variant.head === 'softmax' ? before : softmax(before, classes), tolerance);
+      assertClose(
+        values,
+        variant.head === 'softmax' ? before : softmax(before, classes),
+        tolerance,
+      );
       assert.deepEqual(embedding?.dims, [images, width]);
       assert.equal(embedding?.type, 'float32');
     });
@@ -172,7 +195,8 @@ test('the embedding, put through the head by hand, gives the logits', async () =
   const expected = Float32Array.from({ length: 2 * classes }, (_, at) => {
     const [image, label] = [Math.floor(at / classes), at % classes];
     let sum = bias[label] ?? 0;
-    for (let k = 0; k < width; k++) sum += (vectors[image * width + k] ?? 0) * (weights[label * width + k] ?? 0);
+    for (let k = 0; k < width; k++)
+      sum += (vectors[image * width + k] ?? 0) * (weights[label * width + k] ?? 0);
     return sum;
   });
   assertClose(values, expected, 1e-5);
@@ -186,7 +210,10 @@ test('one sigmoid an image, [batch], becomes [batch, 1] or two classes', async (
   const one = await prepared(prepareGraph(tinyVit(variant), options), pixels, 2);
   assert.deepEqual(one.dims, [2, 1]);
   assertClose(one.values, expected, 1e-5);
-  const graph = prepareGraph(tinyVit(variant), { ...options, output: { ...options.output, binaryClasses: 'two' } });
+  const graph = prepareGraph(tinyVit(variant), {
+    ...options,
+    output: { ...options.output, binaryClasses: 'two' },
+  });
   const two = await prepared(graph, pixels, 2);
   assert.deepEqual(two.dims, [2, 2]);
   assertClose(two.values, Float32Array.from([...expected].flatMap((p) => [1 - p, p])), 1e-5);
@@ -199,7 +226,11 @@ test('a batch fixed to more than one stays fixed, and a note says why', async ()
   const model = tinyVit(variant);
   model.graph.initializer = model.graph.initializer.map((tensor) => {
     if (tensor.name !== 'class_token' || tensor.rawData === undefined) return tensor;
-    return { ...tensor, dims: [2, 1, width], rawData: Buffer.concat([tensor.rawData, tensor.rawData]) };
+    return {
+      ...tensor,
+      dims: [2, 1, width],
+      rawData: Buffer.concat([tensor.rawData, tensor.rawData]),
+    };
   });
   const graph = prepareGraph(model, optionsFor(variant));
   assert.equal(graph.fixedBatch, 2);

@@ -1,4 +1,7 @@
-/** Permits whose number is the server's to choose: how many there are, what they cost, and that they follow what is answered. */
+/**
+ * Permits whose number is the server's to choose: how many there are, what they cost, and that they
+ * follow what is answered.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PlainClient } from '../support/grpc-client.js';
@@ -16,7 +19,10 @@ test('there are at least 64, and slots are made for those that are used at a tim
   const limit = await server.metric('vitserve_permits_limit');
   assert.ok(limit >= 64, `${limit} permits`);
   const slotBytes = (await server.metric('vitserve_slot_bytes')) / (64 + PROVING_SLOTS);
-  assert.ok(Number.isInteger(slotBytes), 'as many as the fewest permits need are there from the start');
+  assert.ok(
+    Number.isInteger(slotBytes),
+    'as many as the fewest permits need are there from the start',
+  );
 
   const thaw = await server.freeze(t, 'inference');
   const used = Math.min(limit, 200);
@@ -36,7 +42,8 @@ test('they follow what is answered', async () => {
   const server = await ServerProcess.start(scope, SIMULATED);
   const client = new PlainClient(scope, server.address);
   const begun = await server.metric('vitserve_permits_limit');
-  // Of the picture that the server draws for itself hundreds a second are answered; these take a decoder much longer.
+  // Of the picture that the server draws for itself hundreds a second are answered; these take a
+  // decoder much longer.
   const large = await jpeg(1, 2_500, 2_000);
   const load = continuousLoad(16, () => client.classify({ image: large }));
   const corrected = await eventually(

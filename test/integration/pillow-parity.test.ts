@@ -1,7 +1,8 @@
 /**
- * Pixels against Pillow 12 itself, byte by byte: drawn images always, and photos and odd files where there is a folder
- * of them (../shared/data beside the repository); with libturbojpeg where it can be loaded, and with sharp alone. Needs a Python with Pillow 12: tools/.venv, or python3 on the path.
- * Skips what it has nothing for, and says so.
+ * Pixels against Pillow 12 itself, byte by byte: drawn images always, and photos and odd files
+ * where there is a folder of them (../shared/data beside the repository); with libturbojpeg where
+ * it can be loaded, and with sharp alone. Needs a Python with Pillow 12: tools/.venv, or python3 on
+ * the path. Skips what it has nothing for, and says so.
  */
 
 import assert from 'node:assert/strict';
@@ -13,7 +14,10 @@ import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { RequestError } from '#vitserve/errors.js';
 import { type Interpolation, outputSize, type Recipe } from '#vitserve/models/recipe.js';
-import { createImageDecoder, type JpegDecoderChoice } from '#vitserve/workers/decode/decode-image.js';
+import {
+  createImageDecoder,
+  type JpegDecoderChoice,
+} from '#vitserve/workers/decode/decode-image.js';
 import { createPixelDecoder } from '#vitserve/workers/decode/prepare-pixels.js';
 import { REPOSITORY } from '../golden/golden.js';
 import { drawJpegs, mutate } from '../support/jpeg-mutations.js';
@@ -25,27 +29,69 @@ import { gradient, noise } from '../unit/workers/decode/drawing.js';
 
 const MAX_IMAGE_PIXELS = 50_000_000;
 const DAMAGED = Number(process.env.VITSERVE_TEST_MUTATIONS ?? 400);
-const BASE = { rescale: 1 / 255, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], normalizedInGraph: true } as const;
+const BASE = {
+  rescale: 1 / 255,
+  mean: [0.5, 0.5, 0.5],
+  std: [0.5, 0.5, 0.5],
+  normalizedInGraph: true,
+} as const;
 
-const square = (size: number, rounding: 'floor' | 'half-even') => ({ height: size, width: size, rounding });
+const square = (size: number, rounding: 'floor' | 'half-even') => ({
+  height: size,
+  width: size,
+  rounding,
+});
 const squash = (size: number) => ({ mode: 'squash' as const, height: size, width: size });
 const shortest = (size: number) => ({ mode: 'shortest-edge' as const, size });
 
 const RECIPES: Record<string, Recipe> = {
   'Hugging Face ViT': { ...BASE, resize: squash(224), interpolation: 'bilinear', crop: null },
-  'Hugging Face DeiT': { ...BASE, resize: squash(256), interpolation: 'bicubic', crop: square(224, 'floor') },
-  timm: { ...BASE, resize: shortest(248), interpolation: 'bicubic', crop: square(224, 'half-even') },
-  torchvision: { ...BASE, resize: shortest(256), interpolation: 'bilinear', crop: square(224, 'half-even') },
-  'torchvision SWAG': { ...BASE, resize: shortest(384), interpolation: 'bicubic', crop: square(384, 'half-even') },
+  'Hugging Face DeiT': {
+    ...BASE,
+    resize: squash(256),
+    interpolation: 'bicubic',
+    crop: square(224, 'floor'),
+  },
+  timm: {
+    ...BASE,
+    resize: shortest(248),
+    interpolation: 'bicubic',
+    crop: square(224, 'half-even'),
+  },
+  torchvision: {
+    ...BASE,
+    resize: shortest(256),
+    interpolation: 'bilinear',
+    crop: square(224, 'half-even'),
+  },
+  'torchvision SWAG': {
+    ...BASE,
+    resize: shortest(384),
+    interpolation: 'bicubic',
+    crop: square(384, 'half-even'),
+  },
 };
 
 const EXTRA_RECIPES: Record<string, Recipe> = Object.fromEntries([
-  ...(['nearest', 'box', 'hamming', 'lanczos'] as const satisfies Interpolation[]).map((interpolation) => [
-    interpolation,
-    { ...BASE, resize: shortest(97), interpolation, crop: { height: 96, width: 95, rounding: 'floor' } },
-  ]),
-  ['padded as by Hugging Face', { ...BASE, resize: shortest(50), interpolation: 'bicubic', crop: square(81, 'floor') }],
-  ['padded as by torchvision', { ...BASE, resize: null, interpolation: 'bicubic', crop: square(81, 'half-even') }],
+  ...(['nearest', 'box', 'hamming', 'lanczos'] as const satisfies Interpolation[]).map(
+    (interpolation) => [
+      interpolation,
+      {
+        ...BASE,
+        resize: shortest(97),
+        interpolation,
+        crop: { height: 96, width: 95, rounding: 'floor' },
+      },
+    ],
+  ),
+  [
+    'padded as by Hugging Face',
+    { ...BASE, resize: shortest(50), interpolation: 'bicubic', crop: square(81, 'floor') },
+  ],
+  [
+    'padded as by torchvision',
+    { ...BASE, resize: null, interpolation: 'bicubic', crop: square(81, 'half-even') },
+  ],
 ]);
 
 interface Verdict {
@@ -59,10 +105,15 @@ interface Verdict {
 function findPython(): { python: string } | { missing: string } {
   const own = fileURLToPath(new URL('tools/.venv/bin/python', REPOSITORY));
   for (const python of [own, 'python3']) {
-    const found = spawnSync(python, ['-c', 'import PIL; print(PIL.__version__)'], { encoding: 'utf8' });
+    const found = spawnSync(python, ['-c', 'import PIL; print(PIL.__version__)'], {
+      encoding: 'utf8',
+    });
     if (found.status === 0 && found.stdout.startsWith('12.')) return { python };
   }
-  return { missing: 'no Python with Pillow 12: make one in tools/.venv, or install "pillow<13" for python3' };
+  return {
+    missing:
+      'no Python with Pillow 12: make one in tools/.venv, or install "pillow<13" for python3',
+  };
 }
 
 const found = findPython();
@@ -82,7 +133,9 @@ function files(folder: string): string[] {
     .sort();
 }
 
-describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.missing : false }, () => {
+describe('pixels equal those of Pillow', {
+  skip: 'missing' in found ? found.missing : false,
+}, () => {
   let reference: ChildProcess;
   let lines: AsyncIterator<string>;
 
@@ -91,7 +144,10 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
     assert.ok(!done, 'the reference ended');
     return JSON.parse(value as string);
   };
-  const ask = (source: { path: string } | { file: string }, recipes: (Recipe | null)[]): Promise<Verdict> => {
+  const ask = (
+    source: { path: string } | { file: string },
+    recipes: (Recipe | null)[],
+  ): Promise<Verdict> => {
     reference.stdin?.write(`${JSON.stringify({ ...source, recipes })}\n`);
     return nextLine() as Promise<Verdict>;
   };
@@ -110,8 +166,14 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
     t.diagnostic('JPEG is decoded with libturbojpeg, and again with sharp alone');
   });
 
-  /** Prepares every file by every recipe and decoder; counts of equal results, and the names of the others. */
-  async function compare(sources: [name: string, source: { path: string } | { file: string }][], recipes = RECIPES) {
+  /**
+   * Prepares every file by every recipe and decoder; counts of equal results, and the names of the
+   * others.
+   */
+  async function compare(
+    sources: [name: string, source: { path: string } | { file: string }][],
+    recipes = RECIPES,
+  ) {
     const preparers = Object.entries(recipes).flatMap(([name, recipe], at) => {
       const size = outputSize(recipe);
       assert.ok(size);
@@ -125,7 +187,8 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
     const different: string[] = [];
     const decoders = new Map<string, number>();
     for (const [name, source] of sources) {
-      const bytes = 'path' in source ? readFileSync(source.path) : Buffer.from(source.file, 'base64');
+      const bytes =
+        'path' in source ? readFileSync(source.path) : Buffer.from(source.file, 'base64');
       const { pixels, refused } = await ask(source, Object.values(recipes));
       assert.ok(pixels, `${name}: Pillow refused it: ${refused}`);
       for (const entry of preparers) {
@@ -135,7 +198,9 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
         else different.push(`${name} by ${entry.name}`);
       }
     }
-    const counts = preparers.map(({ name, equal }) => `${name}: ${equal} of ${sources.length} bit-equal`);
+    const counts = preparers.map(
+      ({ name, equal }) => `${name}: ${equal} of ${sources.length} bit-equal`,
+    );
     return { counts, different, decoders };
   }
 
@@ -185,7 +250,9 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
     const runs = photos.length * Object.keys(RECIPES).length;
     assert.deepEqual(
       Object.fromEntries(decoders),
-      Object.fromEntries(CHOICES.map((choice) => [choice === 'auto' ? 'turbojpeg' : 'sharp', runs])),
+      Object.fromEntries(
+        CHOICES.map((choice) => [choice === 'auto' ? 'turbojpeg' : 'sharp', runs]),
+      ),
     );
   });
 
@@ -208,7 +275,8 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
           assert.ok(error instanceof RequestError, `${name}: ${error}`);
           return null;
         });
-        if (own === null) counts[verdict.pixels === undefined ? 'refused by both' : 'refused here only']++;
+        if (own === null)
+          counts[verdict.pixels === undefined ? 'refused by both' : 'refused here only']++;
         else if (verdict.pixels === undefined) counts['refused by Pillow only']++;
         else if (Buffer.from(verdict.pixels[0] ?? '', 'base64').equals(own.pixels)) counts.equal++;
         else different.push(`${name}, ${jpegDecoder} (${own.decoder})`);
@@ -257,7 +325,12 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
     const decoders = CHOICES.map((jpegDecoder) => ({
       jpegDecoder,
       decode: createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder }).decode,
-      counts: { equal: 0, 'refused by both': 0, 'refused here only': 0, 'refused by Pillow only': 0 },
+      counts: {
+        equal: 0,
+        'refused by both': 0,
+        'refused here only': 0,
+        'refused by Pillow only': 0,
+      },
     }));
     const different: string[] = [];
     const files = await orientationFiles();
@@ -268,13 +341,15 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
           assert.ok(error instanceof RequestError, `${name}: ${error}`);
           return null;
         });
-        if (own === null) counts[verdict.pixels === undefined ? 'refused by both' : 'refused here only']++;
+        if (own === null)
+          counts[verdict.pixels === undefined ? 'refused by both' : 'refused here only']++;
         else if (verdict.pixels === undefined) counts['refused by Pillow only']++;
         else if (Buffer.from(verdict.pixels[0] ?? '', 'base64').equals(own.pixels)) counts.equal++;
         else different.push(`${name}, ${jpegDecoder}`);
       }
     }
-    for (const { jpegDecoder, counts } of decoders) t.diagnostic(`${jpegDecoder}: ${JSON.stringify(counts)}`);
+    for (const { jpegDecoder, counts } of decoders)
+      t.diagnostic(`${jpegDecoder}: ${JSON.stringify(counts)}`);
     assert.deepEqual(different, []);
   });
 
@@ -282,9 +357,16 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
   const odd = files('odd').filter((path) => !isBomb(path));
   const noOdd = odd.length === 0 && 'there is no ../shared/data/odd beside the repository';
   for (const jpegDecoder of CHOICES)
-    test(`odd files, ${jpegDecoder}: what both accept is decoded alike`, { skip: noOdd }, async (t) => {
+    test(`odd files, ${jpegDecoder}: what both accept is decoded alike`, {
+      skip: noOdd,
+    }, async (t) => {
       const decoder = createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder });
-      const counts = { equal: 0, 'refused by both': 0, 'refused here only': 0, 'refused by Pillow only': 0 };
+      const counts = {
+        equal: 0,
+        'refused by both': 0,
+        'refused here only': 0,
+        'refused by Pillow only': 0,
+      };
       let fast = 0;
       const different: string[] = [];
       for (const path of odd) {
@@ -296,7 +378,8 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
         if (!(own instanceof RequestError) && own.decoder === 'turbojpeg') fast++;
         if (own instanceof RequestError) {
           counts[verdict.refused === undefined ? 'refused here only' : 'refused by both']++;
-          if (verdict.refused === undefined) t.diagnostic(`refused here only: ${path}: ${own.message}`);
+          if (verdict.refused === undefined)
+            t.diagnostic(`refused here only: ${path}: ${own.message}`);
         } else if (verdict.pixels === undefined) {
           counts['refused by Pillow only']++;
           t.diagnostic(`refused by Pillow only: ${path}: ${verdict.refused}`);
@@ -306,9 +389,15 @@ describe('pixels equal those of Pillow', { skip: 'missing' in found ? found.miss
           different.push(path);
         }
       }
-      t.diagnostic(`${odd.length} files: ${JSON.stringify(counts)}, ${fast} of them by libturbojpeg`);
+      t.diagnostic(
+        `${odd.length} files: ${JSON.stringify(counts)}, ${fast} of them by libturbojpeg`,
+      );
       for (const path of files('odd').filter(isBomb)) {
-        await assert.rejects(decoder.decode(readFileSync(path)), { reason: 'IMAGE_TOO_LARGE' }, path);
+        await assert.rejects(
+          decoder.decode(readFileSync(path)),
+          { reason: 'IMAGE_TOO_LARGE' },
+          path,
+        );
       }
       assert.deepEqual(different, []);
     });

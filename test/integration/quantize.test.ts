@@ -1,6 +1,17 @@
-/** `vitserve quantize` and `vitserve inspect` through the built program, and what onnxruntime makes of the graphs. */
+/**
+ * `vitserve quantize` and `vitserve inspect` through the built program, and what onnxruntime makes
+ * of the graphs.
+ */
 import assert from 'node:assert/strict';
-import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { loadModelFolder, type Model } from '#vitserve/models/repository.js';
@@ -18,7 +29,14 @@ import { loadOnnxSession } from '#vitserve/workers/inference/onnx-session.js';
 import { openGraph } from '#vitserve/workers/inference/run-graph.js';
 import { blocksOf } from '../contract/repository.js';
 import { jpeg, TEXT, texture } from '../support/images.js';
-import { MODELS, PROGRAM, runProgram, suiteScope, temporaryFolder, vitserve } from '../support/server.js';
+import {
+  MODELS,
+  PROGRAM,
+  runProgram,
+  suiteScope,
+  temporaryFolder,
+  vitserve,
+} from '../support/server.js';
 
 const DEFAULT_MODEL = join(MODELS, 'vit-cifar10');
 const IMAGES = Array.from({ length: 24 }, (_, seed) => texture(seed, 32, 32));
@@ -38,7 +56,11 @@ async function sessionOf({ graphPath, manifest }: Model) {
 }
 
 /** Runs a graph with one float input `x` and one float output `y`. */
-async function run(model: ModelProto, dims: readonly number[], values: Float32Array): Promise<Float32Array> {
+async function run(
+  model: ModelProto,
+  dims: readonly number[],
+  values: Float32Array,
+): Promise<Float32Array> {
   const path = join(temporaryFolder(scope), 'graph.onnx');
   await writeModel(path, model);
   const graph = await openGraph(path);
@@ -74,7 +96,13 @@ describe('vitserve quantize', () => {
     assert.equal(manifest.provenance.source, source.manifest.provenance.source);
     assert.equal(manifest.graph.weightBits, 7);
     const { description, provenance, graph, batchInvariant, ...same } = manifest;
-    const { description: _, provenance: __, graph: ___, batchInvariant: ____, ...expected } = source.manifest;
+    const {
+      description: _,
+      provenance: __,
+      graph: ___,
+      batchInvariant: ____,
+      ...expected
+    } = source.manifest;
     assert.deepEqual(same, expected);
     assert.deepEqual(readdirSync(home).sort(), ['1', '2']);
   });
@@ -92,7 +120,10 @@ describe('vitserve quantize', () => {
     const result = await loadModelFolder(home);
     assert.ok(statSync(result.graphPath).size * 3 < statSync(source.graphPath).size);
     const found = await compareAnswers(await sessionOf(source), await sessionOf(result), IMAGES);
-    assert.ok(found.sameTop1 >= IMAGES.length - 1 && found.maxDifference < 0.05, JSON.stringify(found));
+    assert.ok(
+      found.sameTop1 >= IMAGES.length - 1 && found.maxDifference < 0.05,
+      JSON.stringify(found),
+    );
     // Otherwise nothing was quantized.
     assert.ok(found.maxDifference > 1e-5);
   });
@@ -104,14 +135,18 @@ describe('vitserve quantize', () => {
     // All but the patch embedding, which has no quantization before it.
     assert.equal(fused, Number(/(\d+) matrix products/.exec(text)?.[1]) - 1);
     assert.equal(ran.get('MatMulInteger'), 1);
-    // What is left of Add: the correction of the patches, the positions, and two residuals in each of four layers.
+    // What is left of Add: the correction of the patches, the positions, and two residuals in each
+    // of four layers.
     assert.ok((ran.get('Add') ?? 0) <= 10, `${ran.get('Add')}`);
   });
 
   test('refuses a version that it made already, in one line, and leaves nothing behind', async () => {
     const { code, stderr } = await vitserve(scope, ['quantize', home]);
     assert.equal(code, 1);
-    assert.match(stderr, /^vitserve: \S+model\.onnx: MatMulInteger "\S+": the graph is quantized already: .*\n$/);
+    assert.match(
+      stderr,
+      /^vitserve: \S+model\.onnx: MatMulInteger "\S+": the graph is quantized already: .*\n$/,
+    );
     assert.deepEqual(readdirSync(home).sort(), ['1', '2']);
     assert.deepEqual(readdirSync(join(home, '..')), ['vit']);
   });
@@ -146,19 +181,28 @@ describe('vitserve quantize', () => {
     const result = await loadModelFolder(out);
     assert.equal(result.manifest.graph.weightBits, 8);
     const found = await compareAnswers(await sessionOf(source), await sessionOf(result), IMAGES);
-    assert.ok(found.sameTop1 >= IMAGES.length - 1 && found.maxDifference < 0.05, JSON.stringify(found));
+    assert.ok(
+      found.sameTop1 >= IMAGES.length - 1 && found.maxDifference < 0.05,
+      JSON.stringify(found),
+    );
   });
 
   const mistakes: Readonly<Record<string, readonly [args: string[], problem: RegExp]>> = {
     'no folder': [[], /takes one MODEL_FOLDER/],
     'a folder that is none': [['/nowhere/vit/1'], /can't read \/nowhere/],
-    'a head that float16 has no use for': [['x', '--dtype', 'float16', '--head'], /--head is for --dtype int8 only/],
+    'a head that float16 has no use for': [
+      ['x', '--dtype', 'float16', '--head'],
+      /--head is for --dtype int8 only/,
+    ],
     'bits that float16 has no use for': [
       ['x', '--dtype', 'float16', '--weight-bits', '8'],
       /--weight-bits is for --dtype int8/,
     ],
     'bits that there are none of': [['x', '--weight-bits', '6'], /weight-bits.*7 or 8/],
-    'an output that is no version': [[DEFAULT_MODEL, '--out', '/tmp/vit'], /--out \/tmp\/vit: the folder of a version/],
+    'an output that is no version': [
+      [DEFAULT_MODEL, '--out', '/tmp/vit'],
+      /--out \/tmp\/vit: the folder of a version/,
+    ],
     'images that are none': [
       [DEFAULT_MODEL, '--images', join(MODELS, '../proto'), '--out', '/nowhere/vit/1'],
       /no JPEG, PNG or WebP file/,
@@ -181,19 +225,25 @@ describe('int8 products in onnxruntime', () => {
   const x = wave(rows * inner, 0.7);
   const weights = wave(inner * columns, 1.3);
 
-  /** As the graph is meant: uint8 activations with one scale, int8 weights with a scale a column (ONNX DynamicQuantizeLinear). */
+  /**
+   * As the graph is meant: uint8 activations with one scale, int8 weights with a scale a column
+   * (ONNX DynamicQuantizeLinear).
+   */
   function expected(at: (row: number, column: number) => number, bits: WeightBits): number[] {
     const [low, high] = [Math.min(0, ...x), Math.max(0, ...x)];
     const scale = Math.fround((high - low) / 255);
     const zero = Math.round(Math.max(0, Math.min(255, -low / scale)));
-    const quantized = x.map((value) => Math.max(0, Math.min(255, Math.round(value / scale) + zero)) - zero);
+    const quantized = x.map(
+      (value) => Math.max(0, Math.min(255, Math.round(value / scale) + zero)) - zero,
+    );
     const results: number[] = [];
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++) {
         const line = Array.from({ length: inner }, (_, i) => at(i, column));
         const step = Math.max(...line.map(Math.abs)) / WEIGHT_LIMITS[bits];
         const sum = line.reduce(
-          (total, weight, i) => total + Math.round(weight / step) * (quantized[row * inner + i] ?? 0),
+          (total, weight, i) =>
+            total + Math.round(weight / step) * (quantized[row * inner + i] ?? 0),
           0,
         );
         results.push(sum * step * scale);
@@ -206,7 +256,9 @@ describe('int8 products in onnxruntime', () => {
   async function integerSums(values: Int8Array, images: number): Promise<Float32Array> {
     const graph = new GraphBuilder();
     graph.input('x', DataType.UINT8, ['batch', LARGE]);
-    const constant = graph.node('Constant', 'w', [], { value: tensor(int8Tensor('', [LARGE, columns], values)) });
+    const constant = graph.node('Constant', 'w', [], {
+      value: tensor(int8Tensor('', [LARGE, columns], values)),
+    });
     const sum = graph.node('MatMulInteger', 'sum', ['x', constant]);
     graph.node('Cast', 'y', [sum], { to: int(DataType.FLOAT) });
     graph.output('y', ['batch', columns]);
@@ -214,7 +266,9 @@ describe('int8 products in onnxruntime', () => {
     await writeModel(path, graph.model('integers', 17, ''));
     const session = await openGraph(path);
     const bytes = new Uint8Array(images * LARGE).fill(255);
-    const results = await session.run({ x: { type: 'uint8', dims: [images, LARGE], bytes } }, ['y']);
+    const results = await session.run({ x: { type: 'uint8', dims: [images, LARGE], bytes } }, [
+      'y',
+    ]);
     await session.close();
     return new Float32Array(Uint8Array.from(results.get('y')?.bytes ?? []).buffer);
   }
@@ -222,7 +276,10 @@ describe('int8 products in onnxruntime', () => {
   function near(found: Float32Array, wanted: readonly number[]): void {
     assert.equal(found.length, wanted.length);
     found.forEach((value, at) => {
-      assert.ok(Math.abs(value - (wanted[at] as number)) < 1e-3, `${at}: ${value} for ${wanted[at]}`);
+      assert.ok(
+        Math.abs(value - (wanted[at] as number)) < 1e-3,
+        `${at}: ${value} for ${wanted[at]}`,
+      );
     });
   }
 
@@ -248,7 +305,12 @@ describe('int8 products in onnxruntime', () => {
         Float32Array.from({ length: columns }, (_, at) => at),
       );
       const attributes = { transB: int(1), alpha: float(2) };
-      graph.node('Gemm', 'y', ['x', graph.floats('w', [columns, inner], weights), bias], attributes);
+      graph.node(
+        'Gemm',
+        'y',
+        ['x', graph.floats('w', [columns, inner], weights), bias],
+        attributes,
+      );
       graph.output('y', ['batch', columns]);
       const { model } = quantizeToInt8(graph.model('gemm', 17, ''), { head: true, bits });
       const products = expected((row, column) => weights[column * inner + row] as number, bits);
@@ -259,15 +321,21 @@ describe('int8 products in onnxruntime', () => {
     });
   }
 
-  /** Integers as large as they can be, all of one sign: two products together overflow 16 bits with 8 bits, on CPUs that add them there. */
+  /**
+   * Integers as large as they can be, all of one sign: two products together overflow 16 bits with
+   * 8 bits, on CPUs that add them there.
+   */
   for (const bits of [7, 8] as const) {
     test(`the largest products there are come out exactly: ${bits} bits`, async () => {
-      const values = new Int8Array(LARGE * columns).map((_, at) => WEIGHT_LIMITS[bits] * (at % 3 === 0 ? -1 : 1));
+      const values = new Int8Array(LARGE * columns).map(
+        (_, at) => WEIGHT_LIMITS[bits] * (at % 3 === 0 ? -1 : 1),
+      );
       for (const images of [1, rows, 64]) {
         const sums = await integerSums(values, images);
         for (const [at, sum] of sums.entries()) {
           let wanted = 0;
-          for (let i = 0; i < LARGE; i++) wanted += 255 * (values[i * columns + (at % columns)] as number);
+          for (let i = 0; i < LARGE; i++)
+            wanted += 255 * (values[i * columns + (at % columns)] as number);
           assert.equal(sum, wanted, `${at} of ${images} rows`);
         }
       }
@@ -283,8 +351,14 @@ describe('int8 products in onnxruntime', () => {
     graph.output('y', ['batch', columns]);
     const path = join(temporaryFolder(scope), 'graph.onnx');
     await writeModel(path, quantizeToInt8(graph.model('shared', 17, ''), { head: true }).model);
-    const [cpu] = await findNodeProviders(path, { name: 'x', type: 'float32', dims: [rows, inner] });
-    const ran = Object.fromEntries(cpu?.nodes?.map(({ operator, count }) => [operator, count]) ?? []);
+    const [cpu] = await findNodeProviders(path, {
+      name: 'x',
+      type: 'float32',
+      dims: [rows, inner],
+    });
+    const ran = Object.fromEntries(
+      cpu?.nodes?.map(({ operator, count }) => [operator, count]) ?? [],
+    );
     assert.deepEqual(ran, { MatMulIntegerToFloat: 2, DynamicQuantizeLinear: 1, Mul: 1 });
   });
 });
@@ -298,12 +372,19 @@ test('every shape that is inferred is the one that onnxruntime makes', async () 
   const output = names
     .filter((name) => !known.has(name))
     .map((name) => valueInfoOf(name, shapes.valueOf(name)?.dataType ?? 0, []));
-  for (const value of output) if (value.type?.tensorType !== undefined) delete value.type.tensorType.shape;
+  for (const value of output)
+    if (value.type?.tensorType !== undefined) delete value.type.tensorType.shape;
   const path = join(temporaryFolder(scope), 'open.onnx');
-  await writeModel(path, { ...model, graph: { ...model.graph, output: [...model.graph.output, ...output] } });
+  await writeModel(path, {
+    ...model,
+    graph: { ...model.graph, output: [...model.graph.output, ...output] },
+  });
   const graph = await openGraph(path);
   const bytes = new Uint8Array(batch * 32 * 32 * 3);
-  const results = await graph.run({ pixels: { type: 'uint8', dims: [batch, 32, 32, 3], bytes } }, names);
+  const results = await graph.run(
+    { pixels: { type: 'uint8', dims: [batch, 32, 32, 3], bytes } },
+    names,
+  );
   await graph.close();
   assert.equal(results.size, names.length);
   for (const [name, { dims }] of results) assert.deepEqual(shapes.valueOf(name)?.dims, dims, name);
@@ -326,7 +407,12 @@ describe('vitserve inspect', () => {
   });
 
   test('as JSON, with the providers: the CPU runs every node', async () => {
-    const { code, stdout } = await vitserve(scope, ['inspect', DEFAULT_MODEL, '--json', '--providers']);
+    const { code, stdout } = await vitserve(scope, [
+      'inspect',
+      DEFAULT_MODEL,
+      '--json',
+      '--providers',
+    ]);
     assert.equal(code, 0);
     const { graph, manifest, providers } = JSON.parse(stdout);
     assert.equal(graph.macs, 68_005_248);
@@ -335,14 +421,19 @@ describe('vitserve inspect', () => {
     assert.equal(cpu.problem, null);
     assert.ok(
       cpu.nodes.length > 5 &&
-        cpu.nodes.every(({ provider }: { provider: string }) => provider === 'CPUExecutionProvider'),
+        cpu.nodes.every(
+          ({ provider }: { provider: string }) => provider === 'CPUExecutionProvider',
+        ),
     );
   });
 
   test("a graph that is not the manifest's is told of, and exits with 1", async () => {
     const home = copyOfDefault();
     const manifest = join(home, '1/model.json');
-    writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(/"sha256": "\w{8}/, '"sha256": "00000000'));
+    writeFileSync(
+      manifest,
+      readFileSync(manifest, 'utf8').replace(/"sha256": "\w{8}/, '"sha256": "00000000'),
+    );
     const { code, stdout } = await vitserve(scope, ['inspect', home]);
     assert.equal(code, 1);
     assert.match(stdout, /sha256 +[0-9a-f]{64}, NOT what the manifest says\n/);
@@ -367,7 +458,10 @@ describe('vitserve inspect', () => {
     await writeModel(path, graph.model('open', 17, ''));
     const { code, stdout } = await vitserve(scope, ['inspect', path, '--providers']);
     assert.equal(code, 1);
-    assert.match(stdout, /work +unknown: the graph leaves the size of its input open; give the model folder\n/);
+    assert.match(
+      stdout,
+      /work +unknown: the graph leaves the size of its input open; give the model folder\n/,
+    );
     assert.match(
       stdout,
       /PROBLEM +\S+: where its nodes run is known only by running it, and the size of its input "x" is open/,

@@ -1,7 +1,8 @@
 /**
  * Who comes in, who is refused, and what that costs the server and tells the caller.
  *
- * The inference process is stopped (SIGSTOP) where permits have to stay taken, so that counts are exact on any machine.
+ * The inference process is stopped (SIGSTOP) where permits have to stay taken, so that counts are
+ * exact on any machine.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -58,10 +59,16 @@ describe('a server with four permits', () => {
     assert.equal(failures.length, k);
     for (const { code, reason, domain, retryDelayMs, pushbackMs } of failures) {
       assert.deepEqual([code, reason, domain], ['RESOURCE_EXHAUSTED', 'OVERLOADED', 'vitserve.v1']);
-      assert(Number.isInteger(pushbackMs) && Number(pushbackMs) >= 10 && Number(pushbackMs) <= 5_000, `${pushbackMs}`);
+      assert(
+        Number.isInteger(pushbackMs) && Number(pushbackMs) >= 10 && Number(pushbackMs) <= 5_000,
+        `${pushbackMs}`,
+      );
       assert.equal(retryDelayMs, pushbackMs);
     }
-    assert.equal(await server.metric('vitserve_requests_total', { reason: 'OVERLOADED' }), before + k);
+    assert.equal(
+      await server.metric('vitserve_requests_total', { reason: 'OVERLOADED' }),
+      before + k,
+    );
     await server.metricIs('vitserve_permits_in_use', {}, 0);
     assert.deepEqual((await client.embed({ image })).embedding, GREEN);
   });
@@ -87,7 +94,11 @@ describe('a server with four permits', () => {
     const after = connection.begin('Classify');
     after.write(framed({ image }));
     after.finish();
-    assert.equal((await after.ended).headers['grpc-status'], '0', 'the connection is of use afterwards');
+    assert.equal(
+      (await after.ended).headers['grpc-status'],
+      '0',
+      'the connection is of use afterwards',
+    );
   });
 
   test('a gRPC library whose large image is refused sees the refusal, and its connection stays of use', async (t) => {
@@ -111,9 +122,16 @@ describe('a server with four permits', () => {
     const { headers, afterMs } = await slow.ended;
     assert.equal(headers['grpc-status'], '4');
     assert.equal(reasonIn(headers), 'UPLOAD_TIMEOUT');
-    assert(afterMs >= UPLOAD_TIMEOUT_MS - 5 && afterMs < UPLOAD_TIMEOUT_MS + 1_000, `after ${afterMs} ms`);
+    assert(
+      afterMs >= UPLOAD_TIMEOUT_MS - 5 && afterMs < UPLOAD_TIMEOUT_MS + 1_000,
+      `after ${afterMs} ms`,
+    );
     await server.metricIs('vitserve_uploads_in_flight', {}, 0);
-    await server.metricIs('vitserve_requests_total', { code: 'DEADLINE_EXCEEDED', reason: 'UPLOAD_TIMEOUT' }, 1);
+    await server.metricIs(
+      'vitserve_requests_total',
+      { code: 'DEADLINE_EXCEEDED', reason: 'UPLOAD_TIMEOUT' },
+      1,
+    );
     assert.equal(connection.closed, false);
   });
 
@@ -190,7 +208,10 @@ describe('a server with four permits', () => {
       assert.equal(stream.byId().size, images);
       assert(stream.messages.every(({ result }) => result === 'response'));
     }
-    assert.equal(await server.metric('vitserve_requests_total', { reason: 'OVERLOADED' }), before + 1);
+    assert.equal(
+      await server.metric('vitserve_requests_total', { reason: 'OVERLOADED' }),
+      before + 1,
+    );
     assert.equal(await server.metric('vitserve_stream_images_total', { code: 'OK' }), 2 * images);
     await server.metricIs('vitserve_permits_in_use', {}, 0);
   });

@@ -9,7 +9,15 @@ import { connect as connectTls, createServer as createTlsServer } from 'node:tls
 import { onStalled } from '#vitserve/server/transport/stalled-sessions.js';
 import { Authority } from '../support/certificates.js';
 import { FakeClock } from '../support/fake-clock.js';
-import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, PREFACE } from '../support/raw-http2.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  frame,
+  headerBlock,
+  PREFACE,
+} from '../support/raw-http2.js';
 import { eventually, type Scope } from '../support/server.js';
 
 const LOOK_MS = 500;
@@ -18,7 +26,10 @@ const WIDE = Buffer.from([0x7f, 0, 0, 0]);
 const authority = new Authority('authority');
 const tls = authority.issue({ name: 'server', hosts: ['127.0.0.1'] });
 
-/** A client by hand of a server that answers every call with ANSWER_BYTES, and how often the server's end was given up. */
+/**
+ * A client by hand of a server that answers every call with ANSWER_BYTES, and how often the
+ * server's end was given up.
+ */
 async function open(scope: Scope, secure: boolean) {
   const clock = new FakeClock();
   const http2 = createServer();
@@ -40,7 +51,9 @@ async function open(scope: Scope, secure: boolean) {
     const cancel = onStalled(connection, clock, () => givenUp++);
     connection.on('close', cancel);
   };
-  const server = secure ? createTlsServer({ ...tls, ALPNProtocols: ['h2'] }, serve) : createTcpServer(serve);
+  const server = secure
+    ? createTlsServer({ ...tls, ALPNProtocols: ['h2'] }, serve)
+    : createTcpServer(serve);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
@@ -66,7 +79,10 @@ async function open(scope: Scope, secure: boolean) {
       frame(FRAME.windowUpdate, 0, 0, WIDE),
     ]),
   );
-  await eventually('HTTP/2 has begun', () => session?.remoteSettings?.initialWindowSize === WIDE.readUInt32BE());
+  await eventually(
+    'HTTP/2 has begun',
+    () => session?.remoteSettings?.initialWindowSize === WIDE.readUInt32BE(),
+  );
   return { clock, client, received: () => received, givenUp: () => givenUp, served: () => served };
 }
 
@@ -102,8 +118,13 @@ for (const secure of [false, true]) {
     test('one whose client does not read is not, and gets everything when it reads again', async (t) => {
       const { clock, client, received, givenUp, served } = await open(t, secure);
       client.pause();
-      client.write(frame(FRAME.headers, END_HEADERS | END_STREAM, 1, headerBlock(callHeaders('/large'))));
-      await eventually('the answer is on its way', () => (served()?.bytesWritten ?? 0) > ANSWER_BYTES);
+      client.write(
+        frame(FRAME.headers, END_HEADERS | END_STREAM, 1, headerBlock(callHeaders('/large'))),
+      );
+      await eventually(
+        'the answer is on its way',
+        () => (served()?.bytesWritten ?? 0) > ANSWER_BYTES,
+      );
       for (let look = 0; look < 20; look++) {
         clock.advance(LOOK_MS);
         await new Promise((resolve) => setImmediate(resolve));

@@ -1,7 +1,9 @@
 /**
- * Callers that call again at once whatever they are told, those that don't, and what becomes of uploads that nobody wants.
+ * Callers that call again at once whatever they are told, those that don't, and what becomes of
+ * uploads that nobody wants.
  *
- * Processes are stopped (SIGSTOP) where permits have to stay taken, or where a whole upload has to be there before it is looked at.
+ * Processes are stopped (SIGSTOP) where permits have to stay taken, or where a whole upload has to
+ * be there before it is looked at.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -9,8 +11,23 @@ import { CallFailure, outcomeOf, PlainClient } from '../support/grpc-client.js';
 import { plainPng } from '../support/images.js';
 import { continuousLoad } from '../support/load.js';
 import { countingProxy, framed, RawConnection, reasonIn } from '../support/raw-call.js';
-import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../support/raw-http2.js';
-import { eventually, ONE_EACH, type Scope, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  frame,
+  headerBlock,
+  RawSocket,
+} from '../support/raw-http2.js';
+import {
+  eventually,
+  ONE_EACH,
+  type Scope,
+  ServerProcess,
+  SIMULATED,
+  suiteScope,
+} from '../support/server.js';
 
 const PERMITS = 4;
 const CLASSIFY = '/vitserve.v1.ClassificationService/Classify';
@@ -38,12 +55,20 @@ async function takeAllPermits(t: Scope, server: ServerProcess): Promise<() => Pr
 
 describe('callers who call again at once', () => {
   test('are answered as fast as the model allows, with few rejections for each answer', async (t) => {
-    const costs = ['--simulated-inference', '1:25,4:100', ...ONE_EACH, '--permits', String(PERMITS)];
+    const costs = [
+      '--simulated-inference',
+      '1:25,4:100',
+      ...ONE_EACH,
+      '--permits',
+      String(PERMITS),
+    ];
     const server = await ServerProcess.start(t, costs);
     const clients = Array.from({ length: 32 }, () => new PlainClient(t, server.address));
     let [answered, rejected] = [0, 0];
     const load = continuousLoad(32, async (index) => {
-      const outcome = await outcomeOf((clients[index % clients.length] as PlainClient).classify({ image }));
+      const outcome = await outcomeOf(
+        (clients[index % clients.length] as PlainClient).classify({ image }),
+      );
       if (overloaded(outcome)) rejected++;
       else if (outcome instanceof CallFailure) throw outcome;
       else answered++;
@@ -57,7 +82,13 @@ describe('callers who call again at once', () => {
   });
 
   test('are still rejected when the server stops, and hold up no stop', async (t) => {
-    const server = await ServerProcess.start(t, [...SIMULATED, '--permits', String(PERMITS), '--drain-delay', '0ms']);
+    const server = await ServerProcess.start(t, [
+      ...SIMULATED,
+      '--permits',
+      String(PERMITS),
+      '--drain-delay',
+      '0ms',
+    ]);
     const giveBack = await takeAllPermits(t, server);
     const client = new PlainClient(t, server.address);
     const seen: string[] = [];
@@ -67,10 +98,16 @@ describe('callers who call again at once', () => {
       if (seen.at(-1) === 'DRAINING' || seen.at(-1) === 'UNAVAILABLE')
         await new Promise((resolve) => setTimeout(resolve, 10));
     });
-    await eventually('some are held', async () => (await server.metric('vitserve_held_rejections')) > 30);
+    await eventually(
+      'some are held',
+      async () => (await server.metric('vitserve_held_rejections')) > 30,
+    );
     const before = seen.filter((reason) => reason === 'OVERLOADED').length;
     server.signal('SIGTERM');
-    await eventually('they are told', () => seen.filter((reason) => reason === 'OVERLOADED').length > before + 30);
+    await eventually(
+      'they are told',
+      () => seen.filter((reason) => reason === 'OVERLOADED').length > before + 30,
+    );
     await giveBack();
     assert.deepEqual(await server.exited, { code: 0, signal: null });
     await load.stop();
@@ -107,7 +144,10 @@ describe('a full server', () => {
     const before = await server.metric('vitserve_requests_total', cancelled);
     const connection = await RawConnection.open(t, server.port);
     const calls = Array.from({ length: 200 }, () => connection.begin('Classify'));
-    await eventually('some are held', async () => (await server.metric('vitserve_held_rejections')) > 0);
+    await eventually(
+      'some are held',
+      async () => (await server.metric('vitserve_held_rejections')) > 0,
+    );
     for (const call of calls) call.cancel();
     await server.metricIs('vitserve_held_rejections', {}, 0);
     assert.ok((await server.metric('vitserve_requests_total', cancelled)) > before);
@@ -132,7 +172,9 @@ describe('a full server', () => {
     await sent;
     await eventually('the call has its status', () => raw.has(FRAME.headers));
     // A second call on the same connection ends after whatever the first one's end has brought.
-    await raw.send(frame(FRAME.headers, END_HEADERS | END_STREAM, 3, headerBlock(callHeaders(CLASSIFY))));
+    await raw.send(
+      frame(FRAME.headers, END_HEADERS | END_STREAM, 3, headerBlock(callHeaders(CLASSIFY))),
+    );
     await eventually('a later call has its status', () => raw.count(FRAME.headers) === 2);
     assert.equal(raw.count(FRAME.resetStream), 0, 'the upload was reset');
     await giveBack();

@@ -1,10 +1,10 @@
 /**
- * How calls end, above all when the server stops and whatever their callers do: every image that was taken is answered before
- * the status, nothing is written after it, and the status goes out and the call closes although the caller has not ended
- * its side.
+ * How calls end, above all when the server stops and whatever their callers do: every image that
+ * was taken is answered before the status, nothing is written after it, and the status goes out and
+ * the call closes although the caller has not ended its side.
  *
- * A window of no bytes keeps answers on the server's side, so that what comes between an answer and its way to the caller can
- * be brought about.
+ * A window of no bytes keeps answers on the server's side, so that what comes between an answer and
+ * its way to the caller can be brought about.
  */
 import assert from 'node:assert/strict';
 import { constants } from 'node:http2';
@@ -80,7 +80,10 @@ describe('a stream when the server stops', () => {
     gate.letGo();
     assert.deepEqual(await endingOf(used), DRAINING);
     assert.deepEqual(idsIn(await used.body), ['1', '2', '3']);
-    assert.deepEqual([await fresh.closed, await used.closed], [constants.NGHTTP2_NO_ERROR, constants.NGHTTP2_NO_ERROR]);
+    assert.deepEqual(
+      [await fresh.closed, await used.closed],
+      [constants.NGHTTP2_NO_ERROR, constants.NGHTTP2_NO_ERROR],
+    );
     assert.equal(await stopped, true);
   });
 
@@ -133,7 +136,9 @@ describe('other calls when the server stops', () => {
     const question = connection.begin('GetModel');
     question.write(framed({ model: '' }, 'vitserve.v1.GetModelRequest'));
     const watch = connection.beginPath('/grpc.health.v1.Health/Watch');
-    const reflection = connection.beginPath('/grpc.reflection.v1.ServerReflection/ServerReflectionInfo');
+    const reflection = connection.beginPath(
+      '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
+    );
     await connection.ping();
     const stopped = stand.stop(STOP_MS);
     for (const call of [question, watch, reflection]) {
@@ -207,7 +212,12 @@ describe('a deadline that passes while answers wait for their caller', () => {
 });
 
 describe('a stream that can’t be read on', () => {
-  const broken: readonly { name: string; bytes: Buffer; encoding?: string; ending: readonly (string | null)[] }[] = [
+  const broken: readonly {
+    name: string;
+    bytes: Buffer;
+    encoding?: string;
+    ending: readonly (string | null)[];
+  }[] = [
     {
       name: 'bytes that are no message',
       bytes: Buffer.from([0, 0, 0, 0, 1, 0x0f]),
@@ -262,7 +272,8 @@ describe('forty stops amid streams', () => {
     for (let stop = 0; stop < STOPS; stop++) {
       const scope = new OwnScope();
       t.after(() => scope.end());
-      const answer = () => new Promise<Answer>((resolve) => setTimeout(() => resolve(ANSWER), Math.random() * 3));
+      const answer = () =>
+        new Promise<Answer>((resolve) => setTimeout(() => resolve(ANSWER), Math.random() * 3));
       const stand = await RpcStand.open(scope, { answer });
       const client = new PlainClient(scope, `127.0.0.1:${stand.port}`);
       const streams = Array.from({ length: STREAMS }, () => {

@@ -1,4 +1,7 @@
-/** A supervised process that ends, hangs and talks nonsense in every way there is; real processes, none of them ours. */
+/**
+ * A supervised process that ends, hangs and talks nonsense in every way there is; real processes,
+ * none of them ours.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -50,8 +53,10 @@ function createStand(
           pids.push(pid);
           events.push('ready');
         },
-        childKilled: () => events.push(`killed ${lane.ready ? 'and still taken for ready' : ''}`.trim()),
-        childLost: (_role, _index, _pid, cause, detail) => events.push(`lost by ${cause}: ${detail}`),
+        childKilled: () =>
+          events.push(`killed ${lane.ready ? 'and still taken for ready' : ''}`.trim()),
+        childLost: (_role, _index, _pid, cause, detail) =>
+          events.push(`lost by ${cause}: ${detail}`),
         childStopped: () => events.push('stopped'),
         childLine: (_role, _index, line) => lines.push(line),
       },
@@ -94,8 +99,16 @@ interface Death {
 const DEATHS: Readonly<Record<string, Death>> = {
   'an exit': { call: 'exit 3', event: /^lost by exit: exit code 3$/, suspect: true },
   'an orderly exit': { call: 'exit 0', event: /^lost by exit: exit code 0$/, suspect: true },
-  'an error that nobody catches': { call: 'throw', event: /^lost by exit: exit code 1$/, suspect: true },
-  'a segmentation fault': { call: 'crash SIGSEGV', event: /^lost by signal: signal SIGSEGV$/, suspect: true },
+  'an error that nobody catches': {
+    call: 'throw',
+    event: /^lost by exit: exit code 1$/,
+    suspect: true,
+  },
+  'a segmentation fault': {
+    call: 'crash SIGSEGV',
+    event: /^lost by signal: signal SIGSEGV$/,
+    suspect: true,
+  },
   'an abort': { call: 'crash SIGABRT', event: /^lost by signal: signal SIGABRT$/, suspect: true },
   'a kill from outside': {
     call: 'hang',
@@ -103,8 +116,16 @@ const DEATHS: Readonly<Record<string, Death>> = {
     event: /^lost by signal: signal SIGKILL$/,
     suspect: false,
   },
-  'an endless loop': { call: 'spin', event: /^lost by timeout: no answer within 400 ms$/, suspect: true },
-  'an endless wait': { call: 'hang', event: /^lost by timeout: no answer within 400 ms$/, suspect: true },
+  'an endless loop': {
+    call: 'spin',
+    event: /^lost by timeout: no answer within 400 ms$/,
+    suspect: true,
+  },
+  'an endless wait': {
+    call: 'hang',
+    event: /^lost by timeout: no answer within 400 ms$/,
+    suspect: true,
+  },
   'a stop from outside': {
     call: 'hang',
     hurt: (pid) => process.kill(pid, 'SIGSTOP'),
@@ -116,15 +137,31 @@ const DEATHS: Readonly<Record<string, Death>> = {
     event: /^lost by protocol: unexpected frame tag 99$/,
     suspect: true,
   },
-  'a frame that is the front’s to send': { call: 'send call-tag', event: /^lost by protocol: /, suspect: true },
-  'a second ready': { call: 'send ready-again', event: /^lost by protocol: unexpected frame tag 2$/, suspect: true },
-  'a start that fails after it succeeded': { call: 'send failed-late', event: /^lost by protocol: /, suspect: true },
+  'a frame that is the front’s to send': {
+    call: 'send call-tag',
+    event: /^lost by protocol: /,
+    suspect: true,
+  },
+  'a second ready': {
+    call: 'send ready-again',
+    event: /^lost by protocol: unexpected frame tag 2$/,
+    suspect: true,
+  },
+  'a start that fails after it succeeded': {
+    call: 'send failed-late',
+    event: /^lost by protocol: /,
+    suspect: true,
+  },
   'a frame of 4 GiB': {
     call: 'send endless-frame',
     event: /^lost by protocol: a frame of 4294967295 bytes is beyond the limit$/,
     suspect: true,
   },
-  'bytes that are no frames': { call: 'send random-bytes', event: /^lost by protocol: a frame of /, suspect: true },
+  'bytes that are no frames': {
+    call: 'send random-bytes',
+    event: /^lost by protocol: a frame of /,
+    suspect: true,
+  },
   'a reply that does not fit its call': {
     call: 'send wrong-reply',
     event: /^lost by protocol: "not this" is no reply to "send wrong-reply"$/,
@@ -141,7 +178,9 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
     const { suspect, usedUp } = await lostBy(stand.lane.call('spin'));
     assert.deepEqual([suspect, usedUp], [true, true]);
     await stand.ready(2);
-    assert.ok(stand.events.includes(`lost by cpu: no answer within ${TIMEOUT_MS} ms of processor time`));
+    assert.ok(
+      stand.events.includes(`lost by cpu: no answer within ${TIMEOUT_MS} ms of processor time`),
+    );
   });
 
   test('is replaced when it uses none, which the call may be at fault for', async (t) => {
@@ -183,7 +222,9 @@ describe('a supervised process is replaced after', LINUX, () => {
       assert.equal((await behind).suspect, false, 'a call that waited behind it did nothing');
       assert.equal(isAlive(pid), false);
       await stand.ready(2);
-      t.diagnostic(`lost after ${Math.round(lostMs)} ms, replaced after ${Math.round(performance.now() - since)} ms`);
+      t.diagnostic(
+        `lost after ${Math.round(lostMs)} ms, replaced after ${Math.round(performance.now() - since)} ms`,
+      );
       assert.equal(await lane.call('echo after'), 'after');
       const ours = /timeout|protocol/.test(event.source);
       assert.deepEqual(
@@ -201,7 +242,12 @@ describe('a supervised process is replaced after', LINUX, () => {
     // The first of the two is taken for the answer: that it is none can't be seen. The second can.
     assert.equal(await stand.lane.call('send second-reply'), 'unasked');
     await stand.ready(2);
-    assert.deepEqual(stand.events, ['ready', 'killed', 'lost by protocol: a reply to no call', 'ready']);
+    assert.deepEqual(stand.events, [
+      'ready',
+      'killed',
+      'lost by protocol: a reply to no call',
+      'ready',
+    ]);
   });
 });
 
@@ -245,7 +291,10 @@ describe('a process that does not start', LINUX, () => {
     const happened = async (count: number) => {
       await eventually(`${count} events`, () => events.length === count && clock.timers <= 1);
     };
-    /** Loses the process that runs, if one does, and finds out after how long the next one is started. */
+    /**
+     * Loses the process that runs, if one does, and finds out after how long the next one is
+     * started.
+     */
     const waitMs = async (settings: Settings['start'], kill: boolean): Promise<number> => {
       stand.settings = { ...stand.settings, start: settings };
       const count = events.length;
@@ -265,7 +314,11 @@ describe('a process that does not start', LINUX, () => {
     assert.deepEqual(waits, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
 
     clock.advance(4_000);
-    assert.equal(await waitMs('as it should', true), 10_000, 'four seconds of service prove nothing');
+    assert.equal(
+      await waitMs('as it should', true),
+      10_000,
+      'four seconds of service prove nothing',
+    );
     clock.advance(5_001);
     assert.equal(await waitMs('as it should', true), 100);
     assert.equal(await lane.call('echo well'), 'well');
@@ -275,7 +328,8 @@ describe('a process that does not start', LINUX, () => {
     const shared: number[] = [];
     const stand = createStand(t, { sharedFds: shared });
     await stand.lane.start();
-    // A descriptor that is not there: what starts a process throws, as it does where there is no memory for one.
+    // A descriptor that is not there: what starts a process throws, as it does where there is no
+    // memory for one.
     shared.push(99_999);
     process.kill(stand.pids[0] as number, 'SIGKILL');
     const failed = () => stand.events.filter((event) => event.startsWith('lost by start'));
@@ -290,7 +344,10 @@ describe('a process that does not start', LINUX, () => {
 describe('a process that is confined', LINUX, () => {
   const confined = (t: TestContext) => {
     const stand = createStand(t);
-    stand.settings = { ...stand.settings, limits: { noNewDescriptors: true, memoryBytes: 256 * 2 ** 20 } };
+    stand.settings = {
+      ...stand.settings,
+      limits: { noNewDescriptors: true, memoryBytes: 256 * 2 ** 20 },
+    };
     return stand;
   };
 
@@ -313,7 +370,9 @@ describe('a process that is confined', LINUX, () => {
       const stand = confined(t);
       await stand.lane.start();
       await lostBy(stand.lane.call(call));
-      await eventually('it has said why', () => stand.lines.some((line) => line.includes('EMFILE')));
+      await eventually('it has said why', () =>
+        stand.lines.some((line) => line.includes('EMFILE')),
+      );
     });
   }
 
@@ -342,7 +401,8 @@ describe('a process whose memory is hidden', LINUX, () => {
     t.after(() => child.kill('SIGKILL'));
     return child;
   };
-  const said = async (child: ReturnType<typeof node>) => String((await once(child.stdout, 'data'))[0]).trim();
+  const said = async (child: ReturnType<typeof node>) =>
+    String((await once(child.stdout, 'data'))[0]).trim();
   const module = new URL('../../dist/workers/process/sandbox.js', import.meta.url);
 
   for (const [hidden, expected] of [

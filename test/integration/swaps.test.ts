@@ -1,4 +1,7 @@
-/** Versions that are swapped one after another under load: callers notice nothing, and nothing is left behind. */
+/**
+ * Versions that are swapped one after another under load: callers notice nothing, and nothing is
+ * left behind.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PlainClient } from '../support/grpc-client.js';
@@ -10,13 +13,17 @@ import { eventually, ON_CPU, ONE_EACH, ServerProcess } from '../support/server.j
 
 const SWAPS = 20;
 const CALLERS = 8;
-/** Of the memory of all processes from after the second swap to after the last. It is a few percent (`bench/swaps.mjs`), and one reading more or less tells; processes that stay would be a multiple. */
+/**
+ * Of the memory of all processes from after the second swap to after the last. It is a few percent
+ * (`bench/swaps.mjs`), and one reading more or less tells; processes that stay would be a multiple.
+ */
 const LARGEST_GROWTH = 0.5;
 
 /** Names and labels of the series of vitserve itself, without the version. */
 async function seriesOf(server: ServerProcess): Promise<string[]> {
   const { text } = await server.get('/metrics');
-  // A version shows what the batches cost that it has had, and it depends on the callers which sizes those are.
+  // A version shows what the batches cost that it has had, and it depends on the callers which
+  // sizes those are.
   const lines = text.split('\n').filter((line) => /^vitserve_(?!batch_cost_seconds)/.test(line));
   return lines
     .map((line) => line.replace(/version="\d+"/, 'version="*"').replace(/ \S+$/, ''))
@@ -27,10 +34,17 @@ async function seriesOf(server: ServerProcess): Promise<string[]> {
 test('twenty swaps under load fail no call, and processes, series and memory are afterwards as they were', async (t) => {
   const repository = new Repository(t);
   repository.put('small', 1);
-  const server = await ServerProcess.start(t, [...ON_CPU, ...ONE_EACH, '--models', repository.folder]);
+  const server = await ServerProcess.start(t, [
+    ...ON_CPU,
+    ...ONE_EACH,
+    '--models',
+    repository.folder,
+  ]);
   const client = new PlainClient(t, server.address);
   const images = await Promise.all([0, 1, 2, 3].map((seed) => jpeg(seed)));
-  const expected = await Promise.all(images.map(async (image) => (await client.classify({ image })).predictions));
+  const expected = await Promise.all(
+    images.map(async (image) => (await client.classify({ image })).predictions),
+  );
   const processes = server.childPids().length;
 
   const versions = new Set<string>();
@@ -74,6 +88,8 @@ test('twenty swaps under load fail no call, and processes, series and memory are
   await server.metricIs('vitserve_permits_in_use', {}, 0);
   if (memory === null || memoryAfter === null) return;
   const growth = memoryAfter / memory - 1;
-  t.diagnostic(`${memory.toFixed(0)} MiB after 2 swaps, ${memoryAfter.toFixed(0)} MiB after ${SWAPS}`);
+  t.diagnostic(
+    `${memory.toFixed(0)} MiB after 2 swaps, ${memoryAfter.toFixed(0)} MiB after ${SWAPS}`,
+  );
   assert.ok(growth < LARGEST_GROWTH, `memory grew by ${(growth * 100).toFixed(1)} %`);
 });

@@ -1,4 +1,7 @@
-/** Traces of the built server, as a receiver of OTLP gets them; and that a receiver that is ill disturbs nobody. */
+/**
+ * Traces of the built server, as a receiver of OTLP gets them; and that a receiver that is ill
+ * disturbs nobody.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,14 +11,21 @@ import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { jpeg, TEXT } from '../support/images.js';
-import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../support/otlp-receiver.js';
+import {
+  type OtlpReceiver,
+  type ReceivedSpan,
+  startOtlpReceiver,
+} from '../support/otlp-receiver.js';
 import { eventually, REPOSITORY, ServerProcess, SIMULATED, suiteScope } from '../support/server.js';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
 const CALLER = 'b7ad6b7169203331';
 const STAGES = ['upload', 'decode queue', 'decode', 'batch queue', 'inference', 'reply'];
 
-const parent = (flags: '00' | '01') => ({ traceparent: `00-${TRACE}-${CALLER}-${flags}`, tracestate: 'vendor=1' });
+const parent = (flags: '00' | '01') => ({
+  traceparent: `00-${TRACE}-${CALLER}-${flags}`,
+  tracestate: 'vendor=1',
+});
 
 describe('traces of a server', () => {
   const scope = suiteScope();
@@ -38,8 +48,11 @@ describe('traces of a server', () => {
   });
 
   const spanOf = async (name: string, matches: (span: ReceivedSpan) => boolean) =>
-    await eventually(`span ${name}`, () => receiver.spans.find((span) => span.name === name && matches(span)));
-  const childrenOf = ({ spanId }: ReceivedSpan) => receiver.spans.filter(({ parentSpanId }) => parentSpanId === spanId);
+    await eventually(`span ${name}`, () =>
+      receiver.spans.find((span) => span.name === name && matches(span)),
+    );
+  const childrenOf = ({ spanId }: ReceivedSpan) =>
+    receiver.spans.filter(({ parentSpanId }) => parentSpanId === spanId);
 
   test('none is of the server’s own warm-up', () => {
     assert.ok(!server.lines.some(({ msg }) => msg === 'call ended'));
@@ -47,7 +60,10 @@ describe('traces of a server', () => {
   });
 
   test('a call continues the trace of its caller, with its stages one after the other', async () => {
-    await client.classify({ image }, { metadata: { ...parent('01'), 'x-request-id': 'order-4711' } });
+    await client.classify(
+      { image },
+      { metadata: { ...parent('01'), 'x-request-id': 'order-4711' } },
+    );
     const call = await spanOf(`${SERVICE}/Classify`, ({ traceId }) => traceId === TRACE);
     assert.equal(call.parentSpanId, CALLER);
     assert.equal(call.traceState, 'vendor=1');
@@ -105,7 +121,10 @@ describe('traces of a server', () => {
         ['decode', 'IMAGE_UNSUPPORTED'],
       ],
     );
-    const line = await server.logged('call ended', ({ requestId }) => requestId === failure.requestId);
+    const line = await server.logged(
+      'call ended',
+      ({ requestId }) => requestId === failure.requestId,
+    );
     assert.equal(line.reason, 'IMAGE_UNSUPPORTED');
     assert.equal(line.traceId, call.traceId);
   });
@@ -119,11 +138,16 @@ describe('traces of a server', () => {
     await stream.ended;
     const call = await spanOf(`${SERVICE}/ClassifyStream`, () => true);
     const images = childrenOf(call);
-    assert.deepEqual(images.map(({ name, attributes }) => [name, attributes['vitserve.reason'] ?? '']).sort(), [
-      ['image', ''],
-      ['image', 'IMAGE_UNSUPPORTED'],
-    ]);
-    const good = images.find(({ attributes }) => !('vitserve.reason' in attributes)) as ReceivedSpan;
+    assert.deepEqual(
+      images.map(({ name, attributes }) => [name, attributes['vitserve.reason'] ?? '']).sort(),
+      [
+        ['image', ''],
+        ['image', 'IMAGE_UNSUPPORTED'],
+      ],
+    );
+    const good = images.find(
+      ({ attributes }) => !('vitserve.reason' in attributes),
+    ) as ReceivedSpan;
     const names = childrenOf(good).map(({ name }) => name);
     assert.deepEqual(
       names.filter((name) => name !== 'permit'),
@@ -149,7 +173,10 @@ describe('traces of a server', () => {
     await spanOf(`${SERVICE}/ListModels`, () => true);
     assert.ok(!receiver.spans.some(({ name }) => name.endsWith('/Check')));
     assert.equal(await server.metric('vitserve_trace_spans_total', { result: 'failed' }), 0);
-    assert.equal(await server.metric('vitserve_trace_spans_total', { result: 'exported' }), receiver.spans.length);
+    assert.equal(
+      await server.metric('vitserve_trace_spans_total', { result: 'exported' }),
+      receiver.spans.length,
+    );
   });
 });
 
@@ -173,9 +200,13 @@ test('who has no token is not traced, whatever he sends', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'vitserve-tracing-'));
   t.after(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, 'tokens'), 'a-token-of-some-length-1234567890\n');
-  const server = await ServerProcess.start(t, [...SIMULATED, '--token-file', join(folder, 'tokens')], {
-    environment: { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.endpoint },
-  });
+  const server = await ServerProcess.start(
+    t,
+    [...SIMULATED, '--token-file', join(folder, 'tokens')],
+    {
+      environment: { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.endpoint },
+    },
+  );
   const client = new PlainClient(t, server.address);
   const failure = await failureOf(client.classify({ image: TEXT }, { metadata: parent('01') }));
   assert.equal(failure.reason, 'TOKEN_INVALID');
@@ -195,7 +226,8 @@ describe('a receiver that', () => {
     assert.deepEqual(await server.stop(), { code: 0, signal: null });
     return performance.now() - stoppedAt;
   };
-  const warnings = ({ lines }: ServerProcess) => lines.filter(({ msg }) => msg === 'trouble with exporting traces');
+  const warnings = ({ lines }: ServerProcess) =>
+    lines.filter(({ msg }) => msg === 'trouble with exporting traces');
   const start = (t: Parameters<typeof ServerProcess.start>[0], endpoint: string) =>
     ServerProcess.start(t, SIMULATED, {
       environment: {
@@ -210,7 +242,9 @@ describe('a receiver that', () => {
     const server = await start(t, receiver.endpoint);
     const client = new PlainClient(t, server.address);
     await client.classify({ image: await jpeg(1) });
-    await eventually('some spans have failed', () => server.metric('vitserve_trace_spans_total', { result: 'failed' }));
+    await eventually('some spans have failed', () =>
+      server.metric('vitserve_trace_spans_total', { result: 'failed' }),
+    );
     await serveWith(server, client);
     assert.ok(receiver.requests > 1);
     assert.equal(warnings(server).length, 1);
@@ -236,7 +270,10 @@ describe('a receiver that', () => {
 });
 
 test('variables that can’t be used are said, and the server serves', async (t) => {
-  const environment = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4317', OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' };
+  const environment = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4317',
+    OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+  };
   const server = await ServerProcess.start(t, SIMULATED, { environment });
   const line = await server.logged('tracing is not set up as it was asked to be');
   assert.match(String(line.problem), /protocol is grpc/);
@@ -251,10 +288,14 @@ test('a server without traces loads nothing of OpenTelemetry but what prom-clien
     process.stdout.write(JSON.stringify(loaded.filter((path) => !path.includes('/@opentelemetry/api/'))));
     if (!Object.keys(Module._cache).some((path) => path.includes('/prom-client/'))) process.exit(3);
   `;
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
-    cwd: REPOSITORY,
-    encoding: 'utf8',
-  });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--input-type=module', '-e', script],
+    {
+      cwd: REPOSITORY,
+      encoding: 'utf8',
+    },
+  );
   assert.equal(status, 0, stderr);
   assert.deepEqual(JSON.parse(stdout), []);
 });

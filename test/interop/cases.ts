@@ -1,4 +1,7 @@
-/** The interop cases as a grpc-js client goes through them. Each rejects where the server does not do as it should. */
+/**
+ * The interop cases as a grpc-js client goes through them. Each rejects where the server does not
+ * do as it should.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import {
@@ -41,7 +44,11 @@ const deadline = () => ({ deadline: Date.now() + PATIENCE_MS });
 class Caller {
   readonly #stub: Readonly<Record<string, Method>>;
 
-  constructor(scope: Scope, address: string, { gzip = false, Constructor = TestServiceClient } = {}) {
+  constructor(
+    scope: Scope,
+    address: string,
+    { gzip = false, Constructor = TestServiceClient } = {},
+  ) {
     const client = new Constructor(address, credentials.createInsecure(), {
       'grpc.enable_retries': 0,
       'grpc.use_local_subchannel_pool': 1,
@@ -58,26 +65,43 @@ class Caller {
       const reply = (_error: ServiceError | null, answer?: Output) => {
         response = answer;
       };
-      const call = this.#stub[method]?.(request, metadata, deadline(), reply) as ClientReadableStream<object>;
+      const call = this.#stub[method]?.(
+        request,
+        metadata,
+        deadline(),
+        reply,
+      ) as ClientReadableStream<object>;
       call.on('metadata', (received: Metadata) => {
         initial = received;
       });
-      call.on('status', (ending: StatusObject) => resolve({ ...(response && { response }), initial, ending }));
+      call.on('status', (ending: StatusObject) =>
+        resolve({ ...(response && { response }), initial, ending }),
+      );
     });
   }
 
   duplex(metadata = new Metadata(), timeoutMs = PATIENCE_MS): Duplex {
-    const call = this.#stub.FullDuplexCall?.(metadata, { deadline: Date.now() + timeoutMs }) as Duplex;
+    const call = this.#stub.FullDuplexCall?.(metadata, {
+      deadline: Date.now() + timeoutMs,
+    }) as Duplex;
     return call.on('error', () => {});
   }
 
   outputs(request: object): ClientReadableStream<Output> {
-    const call = this.#stub.StreamingOutputCall?.(request, new Metadata(), deadline()) as ClientReadableStream<Output>;
+    const call = this.#stub.StreamingOutputCall?.(
+      request,
+      new Metadata(),
+      deadline(),
+    ) as ClientReadableStream<Output>;
     return call.on('error', () => {});
   }
 
   input(reply: (error: ServiceError | null, answer?: { aggregatedPayloadSize: number }) => void) {
-    return this.#stub.StreamingInputCall?.(new Metadata(), deadline(), reply) as ClientWritableStream<object>;
+    return this.#stub.StreamingInputCall?.(
+      new Metadata(),
+      deadline(),
+      reply,
+    ) as ClientWritableStream<object>;
   }
 }
 
@@ -141,7 +165,9 @@ export const CASES: Readonly<Record<string, (scope: Scope, address: string) => P
   async client_streaming(scope, address) {
     const caller = new Caller(scope, address);
     const sum = await new Promise<number | undefined>((resolve, reject) => {
-      const call = caller.input((error, answer) => (error ? reject(error) : resolve(answer?.aggregatedPayloadSize)));
+      const call = caller.input((error, answer) =>
+        error ? reject(error) : resolve(answer?.aggregatedPayloadSize),
+      );
       for (const size of SENT) call.write({ payload: payload(size) });
       call.end();
     });
@@ -177,13 +203,18 @@ export const CASES: Readonly<Record<string, (scope: Scope, address: string) => P
 
   async cancel_after_begin(scope, address) {
     const caller = new Caller(scope, address);
-    const error = await new Promise<ServiceError | null>((resolve) => caller.input(resolve).cancel());
+    const error = await new Promise<ServiceError | null>((resolve) =>
+      caller.input(resolve).cancel(),
+    );
     assert.equal(error?.code, status.CANCELLED);
   },
 
   async cancel_after_first_response(scope, address) {
     const call = new Caller(scope, address).duplex();
-    call.write({ responseParameters: outputs(ANSWERED[0] as number), payload: payload(SENT[0] as number) });
+    call.write({
+      responseParameters: outputs(ANSWERED[0] as number),
+      payload: payload(SENT[0] as number),
+    });
     await once(call, 'data');
     call.cancel();
     assert.equal((await endingOf(call)).code, status.CANCELLED);
@@ -218,7 +249,10 @@ export const CASES: Readonly<Record<string, (scope: Scope, address: string) => P
     const duplexEnding = endingOf(call);
     call.write({ responseStatus });
     call.end();
-    for (const ending of [(await caller.unary('UnaryCall', { responseStatus })).ending, await duplexEnding]) {
+    for (const ending of [
+      (await caller.unary('UnaryCall', { responseStatus })).ending,
+      await duplexEnding,
+    ]) {
       assert.deepEqual([ending.code, ending.details], [status.UNKNOWN, 'test status message']);
     }
   },

@@ -1,7 +1,7 @@
 /**
- * Callers of three client libraries on a server that asks its connections to close every second: nobody notices, with images
- * that their library could send again and with larger ones. Those in Go and Python skip where they are not. `README.md` has
- * the long run.
+ * Callers of three client libraries on a server that asks its connections to close every second:
+ * nobody notices, with images that their library could send again and with larger ones. Those in Go
+ * and Python skip where they are not. `README.md` has the long run.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -13,7 +13,14 @@ import { jpeg, withComments } from '../support/images.js';
 import { underLoad } from '../support/load.js';
 import { pythonWith } from '../support/python.js';
 import { countingProxy } from '../support/raw-call.js';
-import { REPOSITORY, type Scope, ServerProcess, SIMULATED, suiteScope, temporaryFolder } from '../support/server.js';
+import {
+  REPOSITORY,
+  type Scope,
+  ServerProcess,
+  SIMULATED,
+  suiteScope,
+  temporaryFolder,
+} from '../support/server.js';
 import { SteppedClient } from '../support/stepped-client.js';
 import { goClient } from './go-client.js';
 
@@ -29,7 +36,13 @@ interface Steady {
 }
 
 const go = goClient();
-const PYTHON_MODULES = ['grpc_tools.protoc', 'grpc_status', 'grpc_health', 'grpc_reflection', 'google.rpc'];
+const PYTHON_MODULES = [
+  'grpc_tools.protoc',
+  'grpc_status',
+  'grpc_health',
+  'grpc_reflection',
+  'google.rpc',
+];
 const python = pythonWith(PYTHON_MODULES);
 const NO_PYTHON = 'no Python with grpcio and its packages';
 
@@ -67,7 +80,9 @@ describe('connections that are asked to close every second', { concurrency: true
       const until = performance.now() + SECONDS * 1000;
       await underLoad(CALLERS, CALLERS, async () => {
         for (; performance.now() < until; calls++) {
-          await client.classify({ image }, { timeoutMs: 20_000 }).catch((error: unknown) => errors.push(String(error)));
+          await client
+            .classify({ image }, { timeoutMs: 20_000 })
+            .catch((error: unknown) => errors.push(String(error)));
         }
       });
       return { calls, errors };
@@ -82,7 +97,9 @@ describe('connections that are asked to close every second', { concurrency: true
       const until = performance.now() + SECONDS * 1000;
       await underLoad(CALLERS, CALLERS, async () => {
         for (; performance.now() < until; calls++) {
-          await client.classify({ image }, { timeoutMs: 20_000 }).catch((error: unknown) => errors.push(String(error)));
+          await client
+            .classify({ image }, { timeoutMs: 20_000 })
+            .catch((error: unknown) => errors.push(String(error)));
         }
       });
       return { calls, errors };
@@ -90,14 +107,23 @@ describe('connections that are asked to close every second', { concurrency: true
 
   const grpcio = (t: Scope, image?: string) =>
     judge(t, (address) =>
-      stepped(t, python ?? '', ['test/integration/grpcio_client.py', address, `${REPOSITORY}/proto`], image),
+      stepped(
+        t,
+        python ?? '',
+        ['test/integration/grpcio_client.py', address, `${REPOSITORY}/proto`],
+        image,
+      ),
     );
 
-  test('grpcio with images that it keeps no copy of', python === null ? { skip: NO_PYTHON } : {}, async (t) => {
-    const path = join(temporaryFolder(t), 'large.jpg');
-    writeFileSync(path, withComments(await jpeg(1), LARGE_BYTES));
-    await grpcio(t, path);
-  });
+  test(
+    'grpcio with images that it keeps no copy of',
+    python === null ? { skip: NO_PYTHON } : {},
+    async (t) => {
+      const path = join(temporaryFolder(t), 'large.jpg');
+      writeFileSync(path, withComments(await jpeg(1), LARGE_BYTES));
+      await grpcio(t, path);
+    },
+  );
 
   test('grpcio', python === null ? { skip: NO_PYTHON } : {}, (t) => grpcio(t));
 

@@ -1,6 +1,6 @@
 /**
- * The grpc-go client in `go/`, built where there is a Go with the modules that it needs. Nothing is fetched: whoever wants
- * it runs `go build -o /dev/null .` in that folder once, with a network.
+ * The grpc-go client in `go/`, built where there is a Go with the modules that it needs. Nothing is
+ * fetched: whoever wants it runs `go build -o /dev/null .` in that folder once, with a network.
  */
 import { spawnSync } from 'node:child_process';
 import { renameSync } from 'node:fs';
@@ -14,24 +14,34 @@ const BUILD_LIMIT_MS = 150_000;
 
 /** The program, or why there is none. A program of ours that does not compile is an error. */
 export function goClient(): { readonly program: string } | { readonly missing: string } {
-  const command = ['go', '/usr/local/go/bin/go'].find((each) => spawnSync(each, ['version']).status === 0);
+  const command = ['go', '/usr/local/go/bin/go'].find(
+    (each) => spawnSync(each, ['version']).status === 0,
+  );
   if (command === undefined) return { missing: 'no Go' };
-  // Test files run at the same time: each builds its own, and puts it in the place of another's in one step.
+  // Test files run at the same time: each builds its own, and puts it in the place of another's in
+  // one step.
   const fresh = `${PROGRAM}-${process.pid}`;
   const { status, stderr } = spawnSync(command, ['build', '-o', fresh, '.'], {
     cwd: SOURCE,
     encoding: 'utf8',
     timeout: BUILD_LIMIT_MS,
-    env: { ...process.env, GOPROXY: 'off', GOTOOLCHAIN: 'local', GOFLAGS: '-mod=readonly -buildvcs=false' },
+    env: {
+      ...process.env,
+      GOPROXY: 'off',
+      GOTOOLCHAIN: 'local',
+      GOFLAGS: '-mod=readonly -buildvcs=false',
+    },
   });
   if (status === 0) {
     renameSync(fresh, PROGRAM);
     return { program: PROGRAM };
   }
-  if (status === null) return { missing: `Go did not build test/interop/go in ${BUILD_LIMIT_MS / 1000} s` };
+  if (status === null)
+    return { missing: `Go did not build test/interop/go in ${BUILD_LIMIT_MS / 1000} s` };
   if (/module lookup disabled by GOPROXY=off|go: go\.mod requires go/.test(stderr)) {
     return {
-      missing: 'a Go that is too old, or has not the modules of test/interop/go: run "go build -o /dev/null ." there',
+      missing:
+        'a Go that is too old, or has not the modules of test/interop/go: run "go build -o /dev/null ." there',
     };
   }
   throw new Error(`test/interop/go does not build:\n${stderr}`);

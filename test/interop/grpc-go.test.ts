@@ -1,11 +1,21 @@
-/** The server as grpc-go sees it, which knows nothing of it but what reflection tells (`go/`). Skips where there is no Go. */
+/**
+ * The server as grpc-go sees it, which knows nothing of it but what reflection tells (`go/`). Skips
+ * where there is no Go.
+ */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { outcomeOf, PlainClient } from '../support/grpc-client.js';
 import { jpeg, TEXT } from '../support/images.js';
-import { eventually, ON_CPU, ONE_EACH, ServerProcess, suiteScope, temporaryFolder } from '../support/server.js';
+import {
+  eventually,
+  ON_CPU,
+  ONE_EACH,
+  ServerProcess,
+  suiteScope,
+  temporaryFolder,
+} from '../support/server.js';
 import { SteppedClient } from '../support/stepped-client.js';
 import { goClient } from './go-client.js';
 
@@ -71,7 +81,10 @@ describe('a grpc-go client', 'missing' in go ? { skip: go.missing } : {}, () => 
     const { calls, predictions } = (await retrying) as { calls: number; predictions: unknown };
     assert.deepEqual(predictions, expected);
     const attempts = (await overloaded()) - before + 1;
-    assert(attempts > calls, `${calls} calls made ${attempts} attempts: the library has not retried`);
+    assert(
+      attempts > calls,
+      `${calls} calls made ${attempts} attempts: the library has not retried`,
+    );
   });
 
   test('gives up at its deadline', async (t) => {

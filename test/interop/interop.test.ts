@@ -1,6 +1,7 @@
 /**
- * The interop cases of the gRPC project against our server stack, by three clients that share no code: grpc-js, grpcio
- * (`interop_client.py`), and grpc-go with the cases that it brings itself (`go/`). The latter two skip where they are not.
+ * The interop cases of the gRPC project against our server stack, by three clients that share no
+ * code: grpc-js, grpcio (`interop_client.py`), and grpc-go with the cases that it brings itself
+ * (`go/`). The latter two skip where they are not.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -20,7 +21,8 @@ const ENDINGS: Readonly<Record<string, RegExp>> = {
   // grpc-js ends its side of the call before it resets it, and the server may be done by then.
   cancel_after_first_response: /^FullDuplexCall (CANCELLED|OK)$/,
   timeout_on_sleeping_server: /^(FullDuplexCall (DEADLINE_EXCEEDED|CANCELLED))?$/,
-  status_code_and_message: /^(UnaryCall|FullDuplexCall) UNKNOWN,(UnaryCall|FullDuplexCall) UNKNOWN$/,
+  status_code_and_message:
+    /^(UnaryCall|FullDuplexCall) UNKNOWN,(UnaryCall|FullDuplexCall) UNKNOWN$/,
   special_status_message: /^UnaryCall UNKNOWN$/,
   unimplemented_method: /^UnimplementedCall UNIMPLEMENTED$/,
   unimplemented_service: /^$/,
@@ -28,12 +30,16 @@ const ENDINGS: Readonly<Record<string, RegExp>> = {
 const ALL_OK = /^\w+ OK(,\w+ OK)*$/;
 
 /** One case, and whether the server has counted what there was and holds nothing afterwards. */
-async function judge(scope: Scope, name: string, run: (address: string) => Promise<void>): Promise<void> {
+async function judge(
+  scope: Scope,
+  name: string,
+  run: (address: string) => Promise<void>,
+): Promise<void> {
   const server = await startTestServer(scope);
   await run(server.address);
   const expected = ENDINGS[name] ?? ALL_OK;
-  await eventually('the calls are counted', () => expected.test(server.ended.join()), 5_000).catch(() =>
-    assert.match(server.ended.join(), expected),
+  await eventually('the calls are counted', () => expected.test(server.ended.join()), 5_000).catch(
+    () => assert.match(server.ended.join(), expected),
   );
   await eventually('nothing is held', () => server.held() === 0);
 }
@@ -65,7 +71,11 @@ describe('interop cases by grpc-go', 'missing' in go ? { skip: go.missing } : {}
   for (const name of NAMES) {
     test(name, LIMIT, (t) =>
       judge(t, name, async (address) => {
-        const { code, stderr } = await runProgram(t, 'program' in go ? go.program : '', ['case', address, name]);
+        const { code, stderr } = await runProgram(t, 'program' in go ? go.program : '', [
+          'case',
+          address,
+          name,
+        ]);
         assert.equal(code, 0, stderr);
       }),
     );

@@ -1,10 +1,11 @@
 /**
- * gRPC's TestService behind what the product puts in front of its own: the same listener, server, admission at the door,
- * limits and windows. So the cases that other gRPC implementations hold each other to are held against this stack, and
- * not against grpc-js alone.
+ * gRPC's TestService behind what the product puts in front of its own: the same listener, server,
+ * admission at the door, limits and windows. So the cases that other gRPC implementations hold each
+ * other to are held against this stack, and not against grpc-js alone.
  *
- * UnaryCall comes in as an image does (upload allowance, then permit), the calls that send a stream as ClassifyStream does
- * (a place among the streams, each message read in its turn), the rest as questions of a few bytes do.
+ * UnaryCall comes in as an image does (upload allowance, then permit), the calls that send a stream
+ * as ClassifyStream does (a place among the streams, each message read in its turn), the rest as
+ * questions of a few bytes do.
  */
 import { join } from 'node:path';
 import {
@@ -25,7 +26,11 @@ import { systemClock } from '#vitserve/clock.js';
 import { Admission } from '#vitserve/server/admission/admission.js';
 import { Permits } from '#vitserve/server/admission/permits.js';
 import { RejectionThrottle } from '#vitserve/server/admission/rejection-throttle.js';
-import { contextOf, createAdmissionInterceptor, takePermit } from '#vitserve/server/rpc/admission-interceptor.js';
+import {
+  contextOf,
+  createAdmissionInterceptor,
+  takePermit,
+} from '#vitserve/server/rpc/admission-interceptor.js';
 import type { CallKind } from '#vitserve/server/rpc/door.js';
 import { createGrpcServer } from '#vitserve/server/rpc/grpc-server.js';
 import { Listener } from '#vitserve/server/transport/listener.js';
@@ -42,7 +47,10 @@ const definition = loadSync(join(REPOSITORY, TESTING_PROTO), {
   oneofs: true,
 });
 const serviceOf = (name: string) => definition[`grpc.testing.${name}`] as ServiceDefinition;
-export const TestServiceClient = makeGenericClientConstructor(serviceOf('TestService'), 'TestService');
+export const TestServiceClient = makeGenericClientConstructor(
+  serviceOf('TestService'),
+  'TestService',
+);
 export const UnimplementedServiceClient = makeGenericClientConstructor(
   serviceOf('UnimplementedService'),
   'UnimplementedService',
@@ -89,7 +97,12 @@ export interface TestServer {
 /** Listens on a free port until the scope ends. */
 export async function startTestServer(scope: Scope): Promise<TestServer> {
   const permits = new Permits(PERMITS, systemClock);
-  const admission = new Admission({ permits, clock: systemClock, maxUploads: () => PERMITS, uploadTimeoutMs: 30_000 });
+  const admission = new Admission({
+    permits,
+    clock: systemClock,
+    maxUploads: () => PERMITS,
+    uploadTimeoutMs: 30_000,
+  });
   admission.gate = 'OPEN';
   const ended: string[] = [];
   const admit = createAdmissionInterceptor({
@@ -137,10 +150,17 @@ export async function startTestServer(scope: Scope): Promise<TestServer> {
     listener.destroy();
     server.forceShutdown();
   });
-  return { address: `127.0.0.1:${listener.port}`, ended, held: () => admission.uploads + permits.inUse };
+  return {
+    address: `127.0.0.1:${listener.port}`,
+    ended,
+    held: () => admission.uploads + permits.inUse,
+  };
 }
 
-/** Looks at the first byte of a call's body, which says so; grpc-js unfolds messages without telling. */
+/**
+ * Looks at the first byte of a call's body, which says so; grpc-js unfolds messages without
+ * telling.
+ */
 function noteCompression(inner: ServerInterceptor): ServerInterceptor {
   return (method, call) => {
     const seen: { first: boolean | null } = { first: null };
@@ -168,7 +188,10 @@ function trailersFor(received: Metadata): Metadata {
   return trailers;
 }
 
-function echoInitial(call: { readonly metadata: Metadata; sendMetadata(metadata: Metadata): void }): void {
+function echoInitial(call: {
+  readonly metadata: Metadata;
+  sendMetadata(metadata: Metadata): void;
+}): void {
   const initial = new Metadata();
   for (const value of call.metadata.get(ECHOED_INITIAL)) initial.add(ECHOED_INITIAL, value);
   if (call.metadata.get(ECHOED_INITIAL).length > 0) call.sendMetadata(initial);
@@ -186,7 +209,8 @@ async function writeOutputs(
 }
 
 const HANDLERS = {
-  EmptyCall: (_call: ServerUnaryCall<object, object>, reply: sendUnaryData<object>) => reply(null, {}),
+  EmptyCall: (_call: ServerUnaryCall<object, object>, reply: sendUnaryData<object>) =>
+    reply(null, {}),
 
   UnaryCall: (call: ServerUnaryCall<SimpleRequest, object>, reply: sendUnaryData<object>) => {
     const permit = takePermit(contextOf(call.metadata));
@@ -194,7 +218,10 @@ const HANDLERS = {
     const wasCompressed = compressed.get(call.metadata)?.first;
     permit.release();
     if (expectCompressed !== null && expectCompressed.value !== wasCompressed) {
-      reply({ code: status.INVALID_ARGUMENT, details: `the message came with the compressed flag ${wasCompressed}` });
+      reply({
+        code: status.INVALID_ARGUMENT,
+        details: `the message came with the compressed flag ${wasCompressed}`,
+      });
       return;
     }
     if (responseStatus !== null && responseStatus.code !== 0) {

@@ -1,6 +1,7 @@
 /**
- * X.509 certificates for tests, made here because Node can read them and not write them. Keys are P-256, signatures
- * ECDSA with SHA-256, encoded by hand in DER (RFC 5280 §4.1): just enough for TLS.
+ * X.509 certificates for tests, made here because Node can read them and not write them. Keys are
+ * P-256, signatures ECDSA with SHA-256, encoded by hand in DER (RFC 5280 §4.1): just enough for
+ * TLS.
  */
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { isIPv4 } from 'node:net';
@@ -45,12 +46,20 @@ export class Authority {
   }
 }
 
-function certificate(asked: Asked, isAuthority: boolean, publicKey: KeyObject, issuer: string, by: KeyObject): string {
+function certificate(
+  asked: Asked,
+  isAuthority: boolean,
+  publicKey: KeyObject,
+  issuer: string,
+  by: KeyObject,
+): string {
   const { name, hosts = [], beginsInMs = -DAY_MS, endsInMs = DAY_MS } = asked;
   const algorithm = sequence(oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02));
   const basicConstraints = sequence(...(isAuthority ? [der(0x01, Buffer.from([0xff]))] : []));
   const alternativeNames = sequence(
-    ...hosts.map((host) => (isIPv4(host) ? der(0x87, Buffer.from(host.split('.').map(Number))) : der(0x82, host))),
+    ...hosts.map((host) =>
+      isIPv4(host) ? der(0x87, Buffer.from(host.split('.').map(Number))) : der(0x82, host),
+    ),
   );
   const extensions = [
     extension([0x55, 0x1d, 0x13], basicConstraints),

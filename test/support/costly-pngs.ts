@@ -1,6 +1,6 @@
 /**
- * PNG files that ask for more work than their bytes look like: texts and profiles that unfold, chunks by the hundred thousand, image
- * data that go on behind the picture.
+ * PNG files that ask for more work than their bytes look like: texts and profiles that unfold,
+ * chunks by the hundred thousand, image data that go on behind the picture.
  */
 import { crc32, deflateSync } from 'node:zlib';
 import { oneOf, type Random, randomBytes } from './mutations.js';
@@ -47,12 +47,27 @@ export function pngOf({
   header.writeUInt32BE(height, 4);
   header.set([depth, colour, 0, 0, interlaced ? 1 : 0], 8);
   const palette = colour === 3 ? [chunk('PLTE', Buffer.alloc(3))] : [];
-  const blank = () => [chunk('IDAT', deflateSync(Buffer.alloc(rowsBytes(width, height, depth, colour, interlaced))))];
-  return Buffer.concat([SIGNATURE, chunk('IHDR', header), ...palette, ...extra, ...(data ?? blank()), chunk('IEND')]);
+  const blank = () => [
+    chunk('IDAT', deflateSync(Buffer.alloc(rowsBytes(width, height, depth, colour, interlaced)))),
+  ];
+  return Buffer.concat([
+    SIGNATURE,
+    chunk('IHDR', header),
+    ...palette,
+    ...extra,
+    ...(data ?? blank()),
+    chunk('IEND'),
+  ]);
 }
 
 /** PNG specification, 8.2: seven passes, each of rows of its own. */
-function rowsBytes(width: number, height: number, depth: number, colour: number, interlaced: boolean): number {
+function rowsBytes(
+  width: number,
+  height: number,
+  depth: number,
+  colour: number,
+  interlaced: boolean,
+): number {
   const bits = depth * (CHANNELS[colour] ?? 1);
   const passes = interlaced
     ? [
@@ -85,12 +100,20 @@ export function unfoldingTexts(count: number): Buffer {
 
 /** A small picture with so many chunks that say nothing. */
 export function emptyChunks(count: number): Buffer {
-  return pngOf({ width: 8, height: 8, extra: [Buffer.concat(new Array<Buffer>(count).fill(chunk('aaAa')))] });
+  return pngOf({
+    width: 8,
+    height: 8,
+    extra: [Buffer.concat(new Array<Buffer>(count).fill(chunk('aaAa')))],
+  });
 }
 
 /** A small picture whose image data go on when its rows are there. */
 export function endlessData(unfoldedBytes: number): Buffer {
-  return pngOf({ width: 8, height: 8, data: [chunk('IDAT', deflateSync(Buffer.alloc(unfoldedBytes), { level: 9 }))] });
+  return pngOf({
+    width: 8,
+    height: 8,
+    data: [chunk('IDAT', deflateSync(Buffer.alloc(unfoldedBytes), { level: 9 }))],
+  });
 }
 
 /** Any of it, in any mixture. `pixels`: the largest picture. */
@@ -100,7 +123,10 @@ export function costlyPng(random: Random, pixels: number): Buffer {
   const colour = oneOf([0, 2, 3, 4, 6], random);
   const depth = oneOf(colour === 3 ? [1, 2, 4, 8] : colour === 0 ? [1, 8, 16] : [8, 16], random);
   const interlaced = random(2) === 0;
-  const rows = Buffer.alloc(rowsBytes(width, height, depth, colour, interlaced), random(2) === 0 ? 0 : random(256));
+  const rows = Buffer.alloc(
+    rowsBytes(width, height, depth, colour, interlaced),
+    random(2) === 0 ? 0 : random(256),
+  );
   const behind = Buffer.alloc(random(3) === 0 ? random(80_000_000) : 0);
   const unfolded = Buffer.concat([rows, behind]);
   const levels = unfolded.length < MOST_STORED_BYTES ? [1, 9, 0] : [1, 9];
@@ -108,17 +134,31 @@ export function costlyPng(random: Random, pixels: number): Buffer {
   const piece = oneOf([stream.length, 8_192, 100, 1 + random(1_000)], random);
   const pieces = Math.min(20_000, Math.ceil(stream.length / piece));
   const data = Array.from({ length: pieces }, (_, at) =>
-    chunk('IDAT', stream.subarray(at * piece, at === pieces - 1 ? stream.length : (at + 1) * piece)),
+    chunk(
+      'IDAT',
+      stream.subarray(at * piece, at === pieces - 1 ? stream.length : (at + 1) * piece),
+    ),
   );
   const extra = (): Buffer => {
     const kind = oneOf(['zTXt', 'iTXt', 'iCCP', 'sPLT', 'tEXt', 'eXIf', 'hIST', 'aaAa'], random);
     const head =
-      kind === 'iTXt' ? 'a\0\x01\0\0\0' : kind === 'sPLT' ? 'a\0\x08' : kind === 'eXIf' ? 'II*\0\x08\0\0\0' : 'a\0\0';
-    const body = oneOf([bomb(), Buffer.alloc(random(60_000), random(256)), randomBytes(random(100), random)], random);
+      kind === 'iTXt'
+        ? 'a\0\x01\0\0\0'
+        : kind === 'sPLT'
+          ? 'a\0\x08'
+          : kind === 'eXIf'
+            ? 'II*\0\x08\0\0\0'
+            : 'a\0\0';
+    const body = oneOf(
+      [bomb(), Buffer.alloc(random(60_000), random(256)), randomBytes(random(100), random)],
+      random,
+    );
     const one = chunk(kind, Buffer.concat([Buffer.from(head, 'latin1'), body]));
     const most = Math.floor(4_000_000 / one.length);
     return Buffer.concat(
-      new Array<Buffer>(random(Math.min(most, oneOf([2, 20, 1_000, 70_000], random)) + 1)).fill(one),
+      new Array<Buffer>(random(Math.min(most, oneOf([2, 20, 1_000, 70_000], random)) + 1)).fill(
+        one,
+      ),
     );
   };
   const extras = Array.from({ length: random(3) }, extra);

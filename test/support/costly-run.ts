@@ -1,6 +1,7 @@
 /**
- * Sends files that are made to take long to a decoder process, and holds it to what it promises of its time: so much for each byte
- * and each pixel, never more than the largest honest picture takes, and no process lost.
+ * Sends files that are made to take long to a decoder process, and holds it to what it promises of
+ * its time: so much for each byte and each pixel, never more than the largest honest picture takes,
+ * and no process lost.
  */
 import { costlyJpeg } from './costly-jpegs.js';
 import { costlyPng } from './costly-pngs.js';
@@ -15,8 +16,9 @@ export type CostlyFormat = (typeof COSTLY_FORMATS)[number];
 /** Small, so that many files are sent: what is in proportion to the pixels shows as well. */
 const MOST_PIXELS = 8_000_000;
 /**
- * What a file may cost, twice what is known of the honest (docs/bad-input.md): 250 ns for each of its pixels where it repeats
- * itself, 80 ns for each pixel of the largest picture, 2 µs a row, and 200 ns a byte.
+ * What a file may cost, twice what is known of the honest (docs/bad-input.md): 250 ns for each of
+ * its pixels where it repeats itself, 80 ns for each pixel of the largest picture, 2 µs a row, and
+ * 200 ns a byte.
  */
 const BASE_MS = 60;
 const PIXEL_NS = 250;
@@ -45,7 +47,11 @@ export interface Costly {
 export async function sendCostly(
   scope: Scope,
   format: CostlyFormat,
-  { count, seed, onFile = () => {} }: { count: number; seed: number; onFile?: (file: Buffer, costly: Costly) => void },
+  {
+    count,
+    seed,
+    onFile = () => {},
+  }: { count: number; seed: number; onFile?: (file: Buffer, costly: Costly) => void },
 ): Promise<CostlyReport> {
   const decoder = await DecoderCpu.start(scope, { maxImagePixels: MOST_PIXELS });
   const draw = await drawer(format);
@@ -56,16 +62,23 @@ export async function sendCostly(
     // Each file has a seed of its own, so that it can be drawn without those before it.
     const file = draw(createRandom(seed * 1_000_003 + index));
     const { reply, cpuMs: took } = await decoder.decode(file);
-    const [pixels, rows] = reply?.kind === 'decoded' ? [reply.width * reply.height, reply.height] : [MOST_PIXELS, 0];
+    const [pixels, rows] =
+      reply?.kind === 'decoded' ? [reply.width * reply.height, reply.height] : [MOST_PIXELS, 0];
     const pixelsNs = Math.min(pixels * PIXEL_NS, MOST_PIXELS * LIMIT_PIXEL_NS) + rows * ROW_NS;
     const allowedMs = BASE_MS + (pixelsNs + file.length * BYTE_NS) / 1e6;
-    const costly = { name: `${format}, seed ${seed}, ${index}`, bytes: file.length, cpuMs: took, allowedMs };
+    const costly = {
+      name: `${format}, seed ${seed}, ${index}`,
+      bytes: file.length,
+      cpuMs: took,
+      allowedMs,
+    };
     onFile(file, costly);
     cpuMs += took;
     if (reply?.kind === 'decoded') answered++;
     if (took > worst.cpuMs) worst = costly;
     if (took / allowedMs > dearest.cpuMs / dearest.allowedMs) dearest = costly;
-    if (reply === null) problems.push(`${costly.name}: a process was lost (${decoder.losses.at(-1)})`);
+    if (reply === null)
+      problems.push(`${costly.name}: a process was lost (${decoder.losses.at(-1)})`);
     else if (reply.kind === 'refused' && !reply.reason.startsWith('IMAGE_')) {
       problems.push(`${costly.name}: ${reply.reason} ${reply.message}`);
     } else if (took > allowedMs) problems.push(`${costly.name}: ${describeCostly(costly)}`);
@@ -85,7 +98,14 @@ function describeCostly({ bytes, cpuMs, allowedMs }: Costly): string {
 }
 
 /** For people. */
-export function describeCostlyReport({ files, answered, cpuMs, worst, dearest, problems }: CostlyReport): string {
+export function describeCostlyReport({
+  files,
+  answered,
+  cpuMs,
+  worst,
+  dearest,
+  problems,
+}: CostlyReport): string {
   return (
     `${files} files, ${answered} answered, ${(cpuMs / 1000).toFixed(1)} s of processor time; longest: ${worst.name}: ` +
     `${describeCostly(worst)}; nearest to its allowance: ${dearest.name}: ${describeCostly(dearest)}; ` +

@@ -1,6 +1,6 @@
 /**
- * WebP files that ask for more work than their bytes look like: frames and chunks by the ten thousand, large canvases, and
- * lossless pictures whose header promises more than was encoded.
+ * WebP files that ask for more work than their bytes look like: frames and chunks by the ten
+ * thousand, large canvases, and lossless pictures whose header promises more than was encoded.
  */
 import sharp from 'sharp';
 import { texture } from './images.js';
@@ -50,10 +50,17 @@ export function manyFrames(count: number): Buffer {
 
 /** So many chunks that nobody knows, behind a picture. */
 export function manyChunks(count: number): Buffer {
-  return riff(extendedHeader(0, 1, 1), ONE_PIXEL, Buffer.concat(new Array<Buffer>(count).fill(webpChunk('XYZW'))));
+  return riff(
+    extendedHeader(0, 1, 1),
+    ONE_PIXEL,
+    Buffer.concat(new Array<Buffer>(count).fill(webpChunk('XYZW'))),
+  );
 }
 
-/** An animation whose first frame is this picture and whose others are one pixel each, of another colour. */
+/**
+ * An animation whose first frame is this picture and whose others are one pixel each, of another
+ * colour.
+ */
 export function firstOfMany(picture: Buffer, width: number, height: number, count: number): Buffer {
   const others = Buffer.concat(new Array<Buffer>(count - 1).fill(webpFrame(ONE_PIXEL, 1, 1)));
   const frames = [webpFrame(codecOf(picture), width, height), others];
@@ -89,7 +96,8 @@ export function costlyWebp(random: Random, pixels: number, codecs: readonly Buff
   const lossless = picture.toString('latin1', 0, 4) === 'VP8L';
   if (random(2) > 0) {
     // The header's size instead of the picture's own.
-    if (lossless) picture.writeUInt32LE((((width - 1) & 0x3fff) | (((height - 1) & 0x3fff) << 14)) >>> 0, 9);
+    if (lossless)
+      picture.writeUInt32LE((((width - 1) & 0x3fff) | (((height - 1) & 0x3fff) << 14)) >>> 0, 9);
     else
       for (const [at, side] of [
         [14, width],
@@ -109,7 +117,10 @@ export function costlyWebp(random: Random, pixels: number, codecs: readonly Buff
   const alpha = () =>
     webpChunk(
       'ALPH',
-      Buffer.concat([Buffer.of(random(256)), oneOf([randomBytes(60, random), picture.subarray(13)], random)]),
+      Buffer.concat([
+        Buffer.of(random(256)),
+        oneOf([randomBytes(60, random), picture.subarray(13)], random),
+      ]),
     );
   const count = 1 + random(oneOf([2, 300, 20_000], random));
   const kind = random(5);
@@ -127,7 +138,10 @@ export function costlyWebp(random: Random, pixels: number, codecs: readonly Buff
       picture,
       Buffer.concat(
         new Array<Buffer>(count).fill(
-          webpChunk(oneOf(['EXIF', 'XMP ', 'ICCP', 'ALPH', 'ANIM'], random), randomBytes(random(12), random)),
+          webpChunk(
+            oneOf(['EXIF', 'XMP ', 'ICCP', 'ALPH', 'ANIM'], random),
+            randomBytes(random(12), random),
+          ),
         ),
       ),
     );
@@ -136,7 +150,11 @@ export function costlyWebp(random: Random, pixels: number, codecs: readonly Buff
       extendedHeader(2, width, height),
       webpChunk('ANIM', Buffer.alloc(6)),
       webpFrame(
-        Buffer.concat([alpha(), picture, Buffer.concat(new Array<Buffer>(count).fill(webpChunk('XYZW')))]),
+        Buffer.concat([
+          alpha(),
+          picture,
+          Buffer.concat(new Array<Buffer>(count).fill(webpChunk('XYZW'))),
+        ]),
         width,
         height,
       ),

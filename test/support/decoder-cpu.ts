@@ -1,6 +1,6 @@
 /**
- * One real decoder process, and the processor time that it spends on each file: its own as the system counts it, so that what
- * else runs on the machine does not show. In steps of 10 ms.
+ * One real decoder process, and the processor time that it spends on each file: its own as the
+ * system counts it, so that what else runs on the machine does not show. In steps of 10 ms.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -93,10 +93,12 @@ export class DecoderCpu {
     this.#slots.open(0, Number.MAX_SAFE_INTEGER);
     const { pid } = this;
     const before = cpuMsOf(pid) ?? Number.NaN;
-    const reply = await lane.call({ kind: 'decode', slot: 0, image, plan: PLAN }).catch((error: unknown) => {
-      if (error instanceof ProcessLostError) return null;
-      throw error;
-    });
+    const reply = await lane
+      .call({ kind: 'decode', slot: 0, image, plan: PLAN })
+      .catch((error: unknown) => {
+        if (error instanceof ProcessLostError) return null;
+        throw error;
+      });
     // One that is gone can't be asked any more: all that it may have is what it has spent, or more.
     const after = cpuMsOf(pid) ?? Number.POSITIVE_INFINITY;
     const pixels = Buffer.alloc(LAYOUT.pixelBytes);

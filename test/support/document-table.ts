@@ -1,12 +1,19 @@
-/** Tables of a Markdown document as data, so that tests can hold them against what the program does. */
+/**
+ * Tables of a Markdown document as data, so that tests can hold them against what the program does.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPOSITORY } from './server.js';
 
-/** The rows of the table under a heading: the first cell as it is written, the others as plain text, `<br>` as a new line. */
+/**
+ * The rows of the table under a heading: the first cell as it is written, the others as plain text,
+ * `<br>` as a new line.
+ */
 export function readTable(document: string, heading: string): string[][] {
   const lines = readFileSync(join(REPOSITORY, document), 'utf8').split('\n');
-  const begin = lines.findIndex((line) => line.startsWith('#') && line.replace(/^#+ /, '') === heading);
+  const begin = lines.findIndex(
+    (line) => line.startsWith('#') && line.replace(/^#+ /, '') === heading,
+  );
   if (begin < 0) throw new Error(`${document} has no heading "${heading}"`);
   const rest = lines.slice(begin + 1);
   const end = rest.findIndex((line) => line.startsWith('#'));

@@ -1,14 +1,20 @@
 /**
- * Small image classifiers as other people's exporters would write them, made through the ONNX room, and what they answer,
- * worked out here without any runtime.
+ * Small image classifiers as other people's exporters would write them, made through the ONNX room,
+ * and what they answer, worked out here without any runtime.
  *
- * One convolution without overlap, its mean over the patches, ReLU, one linear layer. The weights follow from a seed.
+ * One convolution without overlap, its mean over the patches, ReLU, one linear layer. The weights
+ * follow from a seed.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { graphOf, int, ints, modelOf, nodeOf, valueInfoOf } from '#vitserve/onnx/graph/build.js';
 import { writeModel } from '#vitserve/onnx/proto/files.js';
-import { DataType, type ModelProto, type NodeProto, type TensorProto } from '#vitserve/onnx/proto/model-proto.js';
+import {
+  DataType,
+  type ModelProto,
+  type NodeProto,
+  type TensorProto,
+} from '#vitserve/onnx/proto/model-proto.js';
 import { float16Tensor, float32Tensor, int64Tensor } from '#vitserve/onnx/proto/tensors.js';
 
 export const SIDE = 16;
@@ -86,7 +92,8 @@ export function classifier(variation: Variation = {}): ModelProto {
   };
   const stride = { kernel_shape: ints([PATCH, PATCH]), strides: ints([PATCH, PATCH]) };
   let x = input;
-  if (layout === 'NHWC') x = add('Transpose', [x], 'planes', { attributes: { perm: ints([0, 3, 1, 2]) } });
+  if (layout === 'NHWC')
+    x = add('Transpose', [x], 'planes', { attributes: { perm: ints([0, 3, 1, 2]) } });
   if (variation.quantized === true) {
     const steps = ['steps', 'step', 'zero'];
     node.push(nodeOf('DynamicQuantizeLinear', [x], steps));
@@ -108,7 +115,8 @@ export function classifier(variation: Variation = {}): ModelProto {
     const attributes = step === 'Softmax' ? { axis: int(-1) } : {};
     x = add(step, step === 'Squeeze' ? [x, 'classes.axis'] : [x], name, { attributes });
   }
-  const dims = variation.dims ?? (layout === 'NCHW' ? ['batch', 3, SIDE, SIDE] : ['batch', SIDE, SIDE, 3]);
+  const dims =
+    variation.dims ?? (layout === 'NCHW' ? ['batch', 3, SIDE, SIDE] : ['batch', SIDE, SIDE, 3]);
   const [batch = 'batch'] = dims;
   const inputs = [valueInfoOf(input, type, dims)];
   if (variation.extraInput === true) inputs.push(valueInfoOf('mask', type, dims));
@@ -116,13 +124,20 @@ export function classifier(variation: Variation = {}): ModelProto {
     node,
     initializer: old ? initializer.slice(0, 3) : initializer,
     input: inputs,
-    output: [valueInfoOf(output, type, variation.outputDims ?? (rankOne ? [batch] : [batch, classes]))],
+    output: [
+      valueInfoOf(output, type, variation.outputDims ?? (rankOne ? [batch] : [batch, classes])),
+    ],
   });
-  const opsets = { '': old ? 6 : 17, ...(variation.operator === undefined ? {} : { [variation.operator.domain]: 1 }) };
+  const opsets = {
+    '': old ? 6 : 17,
+    ...(variation.operator === undefined ? {} : { [variation.operator.domain]: 1 }),
+  };
   return modelOf(graph, { opsets, producerName: 'pytorch', producerVersion: '2.15.0' });
 }
 
-/** Probabilities of one image, uint8 `[SIDE, SIDE, 3]`, normalised by (value / 255 − mean) / std. */
+/**
+ * Probabilities of one image, uint8 `[SIDE, SIDE, 3]`, normalised by (value / 255 − mean) / std.
+ */
 export function answerOf(
   pixels: Uint8Array,
   { mean, std }: { mean: readonly number[]; std: readonly number[] },
@@ -136,12 +151,16 @@ export function answerOf(
     const [channel, x, y] = [at % 3, Math.floor(at / 3) % SIDE, Math.floor(at / 3 / SIDE)];
     const value = ((pixels[at] ?? 0) / 255 - (mean[channel] ?? 0)) / (std[channel] ?? 1);
     for (let unit = 0; unit < HIDDEN; unit++) {
-      const weight = kernel[((unit * 3 + channel) * PATCH + (y % PATCH)) * PATCH + (x % PATCH)] ?? 0;
+      const weight =
+        kernel[((unit * 3 + channel) * PATCH + (y % PATCH)) * PATCH + (x % PATCH)] ?? 0;
       hidden[unit] = (hidden[unit] ?? 0) + (value * weight) / patches;
     }
   }
   const logits = Array.from(headBias, (bias, index) =>
-    hidden.reduce((sum, value, unit) => sum + Math.max(0, value) * (head[unit * classes + index] ?? 0), old ? 0 : bias),
+    hidden.reduce(
+      (sum, value, unit) => sum + Math.max(0, value) * (head[unit * classes + index] ?? 0),
+      old ? 0 : bias,
+    ),
   );
   if (rankOne || ending === 'Sigmoid') return logits.map((logit) => 1 / (1 + Math.exp(-logit)));
   const exponentials = logits.map(Math.exp);
@@ -150,7 +169,11 @@ export function answerOf(
 }
 
 /** Writes a graph, its folder included. */
-export async function writeGraph(path: string, model: ModelProto, externalData: 'never' | 'always' = 'never') {
+export async function writeGraph(
+  path: string,
+  model: ModelProto,
+  externalData: 'never' | 'always' = 'never',
+) {
   mkdirSync(dirname(path), { recursive: true });
   await writeModel(path, model, { externalData });
 }

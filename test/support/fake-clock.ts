@@ -35,7 +35,9 @@ export class FakeClock implements Clock {
   advance(delayMs: number): void {
     const until = this.#now + delayMs;
     for (;;) {
-      const due = this.#timers.filter(({ dueAt }) => dueAt <= until).sort((a, b) => a.dueAt - b.dueAt)[0];
+      const due = this.#timers
+        .filter(({ dueAt }) => dueAt <= until)
+        .sort((a, b) => a.dueAt - b.dueAt)[0];
       if (due === undefined) break;
       this.#timers = this.#timers.filter((other) => other !== due);
       this.#now = due.dueAt;

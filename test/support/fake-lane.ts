@@ -1,4 +1,7 @@
-/** A process for the dispatcher without a process: the test says when it answers, fails, is lost or comes back. */
+/**
+ * A process for the dispatcher without a process: the test says when it answers, fails, is lost or
+ * comes back.
+ */
 import assert from 'node:assert/strict';
 import type { BatchLane } from '#vitserve/server/scheduling/lane.js';
 import { ProcessLostError } from '#vitserve/workers/process/lane.js';
@@ -15,7 +18,9 @@ export class FakeLane<Call, Reply> implements BatchLane<Call, Reply> {
   #pending: Pending<Call, Reply>[] = [];
   #ready: boolean;
   onChange: () => void = () => {};
-  /** What the lane does by itself with what it is given, soon after; nothing unless a test sets it. */
+  /**
+   * What the lane does by itself with what it is given, soon after; nothing unless a test sets it.
+   */
   onCall: (pending: readonly Call[]) => void = () => {};
 
   constructor({ ready = true }: { readonly ready?: boolean } = {}) {
@@ -56,7 +61,10 @@ export class FakeLane<Call, Reply> implements BatchLane<Call, Reply> {
     this.onChange();
   }
 
-  /** The process dies with all that it was given: by a kill from outside, or by what it was working on. */
+  /**
+   * The process dies with all that it was given: by a kill from outside, or by what it was working
+   * on.
+   */
   lose({
     selfInflicted = false,
     usedUp = false,

@@ -1,6 +1,6 @@
 /**
- * A plain gRPC client made from `proto/` at run time, as any user's would be: nothing of vitserve's own code is in it, and
- * it does not retry.
+ * A plain gRPC client made from `proto/` at run time, as any user's would be: nothing of vitserve's
+ * own code is in it, and it does not retry.
  */
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -21,8 +21,18 @@ import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
 import { REPOSITORY, type Scope } from './server.js';
 
 const definition = loadSync(
-  ['vitserve/v1/classification.proto', 'google/rpc/error_details.proto', 'grpc/health/v1/health.proto'],
-  { longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [join(REPOSITORY, 'proto')] },
+  [
+    'vitserve/v1/classification.proto',
+    'google/rpc/error_details.proto',
+    'grpc/health/v1/health.proto',
+  ],
+  {
+    longs: Number,
+    enums: String,
+    defaults: true,
+    oneofs: true,
+    includeDirs: [join(REPOSITORY, 'proto')],
+  },
 );
 /** The services and messages of the contract, for servers that stand in for the real one. */
 export const contractDefinition = definition;
@@ -56,7 +66,11 @@ export function milliseconds({ seconds, nanos }: Duration): number {
 }
 
 export interface ClassifyResponse {
-  readonly predictions: readonly { readonly classIndex: number; readonly label: string; readonly score: number }[];
+  readonly predictions: readonly {
+    readonly classIndex: number;
+    readonly label: string;
+    readonly score: number;
+  }[];
   readonly model: ModelVersion;
   readonly timing: Timing;
 }
@@ -113,7 +127,9 @@ export interface Details {
 
 export function readDetails(rpcStatus: RpcStatus): Details {
   const read = <Detail>(name: string): Detail | null => {
-    const found = rpcStatus.details.find(({ type_url }) => type_url === `type.googleapis.com/${name}`);
+    const found = rpcStatus.details.find(
+      ({ type_url }) => type_url === `type.googleapis.com/${name}`,
+    );
     return found ? (messageType(name).deserialize(found.value) as Detail) : null;
   };
   const info = read<{ reason: string; domain: string }>('google.rpc.ErrorInfo');
@@ -140,13 +156,19 @@ export class CallFailure extends Error implements Details {
   /** By which the server knows the call. */
   readonly requestId: string | null;
 
-  constructor({ code, details, metadata }: Pick<ServiceError, 'code' | 'details'> & { readonly metadata: Metadata }) {
+  constructor({
+    code,
+    details,
+    metadata,
+  }: Pick<ServiceError, 'code' | 'details'> & { readonly metadata: Metadata }) {
     super(details);
     this.code = status[code] ?? String(code);
     const [packed] = metadata.get('grpc-status-details-bin');
     const [pushback] = metadata.get('grpc-retry-pushback-ms');
     const rpcStatus = (
-      Buffer.isBuffer(packed) ? messageType('google.rpc.Status').deserialize(packed) : { details: [] }
+      Buffer.isBuffer(packed)
+        ? messageType('google.rpc.Status').deserialize(packed)
+        : { details: [] }
     ) as RpcStatus;
     ({
       reason: this.reason,
@@ -171,20 +193,33 @@ export interface Identity {
 }
 
 export class PlainClient {
-  readonly #clients: { readonly classification: Client; readonly health: Client; readonly reflection: Client };
+  readonly #clients: {
+    readonly classification: Client;
+    readonly health: Client;
+    readonly reflection: Client;
+  };
   readonly #metadata = new Metadata();
 
   /** Closed with the scope. Each has a connection of its own. */
-  constructor(scope: Scope, address: string, options: ChannelOptions = {}, { channel, token }: Identity = {}) {
+  constructor(
+    scope: Scope,
+    address: string,
+    options: ChannelOptions = {},
+    { channel, token }: Identity = {},
+  ) {
     if (token !== undefined) this.#metadata.set('authorization', `Bearer ${token}`);
     const open = (Constructor: unknown) =>
-      new (Constructor as ServiceClientConstructor)(address, channel ?? credentials.createInsecure(), {
-        'grpc.enable_retries': 0,
-        'grpc.use_local_subchannel_pool': 1,
-        'grpc.max_receive_message_length': -1,
-        ...options,
-      });
-    // biome-ignore lint/suspicious/noExplicitAny: packages nest by name, and a name that is wrong fails at once.
+      new (Constructor as ServiceClientConstructor)(
+        address,
+        channel ?? credentials.createInsecure(),
+        {
+          'grpc.enable_retries': 0,
+          'grpc.use_local_subchannel_pool': 1,
+          'grpc.max_receive_message_length': -1,
+          ...options,
+        },
+      );
+    // biome-ignore lint/suspicious/noExplicitAny: a wrong name fails at once
     const packages = loadPackageDefinition({ ...definition, ...reflectionDefinition }) as any;
     this.#clients = {
       classification: open(packages.vitserve.v1.ClassificationService),
@@ -198,7 +233,10 @@ export class PlainClient {
     return this.#unary('classification', 'Classify', request, settings);
   }
 
-  embed(request: ImageRequest & { readonly normalize?: boolean }, settings?: CallSettings): Promise<EmbedResponse> {
+  embed(
+    request: ImageRequest & { readonly normalize?: boolean },
+    settings?: CallSettings,
+  ): Promise<EmbedResponse> {
     return this.#unary('classification', 'Embed', request, settings);
   }
 
@@ -217,20 +255,24 @@ export class PlainClient {
   }
 
   watch(service = ''): Watch {
-    return new Watch(this.#open('health', 'Watch', { service }) as ClientReadableStream<{ status: string }>);
+    return new Watch(
+      this.#open('health', 'Watch', { service }) as ClientReadableStream<{ status: string }>,
+    );
   }
 
   stream(settings: CallSettings = {}): ImageStream {
     const method = this.#method('classification', 'ClassifyStream');
-    return new ImageStream(method(this.#metadata, optionsOf(settings)) as ClientDuplexStream<object, StreamResponse>);
+    return new ImageStream(
+      method(this.#metadata, optionsOf(settings)) as ClientDuplexStream<object, StreamResponse>,
+    );
   }
 
   /** Names of the services that reflection lists. */
   async reflectedServices(): Promise<string[]> {
-    const call = this.#method('reflection', 'ServerReflectionInfo')(this.#metadata, {}) as ClientDuplexStream<
-      object,
-      { listServicesResponse: { service: { name: string }[] } }
-    >;
+    const call = this.#method('reflection', 'ServerReflectionInfo')(
+      this.#metadata,
+      {},
+    ) as ClientDuplexStream<object, { listServicesResponse: { service: { name: string }[] } }>;
     call.write({ listServices: '' });
     try {
       const [response] = await once(call, 'data');
@@ -247,12 +289,22 @@ export class PlainClient {
     for (const client of Object.values(this.#clients)) client.close();
   }
 
-  #method(client: 'classification' | 'health' | 'reflection', method: string): (...args: unknown[]) => unknown {
-    const stub = this.#clients[client] as unknown as Record<string, (...args: unknown[]) => unknown>;
+  #method(
+    client: 'classification' | 'health' | 'reflection',
+    method: string,
+  ): (...args: unknown[]) => unknown {
+    const stub = this.#clients[client] as unknown as Record<
+      string,
+      (...args: unknown[]) => unknown
+    >;
     return (...args) => stub[method]?.(...args);
   }
 
-  #open(client: 'classification' | 'health' | 'reflection', method: string, request: object): unknown {
+  #open(
+    client: 'classification' | 'health' | 'reflection',
+    method: string,
+    request: object,
+  ): unknown {
     return this.#method(client, method)(request, this.#metadata, {});
   }
 
@@ -277,7 +329,9 @@ export class PlainClient {
   }
 }
 
-/** A deadline on every call, so that a server that forgets one fails the test and does not hang it. */
+/**
+ * A deadline on every call, so that a server that forgets one fails the test and does not hang it.
+ */
 function optionsOf({ timeoutMs = 60_000 }: CallSettings): { deadline: number } {
   return { deadline: Date.now() + timeoutMs };
 }
@@ -308,7 +362,9 @@ class Received<Message> {
     while (this.messages.length < wanted) {
       const ending = await Promise.race([once(this.#arrived, 'change'), this.ended]);
       if (!Array.isArray(ending) && this.messages.length < wanted) {
-        throw new Error(`the call ended after ${this.messages.length} messages: ${ending?.message ?? 'OK'}`);
+        throw new Error(
+          `the call ended after ${this.messages.length} messages: ${ending?.message ?? 'OK'}`,
+        );
       }
     }
     return this.messages;
@@ -371,7 +427,9 @@ export async function failureOf(call: Promise<unknown>): Promise<CallFailure> {
 }
 
 /** The answer, or the failure of a call that may fail; anything else is thrown. */
-export async function outcomeOf<Response>(call: Promise<Response>): Promise<Response | CallFailure> {
+export async function outcomeOf<Response>(
+  call: Promise<Response>,
+): Promise<Response | CallFailure> {
   try {
     return await call;
   } catch (error) {

@@ -1,6 +1,6 @@
 /**
- * The chart as Helm renders it, where there is a Helm. Nothing here reads YAML: a template that only tests add includes every
- * other one and has Helm turn it into JSON.
+ * The chart as Helm renders it, where there is a Helm. Nothing here reads YAML: a template that
+ * only tests add includes every other one and has Helm turn it into JSON.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, readdirSync, writeFileSync } from 'node:fs';
@@ -8,13 +8,16 @@ import { join } from 'node:path';
 import { REPOSITORY, type Scope, temporaryFolder } from './server.js';
 
 export const CHART = join(REPOSITORY, 'helm/vitserve');
-/** Oldest of the three versions that the chart is checked against; a Helm that was built from source takes itself for older. */
+/**
+ * Oldest of the three versions that the chart is checked against; a Helm that was built from source
+ * takes itself for older.
+ */
 export const KUBERNETES_VERSIONS = ['1.30.0', '1.34.0', '1.37.0'] as const;
 
 export const hasHelm = spawnSync('helm', ['version'], { stdio: 'ignore' }).status === 0;
 
 /** Whatever Kubernetes would get: JSON that the tests reach into. */
-// biome-ignore lint/suspicious/noExplicitAny: a path that is wrong fails the assertion that follows it.
+// biome-ignore lint/suspicious/noExplicitAny: a wrong path fails the next assertion
 export type Json = any;
 
 export interface Rendered {
@@ -50,7 +53,9 @@ const RENDERED = 'templates/rendered.yaml';
 export class Chart {
   readonly #folder: string;
 
-  /** A copy of the chart with the template that tells of the others. It goes away with the scope. */
+  /**
+   * A copy of the chart with the template that tells of the others. It goes away with the scope.
+   */
   constructor(scope: Scope) {
     this.#folder = join(temporaryFolder(scope), 'vitserve');
     cpSync(CHART, this.#folder, { recursive: true });
@@ -65,7 +70,10 @@ export class Chart {
     );
   }
 
-  /** `flags` are those of `helm template`, such as `--set`. The release is called `shop`, its namespace `vision`. */
+  /**
+   * `flags` are those of `helm template`, such as `--set`. The release is called `shop`, its
+   * namespace `vision`.
+   */
   run(flags: readonly string[], kubernetes: string = KUBERNETES_VERSIONS[1]): HelmRun {
     const fixed = ['--namespace', 'vision', '--kube-version', kubernetes, '--show-only', RENDERED];
     return helm('template', 'shop', this.#folder, ...fixed, ...flags);
@@ -75,12 +83,17 @@ export class Chart {
     const { status, stdout, stderr } = this.run(flags, kubernetes);
     const line = stdout.split('\n').find((each) => each.startsWith('{'));
     if (status !== 0 || line === undefined) throw new Error(stderr);
-    const { documents, values } = JSON.parse(line) as { documents: Record<string, Json>; values: Json };
+    const { documents, values } = JSON.parse(line) as {
+      documents: Record<string, Json>;
+      values: Json;
+    };
     for (const [path, { Error: problem }] of Object.entries(documents)) {
       if (problem !== undefined) throw new Error(`${path}: ${problem}`);
     }
     return {
-      objects: new Map(Object.entries(documents).filter(([, document]) => Object.keys(document).length > 0)),
+      objects: new Map(
+        Object.entries(documents).filter(([, document]) => Object.keys(document).length > 0),
+      ),
       values,
     };
   }

@@ -1,7 +1,8 @@
 /**
- * Sends hostile files to a real server, some at a time, beside a caller whose image is good and whose answer must not change,
- * and holds the server to what it promises of them: an answer or INVALID_ARGUMENT with a reason for images, in two seconds,
- * no process lost, no permit kept, and the memory given back.
+ * Sends hostile files to a real server, some at a time, beside a caller whose image is good and
+ * whose answer must not change, and holds the server to what it promises of them: an answer or
+ * INVALID_ARGUMENT with a reason for images, in two seconds, no process lost, no permit kept, and
+ * the memory given back.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -65,32 +66,53 @@ export async function sendHostile(
     } else problems.push(`${name}: ${outcome.code} ${outcome.reason}: ${outcome.message}`);
   };
 
-  // A picture's memory is the garbage collector's to give back, which some large pictures in a row make it do.
+  // A picture's memory is the garbage collector's to give back, which some large pictures in a row
+  // make it do.
   const memoryAtRest = async () => {
     for (let round = 0; round < LARGE_PICTURES; round++) await client.classify({ image: large });
     return memoryOf(server);
   };
   const others = continuousLoad(1, async () => {
     const outcome = await outcomeOf(client.classify({ image: good }));
-    if (outcome instanceof CallFailure) problems.push(`a good image: ${outcome.code} ${outcome.reason}`);
+    if (outcome instanceof CallFailure)
+      problems.push(`a good image: ${outcome.code} ${outcome.reason}`);
     else if (JSON.stringify(outcome.predictions) !== JSON.stringify(expected))
       problems.push('a good image: other answer');
   });
-  await underLoad(CALLERS, Math.min(WARM_UP_FILES, files.length), (at) => send(files[at] as MutatedFile));
+  await underLoad(CALLERS, Math.min(WARM_UP_FILES, files.length), (at) =>
+    send(files[at] as MutatedFile),
+  );
   const bytesBefore = await memoryAtRest();
   await underLoad(CALLERS, Math.max(0, files.length - WARM_UP_FILES), (at) =>
     send(files[WARM_UP_FILES + at] as MutatedFile),
   );
   const goodCalls = (await others.stop()).length;
   let memoryGrowthBytes = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < MEMORY_ROUNDS && memoryGrowthBytes > MEMORY_ALLOWANCE_BYTES; round++) {
+  for (
+    let round = 0;
+    round < MEMORY_ROUNDS && memoryGrowthBytes > MEMORY_ALLOWANCE_BYTES;
+    round++
+  ) {
     memoryGrowthBytes = (await memoryAtRest()) - bytesBefore;
   }
-  if (memoryGrowthBytes > MEMORY_ALLOWANCE_BYTES) problems.push(`memory has grown by ${memoryGrowthBytes} bytes`);
+  if (memoryGrowthBytes > MEMORY_ALLOWANCE_BYTES)
+    problems.push(`memory has grown by ${memoryGrowthBytes} bytes`);
   const losses = await server.metric('vitserve_process_losses_total');
   if (losses > 0) problems.push(`${losses} processes were lost`);
-  await eventually('permits are given back', async () => (await server.metric('vitserve_permits_in_use')) === 0);
-  return { files: files.length, answered, refused, slowestMs, slowest, goodCalls, memoryGrowthBytes, problems };
+  await eventually(
+    'permits are given back',
+    async () => (await server.metric('vitserve_permits_in_use')) === 0,
+  );
+  return {
+    files: files.length,
+    answered,
+    refused,
+    slowestMs,
+    slowest,
+    goodCalls,
+    memoryGrowthBytes,
+    problems,
+  };
 }
 
 /** Resident bytes of the front and its decoders. */

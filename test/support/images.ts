@@ -1,10 +1,16 @@
-/** Pictures and things that are none, drawn by the tests themselves. The same seed gives the same bytes. */
+/**
+ * Pictures and things that are none, drawn by the tests themselves. The same seed gives the same
+ * bytes.
+ */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { REPOSITORY } from './server.js';
 
-/** The side that the default model's pictures are resized to: one of this size reaches the model as it is. */
+/**
+ * The side that the default model's pictures are resized to: one of this size reaches the model as
+ * it is.
+ */
 export const MODEL_SIDE = 32;
 
 export type Colour = readonly [red: number, green: number, blue: number];
@@ -27,7 +33,10 @@ export function texture(seed: number, width: number, height: number): Uint8Array
     for (let x = 0; x < width; x++) {
       const grain = random() & 15;
       pixels[at++] = (red + (x * 160) / width + grain) & 255;
-      pixels[at++] = Math.min(255, (green >> 1) + 100 * (1 + Math.sin((y * wave) / height)) * 0.5 + grain);
+      pixels[at++] = Math.min(
+        255,
+        (green >> 1) + 100 * (1 + Math.sin((y * wave) / height)) * 0.5 + grain,
+      );
       pixels[at++] = (blue + (y * 160) / height + grain) & 255;
     }
   }
@@ -51,11 +60,17 @@ export function withComments(file: Buffer, bytes: number): Buffer {
   comment.set([0xff, 0xfe]);
   comment.writeUInt16BE(comment.length - 2, 2);
   const count = Math.ceil((bytes - file.length) / comment.length);
-  return Buffer.concat([file.subarray(0, 2), ...Array<Buffer>(count).fill(comment), file.subarray(2)]);
+  return Buffer.concat([
+    file.subarray(0, 2),
+    ...Array<Buffer>(count).fill(comment),
+    file.subarray(2),
+  ]);
 }
 
 /** A lossless picture of the model's own size, and the pixels in it. */
-export async function exactPng(seed: number): Promise<{ readonly file: Buffer; readonly pixels: Uint8Array }> {
+export async function exactPng(
+  seed: number,
+): Promise<{ readonly file: Buffer; readonly pixels: Uint8Array }> {
   const pixels = texture(seed, MODEL_SIDE, MODEL_SIDE);
   return { pixels, file: await encoder(pixels, MODEL_SIDE, MODEL_SIDE).png().toBuffer() };
 }
@@ -93,11 +108,18 @@ export function corruptPng(png: Buffer): Buffer {
   return copy;
 }
 
-/** A file's bytes behind the right first bytes: passes the look at its signature and breaks the decoder. */
+/**
+ * A file's bytes behind the right first bytes: passes the look at its signature and breaks the
+ * decoder.
+ */
 export function garbage(seed: number, format: 'jpeg' | 'png', bytes = 4096): Buffer {
   const random = generator(seed);
-  const signature = format === 'jpeg' ? [0xff, 0xd8, 0xff, 0xe0] : [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
-  return Buffer.concat([Buffer.from(signature), Buffer.from(Uint8Array.from({ length: bytes }, random))]);
+  const signature =
+    format === 'jpeg' ? [0xff, 0xd8, 0xff, 0xe0] : [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+  return Buffer.concat([
+    Buffer.from(signature),
+    Buffer.from(Uint8Array.from({ length: bytes }, random)),
+  ]);
 }
 
 /** A folder of real files beside the repository that is there on some machines only. */

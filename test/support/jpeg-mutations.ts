@@ -1,6 +1,7 @@
 /**
- * JPEG files of every ordinary kind, drawn, and damage done to them where it hurts: in lengths, sizes, tables, markers
- * and entropy-coded data rather than anywhere. The same seed gives the same files.
+ * JPEG files of every ordinary kind, drawn, and damage done to them where it hurts: in lengths,
+ * sizes, tables, markers and entropy-coded data rather than anywhere. The same seed gives the same
+ * files.
  */
 import sharp from 'sharp';
 import { texture } from './images.js';
@@ -44,7 +45,10 @@ interface Segment {
 const START_OF_SCAN = 0xda;
 
 /** Segments up to the first scan, and where its entropy-coded data begin. */
-function segmentsOf(jpeg: Buffer): { readonly segments: readonly Segment[]; readonly data: number } {
+function segmentsOf(jpeg: Buffer): {
+  readonly segments: readonly Segment[];
+  readonly data: number;
+} {
   const segments: Segment[] = [];
   let at = 2;
   while (at + 4 <= jpeg.length) {
@@ -61,7 +65,9 @@ function segmentsOf(jpeg: Buffer): { readonly segments: readonly Segment[]; read
 function pick(jpeg: Buffer, random: Random, marker?: (marker: number) => boolean): Segment {
   const { segments } = segmentsOf(jpeg);
   const fitting = segments.filter((segment) => marker?.(segment.marker) ?? true);
-  return (fitting.length > 0 ? fitting : segments)[random(fitting.length || segments.length)] as Segment;
+  return (fitting.length > 0 ? fitting : segments)[
+    random(fitting.length || segments.length)
+  ] as Segment;
 }
 
 const isFrame = (marker: number) => marker >= 0xc0 && marker <= 0xc2;
@@ -117,10 +123,14 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
     splice(jpeg, pick(jpeg, random).start, 0, Buffer.from([0xff, 0xdd, 0, 4, 0, random(5)])),
   'marker in the data': (jpeg, random) => {
     const { data } = segmentsOf(jpeg);
-    const marker = Buffer.from([0xff, [0xd0, 0xd7, 0xd8, 0xd9, 0xda, 0xc4, 0x01, 0xfe][random(8)] as number]);
+    const marker = Buffer.from([
+      0xff,
+      [0xd0, 0xd7, 0xd8, 0xd9, 0xda, 0xc4, 0x01, 0xfe][random(8)] as number,
+    ]);
     return splice(jpeg, data + random(jpeg.length - data), 0, marker);
   },
-  'bit in the data': (jpeg, random) => within(jpeg, random, flip(random), segmentsOf(jpeg).data, jpeg.length),
+  'bit in the data': (jpeg, random) =>
+    within(jpeg, random, flip(random), segmentsOf(jpeg).data, jpeg.length),
   'zeros in the data': (jpeg, random) =>
     within(
       jpeg,
@@ -134,10 +144,16 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
     return splice(jpeg, data + random(jpeg.length - data), 1 + random(64));
   },
   'stray bytes between segments': (jpeg, random) =>
-    splice(jpeg, pick(jpeg, random).start, 0, Buffer.from(Array.from({ length: 1 + random(4) }, () => random(256)))),
+    splice(
+      jpeg,
+      pick(jpeg, random).start,
+      0,
+      Buffer.from(Array.from({ length: 1 + random(4) }, () => random(256))),
+    ),
   'fill bytes before a marker': (jpeg, random) =>
     splice(jpeg, pick(jpeg, random).start, 0, Buffer.alloc(1 + random(9), 0xff)),
-  'something behind the end': (jpeg, random) => Buffer.concat([jpeg, jpeg.subarray(0, random(jpeg.length))]),
+  'something behind the end': (jpeg, random) =>
+    Buffer.concat([jpeg, jpeg.subarray(0, random(jpeg.length))]),
 };
 
 export const JPEG: Mutations = {
@@ -146,7 +162,10 @@ export const JPEG: Mutations = {
   isStructured: (file) => segmentsOf(file).segments.length > 0,
 };
 
-/** `count` damaged files; each base file and each kind of damage in turn, one or two of them at a time. */
+/**
+ * `count` damaged files; each base file and each kind of damage in turn, one or two of them at a
+ * time.
+ */
 export function mutate(bases: readonly Buffer[], count: number, seed: number): MutatedFile[] {
   return mutateFiles(bases, JPEG, count, seed);
 }

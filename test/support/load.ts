@@ -1,6 +1,9 @@
 /** Many callers at once, for tests of what happens meanwhile. */
 
-/** Calls `call` for 0, 1, 2, … from so many callers at a time until it was called `count` times; results in that order. */
+/**
+ * Calls `call` for 0, 1, 2, … from so many callers at a time until it was called `count` times;
+ * results in that order.
+ */
 export async function underLoad<Result>(
   callers: number,
   count: number,
@@ -15,7 +18,10 @@ export async function underLoad<Result>(
   return results;
 }
 
-/** The same without an end: goes on until `stop`, which resolves with all results once the last call has ended. */
+/**
+ * The same without an end: goes on until `stop`, which resolves with all results once the last call
+ * has ended.
+ */
 export function continuousLoad<Result>(
   callers: number,
   call: (index: number) => Promise<Result>,

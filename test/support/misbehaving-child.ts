@@ -1,6 +1,6 @@
 /**
- * A child process that does whatever it is told, for tests of its supervision: as its room's programs it is run by
- * `runChild`, and each call is the text of what to do.
+ * A child process that does whatever it is told, for tests of its supervision: as its room's
+ * programs it is run by `runChild`, and each call is the text of what to do.
  */
 import { openSync, writeSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -19,7 +19,8 @@ const MEBIBYTE = 2 ** 20;
 const NONSENSE: Readonly<Record<string, () => Buffer>> = {
   'unknown-tag': () => encodeFrame(99 as FrameTag, Buffer.alloc(3)),
   'call-tag': () => encodeFrame(FrameTag.Call, Buffer.alloc(3)),
-  'second-reply': () => Buffer.concat([1, 2].map(() => encodeFrame(FrameTag.Reply, Buffer.from('unasked')))),
+  'second-reply': () =>
+    Buffer.concat([1, 2].map(() => encodeFrame(FrameTag.Reply, Buffer.from('unasked')))),
   'ready-again': () => encodeJsonFrame(FrameTag.Ready, {}),
   'failed-late': () => encodeJsonFrame(FrameTag.Failed, { kind: 'usage', problems: ['late'] }),
   'endless-frame': () => Buffer.from([0xff, 0xff, 0xff, 0xff, 5, 0, 0, 0]),
@@ -33,7 +34,11 @@ await runChild<Settings>({
     if (start === 'dies') process.exit(7);
     if (start === 'says nothing') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     if (start === 'writes garbage') writeSync(CHANNEL_FD, Buffer.alloc(4096, 0xee));
-    return { hello: { pid: process.pid }, limits, answer: async (call) => Buffer.from(await act(call.toString())) };
+    return {
+      hello: { pid: process.pid },
+      limits,
+      answer: async (call) => Buffer.from(await act(call.toString())),
+    };
   },
 });
 

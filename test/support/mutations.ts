@@ -1,12 +1,15 @@
 /**
- * Damage done to files on purpose: what the formats have in common. The same seed gives the same files, on every machine
- * that draws the same files to begin with.
+ * Damage done to files on purpose: what the formats have in common. The same seed gives the same
+ * files, on every machine that draws the same files to begin with.
  */
 
 /** An integer from 0 to before `below`. */
 export type Random = (below: number) => number;
 
-/** Numerical Recipes' linear congruential generator; the upper bits, because the lower ones repeat soon. */
+/**
+ * Numerical Recipes' linear congruential generator; the upper bits, because the lower ones repeat
+ * soon.
+ */
 export function createRandom(seed: number): Random {
   let state = (Math.imul(seed, 2_654_435_761) + 1) >>> 0;
   return (below) => {
@@ -34,7 +37,10 @@ export interface Mutations {
   readonly isStructured: (file: Buffer) => boolean;
 }
 
-/** `count` damaged files; each base file and each kind of damage in turn, one or two of them at a time. */
+/**
+ * `count` damaged files; each base file and each kind of damage in turn, one or two of them at a
+ * time.
+ */
 export function mutateFiles(
   bases: readonly Buffer[],
   { kinds, isStructured }: Mutations,
@@ -45,7 +51,10 @@ export function mutateFiles(
   const damages = Object.entries(kinds);
   return Array.from({ length: count }, (_, index) => {
     const base = index % bases.length;
-    const [kind, mutation] = damages[Math.floor(index / bases.length) % damages.length] as [string, Mutation];
+    const [kind, mutation] = damages[Math.floor(index / bases.length) % damages.length] as [
+      string,
+      Mutation,
+    ];
     let bytes = mutation(bases[base] as Buffer, random);
     let name = `seed ${seed}, ${index}: file ${base}, ${kind}`;
     if (random(4) === 0 && isStructured(bytes)) {
@@ -58,7 +67,12 @@ export function mutateFiles(
 }
 
 /** `remove` bytes from `at` on replaced by others. */
-export function splice(file: Buffer, at: number, remove: number, insert: Uint8Array = Buffer.alloc(0)): Buffer {
+export function splice(
+  file: Buffer,
+  at: number,
+  remove: number,
+  insert: Uint8Array = Buffer.alloc(0),
+): Buffer {
   return Buffer.concat([file.subarray(0, at), insert, file.subarray(at + remove)]);
 }
 
@@ -83,11 +97,14 @@ export const replace = (random: Random) => (bytes: Buffer, at: number) => {
   bytes[at] = [0, 1, 0x7f, 0x80, 0xff, random(256)][random(6)] as number;
 };
 
-export const cutOff: Mutation = (file, random) => file.subarray(0, 16 + random(Math.max(1, file.length - 16)));
+export const cutOff: Mutation = (file, random) =>
+  file.subarray(0, 16 + random(Math.max(1, file.length - 16)));
 export const cutOffNearTheEnd: Mutation = (file, random) =>
   file.subarray(0, Math.max(16, file.length - 1 - random(40)));
-export const pieceOut: Mutation = (file, random) => splice(file, 16 + random(file.length), 1 + random(64));
-export const somethingBehind: Mutation = (file, random) => Buffer.concat([file, file.subarray(0, random(file.length))]);
+export const pieceOut: Mutation = (file, random) =>
+  splice(file, 16 + random(file.length), 1 + random(64));
+export const somethingBehind: Mutation = (file, random) =>
+  Buffer.concat([file, file.subarray(0, random(file.length))]);
 
 export function oneOf<Value>(values: readonly Value[], random: Random): Value {
   return values[random(values.length)] as Value;

@@ -1,4 +1,7 @@
-/** What is sent in an image's place: one of each kind, drawn here. What is said to it stands in docs/bad-input.md. */
+/**
+ * What is sent in an image's place: one of each kind, drawn here. What is said to it stands in
+ * docs/bad-input.md.
+ */
 import { gzipSync } from 'node:zlib';
 import sharp from 'sharp';
 import { garbage, jpeg, truncated, webp } from './images.js';
@@ -17,7 +20,11 @@ export const FOREIGN_STARTS: Readonly<Record<string, readonly string[]>> = {
   'JPEG XR': ['II\xbc\x01\x08\0\0\0'],
   'TIFF or a raw photo': ['II*\0\x08\0\0\0', 'MM\0*\0\0\0\x08'],
   TIFF: ['II+\0\x08\0\0\0', 'MM\0+\0\x08\0\0'],
-  'JPEG 2000': ['\0\0\0\x0cjP  \r\n\x87\n', '\xff\x4f\xff\x51\0\x2f', '\0\0\0\x14ftypjp2 \0\0\0\0jp2 '],
+  'JPEG 2000': [
+    '\0\0\0\x0cjP  \r\n\x87\n',
+    '\xff\x4f\xff\x51\0\x2f',
+    '\0\0\0\x14ftypjp2 \0\0\0\0jp2 ',
+  ],
   'JPEG XL': ['\0\0\0\x0cJXL \r\n\x87\n', '\xff\x0a\xfa\x1f', '\0\0\0\x14ftypjxl \0\0\0\0jxl '],
   Photoshop: ['8BPS\0\x01'],
   GIMP: ['gimp xcf v011\0'],
@@ -44,7 +51,11 @@ export const FOREIGN_STARTS: Readonly<Record<string, readonly string[]>> = {
   'Matroska or WebM video': ['\x1aE\xdf\xa3\x9fB\x86\x81'],
   'a program': ['\x7fELF\x02\x01\x01\0', 'MZ\x90\0\x03\0\0\0'],
   AVIF: ['\0\0\0\x1cftypavif\0\0\0\0', '\0\0\0\x18ftypmif1\0\0\0\0mif1avif'],
-  HEIC: ['\0\0\0\x18ftypheic\0\0\0\0mif1heic', '\0\0\0\x18ftypmif1\0\0\0\0mif1heic', '\0\0\0\x18ftypheix\0\0\0\0'],
+  HEIC: [
+    '\0\0\0\x18ftypheic\0\0\0\0mif1heic',
+    '\0\0\0\x18ftypmif1\0\0\0\0mif1heic',
+    '\0\0\0\x18ftypheix\0\0\0\0',
+  ],
   HEIF: ['\0\0\0\x18ftypmif1\0\0\0\0mif1miaf', '\0\0\0\x14ftypmif1\0\0\0\0mif1heic'],
   'QuickTime video': ['\0\0\0\x14ftypqt  \0\0\0\0qt  '],
   'MP4 video': ['\0\0\0\x18ftypisom\0\0\x02\0isomiso2', '\0\0\0\x18ftypmp42\0\0\0\0'],
@@ -60,7 +71,11 @@ export const FOREIGN_STARTS: Readonly<Record<string, readonly string[]>> = {
     '<svg width="1"/>',
     '\xef\xbb\xbf  \n<SVG/>',
   ],
-  'HTML, as of an error page': ['<!DOCTYPE html><title>404</title>', '<html><body>', '\n<html lang="en">'],
+  'HTML, as of an error page': [
+    '<!DOCTYPE html><title>404</title>',
+    '<html><body>',
+    '\n<html lang="en">',
+  ],
   XML: ['<?xml version="1.0"?><note/>', '<!-- a note -->'],
 };
 
@@ -70,10 +85,14 @@ export interface NotAnImage {
   readonly bytes: Buffer;
 }
 
-const escaped = (file: Buffer) => [...file].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
-const between = (file: Buffer, separator: string) => file.toString('hex').replace(/..(?=.)/g, `$&${separator}`);
-const withQuestionMarks = (file: Buffer) => Buffer.from(file.map((byte) => (byte > 127 ? 63 : byte)));
-const changeLineEnds = (file: Buffer, from: string, to: string) => latin1(file.toString('latin1').replaceAll(from, to));
+const escaped = (file: Buffer) =>
+  [...file].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
+const between = (file: Buffer, separator: string) =>
+  file.toString('hex').replace(/..(?=.)/g, `$&${separator}`);
+const withQuestionMarks = (file: Buffer) =>
+  Buffer.from(file.map((byte) => (byte > 127 ? 63 : byte)));
+const changeLineEnds = (file: Buffer, from: string, to: string) =>
+  latin1(file.toString('latin1').replaceAll(from, to));
 
 /** What is no image at all; kinds that are told by one message have one name. */
 export async function notImages(): Promise<NotAnImage[]> {
@@ -91,31 +110,86 @@ export async function notImages(): Promise<NotAnImage[]> {
   };
   for (const file of images) {
     const base64 = file.toString('base64');
-    add('base64 text', base64, file.toString('base64url'), base64.replace(/.{76}/g, '$&\r\n'), JSON.stringify(base64));
-    add('base64 text', `"${base64.replaceAll('/', '\\/')}"`, `\n${base64}\n`, `base64,${base64}`, base64.slice(0, 24));
-    add('a data URL', `data:image/jpeg;base64,${base64}`, `"data:image/png;base64,${base64}"`, `DATA:,${base64}`);
-    add('hexadecimal text', file.toString('hex'), file.toString('hex').toUpperCase(), between(file, ' '));
-    add('hexadecimal text', `0x${file.toString('hex')}`, `\\x${file.toString('hex')}`, between(file, ':'));
+    add(
+      'base64 text',
+      base64,
+      file.toString('base64url'),
+      base64.replace(/.{76}/g, '$&\r\n'),
+      JSON.stringify(base64),
+    );
+    add(
+      'base64 text',
+      `"${base64.replaceAll('/', '\\/')}"`,
+      `\n${base64}\n`,
+      `base64,${base64}`,
+      base64.slice(0, 24),
+    );
+    add(
+      'a data URL',
+      `data:image/jpeg;base64,${base64}`,
+      `"data:image/png;base64,${base64}"`,
+      `DATA:,${base64}`,
+    );
+    add(
+      'hexadecimal text',
+      file.toString('hex'),
+      file.toString('hex').toUpperCase(),
+      between(file, ' '),
+    );
+    add(
+      'hexadecimal text',
+      `0x${file.toString('hex')}`,
+      `\\x${file.toString('hex')}`,
+      between(file, ':'),
+    );
     add('bytes written with escapes', escaped(file), `b'${escaped(file)}'`);
-    add('a list of numbers', [...file].join(','), JSON.stringify([...file]), `(${[...file].join(', ')})`);
-    add('JSON', JSON.stringify(file), JSON.stringify({ image: base64 }), JSON.stringify([{ image: base64 }]));
-    add('an image behind a line break', Buffer.concat([latin1('\n'), file]), Buffer.concat([latin1('\r\n'), file]));
+    add(
+      'a list of numbers',
+      [...file].join(','),
+      JSON.stringify([...file]),
+      `(${[...file].join(', ')})`,
+    );
+    add(
+      'JSON',
+      JSON.stringify(file),
+      JSON.stringify({ image: base64 }),
+      JSON.stringify([{ image: base64 }]),
+    );
+    add(
+      'an image behind a line break',
+      Buffer.concat([latin1('\n'), file]),
+      Buffer.concat([latin1('\r\n'), file]),
+    );
     add('an image behind a byte order mark', Buffer.concat([latin1('\xef\xbb\xbf'), file]));
     add('an image behind white space', Buffer.concat([latin1(' \n'), file]));
     add('an image behind one other byte', Buffer.concat([Buffer.of(7), file]));
     add('an image behind five other bytes', Buffer.concat([Buffer.of(0, 0, 0, 9, 9), file]));
-    const part = 'Content-Disposition: form-data; name="file"; filename="cat.jpg"\r\nContent-Type: image/jpeg\r\n\r\n';
+    const part =
+      'Content-Disposition: form-data; name="file"; filename="cat.jpg"\r\nContent-Type: image/jpeg\r\n\r\n';
     add('a multipart body', Buffer.concat([latin1(`------Boundary7MA4\r\n${part}`), file]));
-    add('an HTTP message', Buffer.concat([latin1('HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n'), file]));
+    add(
+      'an HTTP message',
+      Buffer.concat([latin1('HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n'), file]),
+    );
     add('text in UTF-16', Buffer.from(`\ufeff${base64}`, 'utf16le'));
   }
   add('bytes read as text, which replaced some', photo.toString('utf8'), png.toString('utf8'));
   add('bytes read as text, which replaced some', withQuestionMarks(photo), withQuestionMarks(png));
   add('bytes encoded as text in UTF-8', photo.toString('latin1'), png.toString('latin1'));
   // A length whose bytes are above 127, and replaced, so that the name of the format moves.
-  add('bytes read as text, which replaced some', `RIFF\ufffd\ufffd\0\0WEBPVP8 ${picture.toString('utf8', 16)}`);
-  add('bytes encoded as text in UTF-8', `RIFF\u00ff\u0080\0\0WEBPVP8 ${picture.toString('latin1', 16)}`);
-  add('bytes with other line ends', changeLineEnds(png, '\r\n', '\n'), changeLineEnds(png, '\n', '\r\n'));
+  add(
+    'bytes read as text, which replaced some',
+    `RIFF\ufffd\ufffd\0\0WEBPVP8 ${picture.toString('utf8', 16)}`,
+  );
+  add(
+    'bytes encoded as text in UTF-8',
+    `RIFF\u00ff\u0080\0\0WEBPVP8 ${picture.toString('latin1', 16)}`,
+  );
+  add(
+    'bytes with other line ends',
+    changeLineEnds(png, '\r\n', '\n'),
+    changeLineEnds(png, '\n', '\r\n'),
+  );
   add(
     'a URL',
     'https://example.com/cat.jpg',
@@ -132,13 +206,37 @@ export async function notImages(): Promise<NotAnImage[]> {
     '~/cat.png\n',
     '"cat.webp"',
   );
-  add('a value made text', '[object Object]', '[object ArrayBuffer]', 'undefined', 'null', 'None\n');
+  add(
+    'a value made text',
+    '[object Object]',
+    '[object ArrayBuffer]',
+    'undefined',
+    'null',
+    'None\n',
+  );
   add('white space', ' ', ' \r\n\t', '\ufeff\n');
   add('zero bytes', Buffer.alloc(1), Buffer.alloc(3000));
-  add('a text', 'This is a letter and not a picture.', 'what?', 'hello', 'Ein Brief über Bäume', '<b>bold</b>', 'BMW');
+  add(
+    'a text',
+    'This is a letter and not a picture.',
+    'what?',
+    'hello',
+    'Ein Brief über Bäume',
+    '<b>bold</b>',
+    'BMW',
+  );
   add('a text', `${'ä'.repeat(400)}`, `x${'ä'.repeat(400)}`);
-  add('bytes of no known format', Buffer.of(200, 3, 4, 5, 255, 1, 2, 9), latin1('\xff\xd8'), latin1('\x89PNG'));
-  add('bytes of no known format', garbage(1, 'jpeg').subarray(4), latin1('\xe4\xf6\xfc \xe4\xf6\xfc'));
+  add(
+    'bytes of no known format',
+    Buffer.of(200, 3, 4, 5, 255, 1, 2, 9),
+    latin1('\xff\xd8'),
+    latin1('\x89PNG'),
+  );
+  add(
+    'bytes of no known format',
+    garbage(1, 'jpeg').subarray(4),
+    latin1('\xe4\xf6\xfc \xe4\xf6\xfc'),
+  );
   add('bytes of no known format', latin1('\0\0\0\x18ftypzzzz'), latin1('RIFF\x24\0\0\0ACON'));
   add('a gzip file of an image', gzipSync(photo));
   return all;
@@ -164,12 +262,29 @@ export async function damagedImages(): Promise<DamagedImage[]> {
     for (const bytes of files) all.push({ what, format, bytes });
   };
   const ends = [20, 40, 60].map((end) => plain.subarray(0, end));
-  add('a PNG that is cut off', 'png', plain.subarray(0, 8), ...ends, truncated(plain), truncated(plain, 0.99));
-  add('a WebP that is cut off', 'webp', picture.subarray(0, 16), picture.subarray(0, -1), truncated(picture, 0.1));
+  add(
+    'a PNG that is cut off',
+    'png',
+    plain.subarray(0, 8),
+    ...ends,
+    truncated(plain),
+    truncated(plain, 0.99),
+  );
+  add(
+    'a WebP that is cut off',
+    'webp',
+    picture.subarray(0, 16),
+    picture.subarray(0, -1),
+    truncated(picture, 0.1),
+  );
   const apple = Buffer.concat([plain.subarray(0, 8), appleChunk(), plain.subarray(8)]);
   add('a PNG of the kind that only Apple reads', 'png', apple);
   const [from, to] = [palette.indexOf('PLTE') - 4, palette.indexOf('IDAT') - 4];
-  add('a PNG without its palette', 'png', Buffer.concat([palette.subarray(0, from), palette.subarray(to)]));
+  add(
+    'a PNG without its palette',
+    'png',
+    Buffer.concat([palette.subarray(0, from), palette.subarray(to)]),
+  );
   add('a WebP read as text, which replaced some', 'webp', Buffer.from(picture.toString('utf8')));
   return all;
 }

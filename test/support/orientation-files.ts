@@ -1,7 +1,7 @@
 /**
- * Small files that say in every sound, odd and damaged way which way up they are shown: EXIF of all types and shapes, XMP,
- * and all places where JPEG, PNG and WebP keep them. The same files each time, so that their orientations can be written
- * down (`test/golden/orientation.json`).
+ * Small files that say in every sound, odd and damaged way which way up they are shown: EXIF of all
+ * types and shapes, XMP, and all places where JPEG, PNG and WebP keep them. The same files each
+ * time, so that their orientations can be written down (`test/golden/orientation.json`).
  */
 import { crc32, deflateSync } from 'node:zlib';
 import sharp from 'sharp';
@@ -64,7 +64,12 @@ export function tiff(entries: readonly Entry[], shape: TiffShape = {}): Buffer {
       behind.push(value);
       free += value.length;
     }
-    return Buffer.concat([whole(tag, 2, order), whole(type, 2, order), whole(count, 4, order), field]);
+    return Buffer.concat([
+      whole(tag, 2, order),
+      whole(type, 2, order),
+      whole(count, 4, order),
+      field,
+    ]);
   });
   const block = Buffer.concat([
     ascii(magic),
@@ -78,7 +83,8 @@ export function tiff(entries: readonly Entry[], shape: TiffShape = {}): Buffer {
 }
 
 const short = (value: number, order: Order = 'II') => whole(value, 2, order);
-const sound = (value: number, order: Order = 'II') => tiff([{ value: short(value, order) }], { order });
+const sound = (value: number, order: Order = 'II') =>
+  tiff([{ value: short(value, order) }], { order });
 
 /** A number in each type that TIFF knows, some that it does not, and how many bytes one takes. */
 function typed(value: number, type: number, order: Order): Buffer {
@@ -126,16 +132,29 @@ function exifBlocks(): Map<string, Buffer> {
     for (let value = 0; value <= 9; value++) add(`value ${value}`, sound(value, order));
     for (let type = 0; type <= 19; type++) {
       for (const value of [3, 6])
-        add(`type ${type}, value ${value}`, tiff([{ type, value: typed(value, type, order) }], { order }));
+        add(
+          `type ${type}, value ${value}`,
+          tiff([{ type, value: typed(value, type, order) }], { order }),
+        );
       for (const count of [0, 2, 3, 65_535])
-        add(`type ${type}, count ${count}`, tiff([{ type, count, value: typed(6, type, order) }], { order }));
-      const three = Buffer.concat([typed(8, type, order), typed(6, type, order), typed(3, type, order)]);
+        add(
+          `type ${type}, count ${count}`,
+          tiff([{ type, count, value: typed(6, type, order) }], { order }),
+        );
+      const three = Buffer.concat([
+        typed(8, type, order),
+        typed(6, type, order),
+        typed(3, type, order),
+      ]);
       add(`type ${type}, three values`, tiff([{ type, count: 3, value: three }], { order }));
     }
     add('rational 13/2', tiff([{ type: 5, value: ratio(13, 2, order) }], { order }));
     add('rational 6/0', tiff([{ type: 5, value: ratio(6, 0, order) }], { order }));
     add('rational 0/0', tiff([{ type: 5, value: ratio(0, 0, order) }], { order }));
-    add('rational -6/-1', tiff([{ type: 10, value: ratio(2 ** 32 - 6, 2 ** 32 - 1, order) }], { order }));
+    add(
+      'rational -6/-1',
+      tiff([{ type: 10, value: ratio(2 ** 32 - 6, 2 ** 32 - 1, order) }], { order }),
+    );
     add('short 0x0600', tiff([{ value: short(0x0600, order) }], { order }));
     add('long 65542', tiff([{ type: 4, value: whole(65_542, 4, order) }], { order }));
     add('no entry', tiff([], { order }));
@@ -144,9 +163,18 @@ function exifBlocks(): Map<string, Buffer> {
     add('before a smaller tag', tiff([six, other(0x0100)], { order }));
     add('twice, the same', tiff([six, six], { order }));
     add('twice, otherwise', tiff([six, { value: short(8, order) }], { order }));
-    add('twice, the second of a bad type', tiff([six, { type: 99, value: short(8, order) }], { order }));
-    add('twice, the second a string', tiff([six, { type: 2, count: 2, value: ascii('8\0') }], { order }));
-    add('twice, the second without values', tiff([six, { count: 0, value: short(8, order) }], { order }));
+    add(
+      'twice, the second of a bad type',
+      tiff([six, { type: 99, value: short(8, order) }], { order }),
+    );
+    add(
+      'twice, the second a string',
+      tiff([six, { type: 2, count: 2, value: ascii('8\0') }], { order }),
+    );
+    add(
+      'twice, the second without values',
+      tiff([six, { count: 0, value: short(8, order) }], { order }),
+    );
     const overrun: Entry = { tag: 0x010f, type: 2, count: 40_000, value: whole(60_000, 4, order) };
     add('behind an overrun', tiff([overrun, six], { order }));
     add('before an overrun', tiff([six, overrun], { order }));
@@ -167,7 +195,18 @@ function exifBlocks(): Map<string, Buffer> {
     add('only a header', tiff([], { order }).subarray(0, 8));
     add('half a header', tiff([], { order }).subarray(0, 6));
     add('only a byte order', tiff([], { order }).subarray(0, 4));
-    for (const magic of ['II\0*', 'MM*\0', 'MM\0+', 'II+\0', 'II\0+', 'MM+\0', 'IIU\0', 'XX*\0', 'Exif', '\0\0\0\0'])
+    for (const magic of [
+      'II\0*',
+      'MM*\0',
+      'MM\0+',
+      'II+\0',
+      'II\0+',
+      'MM+\0',
+      'IIU\0',
+      'XX*\0',
+      'Exif',
+      '\0\0\0\0',
+    ])
       if (magic.startsWith('MM') === (order === 'MM'))
         add(`magic ${JSON.stringify(magic)}`, tiff([six], { order, magic }));
     add('prefix twice', Buffer.concat([EXIF, EXIF, sound(6, order)]));
@@ -185,7 +224,9 @@ function ratio(numerator: number, denominator: number, order: Order): Buffer {
 
 /** XMP packets by name. */
 const XMP: Readonly<Record<string, Buffer>> = {
-  'attribute 6': ascii('<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'),
+  'attribute 6': ascii(
+    '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>',
+  ),
   'element 8': ascii('<rdf:Description><tiff:Orientation>8</tiff:Orientation></rdf:Description>'),
   'attribute 1': ascii('<rdf:Description tiff:Orientation="1"/>'),
   'attribute 0': ascii('<rdf:Description tiff:Orientation="0"/>'),
@@ -209,7 +250,8 @@ function segment(marker: number, content: Buffer): Buffer {
 }
 
 const exifSegment = (block: Buffer) => segment(0xe1, Buffer.concat([EXIF, block]));
-const xmpSegment = (packet: Buffer) => segment(0xe1, Buffer.concat([ascii('http://ns.adobe.com/xap/1.0/\0'), packet]));
+const xmpSegment = (packet: Buffer) =>
+  segment(0xe1, Buffer.concat([ascii('http://ns.adobe.com/xap/1.0/\0'), packet]));
 
 // PNG
 
@@ -224,10 +266,15 @@ function rawProfile(block: Buffer, name = 'exif'): Buffer {
   return ascii(`\n${name}\n${String(block.length + EXIF.length).padStart(8)}\n${digits}\n`);
 }
 
-const text = (keyword: string, value: Buffer) => chunk('tEXt', Buffer.concat([ascii(`${keyword}\0`), value]));
+const text = (keyword: string, value: Buffer) =>
+  chunk('tEXt', Buffer.concat([ascii(`${keyword}\0`), value]));
 const packedText = (keyword: string, value: Buffer) =>
   chunk('zTXt', Buffer.concat([ascii(`${keyword}\0\0`), deflateSync(value)]));
-const utfText = (keyword: string, value: Buffer, { packed = false, language = '', method = 0 } = {}) =>
+const utfText = (
+  keyword: string,
+  value: Buffer,
+  { packed = false, language = '', method = 0 } = {},
+) =>
   chunk(
     'iTXt',
     Buffer.concat([
@@ -249,7 +296,8 @@ function frame(sequence: number): Buffer {
   return chunk('fcTL', control);
 }
 
-const frames = (count: number) => chunk('acTL', Buffer.concat([whole(count, 4, 'MM'), Buffer.alloc(4)]));
+const frames = (count: number) =>
+  chunk('acTL', Buffer.concat([whole(count, 4, 'MM'), Buffer.alloc(4)]));
 
 // WebP
 
@@ -298,12 +346,22 @@ export async function orientationFiles(): Promise<OrientationFile[]> {
     files.push({
       name: `png: ${name}`,
       format: 'png',
-      bytes: Buffer.concat([png.subarray(0, idat), ...before, png.subarray(idat, end), ...after, png.subarray(end)]),
+      bytes: Buffer.concat([
+        png.subarray(0, idat),
+        ...before,
+        png.subarray(idat, end),
+        ...after,
+        png.subarray(end),
+      ]),
     });
 
   const image = webp.subarray(12);
   const inWebp = (name: string, flags: number, ...chunks: Buffer[]) =>
-    files.push({ name: `webp: ${name}`, format: 'webp', bytes: riff(extendedHeader(flags), image, ...chunks) });
+    files.push({
+      name: `webp: ${name}`,
+      format: 'webp',
+      bytes: riff(extendedHeader(flags), image, ...chunks),
+    });
 
   for (const [name, block] of exifBlocks()) {
     inJpeg(name, exifSegment(block));
@@ -312,52 +370,99 @@ export async function orientationFiles(): Promise<OrientationFile[]> {
     inPng(`${name}, eXIf after, XMP says 6`, [utfText(ADOBE, SOUND_XMP)], [chunk('eXIf', block)]);
     inPng(`${name}, text`, [text(RAW_EXIF, rawProfile(block))]);
     inWebp(name, EXIF_FLAG, riffChunk('EXIF', block));
-    inWebp(`${name}, XMP says 6`, EXIF_FLAG | XMP_FLAG, riffChunk('EXIF', block), riffChunk('XMP ', SOUND_XMP));
+    inWebp(
+      `${name}, XMP says 6`,
+      EXIF_FLAG | XMP_FLAG,
+      riffChunk('EXIF', block),
+      riffChunk('XMP ', SOUND_XMP),
+    );
   }
   for (const [name, packet] of Object.entries(XMP)) {
     inJpeg(`XMP ${name}`, xmpSegment(packet));
     inJpeg(`XMP ${name}, then another`, xmpSegment(packet), xmpSegment(XMP['element 8'] as Buffer));
     for (const packed of [false, true]) {
       inPng(`XMP ${name}${packed ? ', packed' : ''}`, [utfText(ADOBE, packet, { packed })]);
-      inPng(`XMP ${name}${packed ? ', packed' : ''}, after`, [], [utfText(ADOBE, packet, { packed })]);
+      inPng(
+        `XMP ${name}${packed ? ', packed' : ''}, after`,
+        [],
+        [utfText(ADOBE, packet, { packed })],
+      );
     }
     inPng(`XMP ${name} as plain text`, [text(ADOBE, packet)]);
-    inPng(`XMP ${name} behind another`, [utfText(ADOBE, XMP['element 8'] as Buffer), utfText(ADOBE, packet)]);
+    inPng(`XMP ${name} behind another`, [
+      utfText(ADOBE, XMP['element 8'] as Buffer),
+      utfText(ADOBE, packet),
+    ]);
     inWebp(`XMP ${name}`, XMP_FLAG, riffChunk('XMP ', packet));
   }
 
   const [six, eight] = [sound(6), sound(8)];
-  inJpeg('an EXIF block in two segments', exifSegment(six.subarray(0, 15)), exifSegment(six.subarray(15)));
+  inJpeg(
+    'an EXIF block in two segments',
+    exifSegment(six.subarray(0, 15)),
+    exifSegment(six.subarray(15)),
+  );
   inJpeg('two EXIF segments', exifSegment(six), exifSegment(eight));
   inJpeg('two EXIF segments, the first empty', exifSegment(Buffer.alloc(0)), exifSegment(eight));
   inJpeg('two EXIF segments, the first broken', exifSegment(ascii('XX')), exifSegment(eight));
   inJpeg('EXIF behind XMP', xmpSegment(XMP['element 8'] as Buffer), exifSegment(six));
   inJpeg('EXIF in another segment', segment(0xe2, Buffer.concat([EXIF, six])));
   inJpeg('EXIF in lower case', segment(0xe1, Buffer.concat([ascii('exif\0\0'), six])));
-  inJpeg('stray bytes in front', segment(0xfe, ascii('A note')), Buffer.of(0, 1, 0xff, 0, 2), exifSegment(six));
+  inJpeg(
+    'stray bytes in front',
+    segment(0xfe, ascii('A note')),
+    Buffer.of(0, 1, 0xff, 0, 2),
+    exifSegment(six),
+  );
   inJpeg('fill bytes in front', Buffer.alloc(5, 0xff), exifSegment(six));
   inJpeg('a comment in front', segment(0xfe, ascii('Exif\0\0')), exifSegment(six));
   inJpeg('a restart marker in front', Buffer.of(0xff, 0xd0), exifSegment(six));
   inJpeg('an empty APP1 in front', segment(0xe1, Buffer.alloc(0)), exifSegment(six));
   // Pillow refuses a file for broken EXIF only where a JFIF segment has told it the density before.
-  const density = segment(0xe0, Buffer.concat([ascii('JFIF\0'), Buffer.of(1, 2, 1, 0, 72, 0, 72, 0, 0)]));
-  inJpeg('sound EXIF beside a density, XMP says 6', density, exifSegment(eight), xmpSegment(SOUND_XMP));
-  inJpeg('broken EXIF beside a density, XMP says 6', density, exifSegment(ascii('XX')), xmpSegment(SOUND_XMP));
-  files.push({ name: 'jpeg: EXIF behind the picture', format: 'jpeg', bytes: Buffer.concat([jpeg, exifSegment(six)]) });
+  const density = segment(
+    0xe0,
+    Buffer.concat([ascii('JFIF\0'), Buffer.of(1, 2, 1, 0, 72, 0, 72, 0, 0)]),
+  );
+  inJpeg(
+    'sound EXIF beside a density, XMP says 6',
+    density,
+    exifSegment(eight),
+    xmpSegment(SOUND_XMP),
+  );
+  inJpeg(
+    'broken EXIF beside a density, XMP says 6',
+    density,
+    exifSegment(ascii('XX')),
+    xmpSegment(SOUND_XMP),
+  );
+  files.push({
+    name: 'jpeg: EXIF behind the picture',
+    format: 'jpeg',
+    bytes: Buffer.concat([jpeg, exifSegment(six)]),
+  });
 
   inPng('eXIf twice', [chunk('eXIf', six)], [chunk('eXIf', eight)]);
   inPng('eXIf twice before', [chunk('eXIf', six), chunk('eXIf', eight)]);
   inPng('eXIf and a raw profile', [chunk('eXIf', six), text(RAW_EXIF, rawProfile(eight))]);
-  inPng('a raw profile and an empty eXIf', [chunk('eXIf', Buffer.alloc(0)), text(RAW_EXIF, rawProfile(eight))]);
+  inPng('a raw profile and an empty eXIf', [
+    chunk('eXIf', Buffer.alloc(0)),
+    text(RAW_EXIF, rawProfile(eight)),
+  ]);
   inPng('a raw profile, packed', [packedText(RAW_EXIF, rawProfile(six))]);
   inPng('a raw profile, packed, after', [], [packedText(RAW_EXIF, rawProfile(six))]);
   inPng('a raw profile in iTXt', [utfText(RAW_EXIF, rawProfile(six))]);
   inPng('a raw profile in iTXt, packed', [utfText(RAW_EXIF, rawProfile(six), { packed: true })]);
-  inPng('two raw profiles', [text(RAW_EXIF, rawProfile(six))], [packedText(RAW_EXIF, rawProfile(eight))]);
+  inPng(
+    'two raw profiles',
+    [text(RAW_EXIF, rawProfile(six))],
+    [packedText(RAW_EXIF, rawProfile(eight))],
+  );
   inPng('a raw profile of type APP1', [text('Raw profile type APP1', rawProfile(six, 'APP1'))]);
   inPng('a raw profile in lower case', [text('raw profile type exif', rawProfile(six))]);
   inPng('a raw profile without lines', [text(RAW_EXIF, ascii(six.toString('hex')))]);
-  inPng('a raw profile in capitals', [text(RAW_EXIF, ascii(rawProfile(six).toString('latin1').toUpperCase()))]);
+  inPng('a raw profile in capitals', [
+    text(RAW_EXIF, ascii(rawProfile(six).toString('latin1').toUpperCase())),
+  ]);
   inPng('a raw profile with spaces', [
     text(RAW_EXIF, ascii(`\nexif\n 9\n${six.toString('hex').replace(/../g, '$& \t')}`)),
   ]);
@@ -367,14 +472,25 @@ export async function orientationFiles(): Promise<OrientationFile[]> {
   inPng('a raw profile with lines between', [
     text(RAW_EXIF, ascii(`\nexif\n 9\n${six.toString('hex').replace(/./g, '$&\n')}`)),
   ]);
-  inPng('a raw profile with an odd digit', [text(RAW_EXIF, ascii(`\nexif\n 9\n${six.toString('hex')}0`))]);
+  inPng('a raw profile with an odd digit', [
+    text(RAW_EXIF, ascii(`\nexif\n 9\n${six.toString('hex')}0`)),
+  ]);
   inPng('a raw profile of other letters', [text(RAW_EXIF, ascii('\nexif\n 9\nzz'))]);
-  inPng('a raw profile of nothing, XMP says 6', [text(RAW_EXIF, ascii('\nexif\n 0\n')), utfText(ADOBE, SOUND_XMP)]);
-  inPng('a raw profile, XMP says 8', [text(RAW_EXIF, rawProfile(six)), utfText(ADOBE, XMP['element 8'] as Buffer)]);
+  inPng('a raw profile of nothing, XMP says 6', [
+    text(RAW_EXIF, ascii('\nexif\n 0\n')),
+    utfText(ADOBE, SOUND_XMP),
+  ]);
+  inPng('a raw profile, XMP says 8', [
+    text(RAW_EXIF, rawProfile(six)),
+    utfText(ADOBE, XMP['element 8'] as Buffer),
+  ]);
   inPng('a text that is EXIF', [text('exif', six)]);
   inPng('a text that is EXIF, then eXIf', [text('exif', six), chunk('eXIf', eight)]);
   inPng('a packed text that is cut off', [
-    chunk('zTXt', Buffer.concat([ascii(`${RAW_EXIF}\0\0`), deflateSync(rawProfile(six)).subarray(0, -3)])),
+    chunk(
+      'zTXt',
+      Buffer.concat([ascii(`${RAW_EXIF}\0\0`), deflateSync(rawProfile(six)).subarray(0, -3)]),
+    ),
   ]);
   inPng('a packed text that is none', [chunk('zTXt', ascii(`${RAW_EXIF}\0\0not packed`))]);
   inPng('a packed text that is none behind one', [
@@ -385,22 +501,58 @@ export async function orientationFiles(): Promise<OrientationFile[]> {
     utfText(RAW_EXIF, rawProfile(six)),
     chunk('iTXt', ascii(`${RAW_EXIF}\0\x01\0\0\0not packed`)),
   ]);
-  inPng('an iTXt with another method', [utfText(RAW_EXIF, rawProfile(six), { packed: true, method: 7 })]);
-  inPng('an unpacked iTXt with another method', [utfText(RAW_EXIF, rawProfile(six), { method: 7 })]);
-  inPng('an iTXt whose language is no UTF-8', [utfText(RAW_EXIF, rawProfile(six), { language: '\xff' })]);
+  inPng('an iTXt with another method', [
+    utfText(RAW_EXIF, rawProfile(six), { packed: true, method: 7 }),
+  ]);
+  inPng('an unpacked iTXt with another method', [
+    utfText(RAW_EXIF, rawProfile(six), { method: 7 }),
+  ]);
+  inPng('an iTXt whose language is no UTF-8', [
+    utfText(RAW_EXIF, rawProfile(six), { language: '\xff' }),
+  ]);
   inPng('XMP whose language is no UTF-8', [utfText(ADOBE, SOUND_XMP, { language: '\xff' })]);
   inPng('an iTXt without its parts', [chunk('iTXt', ascii(`${ADOBE}\0\0\0tiff:Orientation="6"`))]);
-  inPng('plain XMP and broken XMP', [text(ADOBE, SOUND_XMP), utfText(ADOBE, XMP['no UTF-8'] as Buffer)]);
-  inPng('empty plain XMP behind broken XMP', [utfText(ADOBE, XMP['no UTF-8'] as Buffer), text(ADOBE, Buffer.alloc(0))]);
+  inPng('plain XMP and broken XMP', [
+    text(ADOBE, SOUND_XMP),
+    utfText(ADOBE, XMP['no UTF-8'] as Buffer),
+  ]);
+  inPng('empty plain XMP behind broken XMP', [
+    utfText(ADOBE, XMP['no UTF-8'] as Buffer),
+    text(ADOBE, Buffer.alloc(0)),
+  ]);
   inPng('eXIf behind another chunk', [], [text('Comment', ascii('A note')), chunk('eXIf', six)]);
-  inPng('eXIf behind a chunk with a strange name', [], [chunk('a.b.', Buffer.alloc(3)), chunk('eXIf', six)]);
-  inPng('eXIf with a wrong checksum, after', [], [Buffer.concat([chunk('eXIf', six).subarray(0, -1), Buffer.of(0)])]);
+  inPng(
+    'eXIf behind a chunk with a strange name',
+    [],
+    [chunk('a.b.', Buffer.alloc(3)), chunk('eXIf', six)],
+  );
+  inPng(
+    'eXIf with a wrong checksum, after',
+    [],
+    [Buffer.concat([chunk('eXIf', six).subarray(0, -1), Buffer.of(0)])],
+  );
   for (const count of [0, 1, 2]) {
-    inPng(`${count} frames, eXIf at the end`, [frames(count), frame(0)], [frame(1), chunk('eXIf', six)]);
-    inPng(`${count} frames beside the picture, eXIf at the end`, [frames(count)], [frame(0), chunk('eXIf', six)]);
-    inPng(`${count} frames, eXIf before the second`, [frames(count), frame(0)], [chunk('eXIf', six), frame(1)]);
+    inPng(
+      `${count} frames, eXIf at the end`,
+      [frames(count), frame(0)],
+      [frame(1), chunk('eXIf', six)],
+    );
+    inPng(
+      `${count} frames beside the picture, eXIf at the end`,
+      [frames(count)],
+      [frame(0), chunk('eXIf', six)],
+    );
+    inPng(
+      `${count} frames, eXIf before the second`,
+      [frames(count), frame(0)],
+      [chunk('eXIf', six), frame(1)],
+    );
   }
-  inPng('frames told twice, eXIf at the end', [frames(2), frames(2), frame(0)], [frame(1), chunk('eXIf', six)]);
+  inPng(
+    'frames told twice, eXIf at the end',
+    [frames(2), frames(2), frame(0)],
+    [frame(1), chunk('eXIf', six)],
+  );
   inPng(
     'frames told three times, eXIf at the end',
     [frames(2), frames(2), frames(2), frame(0)],
@@ -410,29 +562,53 @@ export async function orientationFiles(): Promise<OrientationFile[]> {
   inWebp('EXIF that is not announced', 0, riffChunk('EXIF', six));
   inWebp('XMP that is not announced', EXIF_FLAG, riffChunk('XMP ', SOUND_XMP));
   inWebp('EXIF twice', EXIF_FLAG, riffChunk('EXIF', six), riffChunk('EXIF', eight));
-  inWebp('EXIF twice, the first empty', EXIF_FLAG, riffChunk('EXIF', Buffer.alloc(0)), riffChunk('EXIF', eight));
-  inWebp('XMP twice', XMP_FLAG, riffChunk('XMP ', SOUND_XMP), riffChunk('XMP ', XMP['element 8'] as Buffer));
-  inWebp('EXIF behind a strange chunk', EXIF_FLAG, riffChunk('what', Buffer.alloc(3)), riffChunk('EXIF', six));
+  inWebp(
+    'EXIF twice, the first empty',
+    EXIF_FLAG,
+    riffChunk('EXIF', Buffer.alloc(0)),
+    riffChunk('EXIF', eight),
+  );
+  inWebp(
+    'XMP twice',
+    XMP_FLAG,
+    riffChunk('XMP ', SOUND_XMP),
+    riffChunk('XMP ', XMP['element 8'] as Buffer),
+  );
+  inWebp(
+    'EXIF behind a strange chunk',
+    EXIF_FLAG,
+    riffChunk('what', Buffer.alloc(3)),
+    riffChunk('EXIF', six),
+  );
   inWebp('EXIF in lower case', EXIF_FLAG, riffChunk('exif', six));
   const plain = { name: 'webp: EXIF in a file of the simple format', format: 'webp' as const };
   files.push({ ...plain, bytes: riff(image, riffChunk('EXIF', six)) });
   const before = { name: 'webp: EXIF before the picture', format: 'webp' as const };
   files.push({ ...before, bytes: riff(extendedHeader(EXIF_FLAG), riffChunk('EXIF', six), image) });
   const behind = { name: 'webp: EXIF behind the end', format: 'webp' as const };
-  files.push({ ...behind, bytes: Buffer.concat([riff(extendedHeader(EXIF_FLAG), image), riffChunk('EXIF', six)]) });
+  files.push({
+    ...behind,
+    bytes: Buffer.concat([riff(extendedHeader(EXIF_FLAG), image), riffChunk('EXIF', six)]),
+  });
   return files;
 }
 
-/** Of each file one with some bytes of what says its orientation overwritten; a PNG's checksums are put right. */
+/**
+ * Of each file one with some bytes of what says its orientation overwritten; a PNG's checksums are
+ * put right.
+ */
 export function damageMetadata(files: readonly OrientationFile[], seed: number): OrientationFile[] {
   const random = createRandom(seed);
   return files.map(({ name, format, bytes }) => {
     const copy = Buffer.from(bytes);
-    const places = ['Exif', 'EXIF', 'eXIf', 'http', 'XM', 'Raw '].map((start) => copy.indexOf(start));
+    const places = ['Exif', 'EXIF', 'eXIf', 'http', 'XM', 'Raw '].map((start) =>
+      copy.indexOf(start),
+    );
     const at = 4 + (places.find((place) => place >= 0) ?? 0);
     for (let count = 1 + random(3); count > 0; count--) {
       const place = at + random(40);
-      if (place < copy.length) copy[place] = [0, 1, 3, 6, 0x12, 0xff, random(256)][random(7)] as number;
+      if (place < copy.length)
+        copy[place] = [0, 1, 3, 6, 0x12, 0xff, random(256)][random(7)] as number;
     }
     if (format === 'png') mendChecksums(copy);
     return { name: `${name}, damaged`, format, bytes: copy };

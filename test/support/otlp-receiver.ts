@@ -1,6 +1,6 @@
 /**
- * What traces are sent to: an OTLP receiver over HTTP that reads the protobuf by a schema of its own, with as many fields as
- * the tests look at. https://opentelemetry.io/docs/specs/otlp/
+ * What traces are sent to: an OTLP receiver over HTTP that reads the protobuf by a schema of its
+ * own, with as many fields as the tests look at. https://opentelemetry.io/docs/specs/otlp/
  */
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
@@ -80,7 +80,10 @@ export async function startOtlpReceiver(
     state.requests++;
     const body = Buffer.concat(await request.toArray());
     if (answer !== null) return answer(response);
-    if (request.url === '/v1/traces' && request.headers['content-type'] === 'application/x-protobuf') {
+    if (
+      request.url === '/v1/traces' &&
+      request.headers['content-type'] === 'application/x-protobuf'
+    ) {
       spans.push(...spansOf(body));
       response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
     } else response.writeHead(404).end();
@@ -129,6 +132,9 @@ function hex(base64 = ''): string {
 
 function attributesOf(attributes: readonly WireAttributes[] = []): Attributes {
   return Object.fromEntries(
-    attributes.map(({ key, value }) => [key, 'intValue' in value ? Number(value.intValue) : Object.values(value)[0]]),
+    attributes.map(({ key, value }) => [
+      key,
+      'intValue' in value ? Number(value.intValue) : Object.values(value)[0],
+    ]),
   );
 }

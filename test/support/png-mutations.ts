@@ -1,7 +1,8 @@
 /**
- * PNG files of every ordinary kind, drawn, and damage done to their structure: lengths, checksums, order, headers that lie,
- * the compressed stream, palettes, animation, and compressed chunks beside the picture that unfold to megabytes. Damage
- * inside of a chunk comes with the right checksum as well as with the wrong one, since the right one gets further.
+ * PNG files of every ordinary kind, drawn, and damage done to their structure: lengths, checksums,
+ * order, headers that lie, the compressed stream, palettes, animation, and compressed chunks beside
+ * the picture that unfold to megabytes. Damage inside of a chunk comes with the right checksum as
+ * well as with the wrong one, since the right one gets further.
  */
 import { crc32, deflateSync, inflateSync } from 'node:zlib';
 import sharp from 'sharp';
@@ -86,16 +87,21 @@ function inChunks(change: (chunks: Chunk[], random: Random) => void): Mutation {
 /** A change of the data of one chunk, the first of that type where there is one. */
 const inData = (type: string | null, change: (data: Buffer, random: Random) => Buffer): Mutation =>
   inChunks((chunks, random) => {
-    const at = type === null ? random(chunks.length) : chunks.findIndex((chunk) => chunk.type === type);
+    const at =
+      type === null ? random(chunks.length) : chunks.findIndex((chunk) => chunk.type === type);
     const chunk = chunks[at];
-    if (chunk !== undefined) chunks[at] = { ...chunk, data: change(Buffer.from(chunk.data), random) };
+    if (chunk !== undefined)
+      chunks[at] = { ...chunk, data: change(Buffer.from(chunk.data), random) };
   });
 
 /** The header, unless an earlier damage has shortened it. */
 const inHeader = (change: (header: Buffer, random: Random) => Buffer): Mutation =>
   inData('IHDR', (data, random) => (data.length < 13 ? data : change(data, random)));
 
-const insert = (make: (random: Random) => Chunk | readonly Chunk[], before: 'IDAT' | 'IEND' = 'IDAT'): Mutation =>
+const insert = (
+  make: (random: Random) => Chunk | readonly Chunk[],
+  before: 'IDAT' | 'IEND' = 'IDAT',
+): Mutation =>
   inChunks((chunks, random) => {
     const at = chunks.findIndex(({ type }) => type === before);
     chunks.splice(at < 0 ? chunks.length : at, 0, ...[make(random)].flat());
@@ -106,7 +112,9 @@ const inImageData = (change: (stream: Buffer, random: Random) => Buffer): Mutati
   inChunks((chunks, random) => {
     const first = chunks.findIndex(({ type }) => type === 'IDAT');
     if (first < 0) return;
-    const stream = Buffer.concat(chunks.filter(({ type }) => type === 'IDAT').map(({ data }) => data));
+    const stream = Buffer.concat(
+      chunks.filter(({ type }) => type === 'IDAT').map(({ data }) => data),
+    );
     const rest = chunks.filter(({ type }) => type !== 'IDAT');
     const changed = { type: 'IDAT', data: change(Buffer.from(stream), random) };
     chunks.splice(0, chunks.length, ...rest.slice(0, first), changed, ...rest.slice(first));
@@ -128,7 +136,23 @@ function deflatedBomb(): Buffer {
   return bomb;
 }
 
-const SIZES = [0, 1, 2, 3, 16, 31, 255, 1_000, 5_000, 65_535, 65_536, 1_000_000, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1];
+const SIZES = [
+  0,
+  1,
+  2,
+  3,
+  16,
+  31,
+  255,
+  1_000,
+  5_000,
+  65_535,
+  65_536,
+  1_000_000,
+  2 ** 31 - 1,
+  2 ** 31,
+  2 ** 32 - 1,
+];
 const KNOWN = [
   'IHDR',
   'PLTE',
@@ -187,7 +211,9 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'bit anywhere': (png, random) => within(png, random, flip(random), SIGNATURE_BYTES),
   'bit in a chunk': inData(null, (data, random) => within(data, random, flip(random))),
   'chunk cut short': inData(null, (data, random) => data.subarray(0, random(data.length + 1))),
-  'chunk with more': inData(null, (data, random) => Buffer.concat([data, randomBytes(1 + random(20), random)])),
+  'chunk with more': inData(null, (data, random) =>
+    Buffer.concat([data, randomBytes(1 + random(20), random)]),
+  ),
   'byte in the header': inHeader((data, random) => within(data, random, replace(random))),
   'another size': inHeader((data, random) => {
     data.writeUInt32BE(oneOf(SIZES, random), 4 * random(2));
@@ -222,7 +248,10 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
     const letters = within(Buffer.from(type, 'latin1'), random, (copy, i) => {
       copy[i] = (copy[i] as number) ^ 0x20;
     });
-    chunks[at] = { type: random(2) === 0 ? oneOf(KNOWN, random) : letters.toString('latin1'), data };
+    chunks[at] = {
+      type: random(2) === 0 ? oneOf(KNOWN, random) : letters.toString('latin1'),
+      data,
+    };
   }),
   'chunk left out': inChunks((chunks, random) => void chunks.splice(random(chunks.length), 1)),
   'chunk twice': inChunks((chunks, random) => {
@@ -237,27 +266,40 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
     const at = chunks.findIndex(({ type }) => type === 'IDAT');
     if (at < 0) return;
     const { data } = chunks[at] as Chunk;
-    const cuts = [0, ...Array.from({ length: random(20) }, () => random(data.length + 1)), data.length].sort(
-      (a, b) => a - b,
-    );
-    const pieces = cuts.slice(1).map((cut, i) => ({ type: 'IDAT', data: data.subarray(cuts[i], cut) }));
+    const cuts = [
+      0,
+      ...Array.from({ length: random(20) }, () => random(data.length + 1)),
+      data.length,
+    ].sort((a, b) => a - b);
+    const pieces = cuts
+      .slice(1)
+      .map((cut, i) => ({ type: 'IDAT', data: data.subarray(cuts[i], cut) }));
     // Once in a while something stands between them, which the standard forbids.
-    if (random(3) === 0) pieces.splice(random(pieces.length), 0, { type: 'tEXt', data: Buffer.from('a\0b') });
+    if (random(3) === 0)
+      pieces.splice(random(pieces.length), 0, { type: 'tEXt', data: Buffer.from('a\0b') });
     chunks.splice(at, 1, ...pieces);
   }),
   'bit in the image data': inImageData((stream, random) => within(stream, random, flip(random))),
-  'image data cut short': inImageData((stream, random) => stream.subarray(0, random(stream.length))),
-  'zeros in the image data': inImageData((stream, random) =>
-    within(stream, random, (copy, at) => copy.fill(0, at, Math.min(copy.length, at + 1 + random(30)))),
+  'image data cut short': inImageData((stream, random) =>
+    stream.subarray(0, random(stream.length)),
   ),
-  'head of the image data': inImageData((stream, random) => within(stream, random, replace(random), 0, 2)),
+  'zeros in the image data': inImageData((stream, random) =>
+    within(stream, random, (copy, at) =>
+      copy.fill(0, at, Math.min(copy.length, at + 1 + random(30))),
+    ),
+  ),
+  'head of the image data': inImageData((stream, random) =>
+    within(stream, random, replace(random), 0, 2),
+  ),
   'wrong sum behind the image data': inImageData((stream, random) =>
     within(stream, random, flip(random), stream.length - 4),
   ),
   'image data that unfolds without end': inImageData(() => deflatedBomb()),
   'odd row filters': inRows((rows, random) => within(rows, random, replace(random))),
   'rows missing': inRows((rows, random) => rows.subarray(0, random(rows.length))),
-  'rows to spare': inRows((rows, random) => Buffer.concat([rows, rows.subarray(0, random(rows.length))])),
+  'rows to spare': inRows((rows, random) =>
+    Buffer.concat([rows, rows.subarray(0, random(rows.length))]),
+  ),
   palette: inChunks((chunks, random) => {
     const rest = chunks.filter(({ type }) => type !== 'PLTE');
     const length = oneOf([0, 1, 3, 6, 7, 48, 765, 768, 771], random);
@@ -275,12 +317,21 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'odd profile': insert((random) => ({ type: 'iCCP', data: randomBytes(random(200), random) })),
   'text that unfolds without end': insert((random) => ({
     type: oneOf(['zTXt', 'iTXt'], random),
-    data: Buffer.concat([Buffer.from(oneOf(['a\0\0', 'a\0\x01\0\0\0'], random), 'latin1'), deflatedBomb()]),
+    data: Buffer.concat([
+      Buffer.from(oneOf(['a\0\0', 'a\0\x01\0\0\0'], random), 'latin1'),
+      deflatedBomb(),
+    ]),
   })),
   'very many texts': insert((random) =>
-    Array.from({ length: 500 + random(1500) }, (_, at) => ({ type: 'tEXt', data: Buffer.from(`key ${at}\0value`) })),
+    Array.from({ length: 500 + random(1500) }, (_, at) => ({
+      type: 'tEXt',
+      data: Buffer.from(`key ${at}\0value`),
+    })),
   ),
-  'long text behind': insert((random) => ({ type: 'tEXt', data: Buffer.alloc(random(300_000), 'a') }), 'IEND'),
+  'long text behind': insert(
+    (random) => ({ type: 'tEXt', data: Buffer.alloc(random(300_000), 'a') }),
+    'IEND',
+  ),
   animation: insert(animation),
   'frames behind': insert((random) => {
     const sequence = Buffer.alloc(4);
@@ -297,4 +348,8 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   })),
 };
 
-export const PNG: Mutations = { draw: drawPngs, kinds: MUTATIONS, isStructured: (file) => chunksOf(file).length > 0 };
+export const PNG: Mutations = {
+  draw: drawPngs,
+  kinds: MUTATIONS,
+  isStructured: (file) => chunksOf(file).length > 0,
+};

@@ -4,7 +4,10 @@ import { childrenOf } from './server.js';
 
 const KIBIBYTES_PER_MEBIBYTE = 1024;
 
-/** MiB of these processes, what they share counted once (PSS); null where one has just ended, or without /proc. */
+/**
+ * MiB of these processes, what they share counted once (PSS); null where one has just ended, or
+ * without /proc.
+ */
 export function memoryOf(pids: readonly number[]): number | null {
   let kibibytes = 0;
   for (const pid of pids) {

@@ -1,6 +1,7 @@
 /**
- * Surroundings in which nothing can be written unseen, and what a program did in them: which files it wrote and which sockets
- * it had, by looking at folders and at /proc, and by strace where there is one.
+ * Surroundings in which nothing can be written unseen, and what a program did in them: which files
+ * it wrote and which sockets it had, by looking at folders and at /proc, and by strace where there
+ * is one.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -8,7 +9,14 @@ import { join } from 'node:path';
 import { childrenOf, eventually, type Scope, temporaryFolder } from './server.js';
 
 /** Variables that name a folder in which programs keep things. */
-const FOLDERS = ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'XDG_STATE_HOME'] as const;
+const FOLDERS = [
+  'HOME',
+  'TMPDIR',
+  'XDG_CACHE_HOME',
+  'XDG_CONFIG_HOME',
+  'XDG_DATA_HOME',
+  'XDG_STATE_HOME',
+] as const;
 
 export interface Surroundings {
   /** For the program. */
@@ -26,7 +34,8 @@ export function surroundings(scope: Scope): Surroundings {
   const out = join(root, 'out');
   mkdirSync(out);
   return {
-    // What the tests' own environment says about telemetry must not help: the program has to see to it by itself.
+    // What the tests' own environment says about telemetry must not help: the program has to see to
+    // it by itself.
     environment: { ...Object.fromEntries(folders), ORT_DISABLE_TELEMETRY: '0' },
     out,
     leftBehind: () =>
@@ -48,17 +57,28 @@ export interface OpenSocket {
   readonly remotePort: number;
 }
 
-/** The network sockets that a process has open, as /proc tells of them. Empty where it has ended. */
+/**
+ * The network sockets that a process has open, as /proc tells of them. Empty where it has ended.
+ */
 export function socketsOf(pid: number): OpenSocket[] {
   try {
-    const inodes = new Set(linksOf(pid).flatMap(({ target }) => /^socket:\[(\d+)\]$/.exec(target)?.[1] ?? []));
+    const inodes = new Set(
+      linksOf(pid).flatMap(({ target }) => /^socket:\[(\d+)\]$/.exec(target)?.[1] ?? []),
+    );
     return (['tcp', 'tcp6', 'udp', 'udp6'] as const).flatMap((table) => {
       const [, ...lines] = readFileSync(`/proc/${pid}/net/${table}`, 'utf8').trim().split('\n');
       return lines.flatMap((line) => {
         const [, local, remote, , , , , , , inode] = line.trim().split(/\s+/);
         if (!inodes.has(inode ?? '')) return [];
-        const port = (address: string | undefined) => Number.parseInt(address?.split(':')[1] ?? '0', 16);
-        return [{ kind: table.startsWith('tcp') ? 'tcp' : 'udp', localPort: port(local), remotePort: port(remote) }];
+        const port = (address: string | undefined) =>
+          Number.parseInt(address?.split(':')[1] ?? '0', 16);
+        return [
+          {
+            kind: table.startsWith('tcp') ? 'tcp' : 'udp',
+            localPort: port(local),
+            remotePort: port(remote),
+          },
+        ];
       });
     });
   } catch {
@@ -97,20 +117,28 @@ function isSystemPlace(path: string): boolean {
 }
 
 /** Whether strace is here and may trace. */
-export const STRACE = spawnSync('strace', ['-qq', '-o', '/dev/null', 'true'], { stdio: 'ignore' }).status === 0;
+export const STRACE =
+  spawnSync('strace', ['-qq', '-o', '/dev/null', 'true'], { stdio: 'ignore' }).status === 0;
 
 export interface Trace {
   /** What to run the program within. The traced process keeps its parent. */
   readonly within: readonly string[];
-  /** Paths that were opened for writing or made, devices and shared memory left out. To be read when the program has ended. */
+  /**
+   * Paths that were opened for writing or made, devices and shared memory left out. To be read when
+   * the program has ended.
+   */
   written(): Promise<string[]>;
-  /** Network sockets that were made, and what they were bound and connected to: `socket AF_INET SOCK_DGRAM`, `connect 127.0.0.1:50051`. */
+  /**
+   * Network sockets that were made, and what they were bound and connected to: `socket AF_INET
+   * SOCK_DGRAM`, `connect 127.0.0.1:50051`.
+   */
   network(): Promise<string[]>;
 }
 
 export function trace(scope: Scope): Trace {
   const file = join(temporaryFolder(scope), 'trace');
-  const calls = 'trace=socket,bind,connect,sendto,sendmsg,sendmmsg,openat,open,creat,mkdir,mkdirat,rename,renameat2';
+  const calls =
+    'trace=socket,bind,connect,sendto,sendmsg,sendmmsg,openat,open,creat,mkdir,mkdirat,rename,renameat2';
   const lines = async (): Promise<string[]> =>
     await eventually('the trace is complete', () => {
       const found = readFileSync(file, 'utf8').trimEnd().split('\n');
@@ -124,7 +152,8 @@ export function trace(scope: Scope): Trace {
       const paths = (await lines()).flatMap((line) => {
         if (/ = -1 /.test(line)) return [];
         const opened = /\bopen(?:at)?\((?:[^"]*)"([^"]*)", ([A-Z_|]+)/.exec(line);
-        if (opened !== null) return /O_WRONLY|O_RDWR|O_CREAT/.test(opened[2] ?? '') ? [opened[1] as string] : [];
+        if (opened !== null)
+          return /O_WRONLY|O_RDWR|O_CREAT/.test(opened[2] ?? '') ? [opened[1] as string] : [];
         const made = /\b(?:creat|mkdir|mkdirat|rename|renameat2)\(.*"([^"]*)"/.exec(line);
         return made === null ? [] : [made[1] as string];
       });
@@ -134,7 +163,10 @@ export function trace(scope: Scope): Trace {
       const found = (await lines()).flatMap((line) => {
         const made = /\bsocket\((AF_\w+), (SOCK_\w+)/.exec(line);
         if (made !== null) return [`socket ${made[1]} ${made[2]}`];
-        const place = /\b(bind|connect|sendto|sendmsg|sendmmsg)\(.*sin6?_port=htons\((\d+)\).*?"([^"]+)"/.exec(line);
+        const place =
+          /\b(bind|connect|sendto|sendmsg|sendmmsg)\(.*sin6?_port=htons\((\d+)\).*?"([^"]+)"/.exec(
+            line,
+          );
         return place === null ? [] : [`${place[1]} ${place[3]}:${place[2]}`];
       });
       return [...new Set(found)];

@@ -1,6 +1,7 @@
 /**
- * A gRPC call made by hand over HTTP/2, for what client libraries don't let one do: stop in the middle of a message, send
- * a deadline and not watch it oneself, count the bytes that a server takes.
+ * A gRPC call made by hand over HTTP/2, for what client libraries don't let one do: stop in the
+ * middle of a message, send a deadline and not watch it oneself, count the bytes that a server
+ * takes.
  */
 import { once } from 'node:events';
 import {
@@ -15,7 +16,10 @@ import { messageType, SERVICE } from './grpc-client.js';
 import type { Scope } from './server.js';
 
 export interface RawEnding {
-  /** The trailers (or headers, where there was nothing else). Empty where the stream was cut without any. */
+  /**
+   * The trailers (or headers, where there was nothing else). Empty where the stream was cut without
+   * any.
+   */
   readonly headers: IncomingHttpHeaders;
   /** From the call's begin to its status. */
   readonly afterMs: number;
@@ -55,11 +59,19 @@ export class RawConnection {
 
   /** Changes the window of calls that are open, too. */
   async setWindow(bytes: number): Promise<void> {
-    await new Promise<void>((resolve) => this.#session.settings({ initialWindowSize: bytes }, () => resolve()));
+    await new Promise<void>((resolve) =>
+      this.#session.settings({ initialWindowSize: bytes }, () => resolve()),
+    );
   }
 
-  /** Begins a call; `grpcTimeout` is the header's own text, such as `150m` for 150 ms, and so is `encoding`. */
-  begin(method: string, more: { readonly grpcTimeout?: string; readonly encoding?: string } = {}): RawCall {
+  /**
+   * Begins a call; `grpcTimeout` is the header's own text, such as `150m` for 150 ms, and so is
+   * `encoding`.
+   */
+  begin(
+    method: string,
+    more: { readonly grpcTimeout?: string; readonly encoding?: string } = {},
+  ): RawCall {
     const { grpcTimeout, encoding } = more;
     return this.beginPath(`/${SERVICE}/${method}`, {
       ...(grpcTimeout === undefined ? {} : { 'grpc-timeout': grpcTimeout }),
@@ -101,7 +113,8 @@ export class RawCall {
     const begunAt = performance.now();
     this.ended = new Promise((resolve) => {
       const onHeaders = (headers: IncomingHttpHeaders) => {
-        if (headers['grpc-status'] !== undefined) resolve({ headers, afterMs: performance.now() - begunAt });
+        if (headers['grpc-status'] !== undefined)
+          resolve({ headers, afterMs: performance.now() - begunAt });
       };
       stream.on('response', onHeaders);
       stream.on('trailers', onHeaders);
@@ -114,11 +127,16 @@ export class RawCall {
     this.#stream.write(bytes);
   }
 
-  /** Sends as fast as the other end lets it, piece by piece, until all is sent or the call is closed. */
+  /**
+   * Sends as fast as the other end lets it, piece by piece, until all is sent or the call is
+   * closed.
+   */
   async writeAll(bytes: Uint8Array): Promise<void> {
     const PIECE_BYTES = 64 * 1024;
     for (let at = 0; at < bytes.length && !this.#stream.closed; at += PIECE_BYTES) {
-      const sent = new Promise((resolve) => this.#stream.write(bytes.subarray(at, at + PIECE_BYTES), resolve));
+      const sent = new Promise((resolve) =>
+        this.#stream.write(bytes.subarray(at, at + PIECE_BYTES), resolve),
+      );
       await Promise.race([sent, this.closed]);
     }
   }
@@ -163,7 +181,9 @@ export function reasonIn(headers: IncomingHttpHeaders): string | null {
   return (messageType('google.rpc.ErrorInfo').deserialize(info.value) as { reason: string }).reason;
 }
 
-/** Passes connections on and counts them, and what goes towards the server. `cut` breaks them off. */
+/**
+ * Passes connections on and counts them, and what goes towards the server. `cut` breaks them off.
+ */
 export async function countingProxy(
   scope: Scope,
   port: number,

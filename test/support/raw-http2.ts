@@ -1,4 +1,7 @@
-/** HTTP/2 by hand over a socket, for what no library would send: half a preface, floods, frames that are none. */
+/**
+ * HTTP/2 by hand over a socket, for what no library would send: half a preface, floods, frames that
+ * are none.
+ */
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import type { Scope } from './server.js';
@@ -20,7 +23,12 @@ export const FRAME = {
 export const END_STREAM = 1;
 export const END_HEADERS = 4;
 
-export function frame(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
+export function frame(
+  type: number,
+  flags: number,
+  stream: number,
+  payload: Uint8Array = Buffer.alloc(0),
+): Buffer {
   const header = Buffer.alloc(9);
   header.writeUIntBE(payload.length, 0, 3);
   header.writeUInt8(type, 3);
@@ -32,7 +40,9 @@ export function frame(type: number, flags: number, stream: number, payload: Uint
 /** HPACK with nothing but literals (RFC 7541 §6.2.2). */
 export function headerBlock(fields: Readonly<Record<string, string>>): Buffer {
   const text = (value: string) => Buffer.concat([hpackInteger(value.length), Buffer.from(value)]);
-  return Buffer.concat(Object.entries(fields).flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]));
+  return Buffer.concat(
+    Object.entries(fields).flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]),
+  );
 }
 
 /** With a prefix of 7 bits. */
@@ -45,7 +55,10 @@ function hpackInteger(value: number): Buffer {
 }
 
 /** The headers of a gRPC call. */
-export function callHeaders(path: string, more: Readonly<Record<string, string>> = {}): Record<string, string> {
+export function callHeaders(
+  path: string,
+  more: Readonly<Record<string, string>> = {},
+): Record<string, string> {
   return {
     ':method': 'POST',
     ':scheme': 'http',
@@ -114,7 +127,9 @@ export class RawSocket {
   /** Resolves when the bytes are on their way, or the connection is closed. */
   async send(...parts: Uint8Array[]): Promise<void> {
     if (this.isClosed) return;
-    const written = new Promise<void>((resolve) => this.socket.write(Buffer.concat(parts), () => resolve()));
+    const written = new Promise<void>((resolve) =>
+      this.socket.write(Buffer.concat(parts), () => resolve()),
+    );
     await Promise.race([written, this.closed]);
   }
 

@@ -1,5 +1,16 @@
-/** A model repository that a test changes while it is being served: versions are copies of the default model. */
-import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+/**
+ * A model repository that a test changes while it is being served: versions are copies of the
+ * default model.
+ */
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { MODELS, type Scope, temporaryFolder } from './server.js';
 
@@ -14,8 +25,15 @@ export class Repository {
     this.folder = temporaryFolder(scope);
   }
 
-  /** A version that appears at once, as `mv` lets it. Its manifest may be changed, or its graph be something else. */
-  put(name: string, version: number, change: (manifest: Manifest) => Manifest = (manifest) => manifest): string {
+  /**
+   * A version that appears at once, as `mv` lets it. Its manifest may be changed, or its graph be
+   * something else.
+   */
+  put(
+    name: string,
+    version: number,
+    change: (manifest: Manifest) => Manifest = (manifest) => manifest,
+  ): string {
     const [newest] = readdirSync(ORIGINAL).sort((a, b) => Number(b) - Number(a));
     const beginning = join(this.folder, `.${name}-${version}`);
     cpSync(join(ORIGINAL, newest as string), beginning, { recursive: true });
@@ -27,7 +45,10 @@ export class Repository {
     return folder;
   }
 
-  /** Writes other weights into the graph of a version, in place. Returns what puts the old ones back. */
+  /**
+   * Writes other weights into the graph of a version, in place. Returns what puts the old ones
+   * back.
+   */
   overwriteWeights(name: string, version: number): () => void {
     const path = join(this.folder, name, String(version), 'model.onnx');
     const old = readFileSync(path);

@@ -1,6 +1,6 @@
 /**
- * The gRPC server in the test's own process, in front of a pipeline that the test plays itself: what calls do to their end
- * can be brought about step by step, which no built server lets one do.
+ * The gRPC server in the test's own process, in front of a pipeline that the test plays itself:
+ * what calls do to their end can be brought about step by step, which no built server lets one do.
  */
 import { systemClock } from '#vitserve/clock.js';
 import { Admission } from '#vitserve/server/admission/admission.js';
@@ -63,7 +63,12 @@ export class RpcStand {
 
   /** Listens on a free port until the scope ends. */
   static async open(scope: Scope, options: RpcStandOptions = {}): Promise<RpcStand> {
-    const { permits = 8, uploadTimeoutMs = 30_000, maxImageBytes = 2 ** 20, reflection = false } = options;
+    const {
+      permits = 8,
+      uploadTimeoutMs = 30_000,
+      maxImageBytes = 2 ** 20,
+      reflection = false,
+    } = options;
     const { answer = () => Promise.resolve(ANSWER) } = options;
     const admission = new Admission({
       permits: new Permits(permits, systemClock),
@@ -100,7 +105,8 @@ export class RpcStand {
           headersReceived: () => {},
           authenticated: () => {},
           imageReceived: () => {},
-          streamImageEnded: (_record, code, reason) => images.push(`${code} ${reason ?? ''}`.trim()),
+          streamImageEnded: (_record, code, reason) =>
+            images.push(`${code} ${reason ?? ''}`.trim()),
           failed: () => {},
           ended: (code, reason) =>
             ended.push(`${path.slice(path.lastIndexOf('/') + 1)} ${code} ${reason ?? ''}`.trim()),

@@ -1,8 +1,10 @@
 /**
- * Runs the built program as its users do: as a process, told by flags, watched through its log, ports and exit code.
+ * Runs the built program as its users do: as a process, told by flags, watched through its log,
+ * ports and exit code.
  *
- * Whatever a test starts here ends with the test's scope, also where the test fails: the front by its pid, and any child
- * that is left after it. Nothing waits for a fixed time; `eventually` asks again until a deadline.
+ * Whatever a test starts here ends with the test's scope, also where the test fails: the front by
+ * its pid, and any child that is left after it. Nothing waits for a fixed time; `eventually` asks
+ * again until a deadline.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -93,7 +95,10 @@ export function isAlive(pid: number): boolean {
   return processState(pid) !== 'Z';
 }
 
-/** The letter of proc_pid_stat(5), such as T for stopped; null where there is no such process or no /proc. */
+/**
+ * The letter of proc_pid_stat(5), such as T for stopped; null where there is no such process or no
+ * /proc.
+ */
 export function processState(pid: number): string | null {
   return statOf(pid)?.[0] ?? null;
 }
@@ -142,7 +147,10 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** The tests' own environment without what would configure vitserve or make it believe that it is a test. */
+/**
+ * The tests' own environment without what would configure vitserve or make it believe that it is a
+ * test.
+ */
 function plainEnvironment(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(
     ([name]) => !/^(VITSERVE|OTEL)_/.test(name) && name !== 'NODE_TEST_CONTEXT',
@@ -150,11 +158,16 @@ function plainEnvironment(more: Readonly<Record<string, string>>): NodeJS.Proces
   return { ...Object.fromEntries(kept), ...more };
 }
 
-/** Answers depend on the provider in their last digits, so tests that compare them ask for the one that is everywhere. */
+/**
+ * Answers depend on the provider in their last digits, so tests that compare them ask for the one
+ * that is everywhere.
+ */
 export const ON_CPU = ['--execution-provider', 'cpu'] as const;
 /** One process of each kind: starts soonest. */
 export const ONE_EACH = ['--decoder-processes', '1', '--inference-processes', '1'] as const;
-/** No model: as fast as possible, classes by the sum of the pixels, embeddings by their mean colour. */
+/**
+ * No model: as fast as possible, classes by the sum of the pixels, embeddings by their mean colour.
+ */
 export const SIMULATED = ['--simulated-inference', '1:0.1', ...ONE_EACH] as const;
 
 export interface SpawnOptions {
@@ -163,11 +176,17 @@ export interface SpawnOptions {
   readonly within?: readonly string[];
   /** As the leader of a process group, as a shell starts it. */
   readonly detached?: boolean;
-  /** `within` makes a PID namespace, so the pids in the log are others' here; it ends what it holds when it is ended. */
+  /**
+   * `within` makes a PID namespace, so the pids in the log are others' here; it ends what it holds
+   * when it is ended.
+   */
   readonly ownPids?: boolean;
 }
 
-/** Fronts that run. A test file that is ended from outside (a time limit, Ctrl-C) runs no clean-up, so they go with it here. */
+/**
+ * Fronts that run. A test file that is ended from outside (a time limit, Ctrl-C) runs no clean-up,
+ * so they go with it here.
+ */
 const running = new Set<number>();
 process.on('exit', () => {
   for (const pid of running) process.kill(pid, 'SIGKILL');
@@ -190,7 +209,9 @@ export class ServerProcess {
     const { stdout, stderr } = child;
     assert(stdout !== null && stderr !== null);
     createInterface({ input: stdout }).on('line', (line) => {
-      this.lines.push(line.startsWith('{') ? (JSON.parse(line) as LogLine) : { level: 'none', msg: line });
+      this.lines.push(
+        line.startsWith('{') ? (JSON.parse(line) as LogLine) : { level: 'none', msg: line },
+      );
     });
     stderr.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
@@ -229,7 +250,11 @@ export class ServerProcess {
   }
 
   /** The same, ready for calls. */
-  static async start(scope: Scope, flags: readonly string[], options?: SpawnOptions): Promise<ServerProcess> {
+  static async start(
+    scope: Scope,
+    flags: readonly string[],
+    options?: SpawnOptions,
+  ): Promise<ServerProcess> {
     const server = ServerProcess.spawn(scope, flags, options);
     await server.logged('serving');
     return server;
@@ -280,7 +305,10 @@ export class ServerProcess {
     return [...current.values()].filter((child) => role === undefined || child.role === role);
   }
 
-  /** Pids of all processes that the front has started and that run, ready or not, as the system tells of them. */
+  /**
+   * Pids of all processes that the front has started and that run, ready or not, as the system
+   * tells of them.
+   */
   childPids(): number[] {
     const pids = childrenOf(this.pid);
     for (const pid of pids) this.#everSeen.add(pid);
@@ -296,8 +324,8 @@ export class ServerProcess {
   }
 
   /**
-   * Stops the children of a role (SIGSTOP), so that nothing they are given is answered. Returns what lets them go on, which
-   * happens with the end of the scope at the latest.
+   * Stops the children of a role (SIGSTOP), so that nothing they are given is answered. Returns
+   * what lets them go on, which happens with the end of the scope at the latest.
    */
   async freeze(scope: Scope, role: Role): Promise<() => void> {
     const children = this.children(role);
@@ -317,8 +345,12 @@ export class ServerProcess {
   }
 
   /** GET of the HTTP port. */
-  async get(path: string): Promise<{ readonly status: number; readonly text: string; readonly type: string }> {
-    const response = await fetch(`http://${this.#serving.http}${path}`, { headers: { connection: 'close' } });
+  async get(
+    path: string,
+  ): Promise<{ readonly status: number; readonly text: string; readonly type: string }> {
+    const response = await fetch(`http://${this.#serving.http}${path}`, {
+      headers: { connection: 'close' },
+    });
     return {
       status: response.status,
       text: await response.text(),
@@ -332,7 +364,11 @@ export class ServerProcess {
   }
 
   /** Waits until a metric has a value. */
-  async metricIs(name: string, labels: Readonly<Record<string, string>>, value: number): Promise<void> {
+  async metricIs(
+    name: string,
+    labels: Readonly<Record<string, string>>,
+    value: number,
+  ): Promise<void> {
     let last = Number.NaN;
     const what = () => `${name}${JSON.stringify(labels)} is ${value} (last seen: ${last})`;
     await eventually('', async () => {
@@ -365,7 +401,11 @@ export class ServerProcess {
   }
 }
 
-export function sumOfSeries(exposition: string, name: string, labels: Readonly<Record<string, string>> = {}): number {
+export function sumOfSeries(
+  exposition: string,
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): number {
   let sum = 0;
   for (const line of exposition.split('\n')) {
     const match = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
@@ -390,7 +430,10 @@ export async function runProgram(
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
 ): Promise<Finished> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: plainEnvironment(environment) });
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: plainEnvironment(environment),
+  });
   scope.after(() => child.exitCode ?? child.kill('SIGKILL'));
   let stdout = '';
   let stderr = '';
@@ -405,6 +448,10 @@ export async function runProgram(
 }
 
 /** Runs `vitserve` with these arguments to its end. */
-export function vitserve(scope: Scope, args: readonly string[], environment?: Readonly<Record<string, string>>) {
+export function vitserve(
+  scope: Scope,
+  args: readonly string[],
+  environment?: Readonly<Record<string, string>>,
+) {
   return runProgram(scope, process.execPath, [PROGRAM, ...args], environment);
 }

@@ -4,7 +4,10 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { REPOSITORY, type Scope } from './server.js';
 
-/** A program that answers every line of JSON with another, run at the root of the repository. It ends with the scope. */
+/**
+ * A program that answers every line of JSON with another, run at the root of the repository. It
+ * ends with the scope.
+ */
 export class SteppedClient {
   readonly #ask: (line: string) => void;
   readonly #waiting: { resolve(answer: unknown): void; reject(error: Error): void }[] = [];
@@ -16,7 +19,9 @@ export class SteppedClient {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text;
     });
-    createInterface({ input: child.stdout }).on('line', (line) => this.#waiting.shift()?.resolve(JSON.parse(line)));
+    createInterface({ input: child.stdout }).on('line', (line) =>
+      this.#waiting.shift()?.resolve(JSON.parse(line)),
+    );
     const ended = once(child, 'close').then(() => {
       this.#ended = new Error(`${[command, ...args].join(' ')} has ended:\n${stderr}`);
       for (const { reject } of this.#waiting.splice(0)) reject(this.#ended);

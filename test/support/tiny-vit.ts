@@ -1,9 +1,15 @@
 /**
- * A Vision Transformer small enough to be written down: 8 × 8 pixels, four patches, width 8, two heads, one block, five
- * classes. Its variants are the ways in which exporters write the same model. Weights are random, from a seed.
+ * A Vision Transformer small enough to be written down: 8 × 8 pixels, four patches, width 8, two
+ * heads, one block, five classes. Its variants are the ways in which exporters write the same
+ * model. Weights are random, from a seed.
  */
 import { graphOf, int, ints, modelOf, nodeOf, valueInfoOf } from '#vitserve/onnx/graph/build.js';
-import { DataType, type ModelProto, type NodeProto, type TensorProto } from '#vitserve/onnx/proto/model-proto.js';
+import {
+  DataType,
+  type ModelProto,
+  type NodeProto,
+  type TensorProto,
+} from '#vitserve/onnx/proto/model-proto.js';
 import { float16Tensor, float32Tensor, int64Tensor } from '#vitserve/onnx/proto/tensors.js';
 
 export const TINY = { size: 8, width: 8, classes: 5 } as const;
@@ -16,7 +22,10 @@ export interface TinyVariant {
   /** A convolution of 6 × 6 with padding 1, in place of 4 × 4. */
   readonly padded: boolean;
   readonly head: 'logits' | 'softmax' | 'binary' | 'two-heads';
-  /** With an MLP behind the attention: `fused` as opset 17 writes LayerNorm and GELU, `spelled` as older ones do. */
+  /**
+   * With an MLP behind the attention: `fused` as opset 17 writes LayerNorm and GELU, `spelled` as
+   * older ones do.
+   */
   readonly mlp: 'none' | 'fused' | 'spelled';
 }
 
@@ -54,7 +63,9 @@ export function tinyVit(variant: TinyVariant): ModelProto {
       dims.reduce((a, b) => a * b, 1),
       initializer.length + 1,
     ).map((value) => value * scale);
-    initializer.push(type === 'float16' ? float16Tensor(name, dims, values) : float32Tensor(name, dims, values));
+    initializer.push(
+      type === 'float16' ? float16Tensor(name, dims, values) : float32Tensor(name, dims, values),
+    );
     return name;
   };
   const shape = (name: string, sizes: number[]) => {
@@ -65,11 +76,16 @@ export function tinyVit(variant: TinyVariant): ModelProto {
   const first = fixed ?? 0;
 
   let pixels = 'image';
-  if (layout === 'NHWC') pixels = add('Transpose', [pixels], 'channels_first', { perm: ints([0, 3, 1, 2]) });
+  if (layout === 'NHWC')
+    pixels = add('Transpose', [pixels], 'channels_first', { perm: ints([0, 3, 1, 2]) });
   const kernel = padded ? 6 : 4;
   add(
     'Conv',
-    [pixels, weights('patch.weight', [width, 3, kernel, kernel], 0.2), weights('patch.bias', [width])],
+    [
+      pixels,
+      weights('patch.weight', [width, 3, kernel, kernel], 0.2),
+      weights('patch.bias', [width]),
+    ],
     'grid',
     {
       kernel_shape: ints([kernel, kernel]),
@@ -90,9 +106,14 @@ export function tinyVit(variant: TinyVariant): ModelProto {
   add('Add', ['sequence', weights('positions', [1, 5, width])], 'embedded');
 
   const norm = (input: string, name: string) =>
-    add('LayerNormalization', [input, weights(`${name}.weight`, [width], 1), weights(`${name}.bias`, [width])], name, {
-      axis: int(-1),
-    });
+    add(
+      'LayerNormalization',
+      [input, weights(`${name}.weight`, [width], 1), weights(`${name}.bias`, [width])],
+      name,
+      {
+        axis: int(-1),
+      },
+    );
   /** LayerNorm as it was written before it was an operator. */
   const spelledNorm = (input: string) => {
     const two = type === 'float16' ? float16Tensor('two', [], [2]) : float32Tensor('two', [], [2]);
@@ -134,9 +155,14 @@ export function tinyVit(variant: TinyVariant): ModelProto {
   add('Gather', ['norm2', 'class_index'], 'representation', { axis: int(1) });
 
   const outputs = head === 'binary' ? 1 : classes;
-  add('Gemm', ['representation', weights('head.weight', [outputs, width]), weights('head.bias', [outputs])], 'logits', {
-    transB: int(1),
-  });
+  add(
+    'Gemm',
+    ['representation', weights('head.weight', [outputs, width]), weights('head.bias', [outputs])],
+    'logits',
+    {
+      transB: int(1),
+    },
+  );
   let output = 'logits';
   if (head === 'softmax') output = add('Softmax', ['logits'], 'answer', { axis: int(-1) });
   if (head === 'binary') output = add('Squeeze', ['logits', shape('last_axis', [-1])], 'answer');

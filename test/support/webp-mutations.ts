@@ -1,6 +1,7 @@
 /**
- * WebP files of every kind, drawn, and damage done to their structure: sizes of the file and its chunks, flags and canvas of
- * the extended format, headers of both codecs, alpha, animation, profiles and EXIF. There are no checksums in WebP.
+ * WebP files of every kind, drawn, and damage done to their structure: sizes of the file and its
+ * chunks, flags and canvas of the extended format, headers of both codecs, alpha, animation,
+ * profiles and EXIF. There are no checksums in WebP.
  */
 import sharp from 'sharp';
 import { texture } from './images.js';
@@ -30,7 +31,9 @@ async function drawWebps(): Promise<readonly Buffer[]> {
   const draw = (seed: number, width: number, height: number) =>
     sharp(texture(seed, width, height), { raw: { width, height, channels: 3 } });
   const rgba = sharp(texture(9, 40, 30), { raw: { width: 30, height: 30, channels: 4 } });
-  const frames = sharp(texture(6, 30, 90), { raw: { width: 30, height: 90, channels: 3, pageHeight: 30 } });
+  const frames = sharp(texture(6, 30, 90), {
+    raw: { width: 30, height: 90, channels: 3, pageHeight: 30 },
+  });
   return await Promise.all(
     [
       draw(1, 47, 33).webp(),
@@ -85,8 +88,13 @@ function inChunks(change: (chunks: Chunk[], random: Random) => void): Mutation {
   };
 }
 
-/** A change of the data of the first chunk of one of these types; of any chunk where there is none. */
-const inData = (types: readonly string[], change: (data: Buffer, random: Random) => Buffer): Mutation =>
+/**
+ * A change of the data of the first chunk of one of these types; of any chunk where there is none.
+ */
+const inData = (
+  types: readonly string[],
+  change: (data: Buffer, random: Random) => Buffer,
+): Mutation =>
   inChunks((chunks, random) => {
     const found = chunks.findIndex((chunk) => types.includes(chunk.type));
     const at = found >= 0 ? found : random(chunks.length);
@@ -101,7 +109,8 @@ const insert = (make: (random: Random) => Chunk): Mutation =>
 const extended = (change: (header: Buffer, random: Random) => void): Mutation =>
   inChunks((chunks, random) => {
     const first = chunks[0];
-    const found = first?.type === 'VP8X' ? first.data : Buffer.from([0, 0, 0, 0, 32, 0, 0, 32, 0, 0]);
+    const found =
+      first?.type === 'VP8X' ? first.data : Buffer.from([0, 0, 0, 0, 32, 0, 0, 32, 0, 0]);
     const header = Buffer.concat([found, Buffer.alloc(10)]).subarray(0, 10);
     change(header, random);
     chunks.splice(0, first?.type === 'VP8X' ? 1 : 0, { type: 'VP8X', data: header });
@@ -124,14 +133,26 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'wrong size of the file': (webp, random) => {
     const copy = Buffer.from(webp);
     const size = copy.readUInt32LE(4);
-    const sizes = [0, 4, 12, size - 1, size - 2, size + 1, size + 2, size >> 1, 2 ** 31, 2 ** 32 - 1];
+    const sizes = [
+      0,
+      4,
+      12,
+      size - 1,
+      size - 2,
+      size + 1,
+      size + 2,
+      size >> 1,
+      2 ** 31,
+      2 ** 32 - 1,
+    ];
     copy.writeUInt32LE(oneOf(sizes, random) >>> 0, 4);
     return copy;
   },
   'wrong size of a chunk': (webp, random) => {
     const chunks = chunksOf(webp);
     const before = chunks.slice(0, random(Math.max(1, chunks.length)));
-    const at = RIFF_BYTES + before.reduce((sum, { data }) => sum + 8 + data.length + (data.length % 2), 0);
+    const at =
+      RIFF_BYTES + before.reduce((sum, { data }) => sum + 8 + data.length + (data.length % 2), 0);
     return within(webp, random, replace(random), at + 4, at + 8);
   },
   'another chunk type': inChunks((chunks, random) => {
@@ -148,7 +169,9 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
     chunks.splice(random(chunks.length + 1), 0, moved as Chunk);
   }),
   'chunk cut short': inData([], (data, random) => data.subarray(0, random(data.length + 1))),
-  'chunk with more': inData([], (data, random) => Buffer.concat([data, randomBytes(1 + random(20), random)])),
+  'chunk with more': inData([], (data, random) =>
+    Buffer.concat([data, randomBytes(1 + random(20), random)]),
+  ),
   flags: extended((header, random) => {
     header[0] = random(256);
   }),
@@ -158,7 +181,9 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'byte in the extended header': extended((header, random) => {
     header[random(10)] = random(256);
   }),
-  'frame tag of the lossy codec': inData(LOSSY, (data, random) => within(data, random, flip(random), 0, 3)),
+  'frame tag of the lossy codec': inData(LOSSY, (data, random) =>
+    within(data, random, flip(random), 0, 3),
+  ),
   'first partition of another size': inData(LOSSY, (data, random) => {
     if (data.length < 3) return data;
     const size = oneOf([0, 1, 10, data.length - 10, data.length, 2 ** 19 - 1], random);
@@ -167,11 +192,16 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   }),
   'start code': inData(LOSSY, (data, random) => within(data, random, replace(random), 3, 6)),
   'another size in the lossy frame': inData(LOSSY, (data, random) => {
-    if (data.length >= 10) data.writeUInt16LE(oneOf(SIDES, random) | (random(4) << 14), 6 + 2 * random(2));
+    if (data.length >= 10)
+      data.writeUInt16LE(oneOf(SIDES, random) | (random(4) << 14), 6 + 2 * random(2));
     return data;
   }),
-  'head of the first partition': inData(LOSSY, (data, random) => within(data, random, flip(random), 10, 40)),
-  'lossless signature': inData(LOSSLESS, (data, random) => within(data, random, replace(random), 0, 1)),
+  'head of the first partition': inData(LOSSY, (data, random) =>
+    within(data, random, flip(random), 10, 40),
+  ),
+  'lossless signature': inData(LOSSLESS, (data, random) =>
+    within(data, random, replace(random), 0, 1),
+  ),
   'another size in the lossless frame': inData(LOSSLESS, (data, random) => {
     if (data.length < 5) return data;
     const version = data.readUInt32LE(1) & ~0x0fff_ffff;
@@ -182,16 +212,30 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
     if (data.length >= 5) data[4] = (data[4] as number) ^ (1 << (4 + random(4)));
     return data;
   }),
-  'transforms of the lossless frame': inData(LOSSLESS, (data, random) => within(data, random, flip(random), 5, 40)),
+  'transforms of the lossless frame': inData(LOSSLESS, (data, random) =>
+    within(data, random, flip(random), 5, 40),
+  ),
   'bit in the data': inData(CODED, (data, random) => within(data, random, flip(random), 10)),
   'zeros in the data': inData(CODED, (data, random) =>
-    within(data, random, (copy, at) => copy.fill(0, at, Math.min(copy.length, at + 1 + random(64))), 10),
+    within(
+      data,
+      random,
+      (copy, at) => copy.fill(0, at, Math.min(copy.length, at + 1 + random(64))),
+      10,
+    ),
   ),
   'data cut short': inData(CODED, (data, random) => data.subarray(0, random(data.length))),
-  'head of the alpha': inData(['ALPH'], (data, random) => within(data, random, replace(random), 0, 1)),
+  'head of the alpha': inData(['ALPH'], (data, random) =>
+    within(data, random, replace(random), 0, 1),
+  ),
   'alpha damaged': inData(['ALPH'], (data, random) => within(data, random, flip(random))),
-  'alpha where there was none': insert((random) => ({ type: 'ALPH', data: randomBytes(1 + random(60), random) })),
-  'head of a frame': inData(['ANMF'], (data, random) => within(data, random, replace(random), 0, FRAME_BYTES)),
+  'alpha where there was none': insert((random) => ({
+    type: 'ALPH',
+    data: randomBytes(1 + random(60), random),
+  })),
+  'head of a frame': inData(['ANMF'], (data, random) =>
+    within(data, random, replace(random), 0, FRAME_BYTES),
+  ),
   'codec in a frame': inData(['ANMF'], (data, random) =>
     within(data, random, flip(random), FRAME_BYTES, FRAME_BYTES + 40),
   ),
@@ -202,14 +246,20 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
   }),
   'junk in EXIF': insert((random) => ({
     type: 'EXIF',
-    data: Buffer.concat([Buffer.from('49492a000800000001001201030001000000', 'hex'), randomBytes(random(40), random)]),
+    data: Buffer.concat([
+      Buffer.from('49492a000800000001001201030001000000', 'hex'),
+      randomBytes(random(40), random),
+    ]),
   })),
   'odd profile': insert((random) => ({ type: 'ICCP', data: randomBytes(random(400), random) })),
   'long chunk beside': insert((random) => ({
     type: oneOf(['XMP ', 'ICCP', 'XYZW'], random),
     data: Buffer.alloc(random(300_000), 'a'),
   })),
-  'both codecs': insert((random) => ({ type: oneOf(['VP8 ', 'VP8L'], random), data: randomBytes(30, random) })),
+  'both codecs': insert((random) => ({
+    type: oneOf(['VP8 ', 'VP8L'], random),
+    data: randomBytes(30, random),
+  })),
 };
 
 export const WEBP: Mutations = {

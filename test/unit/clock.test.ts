@@ -13,7 +13,8 @@ describe('the time', () => {
 
   test('never goes back, and has fractions of a millisecond', () => {
     const times = Array.from({ length: 1_000 }, () => systemClock.now());
-    for (const [index, time] of times.entries()) assert.ok(index === 0 || time >= (times[index - 1] ?? 0));
+    for (const [index, time] of times.entries())
+      assert.ok(index === 0 || time >= (times[index - 1] ?? 0));
     assert.ok(times.some((time) => !Number.isInteger(time)));
   });
 });

@@ -12,7 +12,10 @@ import {
 } from '#vitserve/errors.js';
 
 describe('the table of reasons', () => {
-  const rows = (Object.keys(REASONS) as Reason[]).map((reason) => ({ reason, ...describeReason(reason) }));
+  const rows = (Object.keys(REASONS) as Reason[]).map((reason) => ({
+    reason,
+    ...describeReason(reason),
+  }));
 
   test('has names that gRPC clients can take for what they are', () => {
     for (const { reason } of rows) assert.match(reason, /^[A-Z][A-Z0-9_]{2,62}$/);
@@ -21,7 +24,8 @@ describe('the table of reasons', () => {
   test('blames a field exactly where the request is at fault', () => {
     for (const { reason, status, field } of rows) {
       // What can't be read has no fields.
-      const isRequest = reason !== 'REQUEST_MALFORMED' && (status === 'INVALID_ARGUMENT' || status === 'NOT_FOUND');
+      const isRequest =
+        reason !== 'REQUEST_MALFORMED' && (status === 'INVALID_ARGUMENT' || status === 'NOT_FOUND');
       assert.equal(field !== undefined, isRequest, reason);
     }
   });
@@ -55,7 +59,13 @@ describe('anything thrown', () => {
     assert.equal(toRequestError(error), error);
   });
 
-  for (const thrown of [new Error('secret'), new SetupError('usage', ['secret']), 'secret', 7, { secret: true }]) {
+  for (const thrown of [
+    new Error('secret'),
+    new SetupError('usage', ['secret']),
+    'secret',
+    7,
+    { secret: true },
+  ]) {
     test(`that is ${thrown instanceof Error ? thrown.name : typeof thrown} is INTERNAL with generic text, and its cause is kept`, () => {
       const error = toRequestError(thrown);
       assert.equal(error.reason, 'INTERNAL');
@@ -70,14 +80,10 @@ describe('anything thrown', () => {
   });
 
   test('has a text', () => {
-    assert.deepEqual([new Error('broken'), 'text', 7, null, undefined, Symbol('s')].map(messageOf), [
-      'broken',
-      'text',
-      '7',
-      'null',
-      'undefined',
-      'Symbol(s)',
-    ]);
+    assert.deepEqual(
+      [new Error('broken'), 'text', 7, null, undefined, Symbol('s')].map(messageOf),
+      ['broken', 'text', '7', 'null', 'undefined', 'Symbol(s)'],
+    );
   });
 });
 
@@ -86,6 +92,12 @@ test('a setup error has its problems one by one, and one a line in its message',
   const error = new SetupError('usage', ['one: mend it', 'two: mend that'], { cause });
   assert.deepEqual(
     [error.name, error.kind, error.problems, error.message, error.cause],
-    ['SetupError', 'usage', ['one: mend it', 'two: mend that'], 'one: mend it\ntwo: mend that', cause],
+    [
+      'SetupError',
+      'usage',
+      ['one: mend it', 'two: mend that'],
+      'one: mend it\ntwo: mend that',
+      cause,
+    ],
   );
 });

@@ -1,8 +1,10 @@
-// Runs an image as Kubernetes would, without a container runtime, and measures what docs/containers.md promises: process 1
-// in a PID namespace of its own, an unprivileged user without capabilities, a read-only root file system without /tmp,
-// 64 MiB of /dev/shm, a network namespace of its own.
+// Runs an image as Kubernetes would, without a container runtime, and measures what
+// docs/containers.md promises: process 1 in a PID namespace of its own, an unprivileged user
+// without capabilities, a read-only root file system without /tmp, 64 MiB of /dev/shm, a network
+// namespace of its own.
 //   npm run build && tools/image/build-stand-in.sh && node tools/image/try-image.mjs [IMAGE] [SECONDS]
-// Needs root, buildah, and util-linux. Loads from within the network namespace, so nothing is reached from outside.
+// Needs root, buildah, and util-linux. Loads from within the network namespace, so nothing is
+// reached from outside.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -83,7 +85,9 @@ function start(root) {
       if (entry !== undefined) return entry;
       const ended = await Promise.race([once(lines, 'line').then(() => null), exited]);
       if (ended !== null)
-        throw new Error(`ended with ${ended}:\n${entries.map((each) => each.line ?? each.msg).join('\n')}`);
+        throw new Error(
+          `ended with ${ended}:\n${entries.map((each) => each.line ?? each.msg).join('\n')}`,
+        );
     }
   };
   return { unsharePid: child.pid, entries, exited, logged };
@@ -104,7 +108,8 @@ function childrenOf(parent) {
       }
     });
 }
-const zombiesOf = (parent) => childrenOf(parent).filter((pid) => field(pid, 'State').startsWith('Z'));
+const zombiesOf = (parent) =>
+  childrenOf(parent).filter((pid) => field(pid, 'State').startsWith('Z'));
 
 const container = buildah('from', image);
 try {
@@ -142,11 +147,13 @@ try {
   });
 
   await sleep(Number(seconds) * 400);
-  const ready = (role) => server.entries.filter((entry) => entry.msg === 'process ready' && entry.role === role);
+  const ready = (role) =>
+    server.entries.filter((entry) => entry.msg === 'process ready' && entry.role === role);
   const victims = ['decoder', 'inference'].map((role) => ready(role)[0].pid);
   // Their numbers are those of the namespace.
   for (const pid of childrenOf(first))
-    if (victims.includes(Number(field(pid, 'NSpid').split('\t').at(-1)))) process.kill(pid, 'SIGKILL');
+    if (victims.includes(Number(field(pid, 'NSpid').split('\t').at(-1))))
+      process.kill(pid, 'SIGKILL');
   await sleep(Number(seconds) * 600);
   console.log(
     `killed one child of each kind under load: ${JSON.stringify(outcomes)}, zombies ${zombiesOf(first).length}`,
@@ -167,7 +174,13 @@ try {
   await again.logged('serving');
   const [second] = childrenOf(again.unsharePid);
   // A stranger's process whose parent has gone: what `kubectl exec` can leave behind.
-  spawnSync('nsenter', ['--pid', `--target=${second}`, 'sh', '-c', '(sleep 0.1 & sleep 0.05 &) ; exit 0']);
+  spawnSync('nsenter', [
+    '--pid',
+    `--target=${second}`,
+    'sh',
+    '-c',
+    '(sleep 0.1 & sleep 0.05 &) ; exit 0',
+  ]);
   await sleep(1000);
   console.log(`orphans of others that process 1 left as zombies: ${zombiesOf(second).length} of 2`);
   process.kill(second, 'SIGTERM');

@@ -1,4 +1,5 @@
-// The Grafana dashboard as JSON, from the rows in rows.mjs. `npm run generate` writes it to helm/vitserve/dashboards/vitserve.json.
+// The Grafana dashboard as JSON, from the rows in rows.mjs. `npm run generate` writes it to
+// helm/vitserve/dashboards/vitserve.json.
 import { ROWS } from './rows.mjs';
 
 const TYPES = { line: 'timeseries', stat: 'stat', table: 'table' };
@@ -15,12 +16,18 @@ function panel([kind, title, unit, description, ...targets], id, gridPos) {
     datasource: DATASOURCE,
     gridPos,
     fieldConfig: {
-      defaults: { unit, ...(kind === 'line' ? { min: 0, custom: { fillOpacity: 8, showPoints: 'never' } } : {}) },
+      defaults: {
+        unit,
+        ...(kind === 'line' ? { min: 0, custom: { fillOpacity: 8, showPoints: 'never' } } : {}),
+      },
       overrides: [],
     },
     options:
       kind === 'line'
-        ? { tooltip: { mode: 'multi', sort: 'desc' }, legend: { displayMode: 'list', placement: 'bottom' } }
+        ? {
+            tooltip: { mode: 'multi', sort: 'desc' },
+            legend: { displayMode: 'list', placement: 'bottom' },
+          }
         : {},
     targets: targets.map(([legendFormat, expr], index) => ({
       refId: String.fromCharCode(65 + index),
@@ -87,7 +94,13 @@ export function renderDashboard() {
     time: { from: 'now-1h', to: 'now' },
     templating: {
       list: [
-        { name: 'datasource', label: 'data source', type: 'datasource', query: 'prometheus', current: {} },
+        {
+          name: 'datasource',
+          label: 'data source',
+          type: 'datasource',
+          query: 'prometheus',
+          current: {},
+        },
         variable('job', 'label_values(vitserve_state, job)'),
         variable('instance', 'label_values(vitserve_state{job=~"$job"}, instance)'),
       ],

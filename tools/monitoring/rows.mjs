@@ -1,5 +1,6 @@
-// What the Grafana dashboard shows, one row for each stage of a call. test/contract/dashboard.test.ts sees to it that every
-// metric is on it. A panel is [kind, title, unit, description, ...[legend, expression]].
+// What the Grafana dashboard shows, one row for each stage of a call.
+// test/contract/dashboard.test.ts sees to it that every metric is on it. A panel is [kind, title,
+// unit, description, ...[legend, expression]].
 
 const ON = 'job=~"$job", instance=~"$instance"';
 const WINDOW = '[$__rate_interval]';
@@ -11,8 +12,10 @@ const sum = (expression, ...by) =>
   by.length === 0 ? `sum(${expression})` : `sum by (${by.join(', ')}) (${expression})`;
 const quantile = (q, name, labels, ...by) =>
   `histogram_quantile(${q}, ${sum(rate(`${name}_bucket`, labels), 'le', ...by)})`;
-const quantiles = (name, labels) => [0.5, 0.9, 0.99].map((q) => [`p${q * 100}`, quantile(q, name, labels)]);
-const mean = (name, ...by) => `${sum(rate(`${name}_sum`), ...by)} / ${sum(rate(`${name}_count`), ...by)}`;
+const quantiles = (name, labels) =>
+  [0.5, 0.9, 0.99].map((q) => [`p${q * 100}`, quantile(q, name, labels)]);
+const mean = (name, ...by) =>
+  `${sum(rate(`${name}_sum`), ...by)} / ${sum(rate(`${name}_count`), ...by)}`;
 
 const IMAGE_CALLS = 'method=~"Classify|Embed"';
 const FAILED = `${IMAGE_CALLS}, reason=~"OVERLOADED|DEADLINE_UNREACHABLE|DEADLINE_EXCEEDED|PROCESS_LOST|INTERNAL"`;
@@ -38,7 +41,13 @@ export const ROWS = [
           `1 - (${sum(`rate(${of('vitserve_requests_total', FAILED)}[1h])`)} or vector(0)) / ${sum(`rate(${of('vitserve_requests_total', IMAGE_CALLS)}[1h])`)}`,
         ],
       ],
-      ['stat', 'Calls a second', 'reqps', 'All methods.', ['calls', sum(rate('vitserve_requests_total'))]],
+      [
+        'stat',
+        'Calls a second',
+        'reqps',
+        'All methods.',
+        ['calls', sum(rate('vitserve_requests_total'))],
+      ],
       [
         'stat',
         'p99 of Classify',
@@ -72,7 +81,10 @@ export const ROWS = [
         'Calls that failed',
         'reqps',
         'By code and reason (docs/errors.md).',
-        ['{{code}} {{reason}}', sum(rate('vitserve_requests_total', 'code!="OK"'), 'code', 'reason')],
+        [
+          '{{code}} {{reason}}',
+          sum(rate('vitserve_requests_total', 'code!="OK"'), 'code', 'reason'),
+        ],
       ],
       [
         'line',
@@ -156,7 +168,10 @@ export const ROWS = [
         'Images decoded',
         'ops',
         'By format and what decoded them.',
-        ['{{format}} {{decoder}}', sum(rate('vitserve_decode_duration_seconds_count'), 'format', 'decoder')],
+        [
+          '{{format}} {{decoder}}',
+          sum(rate('vitserve_decode_duration_seconds_count'), 'format', 'decoder'),
+        ],
       ],
       [
         'line',
@@ -198,7 +213,13 @@ export const ROWS = [
         'Images, by model.',
         ['{{model}} {{instance}}', of('vitserve_queue_length', 'stage="batch"')],
       ],
-      ['line', 'Images in a batch', 'none', 'The mean, by model.', ['{{model}}', mean('vitserve_batch_size', 'model')]],
+      [
+        'line',
+        'Images in a batch',
+        'none',
+        'The mean, by model.',
+        ['{{model}}', mean('vitserve_batch_size', 'model')],
+      ],
       [
         'line',
         'What a batch costs',
@@ -236,7 +257,13 @@ export const ROWS = [
         'Batches a second, by model.',
         ['{{model}}', sum(rate('vitserve_inference_duration_seconds_count'), 'model')],
       ],
-      ['line', 'Images executed', 'ops', 'By model.', ['{{model}}', sum(rate('vitserve_batch_size_sum'), 'model')]],
+      [
+        'line',
+        'Images executed',
+        'ops',
+        'By model.',
+        ['{{model}}', sum(rate('vitserve_batch_size_sum'), 'model')],
+      ],
       [
         'line',
         'Duration of an execution',
@@ -319,7 +346,13 @@ export const ROWS = [
         ['front', sum(of('process_resident_memory_bytes'))],
         ['{{role}}', sum(of('vitserve_process_resident_memory_bytes'), 'role')],
       ],
-      ['line', 'Slots', 'bytes', 'Shared memory reserved for pixels.', ['{{instance}}', of('vitserve_slot_bytes')]],
+      [
+        'line',
+        'Slots',
+        'bytes',
+        'Shared memory reserved for pixels.',
+        ['{{instance}}', of('vitserve_slot_bytes')],
+      ],
       [
         'line',
         'Lag of the event loop',
@@ -365,7 +398,10 @@ export const ROWS = [
         'Certificates end in',
         's',
         'By file. Empty without TLS.',
-        ['{{certificate}} {{instance}}', `${of('vitserve_tls_certificate_expiry_timestamp_seconds')} - time()`],
+        [
+          '{{certificate}} {{instance}}',
+          `${of('vitserve_tls_certificate_expiry_timestamp_seconds')} - time()`,
+        ],
       ],
       [
         'line',

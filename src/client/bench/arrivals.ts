@@ -1,10 +1,14 @@
 /**
- * When the calls of an open loop are due: a Poisson process, which is what many callers who know nothing of each other make.
- * Calls come in clusters and with gaps, so a server is seen queueing as it will in production; evenly spaced calls would
- * flatter it. The same seed gives the same calls, on every machine.
+ * When the calls of an open loop are due: a Poisson process, which is what many callers who know
+ * nothing of each other make. Calls come in clusters and with gaps, so a server is seen queueing as
+ * it will in production; evenly spaced calls would flatter it. The same seed gives the same calls,
+ * on every machine.
  */
 
-/** Uniform numbers in [0, 1): a Weyl sequence through an integer hash (`lowbias32` of Chris Wellons' hash-prospector). */
+/**
+ * Uniform numbers in [0, 1): a Weyl sequence through an integer hash (`lowbias32` of Chris Wellons'
+ * hash-prospector).
+ */
 export function seededRandom(seed: number): () => number {
   let state = seed | 0;
   return () => {
@@ -16,7 +20,10 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-/** Each call gives the next arrival, in milliseconds from the beginning; gaps are exponential with mean 1 / rate. */
+/**
+ * Each call gives the next arrival, in milliseconds from the beginning; gaps are exponential with
+ * mean 1 / rate.
+ */
 export function poissonArrivals(ratePerSecond: number, random: () => number): () => number {
   let at = 0;
   return () => {

@@ -1,8 +1,9 @@
 /**
  * `vitserve bench [FILE|FOLDER…]`: puts a running server under load and reports.
  *
- * One measurement after the other, each in a state that its own warm-up has made. The report comes on standard output, what
- * is going on meanwhile on standard error, if that is a terminal. Ctrl-C ends at once, with the figures so far.
+ * One measurement after the other, each in a state that its own warm-up has made. The report comes
+ * on standard output, what is going on meanwhile on standard error, if that is a terminal. Ctrl-C
+ * ends at once, with the figures so far.
  */
 
 import type { BenchSettings } from '../../cli/bench-options.js';
@@ -28,14 +29,28 @@ export async function bench(
   const { settings, paths } = loadBenchSettings(argv, environment);
   const { images, description } = await readImages(paths, drawJpeg);
   const address = formatAddress(settings.address);
-  const target = new Target({ ...settings, address, images, client: await clientOptions(settings) });
+  const target = new Target({
+    ...settings,
+    address,
+    images,
+    client: await clientOptions(settings),
+  });
   const model = await target.probe();
   const measurements = await measureAll(loadsOf(settings), target, settings);
   target.close();
 
   const { durationMs, warmUpMs, timeoutMs, connections, seed, topK } = settings;
   if (settings.json) {
-    const asked = { address, images: description, durationMs, warmUpMs, timeoutMs, connections, seed, topK };
+    const asked = {
+      address,
+      images: description,
+      durationMs,
+      warmUpMs,
+      timeoutMs,
+      connections,
+      seed,
+      topK,
+    };
     process.stdout.write(`${JSON.stringify({ ...asked, model, measurements }, null, 2)}\n`);
   } else {
     const heading = [
@@ -48,19 +63,31 @@ export async function bench(
   return exitCodeOf(measurements);
 }
 
-/** One after the other, until all are done, the server is lost, or a signal says that it is enough. */
-async function measureAll(loads: readonly Load[], target: Target, settings: BenchSettings): Promise<Measurement[]> {
+/**
+ * One after the other, until all are done, the server is lost, or a signal says that it is enough.
+ */
+async function measureAll(
+  loads: readonly Load[],
+  target: Target,
+  settings: BenchSettings,
+): Promise<Measurement[]> {
   const { warmUpMs, durationMs, timeoutMs } = settings;
   const enough = new AbortController();
   const stop = () => enough.abort();
   process.on('SIGINT', stop).on('SIGTERM', stop);
-  // The clock's timers keep nothing alive, and between two calls of a low rate there is nothing else.
+  // The clock's timers keep nothing alive, and between two calls of a low rate there is nothing
+  // else.
   const alive = setInterval(() => {}, 2 ** 30);
   const measurements: Measurement[] = [];
   for (const load of loads) {
     say(`${nameOf(load)}, ${seconds(warmUpMs + durationMs)} …`);
     const asked = { load, warmUpMs, durationMs, timeoutMs };
-    const measurement = await measure({ ...asked, send: target.send, clock: systemClock, signal: enough.signal });
+    const measurement = await measure({
+      ...asked,
+      send: target.send,
+      clock: systemClock,
+      signal: enough.signal,
+    });
     measurements.push(measurement);
     if (enough.signal.aborted || measurement.lost) break;
   }

@@ -1,8 +1,9 @@
 /**
  * Any number of durations in 250 KB: an HDR histogram, which Node.js has, fed with milliseconds.
  *
- * Three significant figures from a microsecond to an hour; what is shorter or longer counts as that. So a percentile is
- * within 0.1 % of the exact one, and a long run costs no more memory than a short one.
+ * Three significant figures from a microsecond to an hour; what is shorter or longer counts as
+ * that. So a percentile is within 0.1 % of the exact one, and a long run costs no more memory than
+ * a short one.
  */
 import { createHistogram } from 'node:perf_hooks';
 
@@ -19,10 +20,16 @@ export interface DurationSummary {
 const LONGEST_MICROSECONDS = 3_600_000_000;
 
 export class Durations {
-  readonly #microseconds = createHistogram({ lowest: 1, highest: LONGEST_MICROSECONDS, figures: 3 });
+  readonly #microseconds = createHistogram({
+    lowest: 1,
+    highest: LONGEST_MICROSECONDS,
+    figures: 3,
+  });
 
   record(milliseconds: number): void {
-    this.#microseconds.record(Math.min(Math.max(Math.round(milliseconds * 1000), 1), LONGEST_MICROSECONDS));
+    this.#microseconds.record(
+      Math.min(Math.max(Math.round(milliseconds * 1000), 1), LONGEST_MICROSECONDS),
+    );
   }
 
   /** null where nothing was recorded. */

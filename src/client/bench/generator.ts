@@ -1,6 +1,6 @@
 /**
- * The load generator watching itself: a figure is the server's only as long as it is not the generator's own limit.
- * Of the whole process, so one measurement at a time.
+ * The load generator watching itself: a figure is the server's only as long as it is not the
+ * generator's own limit. Of the whole process, so one measurement at a time.
  */
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 
@@ -22,7 +22,8 @@ export function watchGenerator(): { begin(): void; end(): GeneratorFigures } {
   let loop = performance.eventLoopUtilization();
   let figures: GeneratorFigures | null = null;
   delay.enable();
-  // Its samples are the time from one look to the next, so a loop that is never late shows the resolution.
+  // Its samples are the time from one look to the next, so a loop that is never late shows the
+  // resolution.
   const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS);
   return {
     begin() {

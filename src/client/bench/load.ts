@@ -1,10 +1,11 @@
 /**
  * Two ways in which calls follow each other, on an injected clock.
  *
- * Closed: so many callers, each with one call under way at a time. A slow server is asked less, as by a batch program that
- * waits. Open: calls are due at times that know nothing of the server, as from a crowd. A call that can't be sent when it
- * is due is sent later and still counts from then, so a stall shows in every call that it held up, and not only in those
- * that were under way ("coordinated omission", Gil Tene).
+ * Closed: so many callers, each with one call under way at a time. A slow server is asked less, as
+ * by a batch program that waits. Open: calls are due at times that know nothing of the server, as
+ * from a crowd. A call that can't be sent when it is due is sent later and still counts from then,
+ * so a stall shows in every call that it held up, and not only in those that were under way
+ * ("coordinated omission", Gil Tene).
  */
 import type { Clock } from '../../clock.js';
 import { poissonArrivals, seededRandom } from './arrivals.js';
@@ -19,11 +20,17 @@ export interface LoadRun {
   readonly until: number;
   /** Aborted: no more calls are made, and those under way are not waited for. */
   readonly signal: AbortSignal;
-  /** Makes the call that was due at this time; never rejects. Resolves to whether there is a server at all. */
+  /**
+   * Makes the call that was due at this time; never rejects. Resolves to whether there is a server
+   * at all.
+   */
   readonly call: (dueAt: number) => Promise<boolean>;
 }
 
-/** Calls of an open loop that may be under way; each holds its image. Beyond it they wait in the generator. */
+/**
+ * Calls of an open loop that may be under way; each holds its image. Beyond it they wait in the
+ * generator.
+ */
 export const MOST_IN_FLIGHT = 2000;
 /** A caller of a closed loop that finds no server tries again after this, so as not to spin. */
 const PAUSE_MS = 100;
@@ -32,8 +39,13 @@ const PAUSE_MS = 100;
 export async function runLoad(load: Load, run: LoadRun): Promise<void> {
   const { signal } = run;
   if (signal.aborted) return;
-  const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  await Promise.race([aborted, load.kind === 'closed' ? closedLoop(load.callers, run) : openLoop(load, run)]);
+  const aborted = new Promise<void>((resolve) =>
+    signal.addEventListener('abort', () => resolve(), { once: true }),
+  );
+  await Promise.race([
+    aborted,
+    load.kind === 'closed' ? closedLoop(load.callers, run) : openLoop(load, run),
+  ]);
 }
 
 async function closedLoop(callers: number, { clock, until, signal, call }: LoadRun): Promise<void> {
@@ -45,7 +57,10 @@ async function closedLoop(callers: number, { clock, until, signal, call }: LoadR
   await Promise.all(Array.from({ length: callers }, caller));
 }
 
-function openLoop(load: Extract<Load, { kind: 'open' }>, { clock, until, signal, call }: LoadRun): Promise<void> {
+function openLoop(
+  load: Extract<Load, { kind: 'open' }>,
+  { clock, until, signal, call }: LoadRun,
+): Promise<void> {
   const nextArrival = poissonArrivals(load.ratePerSecond, seededRandom(load.seed));
   const startedAt = clock.now();
   return new Promise((resolve) => {
@@ -68,7 +83,8 @@ function openLoop(load: Extract<Load, { kind: 'open' }>, { clock, until, signal,
       if (inFlight === 0) resolve();
     };
     const ended = () => {
-      // Only a call that made room, or the last one, has something to set going; otherwise the timer is set.
+      // Only a call that made room, or the last one, has something to set going; otherwise the
+      // timer is set.
       if (inFlight-- === MOST_IN_FLIGHT || (inFlight === 0 && dueAt >= until)) sendDue();
     };
     sendDue();

@@ -1,8 +1,8 @@
 /**
  * One measurement: a load for so long, after a warm-up under the same load that is not counted.
  *
- * Calls go on without a gap from one into the other. Those under way at the end are waited for, which their deadline
- * bounds; those of a measurement that is aborted are not.
+ * Calls go on without a gap from one into the other. Those under way at the end are waited for,
+ * which their deadline bounds; those of a measurement that is aborted are not.
  */
 import type { Clock } from '../../clock.js';
 import { type GeneratorFigures, watchGenerator } from './generator.js';
@@ -32,7 +32,10 @@ export interface Measurement extends TallyFigures {
   readonly lost: boolean;
 }
 
-/** A server that has been out of reach for this long will not come back in the middle of a measurement. */
+/**
+ * A server that has been out of reach for this long will not come back in the middle of a
+ * measurement.
+ */
 const LOST_AFTER_MS = 5_000;
 
 export async function measure(options: MeasureOptions): Promise<Measurement> {

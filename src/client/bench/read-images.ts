@@ -1,4 +1,6 @@
-/** The images that a server is put under load with: files, folders of them, or one that is drawn. */
+/**
+ * The images that a server is put under load with: files, folders of them, or one that is drawn.
+ */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, SetupError } from '../../errors.js';
@@ -18,11 +20,17 @@ const DRAWN_SIZE = [500, 375] as const;
 export type DrawJpeg = (width: number, height: number) => Promise<Buffer>;
 
 /** Throws SetupError for every path that can't be read, all at once. */
-export async function readImages(paths: readonly string[], drawJpeg: DrawJpeg): Promise<BenchImages> {
+export async function readImages(
+  paths: readonly string[],
+  drawJpeg: DrawJpeg,
+): Promise<BenchImages> {
   if (paths.length === 0) {
     const [width, height] = DRAWN_SIZE;
     const image = await drawJpeg(width, height);
-    return { images: [image], description: `a drawn JPEG of ${width} × ${height}, ${kilobytes([image])}` };
+    return {
+      images: [image],
+      description: `a drawn JPEG of ${width} × ${height}, ${kilobytes([image])}`,
+    };
   }
   const problems: string[] = [];
   const files: string[] = [];
@@ -43,7 +51,9 @@ export async function readImages(paths: readonly string[], drawJpeg: DrawJpeg): 
   }
   if (problems.length > 0) throw new SetupError('usage', problems);
   const count =
-    files.length > images.length ? `the first ${images.length} of ${files.length} files` : plural(images.length);
+    files.length > images.length
+      ? `the first ${images.length} of ${files.length} files`
+      : plural(images.length);
   return { images, description: `${count}, ${kilobytes(images)}` };
 }
 

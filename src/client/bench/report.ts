@@ -1,6 +1,6 @@
 /**
- * Measurements as a table for people: a column for each, a row for each figure that any of them has. The figures as data
- * are the measurements themselves.
+ * Measurements as a table for people: a column for each, a row for each figure that any of them
+ * has. The figures as data are the measurements themselves.
  */
 import type { DurationSummary } from './durations.js';
 import { type Load, MOST_IN_FLIGHT } from './load.js';
@@ -13,19 +13,28 @@ const BUSY_SHARE = 0.9;
 const LATE_MS = 10;
 
 export function renderReport(measurements: readonly Measurement[]): string {
-  const rows = [...RATES, ...outcomeRows(measurements), ...TIMES].flatMap(([label, cell]): string[][] => {
-    const cells = measurements.map(cell);
-    return cells.every((text) => text === null) ? [] : [[label, ...cells.map((text) => text ?? '–')]];
-  });
+  const rows = [...RATES, ...outcomeRows(measurements), ...TIMES].flatMap(
+    ([label, cell]): string[][] => {
+      const cells = measurements.map(cell);
+      return cells.every((text) => text === null)
+        ? []
+        : [[label, ...cells.map((text) => text ?? '–')]];
+    },
+  );
   const table = [['', ...measurements.map(({ load }) => nameOf(load))], ...rows];
-  const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
+  const widths =
+    table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
   const lines = table.map((row) =>
     row
-      .map((text, column) => (column === 0 ? text.padEnd(widths[0] ?? 0) : text.padStart(widths[column] ?? 0)))
+      .map((text, column) =>
+        column === 0 ? text.padEnd(widths[0] ?? 0) : text.padStart(widths[column] ?? 0),
+      )
       .join('  ')
       .trimEnd(),
   );
-  return [...lines, ...transportErrors(measurements), ...measurements.flatMap(warningsOf), ''].join('\n');
+  return [...lines, ...transportErrors(measurements), ...measurements.flatMap(warningsOf), ''].join(
+    '\n',
+  );
 }
 
 /** A load as a heading: `32 callers`, `200/s`. */
@@ -51,10 +60,16 @@ const TIMES: readonly Row[] = [
   ['generator, CPU-ms a call', ({ generator }) => figureOrNull(generator.cpuMsPerCall)],
   ['  busy', ({ generator }) => `${Math.round(generator.busyShare * 100)} %`],
   ['  event-loop delay, ms, p99', ({ generator }) => figure(generator.eventLoopDelayMs.p99)],
-  ['  sent late, ms, p99', ({ load, sendLagMs }) => (load.kind === 'open' ? figureOrNull(sendLagMs?.p99) : null)],
+  [
+    '  sent late, ms, p99',
+    ({ load, sendLagMs }) => (load.kind === 'open' ? figureOrNull(sendLagMs?.p99) : null),
+  ],
 ];
 
-function percentileRows(title: string, of: (measurement: Measurement) => DurationSummary | null): Row[] {
+function percentileRows(
+  title: string,
+  of: (measurement: Measurement) => DurationSummary | null,
+): Row[] {
   const columns = ['p50', 'p90', 'p99', 'p999', 'max'] as const;
   return columns.map((column, index) => {
     const name = column === 'p999' ? 'p99.9' : column;
@@ -72,7 +87,8 @@ function outcomeRows(measurements: readonly Measurement[]): Row[] {
       totals.set(name, (totals.get(name) ?? 0) + calls);
     }
   }
-  const rank = ([name, calls]: readonly [string, number]) => (name === 'OK' ? Number.POSITIVE_INFINITY : calls);
+  const rank = ([name, calls]: readonly [string, number]) =>
+    name === 'OK' ? Number.POSITIVE_INFINITY : calls;
   const names = [...totals].sort((a, b) => rank(b) - rank(a)).map(([name]) => name);
   return [
     ...names.map(
@@ -80,7 +96,9 @@ function outcomeRows(measurements: readonly Measurement[]): Row[] {
         `${index === 0 ? 'calls:' : '      '} ${name}`,
         ({ outcomes }) => {
           const found = outcomes.filter(({ code, reason }) => outcomeName(code, reason) === name);
-          return found.length === 0 ? null : String(found.reduce((sum, { calls }) => sum + calls, 0));
+          return found.length === 0
+            ? null
+            : String(found.reduce((sum, { calls }) => sum + calls, 0));
         },
       ],
     ),
@@ -88,12 +106,18 @@ function outcomeRows(measurements: readonly Measurement[]): Row[] {
   ];
 }
 
-/** A deadline may be seen by the server or by the client alone, which makes no difference to the caller. */
+/**
+ * A deadline may be seen by the server or by the client alone, which makes no difference to the
+ * caller.
+ */
 function outcomeName(code: string, reason: string): string {
   return reason === '' || reason === code ? code : `${code} ${reason}`;
 }
 
-/** What errors without a reason say: they are the transport's and not the server's, so their code alone tells little. */
+/**
+ * What errors without a reason say: they are the transport's and not the server's, so their code
+ * alone tells little.
+ */
 function transportErrors(measurements: readonly Measurement[]): string[] {
   const messages = new Map<string, string>();
   for (const { code, reason, message } of measurements.flatMap(({ outcomes }) => outcomes)) {
@@ -109,7 +133,9 @@ export function warningsOf({ load, generator, sendLagMs, outcomes, lost }: Measu
   const warnings: string[] = [];
   if (generator.busyShare > BUSY_SHARE) {
     const share = Math.round(generator.busyShare * 100);
-    warnings.push(`${name}: this program was busy ${share} % of the time, so the figures may be its own limit`);
+    warnings.push(
+      `${name}: this program was busy ${share} % of the time, so the figures may be its own limit`,
+    );
   }
   if (load.kind === 'open' && (sendLagMs?.p99 ?? 0) > LATE_MS) {
     warnings.push(
@@ -117,7 +143,9 @@ export function warningsOf({ load, generator, sendLagMs, outcomes, lost }: Measu
     );
   }
   if (outcomes.some(({ code }) => code === 'NOT_SENT')) {
-    warnings.push(`${name}: with ${MOST_IN_FLIGHT} calls under way, some came to be sent only after their deadline`);
+    warnings.push(
+      `${name}: with ${MOST_IN_FLIGHT} calls under way, some came to be sent only after their deadline`,
+    );
   }
   if (lost) warnings.push(`${name}: given up, because the server was out of reach`);
   return warnings;
@@ -130,5 +158,8 @@ function figureOrNull(value: number | null | undefined): string | null {
 /** Three digits, or all of those before the point. */
 function figure(value: number): string {
   const decimals = value >= 100 ? 0 : value >= 10 ? 1 : 2;
-  return value.toLocaleString('en-US', { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  return value.toLocaleString('en-US', {
+    minimumFractionDigits: decimals,
+    maximumFractionDigits: decimals,
+  });
 }

@@ -1,9 +1,10 @@
 /**
  * What became of the calls of one measurement.
  *
- * Latencies, statuses and the server's timings are those of the calls that were due within the measured time, however
- * late they ended. Rates are of the answers that arrived within it, whenever their call was due: so neither a backlog that
- * is worked off afterwards nor calls cut off at the end make a rate that was never there.
+ * Latencies, statuses and the server's timings are those of the calls that were due within the
+ * measured time, however late they ended. Rates are of the answers that arrived within it, whenever
+ * their call was due: so neither a backlog that is worked off afterwards nor calls cut off at the
+ * end make a rate that was never there.
  */
 import { type DurationSummary, Durations } from './durations.js';
 
@@ -15,7 +16,10 @@ export interface ServerTiming {
 }
 
 export interface Outcome {
-  /** The gRPC status by name, or NOT_SENT: its deadline had passed before the generator came to send it. */
+  /**
+   * The gRPC status by name, or NOT_SENT: its deadline had passed before the generator came to send
+   * it.
+   */
   readonly code: string;
   /** The server's reason; empty for OK and for statuses of the transport. */
   readonly reason: string;
@@ -54,7 +58,10 @@ export interface TallyFigures {
     readonly decodeMs: DurationSummary;
     readonly queueMs: DurationSummary;
     readonly inferenceMs: DurationSummary;
-    /** What is left of the time from sending to answer: the way there and back, the front, this program. */
+    /**
+     * What is left of the time from sending to answer: the way there and back, the front, this
+     * program.
+     */
     readonly elsewhereMs: DurationSummary;
     /** Images an execution. */
     readonly meanBatchSize: number;
@@ -72,7 +79,11 @@ export class Tally {
   readonly #latency = new Durations();
   readonly #failureLatency = new Durations();
   readonly #sendLag = new Durations();
-  readonly #server = { decodeMs: new Durations(), queueMs: new Durations(), inferenceMs: new Durations() };
+  readonly #server = {
+    decodeMs: new Durations(),
+    queueMs: new Durations(),
+    inferenceMs: new Durations(),
+  };
   readonly #elsewhere = new Durations();
   readonly #batchSizes = new Map<number, number>();
   readonly #outcomes = new Map<string, Omit<Outcome, 'timing'> & { calls: number }>();
@@ -139,7 +150,10 @@ export class Tally {
     this.#outcomes.set(key, entry);
   }
 
-  #recordTiming({ decodeMs, queueMs, inferenceMs, batchSize }: ServerTiming, serviceMs: number): void {
+  #recordTiming(
+    { decodeMs, queueMs, inferenceMs, batchSize }: ServerTiming,
+    serviceMs: number,
+  ): void {
     this.#server.decodeMs.record(decodeMs);
     this.#server.queueMs.record(queueMs);
     this.#server.inferenceMs.record(inferenceMs);
@@ -154,7 +168,8 @@ export class Tally {
       this.#server.inferenceMs.summary(),
       this.#elsewhere.summary(),
     ];
-    if (decodeMs === null || queueMs === null || inferenceMs === null || elsewhereMs === null) return null;
+    if (decodeMs === null || queueMs === null || inferenceMs === null || elsewhereMs === null)
+      return null;
     // Each image of a batch of n stands for one n-th of an execution.
     let [images, executions] = [0, 0];
     for (const [size, count] of this.#batchSizes) {

@@ -1,8 +1,9 @@
 /**
- * The server under load: so many connections, the same few requests over and over, every status an outcome.
+ * The server under load: so many connections, the same few requests over and over, every status an
+ * outcome.
  *
- * Requests are encoded once, so that the generator spends little of the processor that it may share with the server. There
- * are no retries: what the server refuses has to be seen.
+ * Requests are encoded once, so that the generator spends little of the processor that it may share
+ * with the server. There are no retries: what the server refuses has to be seen.
  */
 
 import type { Duration__Output } from '../../contract/generated/google/protobuf/Duration.js';
@@ -53,7 +54,9 @@ export class Target {
       const { model } = await client.getModel(name, { timeoutMs: PROBE_TIMEOUT_MS });
       return model ?? { name, version: '', executionProvider: '' };
     } catch (error) {
-      throw error instanceof VitserveError ? new SetupError('environment', [probeProblem(address, error)]) : error;
+      throw error instanceof VitserveError
+        ? new SetupError('environment', [probeProblem(address, error)])
+        : error;
     }
   }
 
@@ -63,10 +66,13 @@ export class Target {
     const client = this.#clients[at % this.#clients.length] as VitserveClient;
     const request = this.#requests[at % this.#requests.length] as Buffer;
     try {
-      const { timing } = await client.classifyEncoded(request, { timeoutMs: this.#options.timeoutMs });
+      const { timing } = await client.classifyEncoded(request, {
+        timeoutMs: this.#options.timeoutMs,
+      });
       return { code: 'OK', reason: '', message: '', timing: timingOf(timing) };
     } catch (error) {
-      const { code, reason } = error instanceof VitserveError ? error : { code: 'UNKNOWN', reason: '' };
+      const { code, reason } =
+        error instanceof VitserveError ? error : { code: 'UNKNOWN', reason: '' };
       return { code, reason, message: messageOf(error), timing: null };
     }
   };

@@ -1,9 +1,9 @@
 /**
  * `vitserve classify FILE…`: the labels of image files, asked of a running server.
  *
- * Answers come on standard output in the order of the files, for people or (with --json) one JSON object a line; errors of
- * single files and the progress bar go to standard error. Where no connection comes about, the files after that are not sent.
- * Exit code 1 if any file has no answer.
+ * Answers come on standard output in the order of the files, for people or (with --json) one JSON
+ * object a line; errors of single files and the progress bar go to standard error. Where no
+ * connection comes about, the files after that are not sent. Exit code 1 if any file has no answer.
  */
 import { readFile } from 'node:fs/promises';
 import { loadClassifySettings } from '../../cli/load.js';
@@ -29,7 +29,10 @@ type Outcome = { readonly file: string } & (
 /** Widest bar of a score, in characters. */
 const BAR_WIDTH = 24;
 
-export async function classify(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
+export async function classify(
+  argv: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): Promise<number> {
   const { settings, files } = loadClassifySettings(argv, environment);
   const client = new VitserveClient(formatAddress(settings.address), await clientOptions(settings));
   const progress = new Progress(files.length, process.stderr);
@@ -41,11 +44,16 @@ export async function classify(argv: readonly string[], environment: NodeJS.Proc
   let unsent = 0;
 
   const printReady = () => {
-    for (let outcome = outcomes.get(printed); outcome !== undefined; outcome = outcomes.get(++printed)) {
+    for (
+      let outcome = outcomes.get(printed);
+      outcome !== undefined;
+      outcome = outcomes.get(++printed)
+    ) {
       outcomes.delete(printed);
       progress.clear();
       if (settings.json) process.stdout.write(`${JSON.stringify(toJson(outcome))}\n`);
-      else if ('error' in outcome) process.stderr.write(`${outcome.file}: ${outcome.error.message}\n`);
+      else if ('error' in outcome)
+        process.stderr.write(`${outcome.file}: ${outcome.error.message}\n`);
       else process.stdout.write(toText(outcome.file, outcome.response));
     }
     progress.show(printed);
@@ -59,7 +67,9 @@ export async function classify(argv: readonly string[], environment: NodeJS.Proc
         continue;
       }
       const outcome: Outcome =
-        unreachable === null ? await classifyFile(client, file, settings) : { file, error: unreachable };
+        unreachable === null
+          ? await classifyFile(client, file, settings)
+          : { file, error: unreachable };
       if ('error' in outcome) {
         failures++;
         if (hasNoConnection(outcome.error)) unreachable = outcome.error;
@@ -89,7 +99,8 @@ async function classifyFile(
     if (hasNoConnection({ code, reason })) {
       const why = CONNECTION_ERROR.exec(message)?.[1] ?? message;
       message = `no connection to ${formatAddress(address)}: ${why} (is the server running? start it with "npm start")`;
-    } else if (code === 'DEADLINE_EXCEEDED' && reason === '') message = `no answer within ${timeoutMs} ms (--timeout)`;
+    } else if (code === 'DEADLINE_EXCEEDED' && reason === '')
+      message = `no answer within ${timeoutMs} ms (--timeout)`;
     return { file, error: { code, reason, message } };
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The graph's pixel input: name, layout, size, element type. The shape decides where it can; where it leaves something
- * open, `config.json` is asked, and then the user.
+ * The graph's pixel input: name, layout, size, element type. The shape decides where it can; where
+ * it leaves something open, `config.json` is asked, and then the user.
  */
 import { describeValue, type GraphView, type ValueView } from './graph-view.js';
 import type { Size, SourceConfig } from './source-config.js';
@@ -42,7 +42,9 @@ export function findInput(
   const { dims } = input;
   const what = `input "${input.name}" is ${describeValue(input)}`;
   if (dims !== null && dims.length !== 4) {
-    problems.push(`${what}: an image input has four axes, [batch, 3, height, width] or [batch, height, width, 3]`);
+    problems.push(
+      `${what}: an image input has four axes, [batch, 3, height, width] or [batch, height, width, 3]`,
+    );
     return null;
   }
   if (!TYPES.includes(input.typeName)) {
@@ -51,17 +53,25 @@ export function findInput(
   }
   const before = problems.length;
   const layout = findLayout(input, flags.layout, what, problems);
-  const size = layout === null ? null : findSize(input, layout, config, flags.inputSize, what, problems);
+  const size =
+    layout === null ? null : findSize(input, layout, config, flags.inputSize, what, problems);
   const saysNoSize = dims === null || dims.slice(1).every((dim) => typeof dim !== 'number');
-  if (layout === null && saysNoSize && flags.inputSize === null && !config?.imageSize) problems.push(sizeMissing(what));
+  if (layout === null && saysNoSize && flags.inputSize === null && !config?.imageSize)
+    problems.push(sizeMissing(what));
   if (layout === null || size === null || problems.length > before) return null;
   return { name: input.name, layout, typeName: input.typeName as FoundInput['typeName'], size };
 }
 
-function findLayout(input: ValueView, flag: Layout | null, what: string, problems: string[]): Layout | null {
+function findLayout(
+  input: ValueView,
+  flag: Layout | null,
+  what: string,
+  problems: string[],
+): Layout | null {
   const first = input.dims?.[1] ?? null;
   const last = input.dims?.[3] ?? null;
-  // `num_channels` is what optimum calls an axis that it leaves open; `pixel_values` is NCHW in all of transformers.
+  // `num_channels` is what optimum calls an axis that it leaves open; `pixel_values` is NCHW in all
+  // of transformers.
   const channelsAt = (axis: number | string | null) =>
     axis === 3 || (typeof axis === 'string' && /channel/i.test(axis));
   const open = typeof first !== 'number' && typeof last !== 'number';
@@ -77,7 +87,9 @@ function findLayout(input: ValueView, flag: Layout | null, what: string, problem
   if (channelsAt(first) !== channelsAt(last)) return channelsAt(first) ? 'NCHW' : 'NHWC';
   if (open && input.name === 'pixel_values') return 'NCHW';
   if (can.NCHW || can.NHWC) {
-    problems.push(`${what}, which does not tell where the colours are: say it with --layout, such as --layout NCHW`);
+    problems.push(
+      `${what}, which does not tell where the colours are: say it with --layout, such as --layout NCHW`,
+    );
   } else problems.push(`${what}: three channels, for red, green and blue, are what can be served`);
   return null;
 }
@@ -90,7 +102,8 @@ function findSize(
   what: string,
   problems: string[],
 ): Size | null {
-  const [height, width] = layout === 'NCHW' ? [input.dims?.[2], input.dims?.[3]] : [input.dims?.[1], input.dims?.[2]];
+  const [height, width] =
+    layout === 'NCHW' ? [input.dims?.[2], input.dims?.[3]] : [input.dims?.[1], input.dims?.[2]];
   const said = flag ?? config?.imageSize ?? null;
   const side = (fixed: number | string | null | undefined, told: number | undefined) =>
     typeof fixed === 'number' && fixed > 0 ? fixed : told;

@@ -1,6 +1,6 @@
 /**
- * The graph's classes: which output, how many, and what makes probabilities of them. Graphs that are no image classifiers
- * show themselves here, by the rank of what they answer.
+ * The graph's classes: which output, how many, and what makes probabilities of them. Graphs that
+ * are no image classifiers show themselves here, by the rank of what they answer.
  */
 import { describeValue, type GraphView, type ValueView } from './graph-view.js';
 import type { SourceConfig } from './source-config.js';
@@ -13,7 +13,9 @@ export interface FoundOutput {
   readonly activation: Activation;
   /** Where the activation is known from, for the summary. */
   readonly activationFrom: string;
-  /** Null where the graph leaves it open. A single output that stands for yes or no counts as one. */
+  /**
+   * Null where the graph leaves it open. A single output that stands for yes or no counts as one.
+   */
   readonly classCount: number | null;
   readonly rank: 1 | 2;
 }
@@ -42,7 +44,9 @@ export function findOutput(
   }
   const { dims } = output;
   if (dims === null) {
-    problems.push(`${what}: the graph has to say it; run onnx.shape_inference over it or export it again`);
+    problems.push(
+      `${what}: the graph has to say it; run onnx.shape_inference over it or export it again`,
+    );
     return null;
   }
   const classes = dims.length === 1 ? 1 : (dims[1] ?? null);
@@ -57,17 +61,29 @@ export function findOutput(
     problems.push(`${what}: one value for the whole batch, not [batch, classes]`);
     return null;
   }
-  const activation = findActivation(graph, output.name, classes, config, flags.activation, problems);
+  const activation = findActivation(
+    graph,
+    output.name,
+    classes,
+    config,
+    flags.activation,
+    problems,
+  );
   if (activation === null) return null;
   const classCount = typeof classes === 'number' && classes > 0 ? classes : null;
   return { name: output.name, ...activation, classCount, rank: dims.length === 1 ? 1 : 2 };
 }
 
-function chooseOutput({ outputs }: GraphView, flag: string | null, problems: string[]): ValueView | null {
+function chooseOutput(
+  { outputs }: GraphView,
+  flag: string | null,
+  problems: string[],
+): ValueView | null {
   const names = outputs.map(({ name }) => name).join(', ');
   if (flag !== null) {
     const named = outputs.find(({ name }) => name === flag);
-    if (named === undefined) problems.push(`--output ${flag}: the graph has no such output; it has ${names}`);
+    if (named === undefined)
+      problems.push(`--output ${flag}: the graph has no such output; it has ${names}`);
     return named ?? null;
   }
   const [only, ...others] = outputs;
@@ -96,14 +112,27 @@ function findActivation(
   const inGraph = last === 'Softmax' ? 'softmax' : last === 'Sigmoid' ? 'sigmoid' : null;
   if (inGraph !== null) {
     if (flag !== null && flag !== 'none' && flag !== inGraph) {
-      problems.push(`--activation ${flag}: the graph ends in ${last} already; leave --activation out`);
+      problems.push(
+        `--activation ${flag}: the graph ends in ${last} already; leave --activation out`,
+      );
       return null;
     }
-    return { kind: 'probabilities', activation: inGraph, activationFrom: `the graph ends in ${last}` };
+    return {
+      kind: 'probabilities',
+      activation: inGraph,
+      activationFrom: `the graph ends in ${last}`,
+    };
   }
-  if (flag === 'none') return { kind: 'probabilities', activation: 'none', activationFrom: '--activation' };
+  if (flag === 'none')
+    return { kind: 'probabilities', activation: 'none', activationFrom: '--activation' };
   if (flag !== null) return { kind: 'logits', activation: flag, activationFrom: '--activation' };
-  if (classes === 1) return { kind: 'logits', activation: 'sigmoid', activationFrom: 'a single output' };
-  if (config?.activation) return { kind: 'logits', activation: config.activation, activationFrom: 'config.json' };
-  return { kind: 'logits', activation: 'softmax', activationFrom: 'assumed: --activation says otherwise' };
+  if (classes === 1)
+    return { kind: 'logits', activation: 'sigmoid', activationFrom: 'a single output' };
+  if (config?.activation)
+    return { kind: 'logits', activation: config.activation, activationFrom: 'config.json' };
+  return {
+    kind: 'logits',
+    activation: 'softmax',
+    activationFrom: 'assumed: --activation says otherwise',
+  };
 }

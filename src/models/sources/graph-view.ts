@@ -1,6 +1,6 @@
 /**
- * What recognising a model needs to know of its graph: plain data, so that it can be written down in a test.
- * `onnx/graph/graph-view.ts` makes one of a graph.
+ * What recognising a model needs to know of its graph: plain data, so that it can be written down
+ * in a test. `onnx/graph/graph-view.ts` makes one of a graph.
  */
 
 export interface ValueView {
@@ -15,7 +15,10 @@ export interface GraphView {
   /** Without the weights, which old exporters list as inputs too. */
   readonly inputs: readonly ValueView[];
   readonly outputs: readonly ValueView[];
-  /** Output name to the operator that computes it, seen through those that only change type or shape. */
+  /**
+   * Output name to the operator that computes it, seen through those that only change type or
+   * shape.
+   */
   readonly lastOperators: ReadonlyMap<string, string>;
   readonly operators: ReadonlySet<string>;
   /** Element types of the weights, as in `ValueView`. */
@@ -24,5 +27,7 @@ export interface GraphView {
 
 /** `float32 [batch, 3, 224, 224]`, for messages. */
 export function describeValue({ typeName, dims }: ValueView): string {
-  return dims === null ? `${typeName} of unknown shape` : `${typeName} [${dims.map((dim) => dim ?? '?').join(', ')}]`;
+  return dims === null
+    ? `${typeName} of unknown shape`
+    : `${typeName} [${dims.map((dim) => dim ?? '?').join(', ')}]`;
 }

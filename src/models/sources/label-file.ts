@@ -1,6 +1,7 @@
 /**
- * The classes' names from a file that the user gives: text with one a line, a JSON list, or a JSON object by class index,
- * whose values may be lists that end with the name (Keras' `imagenet_class_index.json`: `{"0": ["n01440764", "tench"]}`).
+ * The classes' names from a file that the user gives: text with one a line, a JSON list, or a JSON
+ * object by class index, whose values may be lists that end with the name (Keras'
+ * `imagenet_class_index.json`: `{"0": ["n01440764", "tench"]}`).
  */
 import { asObject } from './source-config.js';
 
@@ -26,7 +27,8 @@ function lastOf(value: unknown): unknown {
 function checked(values: readonly unknown[]): { labels: string[] } | { problem: string } {
   const labels = values.map((value) => (typeof value === 'string' ? value.trim() : ''));
   const empty = labels.indexOf('');
-  if (labels.length === 0 || (labels.length === 1 && empty === 0)) return { problem: 'it has no labels' };
+  if (labels.length === 0 || (labels.length === 1 && empty === 0))
+    return { problem: 'it has no labels' };
   return empty < 0 ? { labels } : { problem: `class ${empty} has no name` };
 }
 

@@ -1,6 +1,7 @@
 /**
- * A model of somebody else's, recognised: everything that a manifest needs, from the graph, from what lies beside it, and
- * from flags, which are stronger. Pure. What is missing or wrong is told all at once, each with the flag that mends it.
+ * A model of somebody else's, recognised: everything that a manifest needs, from the graph, from
+ * what lies beside it, and from flags, which are stronger. Pure. What is missing or wrong is told
+ * all at once, each with the flag that mends it.
  */
 import { messageOf, SetupError } from '../../errors.js';
 import { outputSize, type Recipe } from '../recipe.js';
@@ -50,7 +51,13 @@ export function recognizeModel(
   const output = findOutput(graph, config, flags, problems);
   const labels = findLabels(output, config, flags.labels, problems);
   const recipe = findRecipe(input, { config, preprocessor }, flags, problems);
-  if (input === null || output === null || labels === null || recipe === null || problems.length > 0) {
+  if (
+    input === null ||
+    output === null ||
+    labels === null ||
+    recipe === null ||
+    problems.length > 0
+  ) {
     return { problems };
   }
   const { labels: names, from } = labels;
@@ -67,12 +74,15 @@ function findLabels(
   const count = output?.classCount ?? null;
   if (flag === 'none') {
     if (count !== null) return { labels: plainLabels(count), from: '--labels none' };
-    if (output !== null) problems.push('--labels none: the graph does not say how many classes it has; give a file');
+    if (output !== null)
+      problems.push('--labels none: the graph does not say how many classes it has; give a file');
     return null;
   }
-  const [labels, from] = flag === null ? [config?.labels ?? null, 'config.json'] : [flag, '--labels'];
+  const [labels, from] =
+    flag === null ? [config?.labels ?? null, 'config.json'] : [flag, '--labels'];
   if (labels === null) {
-    const classes = count === null ? 'the classes' : count === 1 ? 'the class' : `the ${count} classes`;
+    const classes =
+      count === null ? 'the classes' : count === 1 ? 'the class' : `the ${count} classes`;
     problems.push(
       `no labels: name ${classes} with --labels FILE (one a line, or JSON), or give --labels none for "class 0", "class 1"…`,
     );
@@ -106,13 +116,16 @@ function findRecipe(
   const { recipe, from } = found;
   const made = outputSize(recipe);
   if (made === null || made.height !== size.height || made.width !== size.width) {
-    const pixels = made === null ? 'pixels of varying size' : `${made.height} × ${made.width} pixels`;
+    const pixels =
+      made === null ? 'pixels of varying size' : `${made.height} × ${made.width} pixels`;
     problems.push(
       `${from} makes ${pixels}, input "${input.name}" wants ${size.height} × ${size.width}: give the right one with --recipe`,
     );
     return null;
   }
-  const changes = [flags.mean === null ? '' : '--mean', flags.std === null ? '' : '--std'].filter(Boolean);
+  const changes = [flags.mean === null ? '' : '--mean', flags.std === null ? '' : '--std'].filter(
+    Boolean,
+  );
   return {
     recipe: {
       ...recipe,
@@ -133,10 +146,17 @@ function readRecipe(
   if (preset !== null) return { recipe: presetRecipe(preset, size), from: `--recipe ${preset}` };
   try {
     if (preprocessor !== null) {
-      return { recipe: recipeFromHuggingFace(preprocessor, size), from: 'preprocessor_config.json' };
+      return {
+        recipe: recipeFromHuggingFace(preprocessor, size),
+        from: 'preprocessor_config.json',
+      };
     }
-    // timm resizes a model to another input without a new recipe: its own transform follows the input.
-    return { recipe: recipeForSize(recipeFromTimm(config?.pretrainedCfg), size), from: 'pretrained_cfg' };
+    // timm resizes a model to another input without a new recipe: its own transform follows the
+    // input.
+    return {
+      recipe: recipeForSize(recipeFromTimm(config?.pretrainedCfg), size),
+      from: 'pretrained_cfg',
+    };
   } catch (error) {
     problems.push(...(error instanceof SetupError ? error.problems : [messageOf(error)]));
     return null;

@@ -1,7 +1,8 @@
 /**
  * What `config.json` says about a model, whichever library wrote it: Hugging Face (transformers
- * `configuration_utils.py`) or timm (`models/_hub.py`, `push_to_hf_hub`). What it does not say is null; values of an
- * unexpected kind count as not said, because the file describes more than what is asked of it here.
+ * `configuration_utils.py`) or timm (`models/_hub.py`, `push_to_hf_hub`). What it does not say is
+ * null; values of an unexpected kind count as not said, because the file describes more than what
+ * is asked of it here.
  */
 
 export interface Size {
@@ -31,12 +32,16 @@ export function readSourceConfig(json: unknown): SourceConfig | null {
   if (config === null) return null;
   const pretrained = asObject(config.pretrained_cfg);
   if (pretrained !== null) return readTimm(config, pretrained);
-  const known = ['architectures', 'model_type', 'id2label', 'image_size'].some((key) => key in config);
+  const known = ['architectures', 'model_type', 'id2label', 'image_size'].some(
+    (key) => key in config,
+  );
   return known ? readHuggingFace(config) : null;
 }
 
 function readHuggingFace(config: JsonObject): SourceConfig {
-  const [architecture] = Array.isArray(config.architectures) ? (config.architectures as unknown[]) : [];
+  const [architecture] = Array.isArray(config.architectures)
+    ? (config.architectures as unknown[])
+    : [];
   const { problem_type: problem } = config;
   return {
     library: 'hugging-face',
@@ -51,9 +56,12 @@ function readHuggingFace(config: JsonObject): SourceConfig {
 
 /** timm writes `label_names` (often WordNet ids) and may explain them in `label_descriptions`. */
 function readTimm(config: JsonObject, pretrained: JsonObject): SourceConfig {
-  const [, height, width] = Array.isArray(pretrained.input_size) ? (pretrained.input_size as unknown[]) : [];
+  const [, height, width] = Array.isArray(pretrained.input_size)
+    ? (pretrained.input_size as unknown[])
+    : [];
   const names = asTexts(config.label_names) ?? asTexts(pretrained.label_names);
-  const explained = asObject(config.label_descriptions) ?? asObject(pretrained.label_descriptions) ?? {};
+  const explained =
+    asObject(config.label_descriptions) ?? asObject(pretrained.label_descriptions) ?? {};
   return {
     library: 'timm',
     architecture: asText(config.architecture) ?? asText(pretrained.architecture),
@@ -65,7 +73,10 @@ function readTimm(config: JsonObject, pretrained: JsonObject): SourceConfig {
   };
 }
 
-/** `{"0": "tench", …}` in order; null where an index is missing or the labels are transformers' own placeholders. */
+/**
+ * `{"0": "tench", …}` in order; null where an index is missing or the labels are transformers' own
+ * placeholders.
+ */
 export function labelsByIndex(value: unknown): string[] | null {
   const byIndex = asObject(value);
   if (byIndex === null) return null;
@@ -84,7 +95,9 @@ function asSize(value: unknown): Size | null {
 }
 
 export function asObject(value: unknown): JsonObject | null {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as JsonObject)
+    : null;
 }
 
 function asText(value: unknown): string | null {
@@ -96,7 +109,10 @@ function asTexts(value: unknown): string[] | null {
   return texts.length > 0 && texts.every((text) => text !== null) ? texts : null;
 }
 
-/** The licence in the front matter of a Hugging Face model card (`license: apache-2.0` between two lines of dashes). */
+/**
+ * The licence in the front matter of a Hugging Face model card (`license: apache-2.0` between two
+ * lines of dashes).
+ */
 export function licenseOfCard(text: string): string | null {
   const [, matter] = /^---\r?\n([\s\S]*?)\r?\n---/.exec(text) ?? [];
   const [, license] = /^license:\s*['"]?([^'"\r\n]+?)['"]?\s*$/m.exec(matter ?? '') ?? [];

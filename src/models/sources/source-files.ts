@@ -1,9 +1,11 @@
 /**
- * Which graph of a folder is meant, and what lies beside it that describes it. Pure: works on a list of file names.
+ * Which graph of a folder is meant, and what lies beside it that describes it. Pure: works on a
+ * list of file names.
  *
- * Known layouts: Hugging Face optimum (`model.onnx`, `config.json`, `preprocessor_config.json`), transformers.js and
- * onnx-community (the same with `onnx/model*.onnx`; variant names in transformers.js `src/utils/dtypes.js`), timm
- * (`config.json` with `pretrained_cfg`), and a file with nothing beside it (torchvision, torch.onnx).
+ * Known layouts: Hugging Face optimum (`model.onnx`, `config.json`, `preprocessor_config.json`),
+ * transformers.js and onnx-community (the same with `onnx/model*.onnx`; variant names in
+ * transformers.js `src/utils/dtypes.js`), timm (`config.json` with `pretrained_cfg`), and a file
+ * with nothing beside it (torchvision, torch.onnx).
  */
 
 export interface SourceFiles {
@@ -24,12 +26,20 @@ export interface SourceRequest {
 
 const CHECKPOINT = /\.(safetensors|bin|pth|pt|npz)$/;
 
-/** `files`: paths relative to the folder, those of `onnx/` included. Either what was found or what to say. */
+/**
+ * `files`: paths relative to the folder, those of `onnx/` included. Either what was found or what
+ * to say.
+ */
 export function findSourceFiles(
   files: readonly string[],
   { file, variant }: SourceRequest,
 ): SourceFiles | { problem: string } {
-  const graph = file === null ? findGraph(files, variant) : variant === null ? file : { problem: VARIANT_OF_FILE };
+  const graph =
+    file === null
+      ? findGraph(files, variant)
+      : variant === null
+        ? file
+        : { problem: VARIANT_OF_FILE };
   if (typeof graph !== 'string') return graph;
   const beside = (name: string) => (files.includes(name) ? name : null);
   return {
@@ -40,20 +50,26 @@ export function findSourceFiles(
   };
 }
 
-const VARIANT_OF_FILE = '--variant chooses among the files of a folder: name the folder, or leave --variant out';
+const VARIANT_OF_FILE =
+  '--variant chooses among the files of a folder: name the folder, or leave --variant out';
 
 function findGraph(files: readonly string[], variant: string | null): string | { problem: string } {
   const graphs = files.filter((name) => /^(onnx\/)?[^/]+\.onnx$/.test(name));
   if (graphs.length === 0) {
     const checkpoint = files.find((name) => CHECKPOINT.test(name));
     const hint =
-      checkpoint === undefined ? 'name a folder that has one, or the file' : `${checkpoint} is for "vitserve convert"`;
+      checkpoint === undefined
+        ? 'name a folder that has one, or the file'
+        : `${checkpoint} is for "vitserve convert"`;
     return { problem: `no .onnx file in it: ${hint}` };
   }
   const names = variant === null ? ['model.onnx'] : [`model_${variant}.onnx`, `${variant}.onnx`];
-  const meant = names.flatMap((name) => [name, `onnx/${name}`]).find((name) => graphs.includes(name));
+  const meant = names
+    .flatMap((name) => [name, `onnx/${name}`])
+    .find((name) => graphs.includes(name));
   if (meant !== undefined) return meant;
-  if (variant !== null) return { problem: `no variant "${variant}" (${names[0]}): it has ${graphs.join(', ')}` };
+  if (variant !== null)
+    return { problem: `no variant "${variant}" (${names[0]}): it has ${graphs.join(', ')}` };
   const [only, ...others] = graphs;
   if (only !== undefined && others.length === 0) return only;
   return {

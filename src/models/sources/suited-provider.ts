@@ -1,7 +1,8 @@
 /**
- * Which execution provider a graph was made for. Files for the other one run, and slowly: onnxruntime's CUDA provider has
- * no kernels for dynamic int8 (its integer nodes run on the CPU, with copies in between), and its CPU provider has few for
- * float16 (it converts to float32 and back around them). Source: onnxruntime `docs/OperatorKernels.md`.
+ * Which execution provider a graph was made for. Files for the other one run, and slowly:
+ * onnxruntime's CUDA provider has no kernels for dynamic int8 (its integer nodes run on the CPU,
+ * with copies in between), and its CPU provider has few for float16 (it converts to float32 and
+ * back around them). Source: onnxruntime `docs/OperatorKernels.md`.
  */
 import type { GraphView } from './graph-view.js';
 

@@ -1,7 +1,8 @@
 /**
  * Making graph messages: every field that TypeScript asks for, with the values that mean "absent".
  *
- * Nothing is checked here beyond what the types say; `checkGraph` (check.ts) does that for a whole graph.
+ * Nothing is checked here beyond what the types say; `checkGraph` (check.ts) does that for a whole
+ * graph.
  */
 import {
   type AttributeProto,
@@ -16,7 +17,9 @@ import {
   type ValueInfoProto,
 } from '../proto/model-proto.js';
 
-/** What an attribute may be given as: a number is ambiguous in ONNX, so say `float()` or `int()`. */
+/**
+ * What an attribute may be given as: a number is ambiguous in ONNX, so say `float()` or `int()`.
+ */
 export type AttributeValue = Omit<AttributeProto, 'name'>;
 
 const ABSENT = () => ({ docString: '', floats: [], ints: [], strings: [] });
@@ -65,14 +68,21 @@ export function nodeOf(
     name: options.name ?? outputs[0] ?? '',
     opType,
     domain: options.domain ?? '',
-    attribute: Object.entries(options.attributes ?? {}).map(([name, value]) => ({ name, ...value })),
+    attribute: Object.entries(options.attributes ?? {}).map(([name, value]) => ({
+      name,
+      ...value,
+    })),
     docString: '',
     metadataProps: [],
   };
 }
 
 /** A graph input or output: sizes, symbolic names, or null for a size that is unknown. */
-export function valueInfoOf(name: string, elemType: number, dims: readonly (number | string | null)[]): ValueInfoProto {
+export function valueInfoOf(
+  name: string,
+  elemType: number,
+  dims: readonly (number | string | null)[],
+): ValueInfoProto {
   return {
     name,
     docString: '',
@@ -82,7 +92,9 @@ export function valueInfoOf(name: string, elemType: number, dims: readonly (numb
 
 function dimensionOf(size: number | string | null): Dimension {
   if (size === null) return { denotation: '' };
-  return typeof size === 'number' ? { dimValue: size, denotation: '' } : { dimParam: size, denotation: '' };
+  return typeof size === 'number'
+    ? { dimValue: size, denotation: '' }
+    : { dimParam: size, denotation: '' };
 }
 
 /** A graph; lists that are not given are empty. */
@@ -111,8 +123,13 @@ export interface ModelOptions {
 }
 
 export function modelOf(graph: GraphProto, options: ModelOptions): ModelProto {
-  const opsetImport: OperatorSetId[] = Object.entries(options.opsets).map(([domain, version]) => ({ domain, version }));
-  const metadataProps: StringEntry[] = Object.entries(options.metadata ?? {}).map(([key, value]) => ({ key, value }));
+  const opsetImport: OperatorSetId[] = Object.entries(options.opsets).map(([domain, version]) => ({
+    domain,
+    version,
+  }));
+  const metadataProps: StringEntry[] = Object.entries(options.metadata ?? {}).map(
+    ([key, value]) => ({ key, value }),
+  );
   return {
     irVersion: options.irVersion ?? 8,
     producerName: options.producerName ?? 'vitserve',

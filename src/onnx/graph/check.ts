@@ -1,8 +1,10 @@
 /**
- * Whether a model hangs together: what a runtime would refuse, found before it is written, in words that name the place.
+ * Whether a model hangs together: what a runtime would refuse, found before it is written, in words
+ * that name the place.
  *
- * Structure only (ONNX spec, "Graphs"): each value is made once and before it is used, nothing dangles, constants have the
- * values that their dims ask for. Whether operators exist and types fit is the runtime's to say.
+ * Structure only (ONNX spec, "Graphs"): each value is made once and before it is used, nothing
+ * dangles, constants have the values that their dims ask for. Whether operators exist and types fit
+ * is the runtime's to say.
  */
 import { SetupError } from '../../errors.js';
 import type { GraphProto, ModelProto, TensorProto } from '../proto/model-proto.js';
@@ -23,12 +25,18 @@ export function checkGraph(model: ModelProto): string[] {
   return problems;
 }
 
-function checkScope(model: ModelProto, graph: GraphProto, outer: ReadonlySet<string>, problems: string[]): void {
+function checkScope(
+  model: ModelProto,
+  graph: GraphProto,
+  outer: ReadonlySet<string>,
+  problems: string[],
+): void {
   const known = new Set(outer);
   const made = new Map<string, string>();
   const make = (value: string, by: string) => {
     const before = made.get(value);
-    if (before !== undefined) problems.push(`value "${value}" is made twice: by ${before} and by ${by}`);
+    if (before !== undefined)
+      problems.push(`value "${value}" is made twice: by ${before} and by ${by}`);
     made.set(value, by);
     known.add(value);
   };
@@ -41,7 +49,9 @@ function checkScope(model: ModelProto, graph: GraphProto, outer: ReadonlySet<str
   }
   // Names of sparse initializers are not known here, so nothing can be said to dangle beside them.
   const dangles = (value: string) =>
-    value !== '' && !known.has(value) && !graph.unknown?.some((field) => field[0] === SPARSE_INITIALIZER_TAG);
+    value !== '' &&
+    !known.has(value) &&
+    !graph.unknown?.some((field) => field[0] === SPARSE_INITIALIZER_TAG);
   const nodeNames = new Set<string>();
   const later = new Set(graph.node.flatMap(({ output }) => output));
   for (const node of graph.node) {

@@ -1,11 +1,19 @@
 /**
- * Writing a graph line by line: each call adds a node or a constant and returns the name of its value.
+ * Writing a graph line by line: each call adds a node or a constant and returns the name of its
+ * value.
  *
- * Names are given by the caller and have to be new, so that the graph reads like the code that made it; a constant that
- * is asked for again under its name is shared. Nothing is copied: a Float32Array becomes the constant's memory.
+ * Names are given by the caller and have to be new, so that the graph reads like the code that made
+ * it; a constant that is asked for again under its name is shared. Nothing is copied: a
+ * Float32Array becomes the constant's memory.
  */
 import { SetupError } from '../../errors.js';
-import { DataType, type GraphProto, type ModelProto, type NodeProto, type TensorProto } from '../proto/model-proto.js';
+import {
+  DataType,
+  type GraphProto,
+  type ModelProto,
+  type NodeProto,
+  type TensorProto,
+} from '../proto/model-proto.js';
 import { float16Tensor, float32Tensor, int64Tensor } from '../proto/tensors.js';
 import { type AttributeValue, graphOf, modelOf, nodeOf, valueInfoOf } from './build.js';
 
@@ -33,8 +41,16 @@ export class GraphBuilder {
     this.#outputs.push(valueInfoOf(name, DataType.FLOAT, dims));
   }
 
-  /** Float values; `name` must be new. float16 rounds to nearest; SetupError where it can't hold a value. */
-  floats(name: string, dims: readonly number[], values: Float32Array, type: FloatType = 'float32'): string {
+  /**
+   * Float values; `name` must be new. float16 rounds to nearest; SetupError where it can't hold a
+   * value.
+   */
+  floats(
+    name: string,
+    dims: readonly number[],
+    values: Float32Array,
+    type: FloatType = 'float32',
+  ): string {
     if (type === 'float32') return this.#constant(name, float32Tensor(name, dims, values));
     // Half of the step above the largest number still rounds down to it.
     const large = values.find((value) => !(Math.abs(value) < 65_520));
@@ -56,7 +72,9 @@ export class GraphBuilder {
     if (this.#constants.has(name)) return name;
     return this.#constant(
       name,
-      typeof values === 'number' ? int64Tensor(name, [], [values]) : int64Tensor(name, [values.length], values),
+      typeof values === 'number'
+        ? int64Tensor(name, [], [values])
+        : int64Tensor(name, [values.length], values),
     );
   }
 
@@ -97,7 +115,11 @@ export class GraphBuilder {
       output: this.#outputs,
     });
     const others = Object.fromEntries([...this.#domains].map((domain) => [domain, 1]));
-    return modelOf(graph, { irVersion: opset >= 19 ? 9 : 8, opsets: { '': opset, ...others }, producerVersion });
+    return modelOf(graph, {
+      irVersion: opset >= 19 ? 9 : 8,
+      opsets: { '': opset, ...others },
+      producerVersion,
+    });
   }
 
   #constant(name: string, tensor: TensorProto): string {

@@ -23,7 +23,11 @@ function lastOperator(graph: GraphProto, output: string): string {
   const index = indexGraph(graph);
   let node = index.producerOf(output);
   // A graph that goes round in circles is refused elsewhere; here it only must not hang.
-  for (let steps = 0; steps < PASSING.length && node !== undefined && PASSING.includes(node.opType); steps++) {
+  for (
+    let steps = 0;
+    steps < PASSING.length && node !== undefined && PASSING.includes(node.opType);
+    steps++
+  ) {
     node = index.producerOf(node.input[0] ?? '');
   }
   return node?.opType ?? '';

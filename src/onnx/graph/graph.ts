@@ -1,8 +1,9 @@
 /**
  * Reading a graph: who makes and who takes a value, what is constant, what an attribute says.
  *
- * An index is made in one pass over the graph and answers in constant time; it knows nothing of later edits. A node whose
- * attributes hold graphs (If, Loop) counts as taking whatever these take from outside.
+ * An index is made in one pass over the graph and answers in constant time; it knows nothing of
+ * later edits. A node whose attributes hold graphs (If, Loop) counts as taking whatever these take
+ * from outside.
  */
 import { SetupError } from '../../errors.js';
 import {
@@ -16,7 +17,10 @@ import {
 } from '../proto/model-proto.js';
 import { float32Tensor, int64Tensor, typeNameOf } from '../proto/tensors.js';
 
-/** Who makes and who takes each value of a graph, as it was when `indexGraph` ran: index again after an edit. */
+/**
+ * Who makes and who takes each value of a graph, as it was when `indexGraph` ran: index again after
+ * an edit.
+ */
 export interface GraphIndex {
   readonly graph: GraphProto;
   /** The node that makes a value; undefined for inputs and initializers. */
@@ -24,7 +28,9 @@ export interface GraphIndex {
   /** The nodes that take a value, in graph order, each once. */
   consumersOf(value: string): readonly NodeProto[];
   initializerOf(value: string): TensorProto | undefined;
-  /** The constant behind a value: an initializer or a Constant node, also through Identity nodes. */
+  /**
+   * The constant behind a value: an initializer or a Constant node, also through Identity nodes.
+   */
   constantOf(value: string): TensorProto | undefined;
   isOutput(value: string): boolean;
 }
@@ -65,7 +71,10 @@ export function indexGraph(graph: GraphProto): GraphIndex {
   };
 }
 
-/** The values that a node takes: its inputs, and what graphs in its attributes take. Absent inputs are left out. */
+/**
+ * The values that a node takes: its inputs, and what graphs in its attributes take. Absent inputs
+ * are left out.
+ */
 export function valuesTakenBy(node: NodeProto): string[] {
   const taken = node.input.filter((input) => input !== '');
   for (const { g } of node.attribute) {
@@ -75,7 +84,9 @@ export function valuesTakenBy(node: NodeProto): string[] {
   return taken;
 }
 
-/** The value of a Constant node in any of its numeric forms (ONNX operator Constant, version 13). */
+/**
+ * The value of a Constant node in any of its numeric forms (ONNX operator Constant, version 13).
+ */
 function constantValue(node: NodeProto): TensorProto | undefined {
   const name = node.output[0] ?? '';
   const [attribute] = node.attribute;
@@ -104,7 +115,11 @@ export function attributeOf(node: NodeProto, name: string): AttributeProto | und
   return node.attribute.find((attribute) => attribute.name === name);
 }
 
-function typedAttribute(node: NodeProto, name: string, type: keyof typeof AttributeType): AttributeProto | undefined {
+function typedAttribute(
+  node: NodeProto,
+  name: string,
+  type: keyof typeof AttributeType,
+): AttributeProto | undefined {
   const attribute = attributeOf(node, name);
   if (attribute === undefined || attribute.type === AttributeType[type]) return attribute;
   throw new SetupError('environment', [
@@ -112,7 +127,10 @@ function typedAttribute(node: NodeProto, name: string, type: keyof typeof Attrib
   ]);
 }
 
-/** An attribute of type INT; the default where there is none of that name. These throw SetupError for another type. */
+/**
+ * An attribute of type INT; the default where there is none of that name. These throw SetupError
+ * for another type.
+ */
 export function intAttribute(node: NodeProto, name: string, whenAbsent: number): number {
   const attribute = typedAttribute(node, name, 'INT');
   return attribute === undefined ? whenAbsent : Number(attribute.i ?? 0);
@@ -136,7 +154,10 @@ export function tensorAttribute(node: NodeProto, name: string): TensorProto | un
   return typedAttribute(node, name, 'TENSOR')?.t;
 }
 
-/** The version of an operator set that the model imports; undefined where it imports none. '' and 'ai.onnx' are the same. */
+/**
+ * The version of an operator set that the model imports; undefined where it imports none. '' and
+ * 'ai.onnx' are the same.
+ */
 export function opsetVersion(model: ModelProto, domain = ''): number | undefined {
   const standard = (name: string) => (name === 'ai.onnx' ? '' : name);
   return model.opsetImport.find((entry) => standard(entry.domain) === standard(domain))?.version;
@@ -150,7 +171,10 @@ function addNames(graph: GraphProto, names: Set<string>): void {
   }
 }
 
-/** Gives names that nothing in the graph (subgraphs included) has yet: the wanted one, or it with `_1`, `_2`… */
+/**
+ * Gives names that nothing in the graph (subgraphs included) has yet: the wanted one, or it with
+ * `_1`, `_2`…
+ */
 export function uniqueNames(graph: GraphProto): (wanted: string) => string {
   const names = new Set<string>();
   addNames(graph, names);
@@ -164,7 +188,10 @@ export function uniqueNames(graph: GraphProto): (wanted: string) => string {
 
 export interface ValueDescription {
   readonly name: string;
-  /** DataType, 0 where the graph gives none; `typeName` is `float32`, `uint8`, … (tensors.ts typeNameOf). */
+  /**
+   * DataType, 0 where the graph gives none; `typeName` is `float32`, `uint8`, … (tensors.ts
+   * typeNameOf).
+   */
   readonly dataType: number;
   readonly typeName: string;
   /** A size, a symbolic name, or null (unknown); null as a whole where the rank is unknown. */
@@ -173,7 +200,9 @@ export interface ValueDescription {
 
 export function describeValue({ name, type }: ValueInfoProto): ValueDescription {
   const dataType = type?.tensorType?.elemType ?? 0;
-  const dims = type?.tensorType?.shape?.dim.map(({ dimValue, dimParam }) => dimValue ?? (dimParam || null)) ?? null;
+  const dims =
+    type?.tensorType?.shape?.dim.map(({ dimValue, dimParam }) => dimValue ?? (dimParam || null)) ??
+    null;
   return { name, dataType, typeName: typeNameOf(dataType), dims };
 }
 

@@ -18,6 +18,7 @@ export function knownConstant(tensor: TensorProto): KnownValue {
   const { dataType, dims } = tensor;
   const count = dims.reduce((product, size) => product * size, 1);
   const isInteger = dataType === DataType.INT64 || dataType === DataType.INT32;
-  if (!isInteger || count > MOST_ELEMENTS || tensor.externalData.length > 0) return { dataType, dims };
+  if (!isInteger || count > MOST_ELEMENTS || tensor.externalData.length > 0)
+    return { dataType, dims };
   return { dataType, dims, elements: intsOf(tensor) };
 }

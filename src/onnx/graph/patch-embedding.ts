@@ -1,6 +1,7 @@
 /**
- * Where a picture meets weights for the first time: the patch embedding, a convolution or, as converters also write it, a
- * matrix product over patches. It reads raw pixels, which is why changing its precision is another matter than elsewhere.
+ * Where a picture meets weights for the first time: the patch embedding, a convolution or, as
+ * converters also write it, a matrix product over patches. It reads raw pixels, which is why
+ * changing its precision is another matter than elsewhere.
  */
 
 import type { GraphProto, NodeProto } from '../proto/model-proto.js';
@@ -10,11 +11,18 @@ import { findWeightedNodes } from './weighted-nodes.js';
 /** Batch, height, width, colours, in whatever order. */
 const PICTURE_AXES = 4;
 
-/** The nodes with weights that are reached from a picture, an input with four axes, through none but nodes without. */
+/**
+ * The nodes with weights that are reached from a picture, an input with four axes, through none but
+ * nodes without.
+ */
 export function findPatchEmbedding(graph: GraphProto, index: GraphIndex): Set<NodeProto> {
   const weighted = new Set(findWeightedNodes(graph, index).found.map(({ node }) => node));
-  const pictures = graph.input.filter(({ type }) => type?.tensorType?.shape?.dim.length === PICTURE_AXES);
-  const raw = new Set(pictures.map(({ name }) => name).filter((name) => index.initializerOf(name) === undefined));
+  const pictures = graph.input.filter(
+    ({ type }) => type?.tensorType?.shape?.dim.length === PICTURE_AXES,
+  );
+  const raw = new Set(
+    pictures.map(({ name }) => name).filter((name) => index.initializerOf(name) === undefined),
+  );
   const found = new Set<NodeProto>();
   for (const node of graph.node) {
     if (!node.input.some((name) => raw.has(name))) continue;

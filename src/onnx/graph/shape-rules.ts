@@ -1,9 +1,10 @@
 /**
- * One rule for each operator that ViT graphs are made of: types and shapes of inputs in, those of outputs out (ONNX
- * operator specification, opsets 11 to 23, and onnxruntime's `com.microsoft` operators for transformers).
+ * One rule for each operator that ViT graphs are made of: types and shapes of inputs in, those of
+ * outputs out (ONNX operator specification, opsets 11 to 23, and onnxruntime's `com.microsoft`
+ * operators for transformers).
  *
- * A rule answers `undefined` where it can't tell. Rules trust the graph: onnxruntime checks it. It is long because it is
- * one table and what its rows share.
+ * A rule answers `undefined` where it can't tell. Rules trust the graph: onnxruntime checks it. It
+ * is long because it is one table and what its rows share.
  */
 
 import { DataType, type NodeProto } from '../proto/model-proto.js';
@@ -18,8 +19,11 @@ type Rule = (node: NodeProto, inputs: Inputs) => readonly (KnownValue | undefine
 export function inferNode(node: NodeProto, inputs: Inputs): readonly (KnownValue | undefined)[] {
   const rule = RULES[node.opType];
   const outputs = rule === undefined ? [] : rule(node, inputs);
-  // Without a shape the type may still be told: most operators answer in the type of their first input.
-  return node.output.map((_, at) => outputs[at] ?? (rule === undefined ? undefined : untold(node, inputs)));
+  // Without a shape the type may still be told: most operators answer in the type of their first
+  // input.
+  return node.output.map(
+    (_, at) => outputs[at] ?? (rule === undefined ? undefined : untold(node, inputs)),
+  );
 }
 
 function untold({ opType }: NodeProto, inputs: Inputs): KnownValue | undefined {
@@ -38,7 +42,9 @@ const TYPE_CHANGING = new Set([
   'DynamicQuantizeLinear',
 ]);
 
-const same: Rule = (_, [x]) => [x === undefined ? undefined : { dataType: x.dataType, dims: x.dims }];
+const same: Rule = (_, [x]) => [
+  x === undefined ? undefined : { dataType: x.dataType, dims: x.dims },
+];
 
 const elementwise =
   (combine?: (a: number, b: number) => number, dataType?: number): Rule =>
@@ -55,8 +61,10 @@ const shaped =
     if (x?.dims == null) return [];
     const dims = dimsOf(node, x.dims, inputs);
     if (dims === undefined) return [];
-    // Reshape, Squeeze and the like keep the elements; those that move them are never asked for shapes in practice.
-    const keeps = x.elements !== undefined && sizeOf(dims) === x.elements.length && node.opType !== 'Transpose';
+    // Reshape, Squeeze and the like keep the elements; those that move them are never asked for
+    // shapes in practice.
+    const keeps =
+      x.elements !== undefined && sizeOf(dims) === x.elements.length && node.opType !== 'Transpose';
     return [known(x.dataType, dims, keeps ? x.elements : undefined)];
   };
 
@@ -69,7 +77,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   Shape: (node, [x]) => {
     if (x?.dims == null) return [];
-    const part = x.dims.slice(intAttribute(node, 'start', 0), intAttribute(node, 'end', x.dims.length));
+    const part = x.dims.slice(
+      intAttribute(node, 'start', 0),
+      intAttribute(node, 'end', x.dims.length),
+    );
     return [known(DataType.INT64, [part.length], part)];
   },
   ConstantOfShape: (node, [shape]) => {
@@ -78,7 +89,8 @@ const RULES: Readonly<Record<string, Rule>> = {
     const dims = shape?.elements;
     if (dims === undefined) return [];
     const filler = first?.elements?.[0];
-    const elements = filler === undefined || sizeOf(dims) > 64 ? undefined : Array(sizeOf(dims)).fill(filler);
+    const elements =
+      filler === undefined || sizeOf(dims) > 64 ? undefined : Array(sizeOf(dims)).fill(filler);
     return [known(first?.dataType ?? DataType.FLOAT, dims, elements)];
   },
   Equal: elementwise((a, b) => Number(a === b), DataType.BOOL),
@@ -109,7 +121,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   SkipLayerNormalization: (_, [x]) => [x, undefined, undefined, x],
   MatMul: product(),
   FusedMatMul: (node, [a, b]) =>
-    product()(node, [flipped(a, intAttribute(node, 'transA', 0)), flipped(b, intAttribute(node, 'transB', 0))]),
+    product()(node, [
+      flipped(a, intAttribute(node, 'transA', 0)),
+      flipped(b, intAttribute(node, 'transB', 0)),
+    ]),
   MatMulInteger: product(DataType.INT32),
   MatMulIntegerToFloat: product(DataType.FLOAT),
   DynamicQuantizeMatMul: product(DataType.FLOAT),
@@ -122,7 +137,10 @@ const RULES: Readonly<Record<string, Rule>> = {
     known(DataType.UINT8, []),
   ],
   Gemm: (node, [a, b]) => {
-    const [left, right] = [flipped(a, intAttribute(node, 'transA', 0)), flipped(b, intAttribute(node, 'transB', 0))];
+    const [left, right] = [
+      flipped(a, intAttribute(node, 'transA', 0)),
+      flipped(b, intAttribute(node, 'transB', 0)),
+    ];
     return product()(node, [left, right]);
   },
   Conv: (node, [x, weight]) => {
@@ -147,9 +165,12 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   Attention: (node, [x, weights]) => {
     if (x?.dims == null) return [];
-    // The standard operator takes query, key and value; onnxruntime's takes x and the weights of all three side by side.
+    // The standard operator takes query, key and value; onnxruntime's takes x and the weights of
+    // all three side by side.
     if (node.domain !== 'com.microsoft') return [known(x.dataType, x.dims)];
-    return weights?.dims == null ? [] : [known(x.dataType, [...x.dims.slice(0, -1), (weights.dims[1] as number) / 3])];
+    return weights?.dims == null
+      ? []
+      : [known(x.dataType, [...x.dims.slice(0, -1), (weights.dims[1] as number) / 3])];
   },
   Transpose: shaped((node, dims) => {
     const order = intsAttribute(node, 'perm') ?? dims.map((_, axis) => dims.length - 1 - axis);
@@ -162,12 +183,16 @@ const RULES: Readonly<Record<string, Rule>> = {
   Reshape: shaped((node, dims, [, shape]) => {
     if (shape?.elements === undefined) return undefined;
     const keepsZero = intAttribute(node, 'allowzero', 0) === 0;
-    const wanted = shape.elements.map((size, axis) => (size === 0 && keepsZero ? (dims[axis] as number) : size));
+    const wanted = shape.elements.map((size, axis) =>
+      size === 0 && keepsZero ? (dims[axis] as number) : size,
+    );
     const rest = wanted.filter((size) => size !== -1);
     return wanted.map((size) => (size === -1 ? sizeOf(dims) / sizeOf(rest) : size));
   }),
   Squeeze: shaped((node, dims, [, input]) => {
-    const axes = (intsAttribute(node, 'axes') ?? input?.elements)?.map((axis) => fromEnd(axis, dims.length));
+    const axes = (intsAttribute(node, 'axes') ?? input?.elements)?.map((axis) =>
+      fromEnd(axis, dims.length),
+    );
     return dims.filter((size, axis) => (axes === undefined ? size !== 1 : !axes.includes(axis)));
   }),
   Unsqueeze: shaped((node, dims, [, input]) => {
@@ -179,11 +204,15 @@ const RULES: Readonly<Record<string, Rule>> = {
       axes.includes(axis) ? 1 : (rest.next().value as number),
     );
   }),
-  Expand: shaped((_, dims, [, shape]) => (shape?.elements === undefined ? undefined : broadcast(dims, shape.elements))),
+  Expand: shaped((_, dims, [, shape]) =>
+    shape?.elements === undefined ? undefined : broadcast(dims, shape.elements),
+  ),
   Pad: shaped((node, dims, [, input]) => {
     const pads = intsAttribute(node, 'pads') ?? input?.elements;
     if (pads?.length !== dims.length * 2) return undefined;
-    return dims.map((size, axis) => size + (pads[axis] as number) + (pads[axis + dims.length] as number));
+    return dims.map(
+      (size, axis) => size + (pads[axis] as number) + (pads[axis + dims.length] as number),
+    );
   }),
   ReduceMean: shaped(reduced),
   ReduceMax: shaped(reduced),
@@ -217,11 +246,15 @@ const RULES: Readonly<Record<string, Rule>> = {
     const even = Math.ceil((dims[axis] as number) / node.output.length);
     const last = (dims[axis] as number) - even * (node.output.length - 1);
     return node.output.map((_, at) =>
-      known(x.dataType, dims.with(axis, parts?.[at] ?? (at === node.output.length - 1 ? last : even))),
+      known(
+        x.dataType,
+        dims.with(axis, parts?.[at] ?? (at === node.output.length - 1 ? last : even)),
+      ),
     );
   },
   Slice: (_, [x, starts, ends, axes, steps]) => {
-    if (x?.dims == null || starts?.elements === undefined || ends?.elements === undefined) return [];
+    if (x?.dims == null || starts?.elements === undefined || ends?.elements === undefined)
+      return [];
     let dims = x.dims;
     let { elements } = x;
     for (const [at, start] of starts.elements.entries()) {
@@ -232,7 +265,8 @@ const RULES: Readonly<Record<string, Rule>> = {
       const from = Math.min(Math.max(fromEnd(start, size), 0), size);
       const to = Math.min(Math.max(fromEnd(ends.elements[at] as number, size), 0), size);
       dims = dims.with(axis, Math.max(0, Math.ceil((to - from) / step)));
-      elements = dims.length === 1 ? elements?.slice(from, to).filter((_, i) => i % step === 0) : undefined;
+      elements =
+        dims.length === 1 ? elements?.slice(from, to).filter((_, i) => i % step === 0) : undefined;
     }
     return [known(x.dataType, dims, elements)];
   },
@@ -272,9 +306,16 @@ function known(dataType: number, dims: Dims | null, elements?: readonly number[]
   return elements === undefined ? { dataType, dims } : { dataType, dims, elements };
 }
 
-function combineElements(a: KnownValue, b: KnownValue, dims: Dims, combine: (a: number, b: number) => number) {
+function combineElements(
+  a: KnownValue,
+  b: KnownValue,
+  dims: Dims,
+  combine: (a: number, b: number) => number,
+) {
   if (a.elements === undefined || b.elements === undefined || dims.length > 1) return undefined;
-  return Array.from({ length: sizeOf(dims) }, (_, at) => combine(elementAt(a, at), elementAt(b, at)));
+  return Array.from({ length: sizeOf(dims) }, (_, at) =>
+    combine(elementAt(a, at), elementAt(b, at)),
+  );
 }
 
 /** The element of a scalar or vector at a place; a single one stands everywhere. */

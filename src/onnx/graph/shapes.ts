@@ -1,10 +1,11 @@
 /**
- * Shapes and types of every value of a graph, from known input shapes: what `summary.ts` counts by and what the float16
- * rewrite decides by.
+ * Shapes and types of every value of a graph, from known input shapes: what `summary.ts` counts by
+ * and what the float16 rewrite decides by.
  *
- * Nodes are walked once, in order, with the rules of `shape-rules.ts`. Small integer values are carried along too, since
- * exporters compute the target of a Reshape in the graph (Shape → Gather → Concat). A value that no rule could tell has no
- * entry, and neither has what depends on it; the operators at fault are named. Costs a few ms for a ViT.
+ * Nodes are walked once, in order, with the rules of `shape-rules.ts`. Small integer values are
+ * carried along too, since exporters compute the target of a Reshape in the graph (Shape → Gather →
+ * Concat). A value that no rule could tell has no entry, and neither has what depends on it; the
+ * operators at fault are named. Costs a few ms for a ViT.
  */
 
 import type { GraphProto, ModelProto, NodeProto } from '../proto/model-proto.js';
@@ -13,13 +14,16 @@ import { inferNode } from './shape-rules.js';
 
 export interface InferredShapes {
   valueOf(name: string): KnownValue | undefined;
-  /** Operators for which there is no rule, or whose rule could not tell, each once: `Resize`, `com.example.Thing`. */
+  /**
+   * Operators for which there is no rule, or whose rule could not tell, each once: `Resize`,
+   * `com.example.Thing`.
+   */
   readonly unknownOperators: readonly string[];
 }
 
 /**
- * @param inputDims dims of the graph's inputs by name. An input without an entry takes those of the graph, with 1 for
- * every size that the graph leaves open.
+ * @param inputDims dims of the graph's inputs by name. An input without an entry takes those of the
+ *   graph, with 1 for every size that the graph leaves open.
  */
 export function inferShapes(
   model: ModelProto,
@@ -35,8 +39,11 @@ export function inferShapes(
   for (const node of graph.node) {
     const inputs = node.input.map((name) => (name === '' ? undefined : values.get(name)));
     const outputs = inferNode(node, inputs);
-    const isBlind = node.input.some((name, at) => name !== '' && (inputs[at]?.dims ?? null) === null);
-    if (!isBlind && outputs.every((output) => (output?.dims ?? null) === null)) unknown.add(operatorOf(node));
+    const isBlind = node.input.some(
+      (name, at) => name !== '' && (inputs[at]?.dims ?? null) === null,
+    );
+    if (!isBlind && outputs.every((output) => (output?.dims ?? null) === null))
+      unknown.add(operatorOf(node));
     outputs.forEach((output, at) => {
       const name = node.output[at];
       if (name !== undefined && name !== '' && output !== undefined) values.set(name, output);

@@ -1,9 +1,10 @@
 /**
  * What a graph is, in figures: values in and out, operators, parameters, and the work of one image.
  *
- * Work is counted in multiply-accumulates (MACs) of matrix products, convolutions and attention, from shapes
- * (`shapes.ts`); element-wise operators are left out, as is the custom (ViT-B/16 at 224 px: 17.6 GMAC). Where the shape
- * of such a node can't be told, the sum is null instead of too small.
+ * Work is counted in multiply-accumulates (MACs) of matrix products, convolutions and attention,
+ * from shapes (`shapes.ts`); element-wise operators are left out, as is the custom (ViT-B/16 at 224
+ * px: 17.6 GMAC). Where the shape of such a node can't be told, the sum is null instead of too
+ * small.
  */
 
 import { DataType, type ModelProto, type NodeProto } from '../proto/model-proto.js';
@@ -30,25 +31,33 @@ export interface GraphSummary {
   readonly unknownOperators: readonly string[];
 }
 
-/** @param inputDims dims of the graph's inputs by name, for one image; those of the graph, open sizes being 1, by default */
+/**
+ * @param inputDims dims of the graph's inputs by name, for one image; those of the graph, open
+ *   sizes being 1, by default
+ */
 export function summarizeGraph(
   model: ModelProto,
   inputDims: Readonly<Record<string, readonly number[]>> = {},
 ): GraphSummary {
   const { graph } = model;
   const shapes = inferShapes(model, inputDims);
-  const weights = graph.initializer.filter(({ dims, dataType }) => dims.length > 0 && dataType !== DataType.INT64);
+  const weights = graph.initializer.filter(
+    ({ dims, dataType }) => dims.length > 0 && dataType !== DataType.INT64,
+  );
   const bytes = new Map<string, number>();
   for (const tensor of weights) {
     const type = typeNameOf(tensor.dataType);
     bytes.set(type, (bytes.get(type) ?? 0) + byteSizeOf(tensor));
   }
   const operators = new Map<string, number>();
-  for (const node of graph.node) operators.set(operatorOf(node), (operators.get(operatorOf(node)) ?? 0) + 1);
+  for (const node of graph.node)
+    operators.set(operatorOf(node), (operators.get(operatorOf(node)) ?? 0) + 1);
   return {
     producer: `${model.producerName} ${model.producerVersion}`.trim(),
     irVersion: model.irVersion,
-    opsets: Object.fromEntries(model.opsetImport.map(({ domain, version }) => [domain || 'ai.onnx', version])),
+    opsets: Object.fromEntries(
+      model.opsetImport.map(({ domain, version }) => [domain || 'ai.onnx', version]),
+    ),
     ...describeGraph(model),
     operators: mostFirst(operators),
     parameters: weights.reduce((sum, { dims }) => sum + elementsOf(dims), 0),
@@ -72,12 +81,18 @@ function macsOf(nodes: readonly NodeProto[], shapes: InferredShapes): number | n
 }
 
 type Dims = readonly number[];
-type Work = (node: NodeProto, inputs: readonly (Dims | null)[], output: Dims | null) => number | null;
+type Work = (
+  node: NodeProto,
+  inputs: readonly (Dims | null)[],
+  output: Dims | null,
+) => number | null;
 
 /** Each element of the result sums over an axis of the first operand. */
 const matrixProduct: Work = (node, [left], output) => {
   if (left == null || output === null) return null;
-  return elementsOf(output) * (left.at(intAttribute(node, 'transA', 0) === 0 ? -1 : -2) ?? Number.NaN);
+  return (
+    elementsOf(output) * (left.at(intAttribute(node, 'transA', 0) === 0 ? -1 : -2) ?? Number.NaN)
+  );
 };
 
 const WORK: Readonly<Record<string, Work>> = {

@@ -1,17 +1,32 @@
-/** After a rewrite: which constants does a graph still need? Sub-graphs (If, Loop) may use those of the graph around them. */
+/**
+ * After a rewrite: which constants does a graph still need? Sub-graphs (If, Loop) may use those of
+ * the graph around them.
+ */
 import type { GraphProto } from '../proto/model-proto.js';
 
-/** Nodes that stand for a constant, or hand one on under another name as PyTorch's exporter does for equal weights. */
+/**
+ * Nodes that stand for a constant, or hand one on under another name as PyTorch's exporter does for
+ * equal weights.
+ */
 const PASSING: ReadonlySet<string> = new Set(['Constant', 'Identity']);
 
-/** The graph without initializers that nothing takes, and without Constant and Identity nodes whose result nothing takes. */
+/**
+ * The graph without initializers that nothing takes, and without Constant and Identity nodes whose
+ * result nothing takes.
+ */
 export function withoutUnusedConstants(graph: GraphProto): GraphProto {
   let { node } = graph;
   for (;;) {
     const used = usesOf({ ...graph, node });
-    const needed = node.filter(({ opType, output }) => !PASSING.has(opType) || output.some((name) => used.has(name)));
+    const needed = node.filter(
+      ({ opType, output }) => !PASSING.has(opType) || output.some((name) => used.has(name)),
+    );
     if (needed.length === node.length) {
-      return { ...graph, node, initializer: graph.initializer.filter(({ name }) => used.has(name)) };
+      return {
+        ...graph,
+        node,
+        initializer: graph.initializer.filter(({ name }) => used.has(name)),
+      };
     }
     node = needed;
   }

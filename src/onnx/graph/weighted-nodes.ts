@@ -1,6 +1,6 @@
 /**
- * The nodes of a graph that multiply activations by constant weights, MatMul and Gemm, read into one form:
- * `y = x·W + c` with W as `[inputs, outputs]`.
+ * The nodes of a graph that multiply activations by constant weights, MatMul and Gemm, read into
+ * one form: `y = x·W + c` with W as `[inputs, outputs]`.
  */
 
 import type { GraphProto, NodeProto, TensorProto } from '../proto/model-proto.js';
@@ -42,7 +42,10 @@ export function findWeightedNodes(graph: GraphProto, index: GraphIndex): Weighte
 }
 
 /** Null: no weights here. A text: weights, but why they are in no form that is known here. */
-function readNode(node: NodeProto, index: GraphIndex): Omit<WeightedNode, 'isHead'> | string | null {
+function readNode(
+  node: NodeProto,
+  index: GraphIndex,
+): Omit<WeightedNode, 'isHead'> | string | null {
   if (node.domain !== '' && node.domain !== 'ai.onnx') return null;
   if (node.opType !== 'MatMul' && node.opType !== 'Gemm') return null;
   const [activation, weightName, addend] = node.input;

@@ -1,15 +1,18 @@
 /**
  * Along which axis of each value the images of a batch lie, followed node by node.
  *
- * "Along axis a" means that the batch is the outermost part of axis a: [8 × 197, 768] has it along axis 0 as much as
- * [8, 197, 768]. Every operator that ViT exports are made of has a rule; a rule answers null where the images would mix, and
- * what has no rule is not guessed at (ONNX operator specification, opsets 7 to 23).
+ * "Along axis a" means that the batch is the outermost part of axis a: [8 × 197, 768] has it along
+ * axis 0 as much as [8, 197, 768]. Every operator that ViT exports are made of has a rule; a rule
+ * answers null where the images would mix, and what has no rule is not guessed at (ONNX operator
+ * specification, opsets 7 to 23).
  */
 import { type GraphIndex, intAttribute, intsAttribute } from '../graph/graph.js';
 import type { NodeProto } from '../proto/model-proto.js';
 import { intsOf } from '../proto/tensors.js';
 
-/** What a rule sees of a node. Dims are those with the batch size that the graph was exported with. */
+/**
+ * What a rule sees of a node. Dims are those with the batch size that the graph was exported with.
+ */
 export interface Place {
   readonly node: NodeProto;
   readonly index: GraphIndex;
@@ -22,8 +25,15 @@ export interface Place {
 /** The axis in the outputs; null: can't be told, or the images mix. */
 type Rule = (place: Place) => number | null;
 
-/** Whole numbers that a node is given as an attribute or, in later opsets, as an input; undefined where they are not constant. */
-export function constantInts({ node, index }: Place, attribute: string, input: number): number[] | undefined {
+/**
+ * Whole numbers that a node is given as an attribute or, in later opsets, as an input; undefined
+ * where they are not constant.
+ */
+export function constantInts(
+  { node, index }: Place,
+  attribute: string,
+  input: number,
+): number[] | undefined {
   const given = intsAttribute(node, attribute);
   if (given !== undefined) return given;
   const constant = index.constantOf(node.input[input] ?? '');
@@ -43,7 +53,9 @@ const kept: Rule = dataAxis;
 
 /** Broadcasting aligns axes from the right. */
 const broadcast: Rule = ({ axes, inputDims, outputDims }) => {
-  const fromRight = axes.flatMap((axis, at) => (axis === undefined ? [] : [(inputDims[at]?.length ?? 0) - axis]));
+  const fromRight = axes.flatMap((axis, at) =>
+    axis === undefined ? [] : [(inputDims[at]?.length ?? 0) - axis],
+  );
   const [first] = fromRight;
   if (first === undefined || fromRight.some((other) => other !== first)) return null;
   const spread = inputDims.every(
@@ -55,26 +67,32 @@ const broadcast: Rule = ({ axes, inputDims, outputDims }) => {
 const matrixProduct: Rule = (place) => {
   const { axes, inputDims } = place;
   const [left, right] = inputDims.map((dims, at) => dims.length - (axes[at] ?? Number.NaN));
-  // From the right, 1 is a matrix's columns, 2 its rows: images may lie along the rows of the left one, if only of that one.
+  // From the right, 1 is a matrix's columns, 2 its rows: images may lie along the rows of the left
+  // one, if only of that one.
   if (right !== undefined && right <= 2) return null;
   if (left === 1 || (left === 2 && axes[1] !== undefined)) return null;
   if (left === 2) return place.outputDims.length - 2;
   return broadcast(place);
 };
 
-const outermost: Rule = ({ axes }) => (axes.every((axis) => axis === undefined || axis === 0) ? 0 : null);
+const outermost: Rule = ({ axes }) =>
+  axes.every((axis) => axis === undefined || axis === 0) ? 0 : null;
 
 const alongOther =
   (whenAbsent: number): Rule =>
   (place) => {
     const axis = dataAxis(place);
-    const chosen = normalized(intAttribute(place.node, 'axis', whenAbsent), place.inputDims[0]?.length ?? 0);
+    const chosen = normalized(
+      intAttribute(place.node, 'axis', whenAbsent),
+      place.inputDims[0]?.length ?? 0,
+    );
     return axis === chosen ? null : axis;
   };
 
 const transpose: Rule = ({ node, axes, inputDims }) => {
   const rank = inputDims[0]?.length ?? 0;
-  const perm = intsAttribute(node, 'perm') ?? Array.from({ length: rank }, (_, at) => rank - 1 - at);
+  const perm =
+    intsAttribute(node, 'perm') ?? Array.from({ length: rank }, (_, at) => rank - 1 - at);
   return perm.indexOf(axes[0] ?? -1);
 };
 
@@ -106,8 +124,10 @@ const removing =
     const axis = dataAxis(place);
     const rank = place.inputDims[0]?.length ?? 0;
     const axes = constantInts(place, 'axes', 1)?.map((one) => normalized(one, rank));
-    if (axis === null || axes === undefined || axes.length === 0 || axes.includes(axis)) return null;
-    if (keepAttribute !== undefined && intAttribute(place.node, keepAttribute, 1) === 1) return axis;
+    if (axis === null || axes === undefined || axes.length === 0 || axes.includes(axis))
+      return null;
+    if (keepAttribute !== undefined && intAttribute(place.node, keepAttribute, 1) === 1)
+      return axis;
     return axis - axes.filter((one) => one < axis).length;
   };
 
@@ -116,7 +136,9 @@ const unsqueeze: Rule = (place) => {
   const rank = place.outputDims.length;
   const axes = constantInts(place, 'axes', 1)?.map((one) => normalized(one, rank));
   if (axis === null || axes === undefined) return null;
-  return Array.from({ length: rank }, (_, at) => at).filter((at) => !axes.includes(at))[axis] ?? null;
+  return (
+    Array.from({ length: rank }, (_, at) => at).filter((at) => !axes.includes(at))[axis] ?? null
+  );
 };
 
 const flatten: Rule = (place) => {
@@ -136,7 +158,9 @@ const pad: Rule = (place) => {
 const reshape: Rule = ({ axes, inputDims, outputDims }) => {
   const axis = axes[0];
   if (axis === undefined || axes[1] !== undefined) return null;
-  const isPrefixKept = Array.from({ length: axis }, (_, at) => at).every((at) => inputDims[0]?.[at] === outputDims[at]);
+  const isPrefixKept = Array.from({ length: axis }, (_, at) => at).every(
+    (at) => inputDims[0]?.[at] === outputDims[at],
+  );
   return isPrefixKept && axis < outputDims.length ? axis : null;
 };
 

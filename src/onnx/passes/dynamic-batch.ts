@@ -1,11 +1,13 @@
 /**
  * A graph that was exported for one batch size, made to take any.
  *
- * What ties such a graph to its size is little: the shapes that Reshape and Expand change to, constant or computed from constants, and the class token, which
- * stands in a Concat as a constant of one row. Both are rewritten where the batch can be followed through the whole graph
- * (batch-axes.ts): a Reshape gets -1 at the batch's axis and the sizes it had elsewhere, and the class token is expanded to
- * the batch that comes in. The result is then gone through once more with three times the images: every value must have
- * three times the size along its batch's axis and none of the others changed. Otherwise the graph stays as it was.
+ * What ties such a graph to its size is little: the shapes that Reshape and Expand change to,
+ * constant or computed from constants, and the class token, which stands in a Concat as a constant
+ * of one row. Both are rewritten where the batch can be followed through the whole graph
+ * (batch-axes.ts): a Reshape gets -1 at the batch's axis and the sizes it had elsewhere, and the
+ * class token is expanded to the batch that comes in. The result is then gone through once more
+ * with three times the images: every value must have three times the size along its batch's axis
+ * and none of the others changed. Otherwise the graph stays as it was.
  */
 import { int, nodeOf } from '../graph/build.js';
 import { indexGraph, nodeLabel } from '../graph/graph.js';
@@ -21,7 +23,9 @@ export function makeBatchDynamic(rewrite: GraphRewrite): void {
   if (fixedBatch === null) return;
   const dynamic = dynamicModel(rewrite);
   if (typeof dynamic === 'string') {
-    rewrite.note(`the graph takes batches of ${fixedBatch} only: ${dynamic}; export it with a symbolic batch axis`);
+    rewrite.note(
+      `the graph takes batches of ${fixedBatch} only: ${dynamic}; export it with a symbolic batch axis`,
+    );
     return;
   }
   rewrite.note(`the graph was exported for a batch of ${fixedBatch} and takes any now`);
@@ -31,12 +35,19 @@ export function makeBatchDynamic(rewrite: GraphRewrite): void {
 }
 
 /** The graph for any batch, or why it stays fixed. */
-function dynamicModel({ model, pixels, pixelDims, answer, uniqueName }: GraphRewrite): ModelProto | string {
+function dynamicModel({
+  model,
+  pixels,
+  pixelDims,
+  answer,
+  uniqueName,
+}: GraphRewrite): ModelProto | string {
   const dynamic = editableCopy(model);
   const input = { name: pixels, dims: pixelDims };
   const axes = new BatchRewrite(dynamic, input, uniqueName).run();
   if (typeof axes === 'string') return axes;
-  if (axes.get(answer) !== 0) return `the images of a batch can't be followed to the output "${answer}"`;
+  if (axes.get(answer) !== 0)
+    return `the images of a batch can't be followed to the output "${answer}"`;
   return mismatch(model, dynamic, input, axes) ?? dynamic;
 }
 
@@ -73,7 +84,9 @@ class BatchRewrite {
         this.#nodes.push(node);
         continue;
       }
-      const known = [...node.input.filter((value) => value !== ''), node.output[0] ?? ''].map(this.#dimsOf);
+      const known = [...node.input.filter((value) => value !== ''), node.output[0] ?? ''].map(
+        this.#dimsOf,
+      );
       if (known.includes(null)) return `the shapes around node ${nodeLabel(node)} are not known`;
       const place: Place = {
         node,
@@ -86,7 +99,8 @@ class BatchRewrite {
       if (axis === null) return `the batch can't be followed through node ${nodeLabel(node)}`;
       this.#nodes.push(node);
       // Scales over the whole batch have no axis.
-      for (const value of node.output) if ((this.#dimsOf(value)?.length ?? 0) > axis) this.#axes.set(value, axis);
+      for (const value of node.output)
+        if ((this.#dimsOf(value)?.length ?? 0) > axis) this.#axes.set(value, axis);
     }
     graph.node = this.#nodes;
     return this.#axes;
@@ -133,12 +147,14 @@ class BatchRewrite {
   #concat({ node, axes, inputDims, outputDims }: Place): number | null {
     const joined = node.attribute.find(({ name }) => name === 'axis')?.i ?? 0;
     const axis = axes.find((one) => one !== undefined);
-    if (axis === undefined || (Number(joined) + outputDims.length) % outputDims.length === axis) return null;
+    if (axis === undefined || (Number(joined) + outputDims.length) % outputDims.length === axis)
+      return null;
     if (axes.some((one) => one !== undefined && one !== axis)) return null;
     const constants = axes.flatMap((one, at) => (one === undefined ? [at] : []));
     if (constants.length === 0) return axis;
     // One row that every image gets. More rows than one might differ.
-    if (axis !== 0 || this.#input.dims[0] !== 1 || constants.some((at) => inputDims[at]?.[0] !== 1)) return null;
+    if (axis !== 0 || this.#input.dims[0] !== 1 || constants.some((at) => inputDims[at]?.[0] !== 1))
+      return null;
     for (const at of constants) {
       const rest = (inputDims[at] ?? []).slice(1);
       node.input[at] = this.#spread(node.input[at] ?? '', rest);

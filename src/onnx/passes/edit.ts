@@ -1,10 +1,14 @@
 /**
- * Editing a graph that must leave the original as it was: a copy that shares the weights, names made free, dead parts cut.
+ * Editing a graph that must leave the original as it was: a copy that shares the weights, names
+ * made free, dead parts cut.
  */
 import { valuesTakenBy } from '../graph/graph.js';
 import type { GraphProto, ModelProto, NodeProto } from '../proto/model-proto.js';
 
-/** A copy whose lists and nodes may be changed. Tensors are shared: replace them, never write into them. */
+/**
+ * A copy whose lists and nodes may be changed. Tensors are shared: replace them, never write into
+ * them.
+ */
 export function editableCopy(model: ModelProto): ModelProto {
   return { ...model, graph: copyGraph(model.graph) };
 }
@@ -21,7 +25,9 @@ function copyGraph(graph: GraphProto): GraphProto {
 }
 
 function copyNode(node: NodeProto): NodeProto {
-  const attribute = node.attribute.map((one) => (one.g === undefined ? one : { ...one, g: copyGraph(one.g) }));
+  const attribute = node.attribute.map((one) =>
+    one.g === undefined ? one : { ...one, g: copyGraph(one.g) },
+  );
   return { ...node, input: [...node.input], output: [...node.output], attribute };
 }
 
@@ -33,9 +39,13 @@ export function renameValue(graph: GraphProto, from: string, to: string): void {
     node.output = node.output.map(renamed);
     for (const { g } of node.attribute) if (g !== undefined) renameValue(g, from, to);
   }
-  graph.initializer = graph.initializer.map((tensor) => (tensor.name === from ? { ...tensor, name: to } : tensor));
+  graph.initializer = graph.initializer.map((tensor) =>
+    tensor.name === from ? { ...tensor, name: to } : tensor,
+  );
   graph.input = graph.input.map((value) => (value.name === from ? { ...value, name: to } : value));
-  graph.output = graph.output.map((value) => (value.name === from ? { ...value, name: to } : value));
+  graph.output = graph.output.map((value) =>
+    value.name === from ? { ...value, name: to } : value,
+  );
 }
 
 /** Takes away nodes and constants that no output needs. */

@@ -1,9 +1,11 @@
 /**
- * The representation under the head: what the last linear layer of a classifier takes (arXiv 2010.11929 section 3.1: the class token
- * after the final LayerNorm; pooled patches in other designs).
+ * The representation under the head: what the last linear layer of a classifier takes (arXiv
+ * 2010.11929 section 3.1: the class token after the final LayerNorm; pooled patches in other
+ * designs).
  *
- * Found backwards from the output, past what only scales, shifts or reshapes the answer. A head that is anything else than
- * one linear layer (two averaged heads, say) has no single representation, and none is found.
+ * Found backwards from the output, past what only scales, shifts or reshapes the answer. A head
+ * that is anything else than one linear layer (two averaged heads, say) has no single
+ * representation, and none is found.
  */
 import { int } from '../graph/build.js';
 import { type GraphIndex, indexGraph, intAttribute, intsAttribute } from '../graph/graph.js';
@@ -28,7 +30,10 @@ const RESHAPING = new Set(['Squeeze', 'Unsqueeze', 'Reshape', 'Flatten', 'Gather
 const PASSING = new Set(['Softmax', 'Sigmoid', 'Cast', 'Identity', ...RESHAPING]);
 const AFFINE = new Set(['Add', 'Sub', 'Mul', 'Div']);
 
-/** Adds float32 `[batch, size]` as an output, if the representation is found and its shape is sound; a note says so where not. */
+/**
+ * Adds float32 `[batch, size]` as an output, if the representation is found and its shape is sound;
+ * a note says so where not.
+ */
 export function outputEmbedding(rewrite: GraphRewrite): void {
   const { graph, answer, declaredAnswer, options, names, batch, uniqueName } = rewrite;
   if (options.embedding === 'none') return;
@@ -46,7 +51,9 @@ export function outputEmbedding(rewrite: GraphRewrite): void {
     return;
   }
   if (elementCountOf(dims) !== images * size) {
-    without(`"${value}" before the last linear layer is [${dims}], which is not one vector an image`);
+    without(
+      `"${value}" before the last linear layer is [${dims}], which is not one vector an image`,
+    );
     return;
   }
   const chain = new ValueChain(rewrite, value);
@@ -60,8 +67,15 @@ export function outputEmbedding(rewrite: GraphRewrite): void {
   rewrite.embeddingSize = size;
 }
 
-/** The embedding of the classifier that makes `output`, which has as many axes, or why there is none. */
-function findEmbedding(index: GraphIndex, output: string, outputRank: number | undefined): Embedding | string {
+/**
+ * The embedding of the classifier that makes `output`, which has as many axes, or why there is
+ * none.
+ */
+function findEmbedding(
+  index: GraphIndex,
+  output: string,
+  outputRank: number | undefined,
+): Embedding | string {
   let value = output;
   let isMatrix = outputRank === 2;
   for (;;) {
@@ -78,13 +92,18 @@ function findEmbedding(index: GraphIndex, output: string, outputRank: number | u
   }
 }
 
-/** The one input that is not constant. A dynamic int8 product is scaled by a computed value; it is the one that was cast. */
+/**
+ * The one input that is not constant. A dynamic int8 product is scaled by a computed value; it is
+ * the one that was cast.
+ */
 function variableInput(index: GraphIndex, node: NodeProto): string | undefined {
   const variable = node.input.filter((input) => index.constantOf(input) === undefined);
   if (variable.length === 1) return variable[0];
   return variable.find((input) => {
     const cast = index.producerOf(input);
-    return cast?.opType === 'Cast' && index.producerOf(cast.input[0] ?? '')?.opType === 'MatMulInteger';
+    return (
+      cast?.opType === 'Cast' && index.producerOf(cast.input[0] ?? '')?.opType === 'MatMulInteger'
+    );
   });
 }
 
@@ -105,25 +124,42 @@ function embeddingOf(index: GraphIndex, node: NodeProto, isMatrix: boolean): Emb
     case 'MatMulInteger': {
       const quantize = index.producerOf(value);
       if (quantize?.opType !== 'DynamicQuantizeLinear') return noLinearLayer;
-      return { value: quantize.input[0] ?? '', size, classCount, dataType: DataType.FLOAT, isMatrix };
+      return {
+        value: quantize.input[0] ?? '',
+        size,
+        classCount,
+        dataType: DataType.FLOAT,
+        isMatrix,
+      };
     }
     default:
       return noLinearLayer;
   }
 }
 
-/** Dims and floating-point type of constant weights, also behind Transpose, Cast and DequantizeLinear. */
-function weightsOf(index: GraphIndex, value: string): Pick<TensorProto, 'dims' | 'dataType'> | undefined {
+/**
+ * Dims and floating-point type of constant weights, also behind Transpose, Cast and
+ * DequantizeLinear.
+ */
+function weightsOf(
+  index: GraphIndex,
+  value: string,
+): Pick<TensorProto, 'dims' | 'dataType'> | undefined {
   const constant = index.constantOf(value);
   if (constant !== undefined) return constant;
   const node = index.producerOf(value);
-  if (node === undefined || !['Transpose', 'Cast', 'DequantizeLinear'].includes(node.opType)) return undefined;
+  if (node === undefined || !['Transpose', 'Cast', 'DequantizeLinear'].includes(node.opType))
+    return undefined;
   const behind = weightsOf(index, node.input[0] ?? '');
   if (behind === undefined) return undefined;
   if (node.opType === 'Cast') return { dims: behind.dims, dataType: intAttribute(node, 'to', 0) };
   if (node.opType === 'DequantizeLinear') {
-    return { dims: behind.dims, dataType: index.constantOf(node.input[1] ?? '')?.dataType ?? DataType.FLOAT };
+    return {
+      dims: behind.dims,
+      dataType: index.constantOf(node.input[1] ?? '')?.dataType ?? DataType.FLOAT,
+    };
   }
-  const perm = intsAttribute(node, 'perm') ?? behind.dims.map((_, axis) => behind.dims.length - 1 - axis);
+  const perm =
+    intsAttribute(node, 'perm') ?? behind.dims.map((_, axis) => behind.dims.length - 1 - axis);
   return { dims: perm.map((axis) => behind.dims[axis] ?? 0), dataType: behind.dataType };
 }

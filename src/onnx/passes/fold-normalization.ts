@@ -1,15 +1,28 @@
 /**
  * (pixel × rescale − mean) / std put into the weights of the patch embedding.
  *
- * A convolution is linear in its input, so with a = rescale / std and c = −mean / std (one each a channel)
+ * A convolution is linear in its input, so with a = rescale / std and c = −mean / std (one each a
+ * channel)
  *   conv(a·x + c, W, b) = conv(x, a·W, b + Σ W·c),
- * exactly in algebra, as long as every tap sees a pixel: padding adds zeros to the normalised picture, which stand for
- * `mean` in the raw one. So there must be no padding, or no mean. Sums are made in double precision. Weights of 16 bits become
- * float32, since a/255 of them would fall into float16's subnormal numbers; the convolution's result is cast back.
+ * exactly in algebra, as long as every tap sees a pixel: padding adds zeros to the normalised
+ * picture, which stand for `mean` in the raw one. So there must be no padding, or no mean. Sums are
+ * made in double precision. Weights of 16 bits become float32, since a/255 of them would fall into
+ * float16's subnormal numbers; the convolution's result is cast back.
  */
 import { int, nodeOf } from '../graph/build.js';
-import { attributeOf, type GraphIndex, intAttribute, intsAttribute, textAttribute } from '../graph/graph.js';
-import { DataType, type GraphProto, type NodeProto, type TensorProto } from '../proto/model-proto.js';
+import {
+  attributeOf,
+  type GraphIndex,
+  intAttribute,
+  intsAttribute,
+  textAttribute,
+} from '../graph/graph.js';
+import {
+  DataType,
+  type GraphProto,
+  type NodeProto,
+  type TensorProto,
+} from '../proto/model-proto.js';
 import { float32Tensor, floatsOf } from '../proto/tensors.js';
 
 export interface Normalization {
@@ -53,7 +66,10 @@ export function foldNormalization(
     const precise = uniqueName(`${output}_float32`);
     conv.output = [precise];
     const name = uniqueName(`${output}_cast`);
-    const cast = nodeOf('Cast', [precise], [output], { name, attributes: { to: int(weights.dataType) } });
+    const cast = nodeOf('Cast', [precise], [output], {
+      name,
+      attributes: { to: int(weights.dataType) },
+    });
     graph.node.splice(graph.node.indexOf(conv) + 1, 0, cast);
   }
   return { folded: true, reason: '' };
@@ -63,8 +79,14 @@ function castTo(node: NodeProto, type: number): void {
   node.attribute = [{ name: 'to', ...int(type) }];
 }
 
-/** The patch embedding, or why the pixels' way does not end in one that normalization folds into. */
-function findPatchEmbedding(index: GraphIndex, pixels: string, { mean }: Normalization): PatchEmbedding | string {
+/**
+ * The patch embedding, or why the pixels' way does not end in one that normalization folds into.
+ */
+function findPatchEmbedding(
+  index: GraphIndex,
+  pixels: string,
+  { mean }: Normalization,
+): PatchEmbedding | string {
   const onTheWay: NodeProto[] = [];
   let value = pixels;
   for (;;) {
@@ -79,7 +101,10 @@ function findPatchEmbedding(index: GraphIndex, pixels: string, { mean }: Normali
   }
 }
 
-/** Whether a node gives on the pixels as they are, channel by channel, in an order that Conv can take. */
+/**
+ * Whether a node gives on the pixels as they are, channel by channel, in an order that Conv can
+ * take.
+ */
 function passes(node: NodeProto): boolean {
   if (node.opType === 'Identity') return true;
   if (node.opType === 'Cast') return FLOATS.includes(intAttribute(node, 'to', 0));
@@ -98,13 +123,18 @@ function asPatchEmbedding(
   if (conv.input[0] !== pixels || weights === undefined || (conv.input[2] && bias === undefined)) {
     return 'the weights of the Conv are not constant';
   }
-  if (!FLOATS.includes(weights.dataType)) return 'the weights of the Conv are no floating-point numbers';
+  if (!FLOATS.includes(weights.dataType))
+    return 'the weights of the Conv are no floating-point numbers';
   if (weights.dims.length !== 4 || weights.dims[1] !== 3 || intAttribute(conv, 'group', 1) !== 1) {
     return 'the Conv does not mix three channels';
   }
-  const autoPad = attributeOf(conv, 'auto_pad') === undefined ? 'NOTSET' : textAttribute(conv, 'auto_pad', 'NOTSET');
+  const autoPad =
+    attributeOf(conv, 'auto_pad') === undefined
+      ? 'NOTSET'
+      : textAttribute(conv, 'auto_pad', 'NOTSET');
   const isPadded = (intsAttribute(conv, 'pads') ?? []).some((pad) => pad !== 0);
-  if ((autoPad.startsWith('SAME') || isPadded) && mean.some((value) => value !== 0)) return 'the Conv has padding';
+  if ((autoPad.startsWith('SAME') || isPadded) && mean.some((value) => value !== 0))
+    return 'the Conv has padding';
   return { conv, onTheWay, weights, bias };
 }
 
@@ -117,7 +147,8 @@ function foldedWeights(
   const filters = weights.dims[0] ?? 0;
   const taps = before.length / (filters * 3);
   const after = new Float32Array(before.length);
-  const biasAfter = bias === undefined ? new Float32Array(filters) : Float32Array.from(floatsOf(bias));
+  const biasAfter =
+    bias === undefined ? new Float32Array(filters) : Float32Array.from(floatsOf(bias));
   for (let filter = 0; filter < filters; filter++) {
     let shift = biasAfter[filter] ?? 0;
     for (let channel = 0; channel < 3; channel++) {

@@ -1,8 +1,10 @@
 /**
- * What a pass is: one rewriting of a graph, in place. All have the same signature, so that `prepare.ts` can run a list.
+ * What a pass is: one rewriting of a graph, in place. All have the same signature, so that
+ * `prepare.ts` can run a list.
  *
- * Passes share a `GraphRewrite`: the graph as it is now, what was asked for, and what earlier passes have found out. Tensors are
- * shared with the original graph: a pass replaces them and never writes into them.
+ * Passes share a `GraphRewrite`: the graph as it is now, what was asked for, and what earlier
+ * passes have found out. Tensors are shared with the original graph: a pass replaces them and never
+ * writes into them.
  */
 import { opsetVersion, uniqueNames, type ValueDescription } from '../graph/graph.js';
 import { type InferredShapes, inferShapes } from '../graph/shapes.js';
@@ -10,14 +12,20 @@ import type { GraphProto, ModelProto } from '../proto/model-proto.js';
 import { editableCopy } from './edit.js';
 
 export interface PrepareOptions {
-  /** The graph's pixel input as it is: `[batch, 3, height, width]` or `[batch, height, width, 3]`, float32, float16 or uint8. */
+  /**
+   * The graph's pixel input as it is: `[batch, 3, height, width]` or `[batch, height, width, 3]`,
+   * float32, float16 or uint8.
+   */
   readonly input: {
     readonly name: string;
     readonly layout: 'NCHW' | 'NHWC';
     readonly height: number;
     readonly width: number;
   };
-  /** (pixel × rescale − mean) / std, put into the graph; null: the graph takes pixels of 0 to 255 as they are. */
+  /**
+   * (pixel × rescale − mean) / std, put into the graph; null: the graph takes pixels of 0 to 255 as
+   * they are.
+   */
   readonly normalization: {
     readonly rescale: number;
     readonly mean: readonly number[];
@@ -29,12 +37,16 @@ export interface PrepareOptions {
     /** What the graph answers with now. `logits`: the activation is appended. */
     readonly kind: 'logits' | 'probabilities';
     /**
-     * For a graph with one sigmoid output (`[batch]` or `[batch, 1]`): `one` (default) answers `[batch, 1]`, `two` answers
-     * `[batch, 2]`, the class that the output stands for last: (1 − p, p).
+     * For a graph with one sigmoid output (`[batch]` or `[batch, 1]`): `one` (default) answers
+     * `[batch, 1]`, `two` answers `[batch, 2]`, the class that the output stands for last: (1 − p,
+     * p).
      */
     readonly binaryClasses?: 'one' | 'two';
   };
-  /** `find`: the input of the final classifier becomes an output, where it can be told; a note says so where it can't. */
+  /**
+   * `find`: the input of the final classifier becomes an output, where it can be told; a note says
+   * so where it can't.
+   */
   readonly embedding: 'find' | 'none';
   /** Default `pixels`. */
   readonly inputName?: string;
@@ -69,7 +81,9 @@ export class GraphRewrite {
   pixels: string;
   /** The value that the graph answers with now. */
   answer: string;
-  /** That output as the original graph declares it: exporters write what came of running the model. */
+  /**
+   * That output as the original graph declares it: exporters write what came of running the model.
+   */
   readonly declaredAnswer: ValueDescription | undefined;
   readonly inputType: number;
   /** Of the pixels, before `inputPixels` replaces them. */
@@ -91,7 +105,9 @@ export class GraphRewrite {
     this.uniqueName = uniqueNames(this.graph);
     this.names = {
       input: options.inputName ?? 'pixels',
-      output: options.outputName ?? (kind === 'logits' && activation === 'none' ? 'logits' : 'probabilities'),
+      output:
+        options.outputName ??
+        (kind === 'logits' && activation === 'none' ? 'logits' : 'probabilities'),
       embedding: options.embeddingName ?? 'embedding',
     };
     this.pixels = options.input.name;

@@ -1,8 +1,10 @@
 /**
- * The input of a prepared graph: uint8 NHWC, a quarter of the bytes of float32 between processes and on the way to a GPU.
+ * The input of a prepared graph: uint8 NHWC, a quarter of the bytes of float32 between processes
+ * and on the way to a GPU.
  *
- * What stood at the old input's name goes on standing there, made by nodes in front, so that the rest of the graph does not
- * change. The Transpose comes before the Cast, where there is least to move.
+ * What stood at the old input's name goes on standing there, made by nodes in front, so that the
+ * rest of the graph does not change. The Transpose comes before the Cast, where there is least to
+ * move.
  */
 import { int, ints, nodeOf, valueInfoOf } from '../graph/build.js';
 import { indexGraph } from '../graph/graph.js';
@@ -65,6 +67,9 @@ export function inputPixels(rewrite: GraphRewrite): void {
   else end.output = [value];
   graph.node.unshift(...front);
   const pixels = valueInfoOf(name, DataType.UINT8, [batch, height, width, 3]);
-  graph.input = [pixels, ...graph.input.filter((other) => other.name !== value && other.name !== name)];
+  graph.input = [
+    pixels,
+    ...graph.input.filter((other) => other.name !== value && other.name !== name),
+  ];
   rewrite.foldedNormalization = folded;
 }

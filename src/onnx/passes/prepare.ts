@@ -1,8 +1,10 @@
 /**
- * An exported classifier made into what vitserve serves: uint8 pixels in, probabilities and the embedding out.
+ * An exported classifier made into what vitserve serves: uint8 pixels in, probabilities and the
+ * embedding out.
  *
- * PASSES lists the steps in order, each in a file of its own. The result is plain ONNX that any runtime runs. Answers are those
- * of the original up to the rounding of float32. Costs a copy of the graph without its weights, and of the patch embedding's.
+ * PASSES lists the steps in order, each in a file of its own. The result is plain ONNX that any
+ * runtime runs. Answers are those of the original up to the rounding of float32. Costs a copy of
+ * the graph without its weights, and of the patch embedding's.
  */
 import { SetupError } from '../../errors.js';
 import { checkGraph } from '../graph/check.js';
@@ -19,14 +21,20 @@ import { selectTokenEarly } from './select-token-early.js';
 export type { PrepareOptions } from './pass.js';
 
 export interface PreparedGraph {
-  /** Input uint8 `[batch, height, width, 3]`, output float32 `[batch, classes]`, second output float32 `[batch, embeddingSize]`. */
+  /**
+   * Input uint8 `[batch, height, width, 3]`, output float32 `[batch, classes]`, second output
+   * float32 `[batch, embeddingSize]`.
+   */
   readonly model: ModelProto;
   readonly inputName: string;
   readonly outputName: string;
   /** Null where there is no such output. */
   readonly embeddingName: string | null;
   readonly embeddingSize: number | null;
-  /** Whether the normalization went into the weights of the patch embedding (otherwise two nodes in front do it). */
+  /**
+   * Whether the normalization went into the weights of the patch embedding (otherwise two nodes in
+   * front do it).
+   */
   readonly foldedNormalization: boolean;
   /** The batch size that the graph is fixed to, or null where it takes any. */
   readonly fixedBatch: number | null;
@@ -34,7 +42,10 @@ export interface PreparedGraph {
   readonly notes: readonly string[];
 }
 
-/** In this order: the embedding is looked for behind the answer, and the answer's shape follows from the pixels as they came. */
+/**
+ * In this order: the embedding is looked for behind the answer, and the answer's shape follows from
+ * the pixels as they came.
+ */
 const PASSES: readonly Pass[] = [
   keepOneOutput,
   reserveNames,
@@ -46,15 +57,21 @@ const PASSES: readonly Pass[] = [
   ({ graph }) => prune(graph),
 ];
 
-/** Rewrites a graph; the given model is left as it was. Throws SetupError, naming node or tensor, reason and remedy. */
+/**
+ * Rewrites a graph; the given model is left as it was. Throws SetupError, naming node or tensor,
+ * reason and remedy.
+ */
 export function prepareGraph(model: ModelProto, options: PrepareOptions): PreparedGraph {
   const input = checkedInput(model, options);
-  const declaredAnswer = describeGraph(model).outputs.find(({ name }) => name === options.output.name);
+  const declaredAnswer = describeGraph(model).outputs.find(
+    ({ name }) => name === options.output.name,
+  );
   checkOutput(model, options);
   const rewrite = new GraphRewrite(model, options, input, declaredAnswer);
   for (const pass of PASSES) pass(rewrite);
   const problems = checkGraph(rewrite.model);
-  if (problems.length > 0) throw new Error(`the prepared graph does not hang together: ${problems.join('; ')}`);
+  if (problems.length > 0)
+    throw new Error(`the prepared graph does not hang together: ${problems.join('; ')}`);
   const { names, embeddingSize, foldedNormalization, fixedBatch, notes } = rewrite;
   return {
     model: rewrite.model,
@@ -68,7 +85,10 @@ export function prepareGraph(model: ModelProto, options: PrepareOptions): Prepar
   };
 }
 
-/** Leaves one output, and the nodes and types that it needs; types of values between may speak of the old batch. */
+/**
+ * Leaves one output, and the nodes and types that it needs; types of values between may speak of
+ * the old batch.
+ */
 function keepOneOutput({ graph, answer, notes }: GraphRewrite): void {
   const others = graph.output.filter(({ name }) => name !== answer).map(({ name }) => `"${name}"`);
   if (others.length > 0) notes.push(`other outputs were left out: ${others.join(', ')}`);
@@ -102,7 +122,8 @@ function checkedInput(model: ModelProto, { input, normalization }: PrepareOption
     );
   } else {
     const wrong = (problem: string) => problems.push(`input "${given.name}" ${problem}`);
-    const isFit = given.dims?.length === 4 && expected.every((size, at) => fits(given.dims?.[at + 1], size));
+    const isFit =
+      given.dims?.length === 4 && expected.every((size, at) => fits(given.dims?.[at + 1], size));
     if (given.dims !== null && !isFit) {
       wrong(
         `is [${shown(given.dims)}], and ${input.layout} pixels of ${height} × ${width} are [batch, ${expected.join(', ')}]`,
@@ -121,7 +142,8 @@ function checkedInput(model: ModelProto, { input, normalization }: PrepareOption
       `the graph takes more than pixels (${others.join(', ')}): export it with the picture as its only input`,
     );
   }
-  if ((opsetVersion(model) ?? 0) < 7) problems.push('the graph is of an operator set before 7: export it anew');
+  if ((opsetVersion(model) ?? 0) < 7)
+    problems.push('the graph is of an operator set before 7: export it anew');
   if (problems.length > 0) throw new SetupError('environment', problems);
   const first = given?.dims?.[0];
   const fixedBatch = typeof first === 'number' ? first : null;

@@ -1,5 +1,6 @@
 /**
- * What a prepared graph answers: its first output becomes float32 `[batch, classes]`, probabilities where it was logits.
+ * What a prepared graph answers: its first output becomes float32 `[batch, classes]`, probabilities
+ * where it was logits.
  */
 import { SetupError } from '../../errors.js';
 import { int } from '../graph/build.js';
@@ -9,7 +10,12 @@ import { float32Tensor, int64Tensor, typeNameOf } from '../proto/tensors.js';
 import type { GraphRewrite, PrepareOptions } from './pass.js';
 import { ValueChain } from './value-chain.js';
 
-const FLOATS: readonly number[] = [DataType.FLOAT, DataType.FLOAT16, DataType.DOUBLE, DataType.BFLOAT16];
+const FLOATS: readonly number[] = [
+  DataType.FLOAT,
+  DataType.FLOAT16,
+  DataType.DOUBLE,
+  DataType.BFLOAT16,
+];
 
 /** Throws SetupError for what is no classifier's. */
 export function outputProbabilities(rewrite: GraphRewrite): void {
@@ -28,7 +34,9 @@ export function outputProbabilities(rewrite: GraphRewrite): void {
     );
   }
   if (dims === null) {
-    rewrite.note(`the shape of "${declared?.name ?? value}" is not known: [batch, classes] is assumed`);
+    rewrite.note(
+      `the shape of "${declared?.name ?? value}" is not known: [batch, classes] is assumed`,
+    );
   }
   const others = graph.output.filter((output) => output.name !== value);
   graph.output = [];
@@ -37,9 +45,11 @@ export function outputProbabilities(rewrite: GraphRewrite): void {
     const shape = int64Tensor(uniqueName(`${value}_shape`), [2], [-1, 1]);
     graph.initializer.push(shape);
     chain.append('Reshape', [chain.last, shape.name]);
-  } else if (dims !== null && dims.length > 2) chain.append('Flatten', [chain.last], { axis: int(1) });
+  } else if (dims !== null && dims.length > 2)
+    chain.append('Flatten', [chain.last], { axis: int(1) });
   if (dataType !== DataType.FLOAT) chain.append('Cast', [chain.last], { to: int(DataType.FLOAT) });
-  if (kind === 'logits' && activation === 'softmax') chain.append('Softmax', [chain.last], { axis: int(1) });
+  if (kind === 'logits' && activation === 'softmax')
+    chain.append('Softmax', [chain.last], { axis: int(1) });
   if (kind === 'logits' && activation === 'sigmoid') chain.append('Sigmoid', [chain.last]);
   const declaredClasses = dims?.length === 1 ? 1 : dims?.[1];
   let classes = typeof declaredClasses === 'number' ? declaredClasses : (known?.dims?.[1] ?? null);
@@ -65,13 +75,20 @@ function problemsOf(
 ): string[] {
   const problems: string[] = [];
   if (!FLOATS.includes(dataType)) {
-    problems.push(`is ${typeNameOf(dataType)}: name an output of floating-point numbers, one a class`);
+    problems.push(
+      `is ${typeNameOf(dataType)}: name an output of floating-point numbers, one a class`,
+    );
   }
   const shape = dims?.map((size) => size ?? '?').join(', ');
   const index = indexGraph(graph);
   const last = index.producerOf(value);
-  if (kind === 'logits' && (last?.opType === 'Softmax' || (last?.opType === 'Sigmoid' && activation !== 'none'))) {
-    problems.push(`is made by node ${nodeLabel(last)}, so these are probabilities already: say so instead of logits`);
+  if (
+    kind === 'logits' &&
+    (last?.opType === 'Softmax' || (last?.opType === 'Sigmoid' && activation !== 'none'))
+  ) {
+    problems.push(
+      `is made by node ${nodeLabel(last)}, so these are probabilities already: say so instead of logits`,
+    );
   }
   if (dims === null) return problems;
   const [first, classes] = dims;
@@ -83,7 +100,9 @@ function problemsOf(
   ) {
     problems.push(`is [${shape}], and a classifier answers with [batch, classes]`);
   } else if (dims.length === 1 && activation === 'softmax' && kind === 'logits') {
-    problems.push(`is [batch], one number an image, of which softmax would make 1: its activation must be sigmoid`);
+    problems.push(
+      `is [batch], one number an image, of which softmax would make 1: its activation must be sigmoid`,
+    );
   }
   if (binaryClasses === 'two' && dims.length > 1 && classes !== 1) {
     problems.push(`is [${shape}], which can't become two classes: only one probability can`);

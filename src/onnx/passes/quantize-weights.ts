@@ -1,12 +1,14 @@
 /**
  * Float weights as int8, one scale for each output: symmetric, zero point 0, rounded to nearest.
  *
- * What holds for every finite weight w with its column's scale s, the integer q that stands for it, and the limit L of the
- * bits that are used: −L ≤ q ≤ L and |w − s·q| ≤ s/2. The scale is a float32, as the graph stores it, and q is chosen with
- * that rounded scale, so that the bound is exact and not only nearly so. −128 is left unused: the range stays symmetric.
+ * What holds for every finite weight w with its column's scale s, the integer q that stands for it,
+ * and the limit L of the bits that are used: −L ≤ q ≤ L and |w − s·q| ≤ s/2. The scale is a
+ * float32, as the graph stores it, and q is chosen with that rounded scale, so that the bound is
+ * exact and not only nearly so. −128 is left unused: the range stays symmetric.
  *
- * Why 7 bits: x64 CPUs without VNNI add two products of uint8 and int8 in 16 bits, with saturation. Two products of 8 bits
- * can be 255 · 127 · 2 = 64,770, which is more than 2¹⁵; of 7 bits they are 255 · 63 · 2 = 32,130 at most, which is not.
+ * Why 7 bits: x64 CPUs without VNNI add two products of uint8 and int8 in 16 bits, with saturation.
+ * Two products of 8 bits can be 255 · 127 · 2 = 64,770, which is more than 2¹⁵; of 7 bits they are
+ * 255 · 63 · 2 = 32,130 at most, which is not.
  */
 
 /** How many bits of an int8 weight are used, its sign included. */
@@ -15,7 +17,9 @@ export type WeightBits = 7 | 8;
 /** The largest integer used on either side. */
 export const WEIGHT_LIMITS: Readonly<Record<WeightBits, number>> = { 7: 63, 8: 127 };
 
-/** The smallest normal float32: a scale below it would lose digits, and arithmetic on it is slow. */
+/**
+ * The smallest normal float32: a scale below it would lose digits, and arithmetic on it is slow.
+ */
 const SMALLEST_NORMAL = 2 ** -126;
 
 export interface QuantizedColumns {
@@ -28,7 +32,8 @@ export interface QuantizedColumns {
 }
 
 /**
- * @param weights `[rows, columns]`, row by row: inputs by outputs, as the second operand of ONNX MatMul
+ * @param weights `[rows, columns]`, row by row: inputs by outputs, as the second operand of ONNX
+ *   MatMul
  * @throws RangeError where a weight is not finite, or their number is not rows × columns
  */
 export function quantizeColumns(
@@ -45,7 +50,8 @@ export function quantizeColumns(
   for (let row = 0, at = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++, at++) {
       const size = Math.abs(weights[at] as number);
-      if (!Number.isFinite(size)) throw new RangeError(`the weight at row ${row}, column ${column} is ${weights[at]}`);
+      if (!Number.isFinite(size))
+        throw new RangeError(`the weight at row ${row}, column ${column} is ${weights[at]}`);
       if (size > (scales[column] as number)) scales[column] = size;
     }
   }

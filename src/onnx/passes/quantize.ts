@@ -1,30 +1,45 @@
 /**
- * Dynamic int8 for CPUs: weights become int8 once, activations become uint8 anew in every execution.
+ * Dynamic int8 for CPUs: weights become int8 once, activations become uint8 anew in every
+ * execution.
  *
  * Each MatMul or Gemm with constant weights, `y = x·W`, becomes standard ONNX (opset 11 and later):
  *
  *     q, s, z = DynamicQuantizeLinear(x)            once for all that take the same x
  *     y       = Cast(MatMulInteger(q, Wq, z)) · (s · Ws)
  *
- * with uint8 q, int8 Wq and one scale Ws for each output (`quantize-weights.ts`). That is the form that onnxruntime fuses
- * into DynamicQuantizeMatMul and MatMulIntegerToFloat, a following bias included, and uint8 × int8 is what VNNI
- * multiplies. A patch embedding that takes the picture's own bytes takes them as they are:
+ * with uint8 q, int8 Wq and one scale Ws for each output (`quantize-weights.ts`). That is the form
+ * that onnxruntime fuses into DynamicQuantizeMatMul and MatMulIntegerToFloat, a following bias
+ * included, and uint8 × int8 is what VNNI multiplies. A patch embedding that takes the picture's
+ * own bytes takes them as they are:
  *
  *     y = Cast(MatMulInteger(x, Wq)) · Ws + c        c: what rounding W takes from mid-grey
  *
- * All else stays float32: the products of attention, LayerNorm, Softmax, other patch embeddings and, unless asked for,
- * the head, whose share of the work is small and whose errors nothing evens out.
+ * All else stays float32: the products of attention, LayerNorm, Softmax, other patch embeddings
+ * and, unless asked for, the head, whose share of the work is small and whose errors nothing evens
+ * out.
  *
- * What it costs: `s` is one scale for the whole tensor, over all images of a batch, so an image's answer depends on
- * who else is in it. Such a model's manifest says `batchInvariant: false` and images are executed one by one.
+ * What it costs: `s` is one scale for the whole tensor, over all images of a batch, so an image's
+ * answer depends on who else is in it. Such a model's manifest says `batchInvariant: false` and
+ * images are executed one by one.
  */
 import { SetupError } from '../../errors.js';
 import { int, nodeOf } from '../graph/build.js';
-import { type GraphIndex, indexGraph, nodeLabel, opsetVersion, uniqueNames } from '../graph/graph.js';
+import {
+  type GraphIndex,
+  indexGraph,
+  nodeLabel,
+  opsetVersion,
+  uniqueNames,
+} from '../graph/graph.js';
 import { findPatchEmbedding } from '../graph/patch-embedding.js';
 import { withoutUnusedConstants } from '../graph/unused-constants.js';
 import { findWeightedNodes, type WeightedNode } from '../graph/weighted-nodes.js';
-import { DataType, type ModelProto, type NodeProto, type TensorProto } from '../proto/model-proto.js';
+import {
+  DataType,
+  type ModelProto,
+  type NodeProto,
+  type TensorProto,
+} from '../proto/model-proto.js';
 import { float32Tensor, floatsOf, int8Tensor, typeNameOf } from '../proto/tensors.js';
 import { quantizeColumns, transposed, type WeightBits } from './quantize-weights.js';
 
@@ -63,7 +78,10 @@ export interface QuantizedGraph {
   readonly kept: readonly string[];
 }
 
-/** The same graph with int8 products; the given model is left as it was. Throws SetupError naming node and remedy. */
+/**
+ * The same graph with int8 products; the given model is left as it was. Throws SetupError naming
+ * node and remedy.
+ */
 export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {}): QuantizedGraph {
   const opset = opsetVersion(model) ?? 0;
   if (opset < FIRST_OPSET) {
@@ -88,7 +106,8 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
     const { node } = one;
     const bytes = patches.has(node) ? castBytes(index, one) : null;
     if (one.isHead && options.head !== true) kept.push(`${nodeLabel(node)}: the head`);
-    else if (patches.has(node) && bytes === null) kept.push(`${nodeLabel(node)}: the patch embedding`);
+    else if (patches.has(node) && bytes === null)
+      kept.push(`${nodeLabel(node)}: the patch embedding`);
     else {
       chosen.set(node, one);
       if (bytes !== null) ofBytes.set(node, bytes);
@@ -108,11 +127,18 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
     const weighted = chosen.get(one);
     if (weighted === undefined) return [one];
     const bytes = ofBytes.get(one);
-    return bytes === undefined ? rewrite.product(weighted) : rewrite.productOfBytes(weighted, bytes.values);
+    return bytes === undefined
+      ? rewrite.product(weighted)
+      : rewrite.productOfBytes(weighted, bytes.values);
   });
   const initializer = [...graph.initializer, ...rewrite.constants];
   const quantized = withoutUnusedConstants({ ...graph, node, initializer });
-  return { model: { ...model, graph: quantized }, products: chosen.size, weights: rewrite.weights, kept };
+  return {
+    model: { ...model, graph: quantized },
+    products: chosen.size,
+    weights: rewrite.weights,
+    kept,
+  };
 }
 
 /** The uint8 values of which an activation is the float32 form, and the node that makes it so. */
@@ -121,7 +147,10 @@ interface CastBytes {
   readonly cast: NodeProto;
 }
 
-/** Null where the activation is not a picture's bytes turned to float32 for this one node, or something is added to it. */
+/**
+ * Null where the activation is not a picture's bytes turned to float32 for this one node, or
+ * something is added to it.
+ */
 function castBytes(index: GraphIndex, { activation, addend }: WeightedNode): CastBytes | null {
   const cast = index.producerOf(activation);
   if (cast?.opType !== 'Cast' || addend !== null) return null;
@@ -185,7 +214,9 @@ class Rewrite {
       const part = (what: string) => this.#unique(`${activation}.${what}`);
       from = { values: part('int8'), scale: part('int8_scale'), zeroPoint: part('int8_zero') };
       this.#activations.set(activation, from);
-      nodes.push(nodeOf('DynamicQuantizeLinear', [activation], [from.values, from.scale, from.zeroPoint]));
+      nodes.push(
+        nodeOf('DynamicQuantizeLinear', [activation], [from.values, from.scale, from.zeroPoint]),
+      );
     }
     const weights = this.#quantized(weighted);
     const [sum, sumFloat, scales] = [name('sum'), name('sum_float'), name('scales')];
@@ -194,7 +225,8 @@ class Rewrite {
       nodeOf('Cast', [sum], [sumFloat], { attributes: { to: int(DataType.FLOAT) } }),
       nodeOf('Mul', [from.scale, weights.scales], [scales]),
     );
-    if (addend === null) nodes.push(nodeOf('Mul', [sumFloat, scales], [result], { name: node.name }));
+    if (addend === null)
+      nodes.push(nodeOf('Mul', [sumFloat, scales], [result], { name: node.name }));
     else {
       const product = name('product');
       nodes.push(nodeOf('Mul', [sumFloat, scales], [product]));
@@ -204,15 +236,21 @@ class Rewrite {
   }
 
   /**
-   * The same for a node that takes `bytes`. They need no scale, and Wq's rounding is the only error. Over a patch of one
-   * colour that error would be the same in every place, so `c` takes out what it is for mid-grey.
+   * The same for a node that takes `bytes`. They need no scale, and Wq's rounding is the only
+   * error. Over a patch of one colour that error would be the same in every place, so `c` takes out
+   * what it is for mid-grey.
    */
   productOfBytes(weighted: WeightedNode, bytes: string): NodeProto[] {
     const { node } = weighted;
     const result = node.output[0] as string;
     const name = (part: string) => this.#unique(`${result}.${part}`);
     const weights = this.#quantized(weighted);
-    const [sum, sumFloat, product, correction] = [name('sum'), name('sum_float'), name('product'), name('correction')];
+    const [sum, sumFloat, product, correction] = [
+      name('sum'),
+      name('sum_float'),
+      name('product'),
+      name('correction'),
+    ];
     const lost = weights.lost.map((one) => one * MID_GREY);
     this.constants.push(float32Tensor(correction, [lost.length], lost));
     return [

@@ -1,10 +1,11 @@
 /**
  * The tail of an exported encoder, computed for the token that the head takes and no other.
  *
- * Exporters write the last block out for all tokens and choose the class token behind it. Most of what lies between treats each
- * token alone: LayerNorm, products with weights, activations, sums. So the choice is moved back through these nodes, as far as
- * all that they make is only needed for that one token, and a Slice is put where the way ends: behind the attention, and where the
- * last block begins. Exact in algebra; with twelve blocks a twentieth of the work is left out.
+ * Exporters write the last block out for all tokens and choose the class token behind it. Most of
+ * what lies between treats each token alone: LayerNorm, products with weights, activations, sums.
+ * So the choice is moved back through these nodes, as far as all that they make is only needed for
+ * that one token, and a Slice is put where the way ends: behind the attention, and where the last
+ * block begins. Exact in algebra; with twelve blocks a twentieth of the work is left out.
  */
 import { nodeOf } from '../graph/build.js';
 import { type GraphIndex, indexGraph, intAttribute, intsAttribute } from '../graph/graph.js';
@@ -68,26 +69,44 @@ interface ChosenToken {
 }
 
 /** What a Gather chooses, if it takes one token of [batch, tokens, hidden]. */
-function chosenToken(node: NodeProto, index: GraphIndex, dimsOf: Scene['dimsOf']): ChosenToken | null {
+function chosenToken(
+  node: NodeProto,
+  index: GraphIndex,
+  dimsOf: Scene['dimsOf'],
+): ChosenToken | null {
   if (node.opType !== 'Gather' || intAttribute(node, 'axis', 0) !== TOKENS) return null;
   const [data = '', which = ''] = node.input;
   const dims = dimsOf(data);
   const count = dims?.[TOKENS] ?? 0;
   const chosen = index.constantOf(which);
-  if (dims?.length !== RANK || count < 2 || chosen === undefined || elementCountOf(chosen.dims) !== 1) return null;
+  if (
+    dims?.length !== RANK ||
+    count < 2 ||
+    chosen === undefined ||
+    elementCountOf(chosen.dims) !== 1
+  )
+    return null;
   const [token = 0] = intsOf(chosen);
   return { token: (token + count) % count, count, dims: chosen.dims };
 }
 
-/** The nodes of which only the chosen token is wanted in the end, with the inputs that have a row for each token. */
-function nodesForOneToken(nodes: readonly NodeProto[], chooser: NodeProto, scene: Scene): Map<NodeProto, number[]> {
+/**
+ * The nodes of which only the chosen token is wanted in the end, with the inputs that have a row
+ * for each token.
+ */
+function nodesForOneToken(
+  nodes: readonly NodeProto[],
+  chooser: NodeProto,
+  scene: Scene,
+): Map<NodeProto, number[]> {
   const { index } = scene;
   const alone = new Map<NodeProto, number[]>();
   const wanted = new Set([chooser.input[0]]);
   for (const node of nodes.toReversed()) {
     const [result = '', ...more] = node.output;
     if (!wanted.has(result) || more.some((name) => name !== '') || index.isOutput(result)) continue;
-    if (!index.consumersOf(result).every((taker) => taker === chooser || alone.has(taker))) continue;
+    if (!index.consumersOf(result).every((taker) => taker === chooser || alone.has(taker)))
+      continue;
     const rows = inputsByToken(node, scene);
     if (rows === null) continue;
     alone.set(node, rows);
@@ -96,18 +115,24 @@ function nodesForOneToken(nodes: readonly NodeProto[], chooser: NodeProto, scene
   return alone;
 }
 
-/** The inputs that have a row for each token, where the node makes each row of its result from the same row of these; otherwise null. */
+/**
+ * The inputs that have a row for each token, where the node makes each row of its result from the
+ * same row of these; otherwise null.
+ */
 function inputsByToken(node: NodeProto, { index, count, dimsOf }: Scene): number[] | null {
   if (node.domain !== '' && node.domain !== 'ai.onnx') return null;
   const rank = (at: number) => dimsOf(node.input[at] ?? '')?.length;
-  const hasRows = (at: number) => rank(at) === RANK && dimsOf(node.input[at] ?? '')?.[TOKENS] === count;
+  const hasRows = (at: number) =>
+    rank(at) === RANK && dimsOf(node.input[at] ?? '')?.[TOKENS] === count;
   const last = (axis: number | undefined) => axis === -1 || axis === RANK - 1;
   if (UNARY.has(node.opType)) return hasRows(0) ? [0] : null;
   switch (node.opType) {
     case 'LayerNormalization':
       return hasRows(0) && last(intAttribute(node, 'axis', -1)) ? [0] : null;
     case 'MatMul':
-      return hasRows(0) && rank(1) === 2 && index.constantOf(node.input[1] ?? '') !== undefined ? [0] : null;
+      return hasRows(0) && rank(1) === 2 && index.constantOf(node.input[1] ?? '') !== undefined
+        ? [0]
+        : null;
     case 'ReduceMean': {
       const axes = intsAttribute(node, 'axes');
       const keeps = intAttribute(node, 'keepdims', 1) === 1;
@@ -137,7 +162,11 @@ function computeForOneToken(
     graph.initializer.push(int64Tensor(name, shape, [value]));
     return name;
   };
-  const bounds = [constant('seen_begin', token), constant('seen_end', token + 1), constant('seen_axis', TOKENS)];
+  const bounds = [
+    constant('seen_begin', token),
+    constant('seen_end', token + 1),
+    constant('seen_axis', TOKENS),
+  ];
   const results = new Set([...alone.keys()].map(({ output }) => output[0]));
   const sliced = new Map<string, string>();
   graph.node = graph.node.flatMap((node) => {

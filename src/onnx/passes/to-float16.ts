@@ -1,25 +1,38 @@
 /**
  * float16 for CUDA: weights and arithmetic in half precision, inputs and outputs as they were.
  *
- * Every float32 node becomes a float16 one, except where that would cost accuracy for nothing, or is impossible; Casts
- * stand between the two kinds, one for each value however many take it. Float32 stay:
- * - the patch embedding and what is before it: it reads raw pixels, its weights carry 1/(255·std) and reach float16's
- *   subnormals, and it is one hundredth of the work;
+ * Every float32 node becomes a float16 one, except where that would cost accuracy for nothing, or
+ * is impossible; Casts stand between the two kinds, one for each value however many take it.
+ * Float32 stay:
+ * - the patch embedding and what is before it: it reads raw pixels, its weights carry 1/(255·std)
+ *   and reach float16's subnormals, and it is one hundredth of the work;
  * - Softmax or Sigmoid that makes the answer: probabilities of a thousand classes need the digits;
  * - nodes with a constant beyond 65504.
- * A graph with an operator that `shape-rules.ts` does not know is refused; all that it knows have float16 kernels in
- * onnxruntime's CUDA provider.
+ * A graph with an operator that `shape-rules.ts` does not know is refused; all that it knows have
+ * float16 kernels in onnxruntime's CUDA provider.
  *
- * LayerNorm, Softmax and matrix products accumulate in float32 inside their CUDA kernels. On a CPU such a graph runs,
- * but slower than float32: onnxruntime widens and narrows around every node.
+ * LayerNorm, Softmax and matrix products accumulate in float32 inside their CUDA kernels. On a CPU
+ * such a graph runs, but slower than float32: onnxruntime widens and narrows around every node.
  */
 import { SetupError } from '../../errors.js';
 import { int, nodeOf, tensor } from '../graph/build.js';
-import { type GraphIndex, indexGraph, nodeLabel, tensorAttribute, uniqueNames } from '../graph/graph.js';
+import {
+  type GraphIndex,
+  indexGraph,
+  nodeLabel,
+  tensorAttribute,
+  uniqueNames,
+} from '../graph/graph.js';
 import { findPatchEmbedding } from '../graph/patch-embedding.js';
 import { inferShapes } from '../graph/shapes.js';
 import { withoutUnusedConstants } from '../graph/unused-constants.js';
-import { AttributeType, DataType, type ModelProto, type NodeProto, type TensorProto } from '../proto/model-proto.js';
+import {
+  AttributeType,
+  DataType,
+  type ModelProto,
+  type NodeProto,
+  type TensorProto,
+} from '../proto/model-proto.js';
 import { float16Tensor, floatsOf } from '../proto/tensors.js';
 
 /** The largest finite float16. */
@@ -33,7 +46,10 @@ export interface Float16Graph {
   readonly kept: readonly string[];
 }
 
-/** The same graph in half precision; the given model is left as it was. Throws SetupError naming node and remedy. */
+/**
+ * The same graph in half precision; the given model is left as it was. Throws SetupError naming
+ * node and remedy.
+ */
 export function convertToFloat16(model: ModelProto): Float16Graph {
   const { graph } = model;
   const shapes = inferShapes(model);
@@ -47,7 +63,9 @@ export function convertToFloat16(model: ModelProto): Float16Graph {
   const kept: string[] = [];
   let halved = 0;
   for (const node of graph.node) {
-    const computes = [...node.input, ...node.output].some((name) => typeOf(name) === DataType.FLOAT);
+    const computes = [...node.input, ...node.output].some(
+      (name) => typeOf(name) === DataType.FLOAT,
+    );
     const reason = computes ? reasonToKeep(node, index, beforePatches) : null;
     if (reason !== null) kept.push(`${nodeLabel(node)}: ${reason}`);
     if (!computes) rewrite.nodes.push(node);
@@ -68,11 +86,14 @@ export function convertToFloat16(model: ModelProto): Float16Graph {
 function problemsOf({ graph }: ModelProto, typeOf: (name: string) => number): string[] {
   const problems: string[] = [];
   const already = graph.initializer.find(({ dataType }) => dataType === DataType.FLOAT16);
-  if (already !== undefined) problems.push(`"${already.name}" is float16 already: give the float32 graph of the model`);
+  if (already !== undefined)
+    problems.push(`"${already.name}" is float16 already: give the float32 graph of the model`);
   const untold = new Set<string>();
   for (const node of graph.node) {
     if (node.opType === 'MatMulInteger' || node.opType === 'DynamicQuantizeLinear') {
-      problems.push(`${nodeLabel(node)}: the graph is quantized: give the float32 graph of the model`);
+      problems.push(
+        `${nodeLabel(node)}: the graph is quantized: give the float32 graph of the model`,
+      );
       break;
     }
     if (node.attribute.some(({ type }) => type === AttributeType.GRAPH)) {
@@ -104,13 +125,21 @@ function upToPatches({ graph }: ModelProto, index: GraphIndex): Set<NodeProto> {
   return found;
 }
 
-function reasonToKeep(node: NodeProto, index: GraphIndex, beforePatches: ReadonlySet<NodeProto>): string | null {
+function reasonToKeep(
+  node: NodeProto,
+  index: GraphIndex,
+  beforePatches: ReadonlySet<NodeProto>,
+): string | null {
   if (beforePatches.has(node)) return 'the patch embedding and what feeds it';
   const makesAnswer = node.output.some((name) => index.isOutput(name));
-  if (makesAnswer && (node.opType === 'Softmax' || node.opType === 'Sigmoid')) return 'makes the answer';
+  if (makesAnswer && (node.opType === 'Softmax' || node.opType === 'Sigmoid'))
+    return 'makes the answer';
   for (const name of node.input) {
     const constant = index.constantOf(name);
-    if (constant?.dataType === DataType.FLOAT && floatsOf(constant).some((value) => Math.abs(value) > LARGEST)) {
+    if (
+      constant?.dataType === DataType.FLOAT &&
+      floatsOf(constant).some((value) => Math.abs(value) > LARGEST)
+    ) {
       return `the constant "${name}" is beyond float16`;
     }
   }
@@ -127,14 +156,20 @@ class Rewrite {
   readonly #half = new Map<string, string>();
   readonly #full = new Map<string, string>();
 
-  constructor(index: GraphIndex, unique: (wanted: string) => string, typeOf: (name: string) => number) {
+  constructor(
+    index: GraphIndex,
+    unique: (wanted: string) => string,
+    typeOf: (name: string) => number,
+  ) {
     this.#index = index;
     this.#unique = unique;
     this.#typeOf = typeOf;
   }
 
   place(node: NodeProto, half: boolean): void {
-    const input = node.input.map((name) => (this.#typeOf(name) === DataType.FLOAT ? this.#take(name, half) : name));
+    const input = node.input.map((name) =>
+      this.#typeOf(name) === DataType.FLOAT ? this.#take(name, half) : name,
+    );
     const output: string[] = [];
     const casts: NodeProto[] = [];
     for (const name of node.output) {
@@ -156,7 +191,10 @@ class Rewrite {
     this.nodes.push({ ...(half ? withHalfAttributes(node) : node), input, output }, ...casts);
   }
 
-  /** The name under which a float value is had in the type asked for; adds the Cast or the constant where there is none. */
+  /**
+   * The name under which a float value is had in the type asked for; adds the Cast or the constant
+   * where there is none.
+   */
   #take(name: string, half: boolean): string {
     const wanted = half ? this.#half : this.#full;
     const known = wanted.get(name);
@@ -164,14 +202,20 @@ class Rewrite {
     const constant = this.#index.constantOf(name);
     const made = (half ? this.#full : this.#half).get(name);
     // What no node made is float32 under its own name: inputs and initializers.
-    if (!half && made === undefined && (constant === undefined || this.#index.initializerOf(name) !== undefined))
+    if (
+      !half &&
+      made === undefined &&
+      (constant === undefined || this.#index.initializerOf(name) !== undefined)
+    )
       return name;
     const taken = this.#unique(`${name}.${half ? 'float16' : 'float32'}`);
     if (constant === undefined) {
       this.nodes.push(this.#cast(made ?? name, taken, half ? DataType.FLOAT16 : DataType.FLOAT));
     } else {
       this.constants.push(
-        half ? float16Tensor(taken, constant.dims, floatsOf(constant)) : { ...constant, name: taken },
+        half
+          ? float16Tensor(taken, constant.dims, floatsOf(constant))
+          : { ...constant, name: taken },
       );
     }
     wanted.set(name, taken);
@@ -180,7 +224,10 @@ class Rewrite {
 
   #cast(from: string, to: string, dataType: number): NodeProto {
     // An output of the graph is often named as the node that makes it, and that node stays.
-    return nodeOf('Cast', [from], [to], { name: this.#unique(`${to}.cast`), attributes: { to: int(dataType) } });
+    return nodeOf('Cast', [from], [to], {
+      name: this.#unique(`${to}.cast`),
+      attributes: { to: int(dataType) },
+    });
   }
 }
 

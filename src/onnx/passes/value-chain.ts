@@ -16,7 +16,11 @@ export class ValueChain {
     this.last = value;
   }
 
-  append(opType: string, inputs: readonly string[], attributes: Readonly<Record<string, AttributeValue>> = {}): void {
+  append(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, AttributeValue>> = {},
+  ): void {
     const output = this.#rewrite.uniqueName(`${this.#start}_${opType.toLowerCase()}`);
     this.#rewrite.graph.node.push(nodeOf(opType, inputs, [output], { attributes }));
     this.last = output;
@@ -28,7 +32,10 @@ export class ValueChain {
     const isMade = indexGraph(graph).producerOf(this.last) !== undefined;
     const isOutput = graph.output.some((output) => output.name === this.last);
     if (isMade && !isOutput) renameValue(graph, this.last, name);
-    else graph.node.push(nodeOf('Identity', [this.last], [name], { name: uniqueName(`${name}_output`) }));
+    else
+      graph.node.push(
+        nodeOf('Identity', [this.last], [name], { name: uniqueName(`${name}_output`) }),
+      );
     graph.output.push(valueInfoOf(name, DataType.FLOAT, dims));
   }
 }

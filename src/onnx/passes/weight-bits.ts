@@ -1,8 +1,10 @@
 /**
- * How many bits the int8 constants of a graph use: 8, 7 where none of them is beyond ±64, null where there are none.
+ * How many bits the int8 constants of a graph use: 8, 7 where none of them is beyond ±64, null
+ * where there are none.
  *
- * 64 and not 63, because that is what onnxruntime asks when it chooses between its ways of multiplying; its own quantizer
- * keeps to ±64 with `reduce_range`. Weights that the graph quantizes itself as it is loaded are not seen.
+ * 64 and not 63, because that is what onnxruntime asks when it chooses between its ways of
+ * multiplying; its own quantizer keeps to ±64 with `reduce_range`. Weights that the graph quantizes
+ * itself as it is loaded are not seen.
  */
 import type { ModelProto, TensorProto } from '../proto/model-proto.js';
 import { DataType } from '../proto/model-proto.js';
@@ -13,7 +15,10 @@ const LARGEST_OF_7_BITS = 64;
 
 export function weightBitsOf({ graph }: ModelProto): WeightBits | null {
   const attributes = graph.node.flatMap(({ attribute }) => attribute);
-  const constants = [...graph.initializer, ...attributes.flatMap(({ t }) => (t === undefined ? [] : [t]))];
+  const constants = [
+    ...graph.initializer,
+    ...attributes.flatMap(({ t }) => (t === undefined ? [] : [t])),
+  ];
   const integers = constants.filter(({ dataType }) => dataType === DataType.INT8);
   if (integers.length === 0) return null;
   return integers.every(isSmall) ? 7 : 8;

@@ -1,13 +1,17 @@
 /**
- * Files that are there whole or not at all: written beside their place, flushed to the disk, renamed into it.
+ * Files that are there whole or not at all: written beside their place, flushed to the disk,
+ * renamed into it.
  *
- * Bytes go through as they come, hashed on the way; nothing is gathered in memory. Whoever had the old file open keeps it.
+ * Bytes go through as they come, hashed on the way; nothing is gathered in memory. Whoever had the
+ * old file open keeps it.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-/** Node writes and hashes at most 2 GiB in one call; less keeps other work on the event loop going. */
+/**
+ * Node writes and hashes at most 2 GiB in one call; less keeps other work on the event loop going.
+ */
 const PIECE_BYTES = 64 * 1024 * 1024;
 
 export interface WrittenFile {
@@ -23,9 +27,18 @@ export interface PendingFile extends WrittenFile {
   discard(): Promise<void>;
 }
 
-/** Writes the chunks beside `path`. Throws what the file system throws, and leaves nothing behind then. */
-export async function writeBeside(path: string, chunks: Iterable<Uint8Array>): Promise<PendingFile> {
-  const beside = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.partial`);
+/**
+ * Writes the chunks beside `path`. Throws what the file system throws, and leaves nothing behind
+ * then.
+ */
+export async function writeBeside(
+  path: string,
+  chunks: Iterable<Uint8Array>,
+): Promise<PendingFile> {
+  const beside = join(
+    dirname(path),
+    `.${basename(path)}.${randomBytes(6).toString('hex')}.partial`,
+  );
   const discard = () => rm(beside, { force: true });
   const file = await open(beside, 'wx');
   try {
@@ -47,7 +60,10 @@ export async function writeBeside(path: string, chunks: Iterable<Uint8Array>): P
   }
 }
 
-async function writeChunks(file: FileHandle, chunks: Iterable<Uint8Array>): Promise<{ bytes: number; sha256: string }> {
+async function writeChunks(
+  file: FileHandle,
+  chunks: Iterable<Uint8Array>,
+): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash('sha256');
   let bytes = 0;
   for (const chunk of chunks) {

@@ -1,4 +1,7 @@
-/** Which files make a checkpoint: one, or those that an index names. Pickles are refused, since opening one runs its code. */
+/**
+ * Which files make a checkpoint: one, or those that an index names. Pickles are refused, since
+ * opening one runs its code.
+ */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { messageOf, SetupError } from '../../errors.js';
@@ -25,7 +28,8 @@ export function chooseFile(path: string): string {
   }
   const candidates = inside.filter((name) => name.endsWith('.safetensors'));
   if (candidates.length === 1) return join(path, candidates[0] as string);
-  if (candidates.length > 1) throw checkpointProblem(path, [`holds ${candidates.join(', ')}: name the one to convert`]);
+  if (candidates.length > 1)
+    throw checkpointProblem(path, [`holds ${candidates.join(', ')}: name the one to convert`]);
   const pickle = inside.find((name) => PICKLES.test(name));
   if (pickle !== undefined) throw checkpointProblem(join(path, pickle), [PICKLE_REMEDY]);
   throw checkpointProblem(path, [
@@ -55,9 +59,12 @@ export function readIndex(path: string): Index {
   const places = new Map<string, string>();
   const problems: string[] = [];
   for (const [name, file] of Object.entries(map)) {
-    // A file beside the index and nothing else: an index from elsewhere must not name files all over the machine.
+    // A file beside the index and nothing else: an index from elsewhere must not name files all
+    // over the machine.
     if (typeof file !== 'string' || file !== basename(file) || !file.endsWith('.safetensors')) {
-      problems.push(`weight_map: ${name} is in ${JSON.stringify(file)}, not in a .safetensors file beside the index`);
+      problems.push(
+        `weight_map: ${name} is in ${JSON.stringify(file)}, not in a .safetensors file beside the index`,
+      );
     } else places.set(name, join(dirname(path), file));
   }
   if (problems.length > 0) throw checkpointProblem(path, problems);

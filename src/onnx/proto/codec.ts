@@ -1,30 +1,45 @@
 /**
- * Models to bytes and back, lossless: named fields by the table of fields.ts, everything else as it came, in `unknown`.
+ * Models to bytes and back, lossless: named fields by the table of fields.ts, everything else as it
+ * came, in `unknown`.
  *
- * Reading copies nothing but short texts and lists: `rawData` and the other byte fields are views of the given bytes, which
- * must not change while the model lives. Writing costs one pass for the lengths, which protobuf wants before what they
- * measure, and one for the bytes. Unknown fields are written after the named ones of their message; protobuf gives order
- * between different fields no meaning. Why not protobufjs: docs/decisions/0012.
+ * Reading copies nothing but short texts and lists: `rawData` and the other byte fields are views
+ * of the given bytes, which must not change while the model lives. Writing costs one pass for the
+ * lengths, which protobuf wants before what they measure, and one for the bytes. Unknown fields are
+ * written after the named ones of their message; protobuf gives order between different fields no
+ * meaning. Why not protobufjs: docs/decisions/0012.
  */
 import { type Field, type MessageTable, MODEL } from './fields.js';
 import type { ModelProto } from './model-proto.js';
-import { integerSize, OnnxFormatError, varintSize, WireReader, WireType, WireWriter } from './wire.js';
+import {
+  integerSize,
+  OnnxFormatError,
+  varintSize,
+  WireReader,
+  WireType,
+  WireWriter,
+} from './wire.js';
 
 /** Protobuf's limit on a message: 2 GiB less one byte. */
 export const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
-/** As protobuf's own parsers: enough for any graph in a graph, and far from the end of the stack. */
+/**
+ * As protobuf's own parsers: enough for any graph in a graph, and far from the end of the stack.
+ */
 const MAX_DEPTH = 100;
 
 type Fields = Record<string, unknown>;
 
-/** A model of its bytes. Throws OnnxFormatError where they are truncated, malformed, or hold no graph. */
+/**
+ * A model of its bytes. Throws OnnxFormatError where they are truncated, malformed, or hold no
+ * graph.
+ */
 export function decodeModel(bytes: Uint8Array): ModelProto {
   const reader = new WireReader(bytes);
   const model = emptyMessage(MODEL);
   readFields(reader, MODEL, model, bytes.length, 0);
   if (model.graph === undefined) throw new OnnxFormatError('there is no graph in it');
-  // The table is typed by the same interfaces (fields.ts), which makes this the one place where they are taken on trust.
+  // The table is typed by the same interfaces (fields.ts), which makes this the one place where
+  // they are taken on trust.
   return model as unknown as ModelProto;
 }
 
@@ -37,8 +52,15 @@ function emptyMessage(table: MessageTable): Fields {
   return message;
 }
 
-function readFields(reader: WireReader, table: MessageTable, message: Fields, end: number, depth: number): void {
-  if (depth > MAX_DEPTH) throw new OnnxFormatError(`messages are nested more than ${MAX_DEPTH} deep`);
+function readFields(
+  reader: WireReader,
+  table: MessageTable,
+  message: Fields,
+  end: number,
+  depth: number,
+): void {
+  if (depth > MAX_DEPTH)
+    throw new OnnxFormatError(`messages are nested more than ${MAX_DEPTH} deep`);
   while (reader.position < end) {
     const start = reader.position;
     const tag = reader.tag(end);
@@ -66,7 +88,9 @@ function readMessage(
 ): void {
   const stop = reader.lengthDelimited(end);
   // A single message that comes twice is one message, merged (protobuf's rule).
-  const inner = field.repeated ? emptyMessage(table) : ((message[field.key] as Fields) ?? emptyMessage(table));
+  const inner = field.repeated
+    ? emptyMessage(table)
+    : ((message[field.key] as Fields) ?? emptyMessage(table));
   readFields(reader, table, inner, stop, depth + 1);
   if (field.repeated) (message[field.key] as Fields[]).push(inner);
   else message[field.key] = inner;
@@ -94,10 +118,18 @@ function readScalars(
   else message[field.key] = value;
 }
 
-function expectWireType(table: MessageTable, field: Field, wireType: number, expected: number, start: number): void {
+function expectWireType(
+  table: MessageTable,
+  field: Field,
+  wireType: number,
+  expected: number,
+  start: number,
+): void {
   if (wireType === expected) return;
   const where = `${table.name}.${field.key} at byte ${start}`;
-  throw new OnnxFormatError(`malformed: ${where} has wire type ${wireType} in place of ${expected}`);
+  throw new OnnxFormatError(
+    `malformed: ${where} has wire type ${wireType} in place of ${expected}`,
+  );
 }
 
 function readScalar(reader: WireReader, table: MessageTable, field: Field, end: number): unknown {
@@ -119,13 +151,16 @@ function readScalar(reader: WireReader, table: MessageTable, field: Field, end: 
     default: {
       const value = reader.long(end);
       if (typeof value === 'number') return value;
-      throw new OnnxFormatError(`malformed: ${table.name}.${field.key} is ${value}, which is no sensible number`);
+      throw new OnnxFormatError(
+        `malformed: ${table.name}.${field.key} is ${value}, which is no sensible number`,
+      );
     }
   }
 }
 
 function wireTypeOf(field: Field): number {
-  if (field.kind === 'text' || field.kind === 'bytes' || field.kind === 'message') return WireType.BYTES;
+  if (field.kind === 'text' || field.kind === 'bytes' || field.kind === 'message')
+    return WireType.BYTES;
   if (field.kind === 'float') return WireType.FIXED32;
   return field.kind === 'double' ? WireType.FIXED64 : WireType.VARINT;
 }
@@ -136,15 +171,17 @@ export function encodeModel(model: ModelProto): Uint8Array {
 }
 
 /**
- * The same bytes in pieces: large tensors as views of their own memory, so that this costs the memory of the small parts
- * only. The model must not change before the pieces are written.
+ * The same bytes in pieces: large tensors as views of their own memory, so that this costs the
+ * memory of the small parts only. The model must not change before the pieces are written.
  */
 export function encodeModelChunks(model: ModelProto): readonly Uint8Array[] {
   const fields = model as unknown as Fields;
   const sizes: number[] = [];
   const size = measure(MODEL, fields, sizes);
   if (size > MAX_MODEL_BYTES) {
-    throw new OnnxFormatError(`the model has ${size} bytes, and protobuf ends at ${MAX_MODEL_BYTES}`);
+    throw new OnnxFormatError(
+      `the model has ${size} bytes, and protobuf ends at ${MAX_MODEL_BYTES}`,
+    );
   }
   const writer = new WireWriter();
   writeFields(writer, MODEL, fields, sizes[Symbol.iterator]());
@@ -163,7 +200,10 @@ function presentValues(field: Field, message: Fields): readonly unknown[] {
   return value === undefined || value === field.absent ? [] : [value];
 }
 
-/** The size of a message; lengths of what is length-delimited in it go to `sizes`, in the order in which they are written. */
+/**
+ * The size of a message; lengths of what is length-delimited in it go to `sizes`, in the order in
+ * which they are written.
+ */
 function measure(table: MessageTable, message: Fields, sizes: number[]): number {
   let total = 0;
   for (const field of table.fields) {
@@ -184,7 +224,10 @@ function measure(table: MessageTable, message: Fields, sizes: number[]): number 
         continue;
       }
       const slot = sizes.push(0) - 1;
-      const size = field.table === undefined ? byteLengthOf(value) : measure(field.table(), value as Fields, sizes);
+      const size =
+        field.table === undefined
+          ? byteLengthOf(value)
+          : measure(field.table(), value as Fields, sizes);
       sizes[slot] = size;
       total += tagSize + varintSize(size) + size;
     }
@@ -202,7 +245,12 @@ function scalarSize(field: Field, value: unknown): number {
   return field.kind === 'double' ? 8 : integerSize(value as number | bigint);
 }
 
-function writeFields(writer: WireWriter, table: MessageTable, message: Fields, sizes: Iterator<number>): void {
+function writeFields(
+  writer: WireWriter,
+  table: MessageTable,
+  message: Fields,
+  sizes: Iterator<number>,
+): void {
   for (const field of table.fields) {
     const values = presentValues(field, message);
     if (values.length === 0) continue;

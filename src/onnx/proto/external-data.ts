@@ -1,9 +1,11 @@
 /**
- * Tensors whose values are in a file beside the model (ONNX: `docs/ExternalData.md`), read into memory.
+ * Tensors whose values are in a file beside the model (ONNX: `docs/ExternalData.md`), read into
+ * memory.
  *
- * A model comes from elsewhere and says which files to read, so it may name only regular files in its own folder: no
- * absolute path, no `..`, no symbolic link that leads out. Regions are read once however many tensors share them, and may
- * not overlap otherwise, so that memory is bounded by the size of the files.
+ * A model comes from elsewhere and says which files to read, so it may name only regular files in
+ * its own folder: no absolute path, no `..`, no symbolic link that leads out. Regions are read once
+ * however many tensors share them, and may not overlap otherwise, so that memory is bounded by the
+ * size of the files.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, realpath } from 'node:fs/promises';
@@ -14,13 +16,26 @@ import { byteSizeOf } from './tensors.js';
 
 const PIECE_BYTES = 256 * 1024 * 1024;
 
-/** Bytes of an open file; `length` of them must be there. In pieces, since one read ends at 2 GiB. */
-export async function readRegion(file: FileHandle, offset: number, length: number): Promise<Uint8Array> {
-  // A memory of its own: the bytes live as long as the model, and 64-bit values want an aligned start.
+/**
+ * Bytes of an open file; `length` of them must be there. In pieces, since one read ends at 2 GiB.
+ */
+export async function readRegion(
+  file: FileHandle,
+  offset: number,
+  length: number,
+): Promise<Uint8Array> {
+  // A memory of its own: the bytes live as long as the model, and 64-bit values want an aligned
+  // start.
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
-    const { bytesRead } = await file.read(bytes, done, Math.min(PIECE_BYTES, length - done), offset + done);
-    if (bytesRead === 0) throw new Error(`it ends at byte ${offset + done}, while it is being read`);
+    const { bytesRead } = await file.read(
+      bytes,
+      done,
+      Math.min(PIECE_BYTES, length - done),
+      offset + done,
+    );
+    if (bytesRead === 0)
+      throw new Error(`it ends at byte ${offset + done}, while it is being read`);
     done += bytesRead;
   }
   return bytes;
@@ -43,7 +58,10 @@ interface Region {
   readonly length: number;
 }
 
-/** Puts every tensor's external values into `rawData`. All that can't be read is reported at once, in a SetupError. */
+/**
+ * Puts every tensor's external values into `rawData`. All that can't be read is reported at once,
+ * in a SetupError.
+ */
 export async function loadExternalData(modelPath: string, graph: GraphProto): Promise<void> {
   const problems: string[] = [];
   const byLocation = new Map<string, { tensor: TensorProto; region: Region }[]>();
@@ -82,21 +100,28 @@ function regionOf(tensor: TensorProto): Region {
   const length = Number(entries.get('length') ?? size);
   if (!Number.isSafeInteger(offset) || offset < 0)
     throw wrong(`has the offset "${entries.get('offset')}" in ${location}`);
-  if (length !== size) throw wrong(`has ${entries.get('length')} bytes in ${location}, and its dims take ${size}`);
+  if (length !== size)
+    throw wrong(`has ${entries.get('length')} bytes in ${location}, and its dims take ${size}`);
   return { location, offset, length };
 }
 
 /** The real path of a location, which must be inside the folder. */
 async function resolveInside(folder: string, location: string): Promise<string> {
-  if (posix.isAbsolute(location) || win32.isAbsolute(location)) throw new Error('an absolute path is not followed');
+  if (posix.isAbsolute(location) || win32.isAbsolute(location))
+    throw new Error('an absolute path is not followed');
   if (location.split(/[/\\]/).includes('..')) throw new Error('a path with ".." is not followed');
   const root = await realpath(folder);
   const path = await realpath(join(root, location));
   if (path.startsWith(root.endsWith(sep) ? root : root + sep)) return path;
-  throw new Error("a link leads out of the model's folder: put a copy of the file beside the model");
+  throw new Error(
+    "a link leads out of the model's folder: put a copy of the file beside the model",
+  );
 }
 
-async function readTensors(path: string, tensors: readonly { tensor: TensorProto; region: Region }[]): Promise<void> {
+async function readTensors(
+  path: string,
+  tensors: readonly { tensor: TensorProto; region: Region }[],
+): Promise<void> {
   // Not blocking: opening a pipe would otherwise wait for a writer.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -107,7 +132,9 @@ async function readTensors(path: string, tensors: readonly { tensor: TensorProto
     for (const { tensor, region } of tensors) {
       const { offset, length } = region;
       if (offset + length > stat.size) {
-        throw new Error(`tensor "${tensor.name}" ends at byte ${offset + length}, the file at ${stat.size}`);
+        throw new Error(
+          `tensor "${tensor.name}" ends at byte ${offset + length}, the file at ${stat.size}`,
+        );
       }
       const key = `${offset}+${length}`;
       if (!loaded.has(key)) {

@@ -1,9 +1,10 @@
 /**
- * The one table of ONNX's wire format: for every message of model-proto.ts, which field number carries which property.
+ * The one table of ONNX's wire format: for every message of model-proto.ts, which field number
+ * carries which property.
  *
- * Numbers, types and packing are those of `onnx.proto` (github.com/onnx/onnx, IR version 3 to 13). The codec is driven by
- * this table alone, so a further field is one more line here and one more property in model-proto.ts; fields that have no
- * line survive in `unknown`.
+ * Numbers, types and packing are those of `onnx.proto` (github.com/onnx/onnx, IR version 3 to 13).
+ * The codec is driven by this table alone, so a further field is one more line here and one more
+ * property in model-proto.ts; fields that have no line survive in `unknown`.
  */
 import type {
   AttributeProto,
@@ -20,7 +21,10 @@ import type {
   ValueInfoProto,
 } from './model-proto.js';
 
-/** `int`: a 64-bit integer that must be a safe number. `long`, `ulong`: number where safe, else bigint. */
+/**
+ * `int`: a 64-bit integer that must be a safe number. `long`, `ulong`: number where safe, else
+ * bigint.
+ */
 export type ScalarKind = 'text' | 'bytes' | 'int' | 'int32' | 'long' | 'ulong' | 'float' | 'double';
 
 export interface Field {
@@ -77,7 +81,10 @@ const OPERATOR_SET = table<OperatorSetId>('OperatorSetIdProto', [
   scalar(2, 'version', 'int'),
 ]);
 
-const ENTRY = table<StringEntry>('StringStringEntryProto', [scalar(1, 'key', 'text'), scalar(2, 'value', 'text')]);
+const ENTRY = table<StringEntry>('StringStringEntryProto', [
+  scalar(1, 'key', 'text'),
+  scalar(2, 'value', 'text'),
+]);
 
 const TENSOR = table<TensorProto>('TensorProto', [
   list(1, 'dims', 'int'),
@@ -101,7 +108,9 @@ const DIMENSION = table<Dimension>('TensorShapeProto.Dimension', [
   scalar(3, 'denotation', 'text'),
 ]);
 
-const SHAPE = table<NonNullable<TensorType['shape']>>('TensorShapeProto', [messages(1, 'dim', () => DIMENSION)]);
+const SHAPE = table<NonNullable<TensorType['shape']>>('TensorShapeProto', [
+  messages(1, 'dim', () => DIMENSION),
+]);
 
 const TENSOR_TYPE = table<TensorType>('TypeProto.Tensor', [
   scalar(1, 'elemType', 'int32'),

@@ -1,8 +1,10 @@
 /**
- * Models as files: one `.onnx`, and, where that would pass protobuf's 2 GiB, the weights in a second file beside it.
+ * Models as files: one `.onnx`, and, where that would pass protobuf's 2 GiB, the weights in a
+ * second file beside it.
  *
- * Reading gives a model that is whole, wherever its weights were. Writing is atomic for each file (atomic-file.ts); of two
- * files, the weights come into place first. All problems are SetupErrors that name the file.
+ * Reading gives a model that is whole, wherever its weights were. Writing is atomic for each file
+ * (atomic-file.ts); of two files, the weights come into place first. All problems are SetupErrors
+ * that name the file.
  */
 import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -18,25 +20,36 @@ export interface WrittenModel extends WrittenFile {
 }
 
 export interface ReadOptions {
-  /** false: tensors with external data keep `externalData` and get no `rawData`; their files need not exist. Default true. */
+  /**
+   * false: tensors with external data keep `externalData` and get no `rawData`; their files need
+   * not exist. Default true.
+   */
   readonly loadExternalData?: boolean;
 }
 
 export interface WriteOptions {
   /**
-   * `auto` (default): a second file `<name>.data` only where one file would exceed 2 GiB. `never`: such a model is refused.
-   * `always`: whatever the size.
+   * `auto` (default): a second file `<name>.data` only where one file would exceed 2 GiB. `never`:
+   * such a model is refused. `always`: whatever the size.
    */
   readonly externalData?: 'auto' | 'never' | 'always';
 }
 
-/** Offsets in the file of weights are multiples of this, so that runtimes can map it (ONNX: `docs/ExternalData.md`). */
+/**
+ * Offsets in the file of weights are multiples of this, so that runtimes can map it (ONNX:
+ * `docs/ExternalData.md`).
+ */
 const ALIGNMENT = 4096;
 
-/** Smaller tensors stay in the model, where shapes and scalars can be read without the second file. */
+/**
+ * Smaller tensors stay in the model, where shapes and scalars can be read without the second file.
+ */
 const EXTERNAL_FROM_BYTES = 1024;
 
-/** Reads a model, its external data included. Throws SetupError naming the file, and the tensor where it is one's fault. */
+/**
+ * Reads a model, its external data included. Throws SetupError naming the file, and the tensor
+ * where it is one's fault.
+ */
 export async function readModel(path: string, options: ReadOptions = {}): Promise<ModelProto> {
   const model = decodeNamed(path, await readWhole(path));
   if (options.loadExternalData ?? true) await loadExternalData(path, model.graph);
@@ -50,14 +63,18 @@ async function readWhole(path: string): Promise<Uint8Array> {
       const stat = await file.stat();
       if (!stat.isFile()) throw new Error('it is no regular file');
       if (stat.size > MAX_MODEL_BYTES) {
-        throw new Error(`it has ${stat.size} bytes, and an ONNX file ends at 2 GiB: export it with external data`);
+        throw new Error(
+          `it has ${stat.size} bytes, and an ONNX file ends at 2 GiB: export it with external data`,
+        );
       }
       return await readRegion(file, 0, stat.size);
     } finally {
       await file.close();
     }
   } catch (error) {
-    throw new SetupError('environment', [`${path}: can't be read (${messageOf(error)})`], { cause: error });
+    throw new SetupError('environment', [`${path}: can't be read (${messageOf(error)})`], {
+      cause: error,
+    });
   }
 }
 
@@ -65,12 +82,18 @@ function decodeNamed(path: string, bytes: Uint8Array): ModelProto {
   try {
     return decodeModel(bytes);
   } catch (error) {
-    throw new SetupError('environment', [`${path}: not an ONNX model (${messageOf(error)})`], { cause: error });
+    throw new SetupError('environment', [`${path}: not an ONNX model (${messageOf(error)})`], {
+      cause: error,
+    });
   }
 }
 
 /** Writes a model; its folder must exist. Throws SetupError naming the file. */
-export async function writeModel(path: string, model: ModelProto, options: WriteOptions = {}): Promise<WrittenModel> {
+export async function writeModel(
+  path: string,
+  model: ModelProto,
+  options: WriteOptions = {},
+): Promise<WrittenModel> {
   for (const tensor of tensorsOf(model.graph)) {
     if (tensor.externalData.length === 0 || tensor.rawData !== undefined) continue;
     throw new SetupError('environment', [
@@ -95,7 +118,9 @@ export async function writeModel(path: string, model: ModelProto, options: Write
     return { ...writtenFile(main), externalData: null };
   } catch (error) {
     for (const file of pending) await file.discard();
-    throw new SetupError('environment', [`${path}: can't be written (${messageOf(error)})`], { cause: error });
+    throw new SetupError('environment', [`${path}: can't be written (${messageOf(error)})`], {
+      cause: error,
+    });
   }
 }
 
@@ -103,8 +128,14 @@ function writtenFile({ path, bytes, sha256 }: WrittenFile): WrittenFile {
   return { path, bytes, sha256 };
 }
 
-/** The model with its large initializers in a file of that name, and that file's bytes. The given model stays as it was. */
-function moveWeightsOut(model: ModelProto, location: string): { model: ModelProto; chunks: Uint8Array[] } {
+/**
+ * The model with its large initializers in a file of that name, and that file's bytes. The given
+ * model stays as it was.
+ */
+function moveWeightsOut(
+  model: ModelProto,
+  location: string,
+): { model: ModelProto; chunks: Uint8Array[] } {
   const chunks: Uint8Array[] = [];
   let end = 0;
   const initializer = model.graph.initializer.map((tensor): TensorProto => {

@@ -1,16 +1,18 @@
 /**
- * The two floating-point formats of 16 bits: IEEE 754 binary16 (FLOAT16) and bfloat16, the upper half of a float32.
+ * The two floating-point formats of 16 bits: IEEE 754 binary16 (FLOAT16) and bfloat16, the upper
+ * half of a float32.
  *
- * Widening is exact. Narrowing rounds to the nearest value, ties to even, once: a double is not rounded to
- * float32 on the way. Bytes are little-endian, as in ONNX and safetensors.
+ * Widening is exact. Narrowing rounds to the nearest value, ties to even, once: a double is not
+ * rounded to float32 on the way. Bytes are little-endian, as in ONNX and safetensors.
  */
 
 const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
 
 /**
- * Bits of a float32 from which further rounding gives what rounding the double at once would: an inexact value is cut
- * towards zero and its last bit set ("round to odd"), which lies below every bit that is kept.
+ * Bits of a float32 from which further rounding gives what rounding the double at once would: an
+ * inexact value is cut towards zero and its last bit set ("round to odd"), which lies below every
+ * bit that is kept.
  */
 function float32Bits(value: number): number {
   const rounded = Math.fround(value);
@@ -26,7 +28,10 @@ function numberOfFloat32Bits(bits: number): number {
   return FLOAT[0] ?? 0;
 }
 
-/** Whether a magnitude whose lowest `count` bits are dropped is rounded up, given what is kept of it. */
+/**
+ * Whether a magnitude whose lowest `count` bits are dropped is rounded up, given what is kept of
+ * it.
+ */
 function roundsUp(magnitude: number, count: number, kept: number): boolean {
   const dropped = magnitude & ((1 << count) - 1);
   const middle = 1 << (count - 1);

@@ -1,10 +1,10 @@
 /**
- * ONNX as plain data: the messages of `onnx.proto` (IR version 3 and later) that graphs are made of, with the names of the
- * specification in camel case. `codec.ts` reads and writes them.
+ * ONNX as plain data: the messages of `onnx.proto` (IR version 3 and later) that graphs are made
+ * of, with the names of the specification in camel case. `codec.ts` reads and writes them.
  *
- * What is not named here (training info, quantisation annotations, fields of later versions) survives reading and writing
- * in `unknown`: whole encoded fields, tag included, in their order. Absent scalars are 0, '' or undefined as noted; absent
- * lists are empty.
+ * What is not named here (training info, quantisation annotations, fields of later versions)
+ * survives reading and writing in `unknown`: whole encoded fields, tag included, in their order.
+ * Absent scalars are 0, '' or undefined as noted; absent lists are empty.
  */
 
 /** Encoded fields that have no name here. */
@@ -69,7 +69,10 @@ export const AttributeType = {
   STRINGS: 8,
 } as const;
 
-/** One value, in the field that `type` names. 64-bit integers are numbers where they are safe, bigint elsewhere. */
+/**
+ * One value, in the field that `type` names. 64-bit integers are numbers where they are safe,
+ * bigint elsewhere.
+ */
 export interface AttributeProto extends Message {
   name: string;
   docString: string;
@@ -103,9 +106,9 @@ export const DataType = {
 } as const;
 
 /**
- * A constant. Its values are in `rawData` (little-endian, row by row), or in the list that its type uses, or, while
- * `externalData` is not empty, in a file beside the model. `codec.ts` leaves them where they are; `files.ts` loads external
- * data into `rawData`.
+ * A constant. Its values are in `rawData` (little-endian, row by row), or in the list that its type
+ * uses, or, while `externalData` is not empty, in a file beside the model. `codec.ts` leaves them
+ * where they are; `files.ts` loads external data into `rawData`.
  */
 export interface TensorProto extends Message {
   dims: number[];
@@ -127,7 +130,10 @@ export interface TensorProto extends Message {
 export interface ValueInfoProto extends Message {
   name: string;
   docString: string;
-  /** Absent where the exporter gave no type. Only tensors are spelled out; other kinds survive in `unknown`. */
+  /**
+   * Absent where the exporter gave no type. Only tensors are spelled out; other kinds survive in
+   * `unknown`.
+   */
   type?: TypeProto;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The header of a safetensors file: which tensors it has, and where. It is checked as a whole (types, shapes, offsets in
- * bounds, no overlap), since it may come from anywhere.
+ * The header of a safetensors file: which tensors it has, and where. It is checked as a whole
+ * (types, shapes, offsets in bounds, no overlap), since it may come from anywhere.
  */
 import { messageOf } from '../../errors.js';
 import { checkpointProblem } from './checkpoint-files.js';
@@ -18,7 +18,10 @@ export interface StoredTensor {
   readonly end: number;
 }
 
-/** The tensors of a file of `size` bytes with this header. Throws SetupError with everything that is wrong with it. */
+/**
+ * The tensors of a file of `size` bytes with this header. Throws SetupError with everything that is
+ * wrong with it.
+ */
 export function parseHeader(
   path: string,
   headerText: string,
@@ -34,7 +37,9 @@ export function parseHeader(
     ]);
   }
   if (typeof header !== 'object' || header === null || Array.isArray(header)) {
-    throw checkpointProblem(path, ['its header is not a JSON object: it is damaged or no safetensors file']);
+    throw checkpointProblem(path, [
+      'its header is not a JSON object: it is damaged or no safetensors file',
+    ]);
   }
   const problems: string[] = [];
   const tensors = new Map<string, StoredTensor>();
@@ -46,7 +51,9 @@ export function parseHeader(
   }
   let end = dataStart;
   let before = '';
-  for (const [name, tensor] of [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)) {
+  for (const [name, tensor] of [...tensors].sort(
+    ([, a], [, b]) => a.begin - b.begin || a.end - b.end,
+  )) {
     if (tensor.begin < end) problems.push(`tensor ${name}: its bytes overlap those of ${before}`);
     end = Math.max(end, tensor.end);
     before = name;
@@ -58,14 +65,18 @@ export function parseHeader(
 function readEntry(entry: unknown, dataStart: number, size: number): StoredTensor | string {
   if (typeof entry !== 'object' || entry === null) return 'its entry is not an object';
   const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>;
-  const width = typeof dtype === 'string' && Object.hasOwn(TYPE_BYTES, dtype) ? TYPE_BYTES[dtype] : undefined;
-  if (typeof dtype !== 'string' || width === undefined) return `dtype ${JSON.stringify(dtype)} is not known`;
-  if (!Array.isArray(shape) || !shape.every(isCount)) return `shape ${JSON.stringify(shape)} is no list of sizes`;
+  const width =
+    typeof dtype === 'string' && Object.hasOwn(TYPE_BYTES, dtype) ? TYPE_BYTES[dtype] : undefined;
+  if (typeof dtype !== 'string' || width === undefined)
+    return `dtype ${JSON.stringify(dtype)} is not known`;
+  if (!Array.isArray(shape) || !shape.every(isCount))
+    return `shape ${JSON.stringify(shape)} is no list of sizes`;
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
     return `data_offsets ${JSON.stringify(offsets)} are no begin and end`;
   }
   const [begin, end] = offsets as [number, number];
-  if (begin > end || dataStart + end > size) return `data_offsets ${begin} to ${end} lie outside the file (truncated?)`;
+  if (begin > end || dataStart + end > size)
+    return `data_offsets ${begin} to ${end} lie outside the file (truncated?)`;
   const wanted = (shape as number[]).reduce((product, one) => product * one, width);
   if (wanted !== end - begin)
     return `${dtype} [${shape.join(', ')}] takes ${wanted} bytes, data_offsets give ${end - begin}`;

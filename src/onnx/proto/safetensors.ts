@@ -1,9 +1,11 @@
 /**
- * Checkpoints in the safetensors format: one file, or several behind `model.safetensors.index.json`.
+ * Checkpoints in the safetensors format: one file, or several behind
+ * `model.safetensors.index.json`.
  *
- * A file is a u64 header length, a JSON header, and the tensors' bytes. The header is checked as a whole before anything
- * is read (types, shapes, offsets in bounds, no overlap), since it may come from anywhere. Tensors are read one by one,
- * by position, when they are asked for: an open checkpoint costs its header, and a tensor once as float32.
+ * A file is a u64 header length, a JSON header, and the tensors' bytes. The header is checked as a
+ * whole before anything is read (types, shapes, offsets in bounds, no overlap), since it may come
+ * from anywhere. Tensors are read one by one, by position, when they are asked for: an open
+ * checkpoint costs its header, and a tensor once as float32.
  *
  * Source: the format's description in huggingface/safetensors (README, "Format").
  */
@@ -32,13 +34,16 @@ export interface TensorSource {
   readonly names: readonly string[];
   /** Undefined where there is no such tensor. */
   shapeOf(name: string): readonly number[] | undefined;
-  /** The values as float32, row by row, in memory of their own. Throws SetupError for a missing tensor or another type. */
+  /**
+   * The values as float32, row by row, in memory of their own. Throws SetupError for a missing
+   * tensor or another type.
+   */
   read(name: string): Float32Array;
 }
 
 /**
- * An open checkpoint; `close` it. F32 is read as it is, F16 and BF16 are widened, which is exact; other types are refused
- * when they are read.
+ * An open checkpoint; `close` it. F32 is read as it is, F16 and BF16 are widened, which is exact;
+ * other types are refused when they are read.
  */
 export class Checkpoint implements TensorSource {
   readonly names: readonly string[];
@@ -51,10 +56,16 @@ export class Checkpoint implements TensorSource {
     this.#files = files;
     this.#places = places;
     this.names = [...places.keys()];
-    this.bytes = [...places.values()].reduce((sum, { tensor }) => sum + tensor.end - tensor.begin, 0);
+    this.bytes = [...places.values()].reduce(
+      (sum, { tensor }) => sum + tensor.end - tensor.begin,
+      0,
+    );
   }
 
-  /** Opens a `.safetensors` file, an index, or a folder with either. Throws SetupError with what is wrong and what to do. */
+  /**
+   * Opens a `.safetensors` file, an index, or a folder with either. Throws SetupError with what is
+   * wrong and what to do.
+   */
   static open(path: string): Checkpoint {
     const chosen = chooseFile(path);
     const index = chosen.endsWith('.index.json') ? readIndex(chosen) : null;
@@ -86,7 +97,9 @@ export class Checkpoint implements TensorSource {
       case 'BF16':
         return widenBfloat16(bytes);
       default:
-        throw checkpointProblem(file.path, [`tensor ${name} is ${tensor.type}; F32, F16 and BF16 can be converted`]);
+        throw checkpointProblem(file.path, [
+          `tensor ${name} is ${tensor.type}; F32, F16 and BF16 can be converted`,
+        ]);
     }
   }
 
@@ -137,11 +150,21 @@ function place(files: readonly TensorFile[], index: Index | null): Places {
 }
 
 /** Bytes in memory of their own that starts at a multiple of eight. */
-function readAt({ path, descriptor }: TensorFile, position: number, length: number): Uint8Array<ArrayBuffer> {
+function readAt(
+  { path, descriptor }: TensorFile,
+  position: number,
+  length: number,
+): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   let done = 0;
   while (done < length) {
-    const count = readSync(descriptor, bytes, done, Math.min(length - done, READ_BYTES), position + done);
+    const count = readSync(
+      descriptor,
+      bytes,
+      done,
+      Math.min(length - done, READ_BYTES),
+      position + done,
+    );
     if (count === 0) throw checkpointProblem(path, ['ended while it was read']);
     done += count;
   }

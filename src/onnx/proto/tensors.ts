@@ -1,12 +1,19 @@
 /**
  * Typed access to constants, and constants made of typed values.
  *
- * ONNX keeps a tensor's values in one of several places (TensorProto in onnx.proto); here that does not show. Every read
- * checks that there are as many values as the dims say, and problems name the tensor. Values are little-endian in
- * `rawData`, which is also the byte order of every machine that this runs on.
+ * ONNX keeps a tensor's values in one of several places (TensorProto in onnx.proto); here that does
+ * not show. Every read checks that there are as many values as the dims say, and problems name the
+ * tensor. Values are little-endian in `rawData`, which is also the byte order of every machine that
+ * this runs on.
  */
 import { SetupError } from '../../errors.js';
-import { bfloat16ToNumber, float16ToNumber, narrowToFloat16, widenBfloat16, widenFloat16 } from './float16.js';
+import {
+  bfloat16ToNumber,
+  float16ToNumber,
+  narrowToFloat16,
+  widenBfloat16,
+  widenFloat16,
+} from './float16.js';
 import { DataType, type TensorProto } from './model-proto.js';
 
 /** Names as NumPy writes them, and bits an element (0: no fixed size). */
@@ -39,12 +46,18 @@ function refuse(tensor: TensorProto, problem: string): SetupError {
   return new SetupError('environment', [`tensor "${tensor.name}" ${problem}`]);
 }
 
-/** The name of an element type in lower case, such as `float32`, `float16`, `int64`, `uint8`; `type 99` for unknown ones. */
+/**
+ * The name of an element type in lower case, such as `float32`, `float16`, `int64`, `uint8`; `type
+ * 99` for unknown ones.
+ */
 export function typeNameOf(dataType: number): string {
   return TYPES[dataType]?.[0] ?? `type ${dataType}`;
 }
 
-/** Bytes of one element in `rawData`; undefined for types without a whole number of them (STRING, 4 bit) and unknown ones. */
+/**
+ * Bytes of one element in `rawData`; undefined for types without a whole number of them (STRING, 4
+ * bit) and unknown ones.
+ */
 export function elementSizeOf(dataType: number): number | undefined {
   const bits = TYPES[dataType]?.[1] ?? 0;
   return bits >= 8 ? bits / 8 : undefined;
@@ -58,31 +71,45 @@ export function elementCountOf(dims: readonly number[]): number {
 /** Elements of a tensor whose dims are checked. Throws SetupError. */
 function countOf(tensor: TensorProto): number {
   const count = elementCountOf(tensor.dims);
-  if (tensor.dims.some((dim) => !Number.isSafeInteger(dim) || dim < 0) || !Number.isSafeInteger(count)) {
+  if (
+    tensor.dims.some((dim) => !Number.isSafeInteger(dim) || dim < 0) ||
+    !Number.isSafeInteger(count)
+  ) {
     throw refuse(tensor, `has dims [${tensor.dims}], which no constant can have`);
   }
   return count;
 }
 
-/** Bytes that the values take as `rawData`, wherever they are now. Throws SetupError for unknown types. */
+/**
+ * Bytes that the values take as `rawData`, wherever they are now. Throws SetupError for unknown
+ * types.
+ */
 export function byteSizeOf(tensor: TensorProto): number {
-  if (tensor.dataType === DataType.STRING) return tensor.stringData.reduce((sum, { length }) => sum + length, 0);
+  if (tensor.dataType === DataType.STRING)
+    return tensor.stringData.reduce((sum, { length }) => sum + length, 0);
   const bits = TYPES[tensor.dataType]?.[1];
-  if (bits === undefined) throw refuse(tensor, `has element ${typeNameOf(tensor.dataType)}, which is unknown here`);
+  if (bits === undefined)
+    throw refuse(tensor, `has element ${typeNameOf(tensor.dataType)}, which is unknown here`);
   return Math.ceil((countOf(tensor) * bits) / 8);
 }
 
-/** The bytes of a tensor that keeps its values in `rawData`; null for one that keeps them in a list. */
+/**
+ * The bytes of a tensor that keeps its values in `rawData`; null for one that keeps them in a list.
+ */
 function rawBytesOf(tensor: TensorProto): Uint8Array | null {
   const { rawData } = tensor;
   if (rawData === undefined) {
-    if (tensor.externalData.length > 0) throw refuse(tensor, 'has its values in another file, which was not read');
+    if (tensor.externalData.length > 0)
+      throw refuse(tensor, 'has its values in another file, which was not read');
     return null;
   }
   const expected = byteSizeOf(tensor);
   if (rawData.length !== expected) {
     const type = typeNameOf(tensor.dataType);
-    throw refuse(tensor, `has ${rawData.length} bytes, and ${type} [${tensor.dims}] takes ${expected}`);
+    throw refuse(
+      tensor,
+      `has ${rawData.length} bytes, and ${type} [${tensor.dims}] takes ${expected}`,
+    );
   }
   return rawData;
 }
@@ -99,8 +126,9 @@ function aligned(bytes: Uint8Array, alignment: number): Uint8Array {
 }
 
 /**
- * The values of a FLOAT, FLOAT16, BFLOAT16 or DOUBLE tensor. A view of the model's bytes where these are aligned float32, so
- * don't write into it. Throws SetupError for other types, and where number and dims don't fit.
+ * The values of a FLOAT, FLOAT16, BFLOAT16 or DOUBLE tensor. A view of the model's bytes where
+ * these are aligned float32, so don't write into it. Throws SetupError for other types, and where
+ * number and dims don't fit.
  */
 export function floatsOf(tensor: TensorProto): Float32Array {
   const raw = rawBytesOf(tensor);
@@ -124,12 +152,17 @@ export function floatsOf(tensor: TensorProto): Float32Array {
         ? Float32Array.from(checkedList(tensor, tensor.int32Data), bfloat16ToNumber)
         : widenBfloat16(raw);
     default:
-      throw refuse(tensor, `is ${typeNameOf(tensor.dataType)} where floating-point numbers are needed`);
+      throw refuse(
+        tensor,
+        `is ${typeNameOf(tensor.dataType)} where floating-point numbers are needed`,
+      );
   }
 }
 
 /** How integers of a type are read from bytes. */
-const INTEGER_READERS: Readonly<Record<number, (view: DataView, offset: number) => number | bigint>> = {
+const INTEGER_READERS: Readonly<
+  Record<number, (view: DataView, offset: number) => number | bigint>
+> = {
   [DataType.UINT8]: (view, offset) => view.getUint8(offset),
   [DataType.INT8]: (view, offset) => view.getInt8(offset),
   [DataType.BOOL]: (view, offset) => view.getUint8(offset),
@@ -141,7 +174,10 @@ const INTEGER_READERS: Readonly<Record<number, (view: DataView, offset: number) 
   [DataType.UINT64]: (view, offset) => view.getBigUint64(offset, true),
 };
 
-/** Throws SetupError unless a tensor holds as many values as its dims say. Values in another file are not looked at. */
+/**
+ * Throws SetupError unless a tensor holds as many values as its dims say. Values in another file
+ * are not looked at.
+ */
 export function checkTensor(tensor: TensorProto): void {
   const external = tensor.externalData.length > 0 && tensor.rawData === undefined;
   if (external || rawBytesOf(tensor) !== null) {
@@ -160,24 +196,31 @@ export function checkTensor(tensor: TensorProto): void {
       return;
     default:
       // Four-bit and complex values share list entries in ways of their own.
-      if (elementSizeOf(tensor.dataType) !== undefined && !typeNameOf(tensor.dataType).startsWith('complex')) {
+      if (
+        elementSizeOf(tensor.dataType) !== undefined &&
+        !typeNameOf(tensor.dataType).startsWith('complex')
+      ) {
         checkedList(tensor, integerListOf(tensor));
       }
   }
 }
 
 /**
- * The values of an integer or BOOL tensor. 64-bit values beyond the safe integers become the largest or smallest of these:
- * exporters write 2^63 - 1 for "to the end". Throws SetupError for other types.
+ * The values of an integer or BOOL tensor. 64-bit values beyond the safe integers become the
+ * largest or smallest of these: exporters write 2^63 - 1 for "to the end". Throws SetupError for
+ * other types.
  */
 export function intsOf(tensor: TensorProto): number[] {
   const read = INTEGER_READERS[tensor.dataType];
-  if (read === undefined) throw refuse(tensor, `is ${typeNameOf(tensor.dataType)} where whole numbers are needed`);
+  if (read === undefined)
+    throw refuse(tensor, `is ${typeNameOf(tensor.dataType)} where whole numbers are needed`);
   const raw = rawBytesOf(tensor);
   if (raw === null) return checkedList(tensor, integerListOf(tensor)).map(safeInteger);
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   const size = elementSizeOf(tensor.dataType) ?? 1;
-  return Array.from({ length: raw.length / size }, (_, index) => safeInteger(read(view, index * size)));
+  return Array.from({ length: raw.length / size }, (_, index) =>
+    safeInteger(read(view, index * size)),
+  );
 }
 
 function safeInteger(value: number | bigint): number {
@@ -186,12 +229,21 @@ function safeInteger(value: number | bigint): number {
 
 function integerListOf(tensor: TensorProto): readonly (number | bigint)[] {
   if (tensor.dataType === DataType.INT64) return tensor.int64Data;
-  if (tensor.dataType === DataType.UINT64 || tensor.dataType === DataType.UINT32) return tensor.uint64Data;
+  if (tensor.dataType === DataType.UINT64 || tensor.dataType === DataType.UINT32)
+    return tensor.uint64Data;
   return tensor.int32Data;
 }
 
-/** A tensor of values that are already little-endian bytes of `dataType` (a view, not a copy). Throws SetupError where their number is wrong. */
-export function rawTensor(name: string, dataType: number, dims: readonly number[], rawData: Uint8Array): TensorProto {
+/**
+ * A tensor of values that are already little-endian bytes of `dataType` (a view, not a copy).
+ * Throws SetupError where their number is wrong.
+ */
+export function rawTensor(
+  name: string,
+  dataType: number,
+  dims: readonly number[],
+  rawData: Uint8Array,
+): TensorProto {
   const tensor: TensorProto = {
     dims: [...dims],
     dataType,
@@ -216,28 +268,48 @@ function bytesOf(array: ArrayBufferView): Uint8Array {
 }
 
 /** A FLOAT tensor. A Float32Array is taken as it is (a view, not a copy). */
-export function float32Tensor(name: string, dims: readonly number[], values: ArrayLike<number>): TensorProto {
+export function float32Tensor(
+  name: string,
+  dims: readonly number[],
+  values: ArrayLike<number>,
+): TensorProto {
   const floats = values instanceof Float32Array ? values : Float32Array.from(values);
   return rawTensor(name, DataType.FLOAT, dims, bytesOf(floats));
 }
 
 /** A FLOAT16 tensor, values rounded to nearest even. */
-export function float16Tensor(name: string, dims: readonly number[], values: ArrayLike<number>): TensorProto {
+export function float16Tensor(
+  name: string,
+  dims: readonly number[],
+  values: ArrayLike<number>,
+): TensorProto {
   return rawTensor(name, DataType.FLOAT16, dims, narrowToFloat16(values));
 }
 
-export function int64Tensor(name: string, dims: readonly number[], values: readonly number[]): TensorProto {
+export function int64Tensor(
+  name: string,
+  dims: readonly number[],
+  values: readonly number[],
+): TensorProto {
   return rawTensor(name, DataType.INT64, dims, bytesOf(BigInt64Array.from(values, BigInt)));
 }
 
 /** An INT8 tensor. Values outside -128 to 127 wrap around, as typed arrays do. */
-export function int8Tensor(name: string, dims: readonly number[], values: ArrayLike<number>): TensorProto {
+export function int8Tensor(
+  name: string,
+  dims: readonly number[],
+  values: ArrayLike<number>,
+): TensorProto {
   const bytes = values instanceof Int8Array ? values : Int8Array.from(values);
   return rawTensor(name, DataType.INT8, dims, bytesOf(bytes));
 }
 
 /** A UINT8 tensor. Values outside 0 to 255 wrap around, as typed arrays do. */
-export function uint8Tensor(name: string, dims: readonly number[], values: ArrayLike<number>): TensorProto {
+export function uint8Tensor(
+  name: string,
+  dims: readonly number[],
+  values: ArrayLike<number>,
+): TensorProto {
   const bytes = values instanceof Uint8Array ? values : Uint8Array.from(values);
   return rawTensor(name, DataType.UINT8, dims, bytesOf(bytes));
 }

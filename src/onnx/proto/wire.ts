@@ -1,12 +1,16 @@
 /**
- * Protobuf's wire format (protobuf.dev/programming-guides/encoding): varints, fixed-width numbers, length-delimited bytes.
+ * Protobuf's wire format (protobuf.dev/programming-guides/encoding): varints, fixed-width numbers,
+ * length-delimited bytes.
  *
- * The reader never reads past its end, never allocates more than the bytes it was given can fill, and refuses what is
- * malformed with OnnxFormatError. The writer keeps byte fields from 4 KiB on as views of their own memory, so that a
- * model's weights are not copied.
+ * The reader never reads past its end, never allocates more than the bytes it was given can fill,
+ * and refuses what is malformed with OnnxFormatError. The writer keeps byte fields from 4 KiB on as
+ * views of their own memory, so that a model's weights are not copied.
  */
 
-/** Bytes that are not an ONNX model, or a model that has no such bytes. `readModel` names the file in a SetupError. */
+/**
+ * Bytes that are not an ONNX model, or a model that has no such bytes. `readModel` names the file
+ * in a SetupError.
+ */
 export class OnnxFormatError extends Error {
   override readonly name = 'OnnxFormatError';
 }
@@ -44,7 +48,9 @@ export class WireReader {
   take(count: number, end: number): number {
     const start = this.#position;
     if (count > end - start) {
-      throw new OnnxFormatError(`truncated at byte ${start}: ${count} bytes are announced, ${end - start} are left`);
+      throw new OnnxFormatError(
+        `truncated at byte ${start}: ${count} bytes are announced, ${end - start} are left`,
+      );
     }
     this.#position = start + count;
     return start;
@@ -56,7 +62,8 @@ export class WireReader {
     let low = 0;
     let high = 0;
     for (let index = 0; index < 10; index++) {
-      if (start + index >= end) throw new OnnxFormatError(`truncated at byte ${start}: a number without its end`);
+      if (start + index >= end)
+        throw new OnnxFormatError(`truncated at byte ${start}: a number without its end`);
       const byte = bytes[start + index] ?? 0;
       const bits = byte & 0x7f;
       if (index < 4) low |= bits << (7 * index);
@@ -78,7 +85,8 @@ export class WireReader {
   tag(end: number): number {
     const start = this.#position;
     this.#varint(end);
-    if (this.#high !== 0 || this.#low < 8) throw new OnnxFormatError(`malformed at byte ${start}: no such field`);
+    if (this.#high !== 0 || this.#low < 8)
+      throw new OnnxFormatError(`malformed at byte ${start}: no such field`);
     return this.#low;
   }
 
@@ -133,7 +141,9 @@ export class WireReader {
       try {
         return STRICT_UTF8.decode(this.view(start, stop));
       } catch (error) {
-        throw new OnnxFormatError(`malformed at byte ${start}: text that is not UTF-8`, { cause: error });
+        throw new OnnxFormatError(`malformed at byte ${start}: text that is not UTF-8`, {
+          cause: error,
+        });
       }
     }
     return text;

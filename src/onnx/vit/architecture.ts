@@ -1,8 +1,10 @@
 /**
- * What a Vision Transformer is made of: the shapes and choices that a graph needs, and where its weights come from.
+ * What a Vision Transformer is made of: the shapes and choices that a graph needs, and where its
+ * weights come from.
  *
- * A checkpoint's reader (`from-huggingface.ts`, `from-timm.ts`) or `random.ts` gives both; `build.ts` knows no source.
- * Words are those of arXiv 2010.11929, "An Image is Worth 16x16 Words": hidden is D, layers L, patch P.
+ * A checkpoint's reader (`from-huggingface.ts`, `from-timm.ts`) or `random.ts` gives both;
+ * `build.ts` knows no source. Words are those of arXiv 2010.11929, "An Image is Worth 16x16 Words":
+ * hidden is D, layers L, patch P.
  */
 import type { ImageSize } from '../../models/recipe-sources.js';
 import type { Grid, Resampling } from './interpolate.js';
@@ -28,7 +30,10 @@ export interface Architecture {
   readonly prefixTokens: number;
   /** LayerNorm between embedding and encoder, as CLIP has it. */
   readonly preNorm: boolean;
-  /** What the head sees: token 0, the first two tokens with a head each (DeiT), or the mean of the patches' tokens. */
+  /**
+   * What the head sees: token 0, the first two tokens with a head each (DeiT), or the mean of the
+   * patches' tokens.
+   */
   readonly pooling: 'token' | 'distilled' | 'average';
   /** Where the last LayerNorm stands. `after-pooling` is timm's fc_norm. */
   readonly finalNorm: 'before-pooling' | 'after-pooling';
@@ -73,8 +78,8 @@ export interface Positions {
 }
 
 /**
- * The weights of a model, each part read when it is asked for and forgotten by its source: one block at a time is in
- * memory beside the graph.
+ * The weights of a model, each part read when it is asked for and forgotten by its source: one
+ * block at a time is in memory beside the graph.
  */
 export interface Weights {
   /** The patch projection E: weight [hidden, 3, patch.height, patch.width]. */
@@ -100,7 +105,9 @@ export function gridOf({ image, patch }: Pick<Architecture, 'image' | 'patch'>):
 }
 
 /** Length of the sequence that the encoder works on. */
-export function tokensOf(architecture: Pick<Architecture, 'image' | 'patch' | 'prefixTokens'>): number {
+export function tokensOf(
+  architecture: Pick<Architecture, 'image' | 'patch' | 'prefixTokens'>,
+): number {
   const { rows, columns } = gridOf(architecture);
   return architecture.prefixTokens + rows * columns;
 }
@@ -108,7 +115,8 @@ export function tokensOf(architecture: Pick<Architecture, 'image' | 'patch' | 'p
 /** What is impossible about an architecture, in words. */
 export function architectureProblems({ hidden, heads, image, patch }: Architecture): string[] {
   const problems: string[] = [];
-  if (hidden % heads !== 0) problems.push(`hidden size ${hidden} is not a multiple of the ${heads} attention heads`);
+  if (hidden % heads !== 0)
+    problems.push(`hidden size ${hidden} is not a multiple of the ${heads} attention heads`);
   if (image.height % patch.height !== 0 || image.width % patch.width !== 0) {
     problems.push(
       `image size ${image.height} × ${image.width} is not a multiple of the patch size ${patch.height} × ${patch.width}: choose another with --image-size`,

@@ -1,4 +1,6 @@
-/** What both readers of checkpoints need: parts of a model by name, and a list of what does not fit. */
+/**
+ * What both readers of checkpoints need: parts of a model by name, and a list of what does not fit.
+ */
 import type { TensorSource } from '../proto/safetensors.js';
 import type { Dense, Norm } from './architecture.js';
 
@@ -31,10 +33,14 @@ export function readNorm(source: TensorSource, name: string): Norm {
 }
 
 /**
- * Missing tensors, wrong shapes, and tensors that nobody knows: a part of the model that were left out silently would
- * make wrong answers. `ignored` names what a classifier does not need.
+ * Missing tensors, wrong shapes, and tensors that nobody knows: a part of the model that were left
+ * out silently would make wrong answers. `ignored` names what a classifier does not need.
  */
-export function tensorProblems(source: TensorSource, expected: ExpectedTensors, ignored: RegExp): string[] {
+export function tensorProblems(
+  source: TensorSource,
+  expected: ExpectedTensors,
+  ignored: RegExp,
+): string[] {
   const problems: string[] = [];
   for (const [name, shape] of expected) {
     const found = source.shapeOf(name);
@@ -46,10 +52,16 @@ export function tensorProblems(source: TensorSource, expected: ExpectedTensors, 
   }
   const unknown = source.names.filter((name) => !expected.has(name) && !ignored.test(name));
   if (unknown.length > 0) {
-    const shown = unknown.slice(0, 5).join(', ') + (unknown.length > 5 ? ` and ${unknown.length - 5} more` : '');
-    problems.push(`the model has parts that are not known here: ${shown}; export it to ONNX and use vitserve import`);
+    const shown =
+      unknown.slice(0, 5).join(', ') +
+      (unknown.length > 5 ? ` and ${unknown.length - 5} more` : '');
+    problems.push(
+      `the model has parts that are not known here: ${shown}; export it to ONNX and use vitserve import`,
+    );
   }
   // A model of another size has them all wrong; the first say it.
   const SHOWN = 12;
-  return problems.length <= SHOWN ? problems : [...problems.slice(0, SHOWN), `and ${problems.length - SHOWN} more`];
+  return problems.length <= SHOWN
+    ? problems
+    : [...problems.slice(0, SHOWN), `and ${problems.length - SHOWN} more`];
 }

@@ -19,7 +19,13 @@ export class ConfigReader {
   /** An object within; empty where it is absent. */
   object(key: string): Readonly<Record<string, unknown>> {
     const value = this.any(key) ?? {};
-    return this.#accept(key, value, typeof value === 'object' && !Array.isArray(value), 'an object', {});
+    return this.#accept(
+      key,
+      value,
+      typeof value === 'object' && !Array.isArray(value),
+      'an object',
+      {},
+    );
   }
 
   text(key: string, whenAbsent: string): string {
@@ -34,7 +40,13 @@ export class ConfigReader {
 
   positive(key: string, whenAbsent: number): number {
     const value = this.any(key) ?? whenAbsent;
-    return this.#accept(key, value, typeof value === 'number' && value > 0, 'a number above zero', whenAbsent);
+    return this.#accept(
+      key,
+      value,
+      typeof value === 'number' && value > 0,
+      'a number above zero',
+      whenAbsent,
+    );
   }
 
   /** A whole number for a square, or height and width. */
@@ -43,11 +55,19 @@ export class ConfigReader {
     if (isCount(value)) return { height: value, width: value };
     const [height, width, more]: readonly unknown[] = Array.isArray(value) ? value : [];
     if (isCount(height) && isCount(width) && more === undefined) return { height, width };
-    this.problems.push(`${key} is ${JSON.stringify(value)}: a whole number or [height, width] is wanted`);
+    this.problems.push(
+      `${key} is ${JSON.stringify(value)}: a whole number or [height, width] is wanted`,
+    );
     return { height: whenAbsent, width: whenAbsent };
   }
 
-  #accept<Value>(key: string, value: unknown, fits: boolean, wanted: string, fallback: Value): Value {
+  #accept<Value>(
+    key: string,
+    value: unknown,
+    fits: boolean,
+    wanted: string,
+    fallback: Value,
+  ): Value {
     if (fits) return value as Value;
     this.problems.push(`${key} is ${JSON.stringify(value)}: ${wanted} is wanted`);
     return fallback;

@@ -1,10 +1,18 @@
 /**
- * The encoder in plain ONNX, in the shapes that onnxruntime's CPU provider runs fastest and fuses on loading: GELU as the
- * Erf pattern, bias additions behind MatMul. What was measured stands in docs/decisions/0014.
+ * The encoder in plain ONNX, in the shapes that onnxruntime's CPU provider runs fastest and fuses
+ * on loading: GELU as the Erf pattern, bias additions behind MatMul. What was measured stands in
+ * docs/decisions/0014.
  */
 import { int, ints } from '../graph/build.js';
 import type { FloatType, GraphBuilder } from '../graph/graph-builder.js';
-import { type Architecture, type Block, type Dense, type Norm, tokensOf, type Weights } from './architecture.js';
+import {
+  type Architecture,
+  type Block,
+  type Dense,
+  type Norm,
+  tokensOf,
+  type Weights,
+} from './architecture.js';
 import { type Encoder, firstTokens, seenTokens } from './encoder.js';
 import { dense, layerNorm } from './layers.js';
 
@@ -45,20 +53,32 @@ export class CpuEncoder implements Encoder {
     // Equation 3: z = MLP(LN(z′)) + z′
     const normed = this.#norm(`${name}.norm2`, between, block.mlpNorm);
     const grown = this.#dense(`${name}.fc1`, normed, block.grow, mlp);
-    const shrunk = this.#dense(`${name}.fc2`, this.#activate(`${name}.gelu`, grown), block.shrink, hidden);
+    const shrunk = this.#dense(
+      `${name}.fc2`,
+      this.#activate(`${name}.gelu`, grown),
+      block.shrink,
+      hidden,
+    );
     return graph.node('Add', `${name}.result`, [between, shrunk]);
   }
 
   /**
-   * Multi-head self-attention (appendix A, equations 5 to 8): softmax(q kᵀ / √d) v for each head, joined and projected,
-   * for the first `wanted` tokens.
+   * Multi-head self-attention (appendix A, equations 5 to 8): softmax(q kᵀ / √d) v for each head,
+   * joined and projected, for the first `wanted` tokens.
    */
   #attention(name: string, x: string, block: Block, wanted: number): string {
     const graph = this.#graph;
     const { hidden, heads } = this.#architecture;
     const size = hidden / heads;
     const asking = firstTokens(this.#graph, this.#architecture, `${name}.asking`, x, wanted);
-    const query = this.#headsOf(`${name}.query`, asking, block.query, wanted, [0, 2, 1, 3], 1 / Math.sqrt(size));
+    const query = this.#headsOf(
+      `${name}.query`,
+      asking,
+      block.query,
+      wanted,
+      [0, 2, 1, 3],
+      1 / Math.sqrt(size),
+    );
     const key = this.#headsOf(`${name}.key`, x, block.key, this.#tokens, [0, 2, 3, 1]);
     const value = this.#headsOf(`${name}.value`, x, block.value, this.#tokens, [0, 2, 1, 3]);
     const scores = graph.node('MatMul', `${name}.scores`, [query, key]);
@@ -70,8 +90,18 @@ export class CpuEncoder implements Encoder {
     return this.#dense(`${name}.output`, rows, block.output, hidden);
   }
 
-  /** One of q, k and v: [batch, count, hidden] projected, scaled in the weights, and split into heads in the order `perm`. */
-  #headsOf(name: string, x: string, weights: Dense, count: number, perm: readonly number[], scale = 1): string {
+  /**
+   * One of q, k and v: [batch, count, hidden] projected, scaled in the weights, and split into
+   * heads in the order `perm`.
+   */
+  #headsOf(
+    name: string,
+    x: string,
+    weights: Dense,
+    count: number,
+    perm: readonly number[],
+    scale = 1,
+  ): string {
     const graph = this.#graph;
     const { hidden, heads } = this.#architecture;
     const projected = this.#dense(name, x, weights, hidden, scale);
@@ -80,10 +110,14 @@ export class CpuEncoder implements Encoder {
     return graph.node('Transpose', `${name}.heads`, [split], { perm: ints(perm) });
   }
 
-  /** Appendix A of the paper says GELU, which is x · Φ(x) with the error function; other checkpoints approximate it. */
+  /**
+   * Appendix A of the paper says GELU, which is x · Φ(x) with the error function; other checkpoints
+   * approximate it.
+   */
   #activate(name: string, x: string): string {
     const graph = this.#graph;
-    const constant = (label: string, value: number) => graph.scalar(`gelu.${label}`, value, this.#type);
+    const constant = (label: string, value: number) =>
+      graph.scalar(`gelu.${label}`, value, this.#type);
     switch (this.#architecture.activation) {
       case 'gelu': {
         // x · (erf(x / √2) + 1) · ½, in the order that onnxruntime knows.
@@ -99,7 +133,10 @@ export class CpuEncoder implements Encoder {
         const cube = graph.node('Mul', `${name}.cube`, [square, x]);
         const scaled = graph.node('Mul', `${name}.scaled`, [cube, constant('cubic', 0.044715)]);
         const sum = graph.node('Add', `${name}.sum`, [x, scaled]);
-        const inner = graph.node('Mul', `${name}.inner`, [sum, constant('sqrt2_over_pi', Math.sqrt(2 / Math.PI))]);
+        const inner = graph.node('Mul', `${name}.inner`, [
+          sum,
+          constant('sqrt2_over_pi', Math.sqrt(2 / Math.PI)),
+        ]);
         const tanh = graph.node('Tanh', `${name}.tanh`, [inner]);
         const shifted = graph.node('Add', `${name}.shifted`, [tanh, constant('one', 1)]);
         const gated = graph.node('Mul', `${name}.gated`, [x, shifted]);

@@ -1,15 +1,24 @@
 /**
- * The encoder in onnxruntime's own operators (domain com.microsoft), which have fused CUDA kernels in float32 and float16:
- * attention without its scores in memory, residual + bias + LayerNorm in one pass, bias + GELU in another.
+ * The encoder in onnxruntime's own operators (domain com.microsoft), which have fused CUDA kernels
+ * in float32 and float16: attention without its scores in memory, residual + bias + LayerNorm in
+ * one pass, bias + GELU in another.
  *
- * Every addition of a residual is one SkipLayerNormalization with the LayerNorm that follows it; its fourth output is the
- * sum, for the next residual. So the loop carries two values: z, and LN(z) of the norm to come.
+ * Every addition of a residual is one SkipLayerNormalization with the LayerNorm that follows it;
+ * its fourth output is the sum, for the next residual. So the loop carries two values: z, and LN(z)
+ * of the norm to come.
  *
  * Source: onnxruntime `docs/ContribOperators.md`.
  */
 import { float, int } from '../graph/build.js';
 import { type FloatType, type GraphBuilder, MICROSOFT } from '../graph/graph-builder.js';
-import { type Architecture, type Block, type Dense, type Norm, tokensOf, type Weights } from './architecture.js';
+import {
+  type Architecture,
+  type Block,
+  type Dense,
+  type Norm,
+  tokensOf,
+  type Weights,
+} from './architecture.js';
 import { type Encoder, firstTokens, seenTokens } from './encoder.js';
 import { transpose } from './fold.js';
 import { layerNorm } from './layers.js';
@@ -43,13 +52,18 @@ export class CudaEncoder implements Encoder {
         pending === null
           ? { z: tokens, normed: this.#norm(`${name}.norm1`, tokens, block.attentionNorm) }
           : this.#addAndNorm(`${name}.norm1`, pending, block.attentionNorm);
-      const wanted = index === layers - 1 ? seenTokens(this.#architecture) : tokensOf(this.#architecture);
+      const wanted =
+        index === layers - 1 ? seenTokens(this.#architecture) : tokensOf(this.#architecture);
       const attended = this.#attention(`${name}.attention`, first.normed, block, wanted);
       // Equation 3: z = MLP(LN(z′)) + z′
       const z = firstTokens(this.#graph, this.#architecture, `${name}.seen`, first.z, wanted);
       const second = this.#addAndNorm(`${name}.norm2`, { z, ...attended }, block.mlpNorm);
       const grown = this.#product(`${name}.fc1.product`, second.normed, block.grow, hidden, mlp);
-      const active = this.#activate(`${name}.gelu`, grown, block.grow.bias ?? new Float32Array(mlp));
+      const active = this.#activate(
+        `${name}.gelu`,
+        grown,
+        block.grow.bias ?? new Float32Array(mlp),
+      );
       const shrunk = this.#product(`${name}.fc2`, active, block.shrink, mlp, hidden);
       pending = { z: second.z, branch: shrunk, bias: block.shrink.bias };
     }
@@ -61,10 +75,15 @@ export class CudaEncoder implements Encoder {
   }
 
   /**
-   * Multi-head self-attention (appendix A, equations 5 to 8) for the first `wanted` tokens. The operator divides by √d and
-   * adds the three biases.
+   * Multi-head self-attention (appendix A, equations 5 to 8) for the first `wanted` tokens. The
+   * operator divides by √d and adds the three biases.
    */
-  #attention(name: string, x: string, block: Block, wanted: number): { branch: string; bias: Float32Array | null } {
+  #attention(
+    name: string,
+    x: string,
+    block: Block,
+    wanted: number,
+  ): { branch: string; bias: Float32Array | null } {
     const { hidden, heads } = this.#architecture;
     const { query, key, value, output } = block;
     const inputs = [
@@ -80,11 +99,21 @@ export class CudaEncoder implements Encoder {
     ];
     if (query.bias !== null || key.bias !== null || value.bias !== null) {
       const bias = new Float32Array(3 * hidden);
-      for (const [part, one] of [query, key, value].entries()) bias.set(one.bias ?? [], part * hidden);
+      for (const [part, one] of [query, key, value].entries())
+        bias.set(one.bias ?? [], part * hidden);
       inputs.push(this.#vector(`${name}.qkv.bias`, bias));
     }
-    const mixed = this.#graph.node('MultiHeadAttention', `${name}.mixed`, inputs, { num_heads: int(heads) }, MICROSOFT);
-    return { branch: this.#product(`${name}.output`, mixed, output, hidden, hidden), bias: output.bias };
+    const mixed = this.#graph.node(
+      'MultiHeadAttention',
+      `${name}.mixed`,
+      inputs,
+      { num_heads: int(heads) },
+      MICROSOFT,
+    );
+    return {
+      branch: this.#product(`${name}.output`, mixed, output, hidden, hidden),
+      bias: output.bias,
+    };
   }
 
   #activate(name: string, x: string, bias: Float32Array): string {
@@ -107,7 +136,13 @@ export class CudaEncoder implements Encoder {
     if (bias !== null) inputs.push(this.#vector(`${name}.before`, bias));
     const sum = `${name}.sum`;
     const { epsilon } = this.#architecture;
-    this.#graph.nodes('SkipLayerNormalization', [name, '', '', sum], inputs, { epsilon: float(epsilon) }, MICROSOFT);
+    this.#graph.nodes(
+      'SkipLayerNormalization',
+      [name, '', '', sum],
+      inputs,
+      { epsilon: float(epsilon) },
+      MICROSOFT,
+    );
     return { z: sum, normed: name };
   }
 
@@ -124,7 +159,12 @@ export class CudaEncoder implements Encoder {
   }
 
   #product(name: string, x: string, { weight }: Dense, from: number, to: number): string {
-    const turned = this.#graph.floats(`${name}.weight`, [from, to], transpose(weight, to, from), this.#type);
+    const turned = this.#graph.floats(
+      `${name}.weight`,
+      [from, to],
+      transpose(weight, to, from),
+      this.#type,
+    );
     return this.#graph.node('MatMul', name, [x, turned]);
   }
 }

@@ -7,8 +7,9 @@ export interface Encoder {
    * z₀ [batch, tokens, hidden], in the encoder's float type, to the rows of z_L that the head sees,
    * [batch, `seenTokens`, hidden]; both are names of values in the graph.
    *
-   * Only attention mixes tokens, and no block comes after the last one. So there keys and values are made of all tokens,
-   * everything else of those that are seen: exact, and most of a block less to do.
+   * Only attention mixes tokens, and no block comes after the last one. So there keys and values
+   * are made of all tokens, everything else of those that are seen: exact, and most of a block less
+   * to do.
    */
   encode(tokens: string, weights: Weights): string;
 }
@@ -25,7 +26,10 @@ export function seenTokens(architecture: Architecture): number {
   }
 }
 
-/** The first `count` of the tokens [batch, tokens, hidden]; the value itself where that is all of them. */
+/**
+ * The first `count` of the tokens [batch, tokens, hidden]; the value itself where that is all of
+ * them.
+ */
 export function firstTokens(
   graph: GraphBuilder,
   architecture: Architecture,

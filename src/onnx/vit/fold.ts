@@ -7,7 +7,10 @@ import type { Dense } from './architecture.js';
 /** Side of the squares that are turned at a time: two of them fit the first-level cache. */
 const TILE = 32;
 
-/** [rows, columns] to [columns, rows], times `factor`; into `target` from `offset`, with `stride` values to a row, or anew. */
+/**
+ * [rows, columns] to [columns, rows], times `factor`; into `target` from `offset`, with `stride`
+ * values to a row, or anew.
+ */
 export function transpose(
   values: Float32Array,
   rows: number,
@@ -23,7 +26,8 @@ export function transpose(
       const right = Math.min(left + TILE, columns);
       for (let column = left; column < right; column++) {
         for (let row = top; row < bottom; row++) {
-          target[offset + column * stride + row] = (values[row * columns + column] as number) * factor;
+          target[offset + column * stride + row] =
+            (values[row * columns + column] as number) * factor;
         }
       }
     }
@@ -31,22 +35,26 @@ export function transpose(
   return target;
 }
 
-/** Layer scale λ (arXiv 2103.17239) into the dense layer before it: λ ⊙ (Wx + b) = (λ ⊙ W)x + λ ⊙ b. In place. */
+/**
+ * Layer scale λ (arXiv 2103.17239) into the dense layer before it: λ ⊙ (Wx + b) = (λ ⊙ W)x + λ ⊙ b.
+ * In place.
+ */
 export function foldLayerScale({ weight, bias }: Dense, scale: Float32Array): Dense {
   const inputs = weight.length / scale.length;
   for (const [row, factor] of scale.entries()) {
-    for (let i = row * inputs; i < (row + 1) * inputs; i++) weight[i] = (weight[i] as number) * factor;
+    for (let i = row * inputs; i < (row + 1) * inputs; i++)
+      weight[i] = (weight[i] as number) * factor;
     if (bias !== null) bias[row] = (bias[row] as number) * factor;
   }
   return { weight, bias };
 }
 
 /**
- * A patch projection [hidden, 3, height, width] that takes raw bytes: w · (x · rescale − mean) / std, summed, is
- * (w · rescale / std) · x, summed, + (bias − (w · mean / std), summed).
+ * A patch projection [hidden, 3, height, width] that takes raw bytes: w · (x · rescale − mean) /
+ * std, summed, is (w · rescale / std) · x, summed, + (bias − (w · mean / std), summed).
  *
- * `weight`: [height · width · 3, hidden], for patches whose values lie row by row, pixel by pixel. `bias` is kept in
- * double precision until it is added to something.
+ * `weight`: [height · width · 3, hidden], for patches whose values lie row by row, pixel by pixel.
+ * `bias` is kept in double precision until it is added to something.
  */
 export function foldNormalization(
   { weight, bias }: Dense,

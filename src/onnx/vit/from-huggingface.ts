@@ -1,13 +1,14 @@
 /**
- * ViT and DeiT as Hugging Face transformers saves them: `config.json` and its tensors, under the names of version 5.8 and
- * before (`encoder.layer.0.attention.attention.query`) or of later ones (`layers.0.attention.q_proj`), with or without
- * the model's prefix.
+ * ViT and DeiT as Hugging Face transformers saves them: `config.json` and its tensors, under the
+ * names of version 5.8 and before (`encoder.layer.0.attention.attention.query`) or of later ones
+ * (`layers.0.attention.q_proj`), with or without the model's prefix.
  *
- * Shapes that the tensors show are taken from them; what they can't show (heads, epsilon, activation) from `config.json`,
- * with the defaults of the classes that would read it. DeiT has a distillation token; with a teacher's head on it, the
- * answer is the mean of both heads.
+ * Shapes that the tensors show are taken from them; what they can't show (heads, epsilon,
+ * activation) from `config.json`, with the defaults of the classes that would read it. DeiT has a
+ * distillation token; with a teacher's head on it, the answer is the mean of both heads.
  *
- * Sources: transformers `models/vit/{configuration,modeling}_vit.py`, `models/deit/modeling_deit.py`.
+ * Sources: transformers `models/vit/{configuration,modeling}_vit.py`,
+ * `models/deit/modeling_deit.py`.
  */
 import type { ImageSize } from '../../models/recipe-sources.js';
 import type { TensorSource } from '../proto/safetensors.js';
@@ -66,8 +67,8 @@ const PREFIXES = ['vit.', 'deit.', ''];
 const IGNORED = /(^|\.)(pooler\.|embeddings\.mask_token$|embeddings\.position_ids$|decoder\.)/;
 
 /**
- * The model of a parsed `config.json` and its tensors; `image`: another input size than the trained one, or null.
- * Returns every problem instead where there are any.
+ * The model of a parsed `config.json` and its tensors; `image`: another input size than the trained
+ * one, or null. Returns every problem instead where there are any.
  */
 export function fromHuggingFace(
   configJson: unknown,
@@ -78,21 +79,28 @@ export function fromHuggingFace(
   const { problems } = config;
   const type = config.text('model_type', 'vit');
   if (type !== 'vit' && type !== 'deit') {
-    problems.push(`model_type ${type} is not vit or deit: export it to ONNX and use vitserve import`);
+    problems.push(
+      `model_type ${type} is not vit or deit: export it to ONNX and use vitserve import`,
+    );
     return { problems };
   }
   const prefix = PREFIXES.find((one) => source.shapeOf(`${one}embeddings.cls_token`) !== undefined);
-  const names = SCHEMES.find(({ layer, query }) => source.shapeOf(`${prefix}${layer}0.${query}.weight`) !== undefined);
+  const names = SCHEMES.find(
+    ({ layer, query }) => source.shapeOf(`${prefix}${layer}0.${query}.weight`) !== undefined,
+  );
   if (prefix === undefined || names === undefined) {
     const seen = source.names.slice(0, 3).join(', ');
-    problems.push(`the tensors are not named as transformers names a ViT's: ${seen || 'there are none'} …`);
+    problems.push(
+      `the tensors are not named as transformers names a ViT's: ${seen || 'there are none'} …`,
+    );
     return { problems };
   }
   const heads = ['classifier', 'cls_classifier', 'distillation_classifier'].filter(
     (head) => source.shapeOf(`${head}.weight`) !== undefined,
   );
   const classes = source.shapeOf(`${heads[0]}.weight`)?.[0] ?? 0;
-  if (heads.length === 0) problems.push('it has no classifier: it was saved without its head, or never fine-tuned');
+  if (heads.length === 0)
+    problems.push('it has no classifier: it was saved without its head, or never fine-tuned');
 
   const hidden = config.count('hidden_size', 768);
   const activation = ACTIVATIONS[config.text('hidden_act', 'gelu')];
@@ -123,7 +131,10 @@ export function fromHuggingFace(
     output: config.any('problem_type') === 'multi_label_classification' ? 'sigmoid' : 'softmax',
   };
   const { patch, mlp, prefixTokens } = architecture;
-  const grid = { rows: Math.floor(trained.height / patch.height), columns: Math.floor(trained.width / patch.width) };
+  const grid = {
+    rows: Math.floor(trained.height / patch.height),
+    columns: Math.floor(trained.width / patch.width),
+  };
   const layerName = (index: number): string => `${prefix}${names.layer}${index}.`;
 
   const expected: ExpectedTensors = new Map([
@@ -135,7 +146,8 @@ export function fromHuggingFace(
   expectDense(expected, source, projection, [hidden, 3, patch.height, patch.width]);
   for (let index = 0; index < architecture.layers; index++) {
     const layer = layerName(index);
-    for (const part of ['layernorm_before', 'layernorm_after']) expectNorm(expected, layer + part, hidden);
+    for (const part of ['layernorm_before', 'layernorm_after'])
+      expectNorm(expected, layer + part, hidden);
     for (const part of [names.query, names.key, names.value, names.output]) {
       expectDense(expected, source, layer + part, [hidden, hidden]);
     }
@@ -159,7 +171,12 @@ export function fromHuggingFace(
     },
     positions() {
       const all = source.read(`${embeddings}.position_embeddings`);
-      return { patches: all.subarray(split), grid, prefix: all.subarray(0, split), resampling: 'bicubic' };
+      return {
+        patches: all.subarray(split),
+        grid,
+        prefix: all.subarray(0, split),
+        resampling: 'bicubic',
+      };
     },
     preNorm: () => {
       throw new Error('a ViT of transformers has no norm before its encoder');

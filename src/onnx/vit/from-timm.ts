@@ -1,17 +1,25 @@
 /**
- * `vit_*`, `deit_*` and `deit3_*` as timm saves them: `config.json` with `architecture` and `pretrained_cfg`, and its
- * tensors. q, k and v lie in one; layer scale is folded into the layer before it; `fc_norm` is a LayerNorm behind the
- * pooling; with `no_embed_class` the tokens before the patches have no positions.
+ * `vit_*`, `deit_*` and `deit3_*` as timm saves them: `config.json` with `architecture` and
+ * `pretrained_cfg`, and its tensors. q, k and v lie in one; layer scale is folded into the layer
+ * before it; `fc_norm` is a LayerNorm behind the pooling; with `no_embed_class` the tokens before
+ * the patches have no positions.
  *
- * Most of it shows in the tensors' shapes. What doesn't comes from `model_args`, where they were saved, or from the
- * architecture's name, as timm itself has it: heads, activation, epsilon. Models with other parts (parallel blocks,
- * attention pooling, rotary positions, SwiGLU) have other tensors too, and are refused by them.
+ * Most of it shows in the tensors' shapes. What doesn't comes from `model_args`, where they were
+ * saved, or from the architecture's name, as timm itself has it: heads, activation, epsilon. Models
+ * with other parts (parallel blocks, attention pooling, rotary positions, SwiGLU) have other
+ * tensors too, and are refused by them.
  *
  * Sources: timm `models/vision_transformer.py`, `models/deit.py`, `layers/pos_embed.py`.
  */
 import type { ImageSize } from '../../models/recipe-sources.js';
 import type { TensorSource } from '../proto/safetensors.js';
-import type { Activation, Architecture, Dense, VisionTransformer, Weights } from './architecture.js';
+import type {
+  Activation,
+  Architecture,
+  Dense,
+  VisionTransformer,
+  Weights,
+} from './architecture.js';
 import {
   type ExpectedTensors,
   expectDense,
@@ -29,8 +37,18 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   quick_gelu: 'quick_gelu',
   quickgelu: 'quick_gelu',
 };
-/** Heads by the hidden size, where they are not of 64 values: so400m, huge, giant, gigantic; the small ones of tests. */
-const HEADS: Readonly<Record<number, number>> = { 64: 2, 96: 3, 1152: 16, 1280: 16, 1408: 16, 1664: 16 };
+/**
+ * Heads by the hidden size, where they are not of 64 values: so400m, huge, giant, gigantic; the
+ * small ones of tests.
+ */
+const HEADS: Readonly<Record<number, number>> = {
+  64: 2,
+  96: 3,
+  1152: 16,
+  1280: 16,
+  1408: 16,
+  1664: 16,
+};
 /** Those that follow neither rule. */
 const OWN_HEADS: Readonly<Record<string, number>> = { vit_base_patch16_gap_224: 16 };
 /** Variants whose tensors look like those of a plain ViT, and which compute something else. */
@@ -55,7 +73,9 @@ export function fromTimm(
   const patchShape = source.shapeOf('patch_embed.proj.weight');
   const positionShape = source.shapeOf('pos_embed');
   if (patchShape === undefined || patchShape.length !== 4 || positionShape === undefined) {
-    problems.push('the tensors are not those of a ViT of timm: patch_embed.proj.weight and pos_embed are wanted');
+    problems.push(
+      'the tensors are not those of a ViT of timm: patch_embed.proj.weight and pos_embed are wanted',
+    );
     return { problems };
   }
   const [hidden = 0, , patchHeight = 0, patchWidth = 0] = patchShape;
@@ -65,17 +85,23 @@ export function fromTimm(
   const hasClass = has('cls_token');
   const prefixTokens = Number(hasClass) + Number(distilled) + registers;
   const trained = trainedSize(pretrained.input_size, args.any('img_size'));
-  const grid = gridFor(positionShape[1] ?? 0, prefixTokens, trained, { height: patchHeight, width: patchWidth });
+  const grid = gridFor(positionShape[1] ?? 0, prefixTokens, trained, {
+    height: patchHeight,
+    width: patchWidth,
+  });
   const classes = source.shapeOf('head.weight')?.[0] ?? 0;
   if (classes === 0) problems.push('it has no classifier (head): it was saved without one');
 
   const pooling = args.text('global_pool', config.text('global_pool', hasClass ? 'token' : 'avg'));
-  if (pooling !== 'token' && pooling !== 'avg') problems.push(`global_pool ${pooling} is not known: token and avg are`);
+  if (pooling !== 'token' && pooling !== 'avg')
+    problems.push(`global_pool ${pooling} is not known: token and avg are`);
   const written = args.text('act_layer', name.includes('quickgelu') ? 'quick_gelu' : 'gelu');
   const activation = ACTIVATIONS[written];
   if (activation === undefined)
     problems.push(`act_layer ${written} is not known: ${Object.keys(ACTIVATIONS).join(', ')} are`);
-  const layers = Array.from(source.names).filter((tensor) => /^blocks\.\d+\.norm1\.weight$/.test(tensor)).length;
+  const layers = Array.from(source.names).filter((tensor) =>
+    /^blocks\.\d+\.norm1\.weight$/.test(tensor),
+  ).length;
   const usual = OWN_HEADS[name] ?? HEADS[hidden] ?? Math.max(1, Math.round(hidden / 64));
   const architecture: Architecture = {
     hidden,
@@ -175,7 +201,10 @@ function trainedSize(inputSize: unknown, imageSize: unknown): ImageSize | null {
   return typeof height === 'number' && typeof width === 'number' ? { height, width } : null;
 }
 
-/** The grid of `count` positions, with or without the prefix: the trained size's where it fits, else a square. */
+/**
+ * The grid of `count` positions, with or without the prefix: the trained size's where it fits, else
+ * a square.
+ */
 function gridFor(
   count: number,
   prefixTokens: number,
@@ -188,7 +217,8 @@ function gridFor(
   if (trained !== null) {
     const rows = Math.floor(trained.height / patch.height);
     const columns = Math.floor(trained.width / patch.width);
-    if (rows * columns === count || rows * columns + prefixTokens === count) return { rows, columns };
+    if (rows * columns === count || rows * columns + prefixTokens === count)
+      return { rows, columns };
   }
   const side = Math.floor(Math.sqrt(count));
   return { rows: side, columns: side };

@@ -1,12 +1,15 @@
 /**
- * Position embeddings for another resolution: the grid is interpolated in two dimensions (arXiv 2010.11929, section 3.2).
+ * Position embeddings for another resolution: the grid is interpolated in two dimensions (arXiv
+ * 2010.11929, section 3.2).
  *
- * Bit for bit is not to be had, since PyTorch adds up in another order; the weights are the same. Both frameworks use
- * cubic convolution with `align_corners=False`: Hugging Face without antialiasing (`torch.nn.functional.interpolate`,
- * a = −0.75, edges repeated), timm with it (`antialias=True`, a = −0.5, weights made to sum to one inside the grid).
+ * Bit for bit is not to be had, since PyTorch adds up in another order; the weights are the same.
+ * Both frameworks use cubic convolution with `align_corners=False`: Hugging Face without
+ * antialiasing (`torch.nn.functional.interpolate`, a = −0.75, edges repeated), timm with it
+ * (`antialias=True`, a = −0.5, weights made to sum to one inside the grid).
  *
  * Sources: transformers `modeling_vit.py` (`interpolate_pos_encoding`), timm `layers/pos_embed.py`
- * (`resample_abs_pos_embed`), PyTorch `aten/src/ATen/native/UpSample.h` and `cpu/UpSampleKernel.cpp`.
+ * (`resample_abs_pos_embed`), PyTorch `aten/src/ATen/native/UpSample.h` and
+ * `cpu/UpSampleKernel.cpp`.
  */
 
 export interface Grid {
@@ -36,7 +39,8 @@ export function interpolateGrid(
       const target = (row * to.columns + column) * width;
       for (const { at, weight } of taps) {
         const source = (row * from.columns + at) * width;
-        for (let i = 0; i < width; i++) wide[target + i] = (wide[target + i] ?? 0) + (values[source + i] ?? 0) * weight;
+        for (let i = 0; i < width; i++)
+          wide[target + i] = (wide[target + i] ?? 0) + (values[source + i] ?? 0) * weight;
       }
     }
   }
@@ -46,7 +50,8 @@ export function interpolateGrid(
     sums.fill(0);
     for (const { at, weight } of taps) {
       const source = at * sums.length;
-      for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] ?? 0) + (wide[source + i] ?? 0) * weight;
+      for (let i = 0; i < sums.length; i++)
+        sums[i] = (sums[i] ?? 0) + (wide[source + i] ?? 0) * weight;
     }
     result.set(sums, row * sums.length);
   }
@@ -70,7 +75,10 @@ function plain(index: number, scale: number, length: number): Taps {
   }));
 }
 
-/** A kernel that widens when the grid shrinks; what lies outside is left out and the rest weighs more. */
+/**
+ * A kernel that widens when the grid shrinks; what lies outside is left out and the rest weighs
+ * more.
+ */
 function smooth(index: number, scale: number, length: number): Taps {
   const stretch = Math.max(scale, 1);
   const centre = scale * (index + 0.5);

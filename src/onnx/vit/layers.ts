@@ -15,7 +15,10 @@ export function layerNorm(
 ): string {
   const scales = graph.floats(`${name}.weight`, [scale.length], scale, type);
   const shifts = graph.floats(`${name}.bias`, [shift.length], shift, type);
-  return graph.node('LayerNormalization', name, [value, scales, shifts], { axis: int(-1), epsilon: float(epsilon) });
+  return graph.node('LayerNormalization', name, [value, scales, shifts], {
+    axis: int(-1),
+    epsilon: float(epsilon),
+  });
 }
 
 /** [..., inputs] to [..., outputs], all of it times `scale`. */
@@ -29,7 +32,12 @@ export function dense(
   scale = 1,
 ): string {
   const inputs = weight.length / outputs;
-  const turned = graph.floats(`${name}.weight`, [inputs, outputs], transpose(weight, outputs, inputs, scale), type);
+  const turned = graph.floats(
+    `${name}.weight`,
+    [inputs, outputs],
+    transpose(weight, outputs, inputs, scale),
+    type,
+  );
   if (bias === null) return graph.node('MatMul', name, [value, turned]);
   const scaled = scale === 1 ? bias : bias.map((one) => one * scale);
   const product = graph.node('MatMul', `${name}.product`, [value, turned]);

@@ -1,17 +1,21 @@
 /**
- * Models of any variant with random weights, for measuring and testing: they cost what a trained one costs, and know
- * nothing. The manifest says so, and `serve` refuses them unless told otherwise.
+ * Models of any variant with random weights, for measuring and testing: they cost what a trained
+ * one costs, and know nothing. The manifest says so, and `serve` refuses them unless told
+ * otherwise.
  *
- * Values are uniform with the standard deviation that ViTs are initialised with (0.02), from a small generator of whole
- * numbers, so that a seed gives the same model everywhere. The head is not zero, as the paper starts fine-tuning
- * (section 3.2), because answers should depend on the picture.
+ * Values are uniform with the standard deviation that ViTs are initialised with (0.02), from a
+ * small generator of whole numbers, so that a seed gives the same model everywhere. The head is not
+ * zero, as the paper starts fine-tuning (section 3.2), because answers should depend on the
+ * picture.
  */
 import { SetupError } from '../../errors.js';
 import type { Architecture, Dense, Norm, VisionTransformer } from './architecture.js';
 import { gridOf } from './architecture.js';
 
 /** Table 1 of arXiv 2010.11929 (B, L, H) and of arXiv 2012.12877 (Ti, S). */
-const VARIANTS: Readonly<Record<string, Pick<Architecture, 'hidden' | 'layers' | 'heads' | 'mlp'>>> = {
+const VARIANTS: Readonly<
+  Record<string, Pick<Architecture, 'hidden' | 'layers' | 'heads' | 'mlp'>>
+> = {
   Ti: { hidden: 192, layers: 12, heads: 3, mlp: 768 },
   S: { hidden: 384, layers: 12, heads: 6, mlp: 1536 },
   B: { hidden: 768, layers: 12, heads: 12, mlp: 3072 },
@@ -21,7 +25,9 @@ const VARIANTS: Readonly<Record<string, Pick<Architecture, 'hidden' | 'layers' |
 /** Half the width of a uniform distribution with standard deviation 0.02. */
 const REACH = 0.02 * Math.sqrt(3);
 
-/** The architecture that `variant` names, such as `B/16`. Throws SetupError for names that are none. */
+/**
+ * The architecture that `variant` names, such as `B/16`. Throws SetupError for names that are none.
+ */
 export function variantArchitecture(
   variant: string,
   image: { readonly height: number; readonly width: number },
@@ -51,7 +57,8 @@ export function variantArchitecture(
 
 export function randomTransformer(architecture: Architecture, seed: number): VisionTransformer {
   const { hidden, mlp, classes, patch, prefixTokens } = architecture;
-  const values = (count: number, stream: number): Float32Array => fill(new Float32Array(count), seed, stream);
+  const values = (count: number, stream: number): Float32Array =>
+    fill(new Float32Array(count), seed, stream);
   const dense = (outputs: number, inputs: number, stream: number): Dense => ({
     weight: values(outputs * inputs, stream),
     bias: new Float32Array(outputs),

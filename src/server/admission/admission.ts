@@ -1,9 +1,11 @@
 /**
- * Who may come in: the first room of the line, asked when a call's metadata arrives and nothing of its body has been read.
+ * Who may come in: the first room of the line, asked when a call's metadata arrives and nothing of
+ * its body has been read.
  *
- * A unary call first gets an upload allowance (a bounded number, each for a limited time), and a permit only when its
- * body is complete, so that slow uploaders can't hold the permits. What can't be admitted is refused at once, with a
- * hint when to come back that follows from how long permits are being held.
+ * A unary call first gets an upload allowance (a bounded number, each for a limited time), and a
+ * permit only when its body is complete, so that slow uploaders can't hold the permits. What can't
+ * be admitted is refused at once, with a hint when to come back that follows from how long permits
+ * are being held.
  */
 import type { Clock } from '../../clock.js';
 import { RequestError } from '../../errors.js';
@@ -11,7 +13,10 @@ import type { Permit, Permits } from './permits.js';
 
 /** The right to send one body. */
 export interface Upload {
-  /** The body is complete: a permit for it. Throws RequestError OVERLOADED where there is none, UPLOAD_TIMEOUT where the upload has ended before. Ends it either way. */
+  /**
+   * The body is complete: a permit for it. Throws RequestError OVERLOADED where there is none,
+   * UPLOAD_TIMEOUT where the upload has ended before. Ends it either way.
+   */
   admit(): Permit;
   /** The call has ended before its body was complete. Does nothing after `admit`. */
   end(): void;
@@ -19,7 +24,10 @@ export interface Upload {
 
 /** A place for one message of a stream. */
 export interface StreamUpload {
-  /** Whether the message has to wait for its place: nothing more of it should be read until `onTurn`. */
+  /**
+   * Whether the message has to wait for its place: nothing more of it should be read until
+   * `onTurn`.
+   */
   readonly waits: boolean;
   /** The message is complete, or its call has ended. */
   end(): void;
@@ -46,7 +54,10 @@ export class Admission {
   constructor(options: {
     readonly permits: Permits;
     readonly clock: Clock;
-    /** Bodies that may be on their way at a time. Asked on every call, for it may follow the number of permits. */
+    /**
+     * Bodies that may be on their way at a time. Asked on every call, for it may follow the number
+     * of permits.
+     */
     readonly maxUploads: () => number;
     readonly uploadTimeoutMs: number;
     /** 0 to 1; spreads the retries of callers that were refused together. */
@@ -66,15 +77,22 @@ export class Admission {
   /** Throws RequestError STARTING or DRAINING unless calls are taken. */
   checkGate(): void {
     if (this.gate === 'OPEN') return;
-    const text = this.gate === 'STARTING' ? 'the server is still starting' : 'the server is stopping: call another one';
+    const text =
+      this.gate === 'STARTING'
+        ? 'the server is still starting'
+        : 'the server is stopping: call another one';
     throw new RequestError(this.gate, text, { retryAfterMs: this.gate === 'STARTING' ? 500 : 100 });
   }
 
-  /** Throws RequestError OVERLOADED. `onTimeout` is called when the body takes too long; the upload has then ended. */
+  /**
+   * Throws RequestError OVERLOADED. `onTimeout` is called when the body takes too long; the upload
+   * has then ended.
+   */
   beginUpload(onTimeout: (error: RequestError) => void): Upload {
     if (this.permits.inUse >= this.permits.limit)
       throw this.#overloaded('as many images as permits are being worked on');
-    if (this.#uploads >= this.#maxUploads()) throw this.#overloaded('as many images as allowed are being received');
+    if (this.#uploads >= this.#maxUploads())
+      throw this.#overloaded('as many images as allowed are being received');
     this.#uploads++;
     this.onChange();
     let open = true;
@@ -95,16 +113,18 @@ export class Admission {
         if (!open) throw this.#late();
         end();
         const permit = this.permits.tryTake();
-        if (permit === null) throw this.#overloaded('as many images as permits are being worked on');
+        if (permit === null)
+          throw this.#overloaded('as many images as permits are being worked on');
         return permit;
       },
     };
   }
 
   /**
-   * For a message of a stream of which the first bytes have come. There are as many places as for unary calls, which these
-   * don't take; who finds none waits, first come, first served. `onTimeout` is called when a message that has its place
-   * takes too long; the place is free again then.
+   * For a message of a stream of which the first bytes have come. There are as many places as for
+   * unary calls, which these don't take; who finds none waits, first come, first served.
+   * `onTimeout` is called when a message that has its place takes too long; the place is free again
+   * then.
    */
   beginStreamUpload(onTurn: () => void, onTimeout: (error: RequestError) => void): StreamUpload {
     let cancelTimer = () => {};
@@ -122,7 +142,8 @@ export class Admission {
       onTurn();
     };
     const end = () => {
-      if (state === 'waiting') this.#waitingMessages.splice(this.#waitingMessages.indexOf(onFree), 1);
+      if (state === 'waiting')
+        this.#waitingMessages.splice(this.#waitingMessages.indexOf(onFree), 1);
       if (state === 'open') {
         cancelTimer();
         this.#streamUploads--;
@@ -138,7 +159,10 @@ export class Admission {
   }
 
   #late(): RequestError {
-    return new RequestError('UPLOAD_TIMEOUT', `the request did not arrive within ${this.#uploadTimeoutMs} ms`);
+    return new RequestError(
+      'UPLOAD_TIMEOUT',
+      `the request did not arrive within ${this.#uploadTimeoutMs} ms`,
+    );
   }
 
   #overloaded(why: string): RequestError {

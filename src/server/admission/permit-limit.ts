@@ -1,14 +1,16 @@
 /**
  * How many permits there are where the number is the server's to choose (`permits: auto`).
  *
- * As many as the machine answers in SECONDS_OF_WORK, and never fewer than FEWEST_PERMITS or than keep every process at work,
- * as far as there is memory. Several seconds, because a rejected caller has to come back and what it sent was for nothing,
- * while one with a deadline that a long queue can't meet is told so before it gets a permit.
+ * As many as the machine answers in SECONDS_OF_WORK, and never fewer than FEWEST_PERMITS or than
+ * keep every process at work, as far as there is memory. Several seconds, because a rejected caller
+ * has to come back and what it sent was for nothing, while one with a deadline that a long queue
+ * can't meet is told so before it gets a permit.
  *
- * The figure from the start is a guess, made in a fifth of a second beside whatever else was starting. So it is corrected
- * by what the machine answers under load (`throughput.ts`), up and down, but only where it is a quarter off: a limit that
- * moves all the time tells an operator nothing. After a correction downwards, permits that are given back are not handed out
- * again until there are fewer than the new limit in use.
+ * The figure from the start is a guess, made in a fifth of a second beside whatever else was
+ * starting. So it is corrected by what the machine answers under load (`throughput.ts`), up and
+ * down, but only where it is a quarter off: a limit that moves all the time tells an operator
+ * nothing. After a correction downwards, permits that are given back are not handed out again until
+ * there are fewer than the new limit in use.
  */
 import type { Permits } from './permits.js';
 
@@ -109,7 +111,8 @@ export class PermitLimit {
 
   #set({ permits, short }: Choice): void {
     this.#options.permits.setLimit(permits);
-    if (short !== null && short !== this.#short) this.#options.observer.permitsShort(permits, short);
+    if (short !== null && short !== this.#short)
+      this.#options.observer.permitsShort(permits, short);
     this.#short = short;
   }
 }

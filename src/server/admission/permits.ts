@@ -1,11 +1,14 @@
 /**
- * Permits: the one bound on load. A permit is the right to be worked on, and the pixel slot of the same number; who has
- * none is refused (unary calls) or waits (streams) before it has cost a decode.
+ * Permits: the one bound on load. A permit is the right to be worked on, and the pixel slot of the
+ * same number; who has none is refused (unary calls) or waits (streams) before it has cost a
+ * decode.
  *
- * Streams can wait and unary calls can't, so streams together never hold more than half of the permits.
+ * Streams can wait and unary calls can't, so streams together never hold more than half of the
+ * permits.
  *
- * The limit may change while permits are held. Slots are numbered as they are first needed and the one that was given back
- * last is taken first, so however high the limit is, no more slots are ever touched than images were in hand at a time.
+ * The limit may change while permits are held. Slots are numbered as they are first needed and the
+ * one that was given back last is taken first, so however high the limit is, no more slots are ever
+ * touched than images were in hand at a time.
  */
 import type { Clock } from '../../clock.js';
 
@@ -33,7 +36,10 @@ export class Permits {
   #meanHeldMs = 0;
   /** Called whenever the number in use or the limit has changed. */
   onChange: () => void = () => {};
-  /** Asked before a slot is held for the first time: makes it, or says that there is no room for it. May lower the limit. */
+  /**
+   * Asked before a slot is held for the first time: makes it, or says that there is no room for it.
+   * May lower the limit.
+   */
   makeSlot: (slot: number) => boolean = () => true;
 
   /** Slots are numbered from `firstSlot` on. */
@@ -57,7 +63,10 @@ export class Permits {
     return this.#numbered;
   }
 
-  /** How long a permit has lately been held, in milliseconds (a running mean): the time after which a full house has changed. */
+  /**
+   * How long a permit has lately been held, in milliseconds (a running mean): the time after which
+   * a full house has changed.
+   */
   get meanHeldMs(): number {
     return this.#meanHeldMs;
   }
@@ -74,7 +83,10 @@ export class Permits {
     return this.#take('unary');
   }
 
-  /** Waits for a permit for an image of a stream, first come, first served. Rejects with the signal's reason when that comes first. */
+  /**
+   * Waits for a permit for an image of a stream, first come, first served. Rejects with the
+   * signal's reason when that comes first.
+   */
   async takeForStream(signal: AbortSignal): Promise<Permit> {
     signal.throwIfAborted();
     const now = this.#takeForStream();
@@ -114,7 +126,8 @@ export class Permits {
         if (holder === 'stream') this.#heldByStreams--;
         this.#free.push(slot);
         const heldMs = this.#clock.now() - since;
-        this.#meanHeldMs += (heldMs - this.#meanHeldMs) * (this.#meanHeldMs === 0 ? 1 : MEAN_WEIGHT);
+        this.#meanHeldMs +=
+          (heldMs - this.#meanHeldMs) * (this.#meanHeldMs === 0 ? 1 : MEAN_WEIGHT);
         this.#serveWaiting();
         this.onChange();
       },

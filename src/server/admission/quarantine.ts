@@ -1,15 +1,17 @@
 /**
- * Images that end the processes which work on them, remembered by their bytes so that they are refused before they cost
- * another one.
+ * Images that end the processes which work on them, remembered by their bytes so that they are
+ * refused before they cost another one.
  *
- * An image is quarantined when two processes were lost by their own doing while each worked on it alone, in this call or in
- * others; what is lost by a kill from outside never counts (`workers/process/loss.ts`). Where processes fail with every image it is
- * not the images that are at fault: after one has been found, no other is until some image has been worked on as it should.
- * One on which a process has spent all the processor time that it may is quarantined at once: that was measured, and nothing but
- * its own work uses it up.
+ * An image is quarantined when two processes were lost by their own doing while each worked on it
+ * alone, in this call or in others; what is lost by a kill from outside never counts
+ * (`workers/process/loss.ts`). Where processes fail with every image it is not the images that are
+ * at fault: after one has been found, no other is until some image has been worked on as it should.
+ * One on which a process has spent all the processor time that it may is quarantined at once: that
+ * was measured, and nothing but its own work uses it up.
  *
- * What it costs: nothing until a process is lost; then a look at the lengths of those remembered for each image, and a SHA-256
- * where one is exactly as long. Entries are kept for REMEMBERED_MS, and no more than MOST_REMEMBERED of them.
+ * What it costs: nothing until a process is lost; then a look at the lengths of those remembered
+ * for each image, and a SHA-256 where one is exactly as long. Entries are kept for REMEMBERED_MS,
+ * and no more than MOST_REMEMBERED of them.
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../clock.js';
@@ -56,8 +58,8 @@ export class Quarantine {
   }
 
   /**
-   * A process was lost while it worked on the image alone; `usedUp`: it had spent all its processor time on it. Returns the refusal
-   * where the image is quarantined, else null.
+   * A process was lost while it worked on the image alone; `usedUp`: it had spent all its processor
+   * time on it. Returns the refusal where the image is quarantined, else null.
    */
   suspect(image: Uint8Array, usedUp = false): RequestError | null {
     const now = this.#clock.now();
@@ -66,7 +68,9 @@ export class Quarantine {
     this.#entries.delete(hash);
     this.#forget(now, MOST_REMEMBERED - 1);
     const isHeld = known !== undefined && known.until > now;
-    const entry: Entry = isHeld ? known : { bytes: image.byteLength, losses: 0, refusal: null, until: 0 };
+    const entry: Entry = isHeld
+      ? known
+      : { bytes: image.byteLength, losses: 0, refusal: null, until: 0 };
     entry.losses++;
     entry.until = now + REMEMBERED_MS;
     this.#entries.set(hash, entry);
@@ -79,7 +83,10 @@ export class Quarantine {
     return entry.refusal === null ? null : refusal(entry.refusal);
   }
 
-  /** A process has worked on the image as it should: nothing is held against it, and processes can be trusted again. */
+  /**
+   * A process has worked on the image as it should: nothing is held against it, and processes can
+   * be trusted again.
+   */
   clear(image: Uint8Array): void {
     this.#trusted = true;
     const found = this.#find(image);

@@ -1,9 +1,13 @@
 /**
- * How many rejections a second may be sent without any being held, to all connections together and to each of them: an
- * equal share. Pure logic; the caller says what time it is and how much can be afforded.
+ * How many rejections a second may be sent without any being held, to all connections together and
+ * to each of them: an equal share. Pure logic; the caller says what time it is and how much can be
+ * afforded.
  */
 
-/** For how long a connection counts as one that is being rejected, at least; longer than a rejection is held. */
+/**
+ * For how long a connection counts as one that is being rejected, at least; longer than a rejection
+ * is held.
+ */
 const EPOCH_MS = 4_000;
 
 export class RejectionBudget {
@@ -13,7 +17,10 @@ export class RejectionBudget {
   #seen = new Set<object>();
   #seenBefore = 0;
 
-  /** Fills up by what came since the last time, with a second's worth at most. Returns the share of one connection, a second. */
+  /**
+   * Fills up by what came since the last time, with a second's worth at most. Returns the share of
+   * one connection, a second.
+   */
   shareOf(connection: object, aSecond: number, now: number): number {
     this.#tokens = Math.min(aSecond, this.#tokens + ((now - this.#at) / 1000) * aSecond);
     this.#at = now;

@@ -1,20 +1,23 @@
 /**
- * Holds rejections back where callers call again at once, so that rejecting can't eat the machine: a caller who waits for
- * one calls no more meanwhile.
+ * Holds rejections back where callers call again at once, so that rejecting can't eat the machine:
+ * a caller who waits for one calls no more meanwhile.
  *
- * The rule. A call that comes when all callers of its connection have stayed away as long as they were told to is rejected
- * at once. Otherwise it depends on whether the connection ignores its pushbacks. It does when IGNORED times as many of its
- * callers should be away as were ever open on it at a time, and until no more should be away than that. One call after the
- * other over a connection shows it soon; a thousand callers behind a proxy don't. All connections that ignore them share
- * so many rejections a second (`IGNORING`); all others share a number in proportion to the images that are answered
- * (`USUAL`). What a connection takes above its equal share is held until the share allows it, but never longer than a
- * limit, nor than half of the time to the call's deadline.
+ * The rule. A call that comes when all callers of its connection have stayed away as long as they
+ * were told to is rejected at once. Otherwise it depends on whether the connection ignores its
+ * pushbacks. It does when IGNORED times as many of its callers should be away as were ever open on
+ * it at a time, and until no more should be away than that. One call after the other over a
+ * connection shows it soon; a thousand callers behind a proxy don't. All connections that ignore
+ * them share so many rejections a second (`IGNORING`); all others share a number in proportion to
+ * the images that are answered (`USUAL`). What a connection takes above its equal share is held
+ * until the share allows it, but never longer than a limit, nor than half of the time to the call's
+ * deadline.
  *
- * The time held counts as part of the pushback, so that a good caller is back no later than it would have been. While
- * there are more rejections than can be afforded, the pushback is at least the time in which the share allows one more.
- * Held calls have no permit and nothing of them is read; there are MOST_HELD of them at most, and so many of one
- * connection that others find a place on it. Whoever finds none is rejected at once.
- * Pure logic; a connection is any object. Costs some arithmetic a rejection, and a timer a held one.
+ * The time held counts as part of the pushback, so that a good caller is back no later than it
+ * would have been. While there are more rejections than can be afforded, the pushback is at least
+ * the time in which the share allows one more. Held calls have no permit and nothing of them is
+ * read; there are MOST_HELD of them at most, and so many of one connection that others find a place
+ * on it. Whoever finds none is rejected at once. Pure logic; a connection is any object. Costs some
+ * arithmetic a rejection, and a timer a held one.
  */
 import type { Clock } from '../../clock.js';
 import { RejectionBudget } from './rejection-budget.js';
@@ -28,8 +31,13 @@ interface Class {
 /** Fifty are some 2 % of a core. */
 const IGNORING = { aSecond: () => 50, longestHoldMs: 2_000 };
 /** At three times the load there are two for each image that is answered. */
-const USUAL = { aSecond: (imagesPerSecond: number) => Math.max(50, 3 * imagesPerSecond), longestHoldMs: 250 };
-/** How many times as many callers of a connection as were seen at a time may be told to stay away. */
+const USUAL = {
+  aSecond: (imagesPerSecond: number) => Math.max(50, 3 * imagesPerSecond),
+  longestHoldMs: 250,
+};
+/**
+ * How many times as many callers of a connection as were seen at a time may be told to stay away.
+ */
 const IGNORED = 3;
 /** Of a connection's share, that it may take at once. */
 const BURST = 2;
@@ -103,8 +111,8 @@ export class RejectionThrottle {
   }
 
   /**
-   * For a call that is going to be rejected, and whose caller would be told to come back after `retryAfterMs`; `leftMs`: to
-   * its deadline. Counts it, whether it is held or not.
+   * For a call that is going to be rejected, and whose caller would be told to come back after
+   * `retryAfterMs`; `leftMs`: to its deadline. Counts it, whether it is held or not.
    */
   judge(on: object, retryAfterMs: number, leftMs: number): Verdict {
     const now = this.#clock.now();
@@ -121,7 +129,9 @@ export class RejectionThrottle {
 
     const isAffordable = !ignores && budget.hasOne;
     const isHeld = tokens < 1 && !isAffordable;
-    const holdMs = isHeld ? Math.min(((1 - tokens) / share) * 1000, longestHoldMs, Math.max(0, leftMs / 2)) : 0;
+    const holdMs = isHeld
+      ? Math.min(((1 - tokens) / share) * 1000, longestHoldMs, Math.max(0, leftMs / 2))
+      : 0;
     // What anybody may have costs nothing of the share.
     const left = tokens < 1 && isAffordable ? tokens : tokens - 1;
     connection.tokens = Math.max(left, (-share * longestHoldMs) / 1000);
@@ -135,12 +145,16 @@ export class RejectionThrottle {
   }
 
   /**
-   * Calls `send` after `holdMs`, or at once where as many are held as may be. Returns what takes the call away when it ends
-   * before that.
+   * Calls `send` after `holdMs`, or at once where as many are held as may be. Returns what takes
+   * the call away when it ends before that.
    */
   hold(on: object, holdMs: number, send: () => void): () => void {
     const connection = this.#connectionOf(on);
-    if (holdMs <= 0 || this.#held.size >= MOST_HELD || connection.held >= MOST_HELD_OF_A_CONNECTION) {
+    if (
+      holdMs <= 0 ||
+      this.#held.size >= MOST_HELD ||
+      connection.held >= MOST_HELD_OF_A_CONNECTION
+    ) {
       send();
       return () => {};
     }
@@ -170,7 +184,16 @@ export class RejectionThrottle {
   #connectionOf(on: object): Connection {
     const known = this.#connections.get(on);
     if (known !== undefined) return known;
-    const connection = { open: 0, mostOpen: 1, away: 0, ignores: false, returnAt: 0, tokens: BURST, at: 0, held: 0 };
+    const connection = {
+      open: 0,
+      mostOpen: 1,
+      away: 0,
+      ignores: false,
+      returnAt: 0,
+      tokens: BURST,
+      at: 0,
+      held: 0,
+    };
     this.#connections.set(on, connection);
     return connection;
   }

@@ -1,12 +1,13 @@
 /**
  * How many images a second this machine answers, measured while it serves.
  *
- * Only time in which so many images were in hand that every process had work tells what the machine can do; such time is
- * cut into windows, and a window is a sample. What holds: load that the machine copes with changes nothing, and so does one
- * bad window, since the figure is the median of the last three. Rejected, cancelled and undecodable images don't count: they
- * say nothing of what an image costs. A CPU quota, neighbours, and decoders that share cores with inference are all in the
- * figure, which is why it is not reckoned from the cost table: that gives the cost of each stage by itself.
- * Pure logic. Costs two additions an image.
+ * Only time in which so many images were in hand that every process had work tells what the machine
+ * can do; such time is cut into windows, and a window is a sample. What holds: load that the
+ * machine copes with changes nothing, and so does one bad window, since the figure is the median of
+ * the last three. Rejected, cancelled and undecodable images don't count: they say nothing of what
+ * an image costs. A CPU quota, neighbours, and decoders that share cores with inference are all in
+ * the figure, which is why it is not reckoned from the cost table: that gives the cost of each
+ * stage by itself. Pure logic. Costs two additions an image.
  */
 import type { Clock } from '../../clock.js';
 
@@ -63,7 +64,9 @@ export class Throughput {
     this.#samples = [...this.#samples, (this.#answers / elapsedMs) * 1000].slice(-SAMPLES);
     this.#open();
     if (this.#samples.length < SAMPLES) return;
-    this.#imagesPerSecond = [...this.#samples].sort((one, other) => one - other)[SAMPLES >> 1] as number;
+    this.#imagesPerSecond = [...this.#samples].sort((one, other) => one - other)[
+      SAMPLES >> 1
+    ] as number;
     this.onSample();
   }
 

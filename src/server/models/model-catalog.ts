@@ -1,18 +1,26 @@
 /**
- * The models that are being served: which versions, and how a new version takes the place of an old one.
+ * The models that are being served: which versions, and how a new version takes the place of an old
+ * one.
  *
- * What holds: a version is offered to callers only after it has been loaded in processes of its own and has answered drawn
- * pictures; the change is one assignment, so no request is lost or sees half of it; the old version's processes end when
- * the last image that uses them is answered. A version that can't be loaded changes nothing but the log and a counter, and is
- * tried again when its files have changed and stand still. A version that is served is never loaded anew: where its files
- * change, the log says so.
- * What it costs: while a version is being changed, both versions' processes are there.
+ * What holds: a version is offered to callers only after it has been loaded in processes of its own
+ * and has answered drawn pictures; the change is one assignment, so no request is lost or sees half
+ * of it; the old version's processes end when the last image that uses them is answered. A version
+ * that can't be loaded changes nothing but the log and a counter, and is tried again when its files
+ * have changed and stand still. A version that is served is never loaded anew: where its files
+ * change, the log says so. What it costs: while a version is being changed, both versions'
+ * processes are there.
  */
 
 import type { Clock } from '../../clock.js';
 import { mergeSetupErrors, messageOf, RequestError, SetupError } from '../../errors.js';
 import { pixelBytesOf } from '../../models/manifest.js';
-import { type FoundModel, findModels, type LoadOptions, loadModel, type Model } from '../../models/repository.js';
+import {
+  type FoundModel,
+  findModels,
+  type LoadOptions,
+  loadModel,
+  type Model,
+} from '../../models/repository.js';
 import type { PixelPlan } from '../../workers/decode/prepare-pixels.js';
 import type { SharedProcesses } from '../../workers/inference/inference-pool.js';
 import type { BatchCost } from '../scheduling/cost-table.js';
@@ -28,7 +36,10 @@ export interface CatalogObserver {
   modelWithdrawn(model: ServedModel): void;
   /** After `modelWithdrawn`: its last image is answered and its processes have ended. */
   modelRetired(model: ServedModel): void;
-  /** A version (or, with an empty name, the repository) can't be loaded; whatever was served still is. */
+  /**
+   * A version (or, with an empty name, the repository) can't be loaded; whatever was served still
+   * is.
+   */
   modelFailed(name: string, version: string, problems: readonly string[]): void;
 }
 
@@ -84,10 +95,16 @@ export class ModelCatalog {
   #reloading: Promise<void> | null = null;
   #reloadAgain = false;
   #retryFailed = false;
-  /** What could not be loaded, by model. Looking again in passing leaves it alone until its files have changed. */
+  /**
+   * What could not be loaded, by model. Looking again in passing leaves it alone until its files
+   * have changed.
+   */
   readonly #failed = new Map<string, Failure>();
   readonly #stopping = new AbortController();
-  /** Has a new version prove itself before it is offered; set once there is a line to prove it on. Rejects when the signal says so. */
+  /**
+   * Has a new version prove itself before it is offered; set once there is a line to prove it on.
+   * Rejects when the signal says so.
+   */
   prove: (line: ModelLine, signal: AbortSignal) => Promise<void> = async () => {};
 
   constructor(options: CatalogOptions) {
@@ -122,9 +139,10 @@ export class ModelCatalog {
   }
 
   /**
-   * Brings what is served in line with the repository: new models and versions are started, those that are gone are ended.
-   * Never rejects. Asked again while it is at it, it looks once more afterwards. A version that has failed before is tried
-   * again where its files have changed since, or `retryFailed` says so.
+   * Brings what is served in line with the repository: new models and versions are started, those
+   * that are gone are ended. Never rejects. Asked again while it is at it, it looks once more
+   * afterwards. A version that has failed before is tried again where its files have changed since,
+   * or `retryFailed` says so.
    */
   reload({ retryFailed }: { readonly retryFailed: boolean }): Promise<void> {
     if (retryFailed) this.#retryFailed = true;
@@ -150,7 +168,8 @@ export class ModelCatalog {
   async #reloadAll(): Promise<void> {
     do {
       this.#reloadAgain = false;
-      // Here and not where it is asked for, or a version that is failing just then would be noted after it.
+      // Here and not where it is asked for, or a version that is failing just then would be noted
+      // after it.
       const byHand = this.#retryFailed;
       this.#retryFailed = false;
       if (byHand) this.#failed.clear();
@@ -161,15 +180,20 @@ export class ModelCatalog {
 
   async #reloadOnce(byHand: boolean): Promise<void> {
     const { repository } = this.#options;
-    const scan = await findModels(repository).catch((error: unknown) => ({ found: null, problems: problemsOf(error) }));
+    const scan = await findModels(repository).catch((error: unknown) => ({
+      found: null,
+      problems: problemsOf(error),
+    }));
     if (this.#stopped) return;
-    if (scan.problems.length > 0) this.#fail(REPOSITORY, scan.problems.join('\n'), '', scan.problems);
+    if (scan.problems.length > 0)
+      this.#fail(REPOSITORY, scan.problems.join('\n'), '', scan.problems);
     else this.#failed.delete(REPOSITORY);
     if (scan.found === null) return;
     this.#forgetFailures(scan.found);
     for (const found of scan.found) {
       const served = this.#entries.get(found.name);
-      if (served?.line.model.version === found.version) await this.#lookAtServed(served, found.stamp, byHand);
+      if (served?.line.model.version === found.version)
+        await this.#lookAtServed(served, found.stamp, byHand);
       else if (this.#isWorthTrying(found)) await this.#change(found, scan.found.length);
       if (this.#stopped) return;
     }
@@ -178,7 +202,9 @@ export class ModelCatalog {
     for (const [name, entry] of this.#entries) {
       if (scan.found.some((found) => found.name === name)) continue;
       if (name === this.#defaultName) {
-        this.#fail(name, GONE, entry.line.model.version, ['the default model is gone from the repository']);
+        this.#fail(name, GONE, entry.line.model.version, [
+          'the default model is gone from the repository',
+        ]);
       } else {
         this.#entries.delete(name);
         this.#retire(entry);
@@ -204,7 +230,13 @@ export class ModelCatalog {
   }
 
   /** Notes a failure and tells of it, once for as long as it stays the same. */
-  #fail(name: string, what: string, version: string, problems: readonly string[], stamp = ''): void {
+  #fail(
+    name: string,
+    what: string,
+    version: string,
+    problems: readonly string[],
+    stamp = '',
+  ): void {
     if (this.#failed.get(name)?.what === what) return;
     this.#failed.set(name, { what, files: new FileWatch(stamp) });
     this.#options.observer.modelFailed(name, version, problems);
@@ -214,19 +246,27 @@ export class ModelCatalog {
   async #lookAtServed({ line, files }: Entry, stamp: string, byHand: boolean): Promise<void> {
     const problem = await files.look(stamp, byHand);
     const { name, version } = line.model;
-    if (problem !== null && !this.#stopped) this.#options.observer.modelFailed(name, version, [problem]);
+    if (problem !== null && !this.#stopped)
+      this.#options.observer.modelFailed(name, version, [problem]);
   }
 
-  /** Starts one version and, once it has proved itself, puts it in the place of the one served so far. */
+  /**
+   * Starts one version and, once it has proved itself, puts it in the place of the one served so
+   * far.
+   */
   async #change(found: FoundModel, models: number): Promise<void> {
     let candidate: Entry | null = null;
     try {
-      candidate = await this.#load(await loadModel(this.#options.repository, found, this.#options), models);
+      candidate = await this.#load(
+        await loadModel(this.#options.repository, found, this.#options),
+        models,
+      );
       await this.prove(candidate.line, this.#stopping.signal);
       this.#stopping.signal.throwIfAborted();
     } catch (error) {
       if (candidate !== null) await this.#stopPool(candidate.pool);
-      if (!this.#stopped) this.#fail(found.name, found.version, found.version, problemsOf(error), found.stamp);
+      if (!this.#stopped)
+        this.#fail(found.name, found.version, found.version, problemsOf(error), found.stamp);
       return;
     }
     const old = this.#entries.get(found.name);

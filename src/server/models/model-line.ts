@@ -1,7 +1,9 @@
 /**
- * The second half of the line, which belongs to one version of one model: its queue, its batches, its inference processes.
+ * The second half of the line, which belongs to one version of one model: its queue, its batches,
+ * its inference processes.
  *
- * It counts who uses it, so that a version that has been replaced can be ended when its last image is answered.
+ * It counts who uses it, so that a version that has been replaced can be ended when its last image
+ * is answered.
  */
 
 import type { Clock } from '../../clock.js';
@@ -53,7 +55,8 @@ export class ModelLine {
     readonly clock: Clock;
     readonly observer: ModelLineObserver;
   }) {
-    const { model, plan, lanes, fixedBatchSizes, warmUpCosts, maxQueueDelayMs, clock, observer } = options;
+    const { model, plan, lanes, fixedBatchSizes, warmUpCosts, maxQueueDelayMs, clock, observer } =
+      options;
     const costs = new CostTable(fixedBatchSizes);
     for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
     this.model = model;
@@ -70,7 +73,8 @@ export class ModelLine {
       toCall: (images) => images,
       toResults: (results) => {
         const executed = results.find((result) => result.kind === 'executed');
-        if (executed !== undefined) observer.executed(model.name, executed.batchSize, executed.executionMs);
+        if (executed !== undefined)
+          observer.executed(model.name, executed.batchSize, executed.executionMs);
         return results;
       },
       workedOn: (results) => results.filter(({ kind }) => kind === 'executed').length,
@@ -83,7 +87,10 @@ export class ModelLine {
     });
   }
 
-  /** What batches cost now, by ascending size: from when a process is free until the front has the answer. */
+  /**
+   * What batches cost now, by ascending size: from when a process is free until the front has the
+   * answer.
+   */
   get costs(): readonly BatchCost[] {
     return this.#costs.rows;
   }
@@ -99,16 +106,23 @@ export class ModelLine {
   }
 
   /**
-   * Milliseconds until an image of this scheduling deadline would be answered whose pixels are there in `inMs`, where `decoding` images
-   * of any model are decoded before it. Null where that can't be told.
+   * Milliseconds until an image of this scheduling deadline would be answered whose pixels are
+   * there in `inMs`, where `decoding` images of any model are decoded before it. Null where that
+   * can't be told.
    */
   estimateMs(schedulingDeadline: number, inMs: number, decoding: number): number | null {
     // Those of its own that have not come here yet, the image that asks not counted.
     const onTheWay = this.#users - this.#batching.images - 1;
-    return this.#batching.estimateMs(schedulingDeadline, { inMs, ahead: Math.max(0, Math.min(decoding, onTheWay)) });
+    return this.#batching.estimateMs(schedulingDeadline, {
+      inMs,
+      ahead: Math.max(0, Math.min(decoding, onTheWay)),
+    });
   }
 
-  /** Rejects with the signal's reason when the image leaves before it is in a batch, or with DEADLINE_UNREACHABLE. */
+  /**
+   * Rejects with the signal's reason when the image leaves before it is in a batch, or with
+   * DEADLINE_UNREACHABLE.
+   */
   infer(image: InferenceRequest, terms: Terms): Promise<InferenceResult> {
     return this.#batching.add(image, terms);
   }

@@ -6,7 +6,10 @@ export interface ServedModel {
   readonly executionProvider: string;
   /** Why `auto` did not get CUDA, or null. Not for callers: for the log and the metrics. */
   readonly fallbackReason: string | null;
-  /** Why the model's form is slow on this machine, and what helps; null where it is not. For the log. */
+  /**
+   * Why the model's form is slow on this machine, and what helps; null where it is not. For the
+   * log.
+   */
   readonly slowForm: { readonly reason: string; readonly remedy: string } | null;
   readonly labels: readonly string[];
   readonly inputHeight: number;

@@ -1,8 +1,9 @@
 /**
- * What is known of the files of a version between two looks at the repository: whether they have changed since they were
- * read, and, of a version that is served, what to tell the operator of it.
+ * What is known of the files of a version between two looks at the repository: whether they have
+ * changed since they were read, and, of a version that is served, what to tell the operator of it.
  *
- * What it costs: a look compares names, sizes and times; files are read anew only where these have changed.
+ * What it costs: a look compares names, sizes and times; files are read anew only where these have
+ * changed.
  */
 import { basename } from 'node:path';
 import type { Model } from '../../models/repository.js';
@@ -20,7 +21,10 @@ export class FileWatch {
     this.#seen = read;
   }
 
-  /** Whether they are others than those that were read. Not yet, while they still change from look to look. */
+  /**
+   * Whether they are others than those that were read. Not yet, while they still change from look
+   * to look.
+   */
   haveChanged(stamp: string, { evenUnsteady = false } = {}): boolean {
     const isSteady = stamp === this.#seen;
     this.#seen = stamp;
@@ -43,9 +47,12 @@ export class ServedFiles {
     this.#watch = new FileWatch(model.stamp);
   }
 
-  /** What is to be told now: once for as long as it stays the same, but again to who asks by hand. */
+  /**
+   * What is to be told now: once for as long as it stays the same, but again to who asks by hand.
+   */
   async look(stamp: string, byHand: boolean): Promise<string | null> {
-    if (!this.#watch.haveChanged(stamp, { evenUnsteady: byHand })) return byHand ? this.#problem : null;
+    if (!this.#watch.haveChanged(stamp, { evenUnsteady: byHand }))
+      return byHand ? this.#problem : null;
     const { manifestFile, weights } = this.#model;
     const changed = await changedFiles([manifestFile, ...weights]);
     this.#watch.read(stamp);
@@ -57,7 +64,9 @@ export class ServedFiles {
 
 function problemOf({ name, version, weights }: Model, changed: readonly HashedFile[]): string {
   const names = changed.map(({ path }) => basename(path)).join(', ');
-  const lost = changed.some((file) => weights.includes(file)) ? ', and lost processes of it can not be replaced' : '';
+  const lost = changed.some((file) => weights.includes(file))
+    ? ', and lost processes of it can not be replaced'
+    : '';
   return (
     `model ${name}/${version}: ${names} changed after the version was loaded. It is not loaded again${lost}: ` +
     'put the old content back, and new content into a version folder with a higher number'

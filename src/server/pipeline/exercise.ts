@@ -1,6 +1,7 @@
 /**
- * Before a model is said to be ready, the line is exercised with it from end to end on drawn pictures: it proves that every
- * stage works, wakes the JIT compilers and the allocators, and tells how many images a second this machine finishes.
+ * Before a model is said to be ready, the line is exercised with it from end to end on drawn
+ * pictures: it proves that every stage works, wakes the JIT compilers and the allocators, and tells
+ * how many images a second this machine finishes.
  */
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../clock.js';
@@ -14,7 +15,9 @@ export interface ExerciseOptions {
   readonly takePermit: () => Promise<Permit>;
   /** An image file. */
   readonly picture: Uint8Array;
-  /** Images in the line at a time: enough to keep every process busy; at most the number of permits. */
+  /**
+   * Images in the line at a time: enough to keep every process busy; at most the number of permits.
+   */
   readonly concurrency: number;
   readonly clock: Clock;
   /** Aborted: the images are taken out of the line, and the exercise rejects. */
@@ -24,7 +27,10 @@ export interface ExerciseOptions {
 /** Long enough for the figure to settle, short enough to start within a moment. */
 const WARM_UP_MS = 100;
 const MEASURE_MS = 200;
-/** A slow model gets no longer than this to warm up or to be measured, but for the images that are in the line by then. */
+/**
+ * A slow model gets no longer than this to warm up or to be measured, but for the images that are
+ * in the line by then.
+ */
 const LONGEST_MS = 1_000;
 
 /**
@@ -38,13 +44,15 @@ export async function exercise(options: ExerciseOptions): Promise<number> {
   const warmUp = await answerFor(answerOne, WARM_UP_MS, concurrency, options);
   // So many images of a slow model settle the figure by themselves.
   const { finished, ms } =
-    warmUp.ms > LONGEST_MS ? warmUp : await answerFor(answerOne, MEASURE_MS, 2 * concurrency, options);
+    warmUp.ms > LONGEST_MS
+      ? warmUp
+      : await answerFor(answerOne, MEASURE_MS, 2 * concurrency, options);
   return (finished / ms) * 1000;
 }
 
 /**
- * Like `exercise` without the measuring, for a model that joins while others are being served: `images` and no more.
- * When it has settled, none of its images is left in the line.
+ * Like `exercise` without the measuring, for a model that joins while others are being served:
+ * `images` and no more. When it has settled, none of its images is left in the line.
  */
 export async function prove(options: ExerciseOptions, images: number): Promise<void> {
   const answerOne = answerer(options);

@@ -1,6 +1,6 @@
 /**
- * Builds the line from its parts in the order in which the data flows (slots, decoders, models, the pipeline over them),
- * exercises it, and takes it down again.
+ * Builds the line from its parts in the order in which the data flows (slots, decoders, models, the
+ * pipeline over them), exercises it, and takes it down again.
  */
 import { statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
@@ -9,7 +9,10 @@ import { mergeSetupErrors } from '../../errors.js';
 import { pixelBytesOf } from '../../models/manifest.js';
 import type { Model } from '../../models/repository.js';
 import { DecoderPool, type DecoderPoolSettings } from '../../workers/decode/decoder-pool.js';
-import { InferencePool, type InferencePoolSettings } from '../../workers/inference/inference-pool.js';
+import {
+  InferencePool,
+  type InferencePoolSettings,
+} from '../../workers/inference/inference-pool.js';
 import type { ChildObserver } from '../../workers/process/supervised-child.js';
 import { SlotFile, type SlotLayout, slotOffset } from '../../workers/slots.js';
 import {
@@ -47,11 +50,15 @@ export interface LineOptions {
   readonly observer: PipelineObserver & ModelLineObserver & CatalogObserver & PermitObserver;
 }
 
-/** Permits while the line is exercised; there will be more or fewer once it is known what the machine can do. */
+/**
+ * Permits while the line is exercised; there will be more or fewer once it is known what the
+ * machine can do.
+ */
 const EXERCISE_PERMITS = 128;
 /**
- * The first slots belong to no permit: new versions prove themselves on them. With permits of its own a version never takes
- * one from a caller, and one that is to replace a version that hangs doesn't wait for the permits that this one holds.
+ * The first slots belong to no permit: new versions prove themselves on them. With permits of its
+ * own a version never takes one from a caller, and one that is to replace a version that hangs
+ * doesn't wait for the permits that this one holds.
  */
 export const PROVING_SLOTS = 8;
 /** The size of an ordinary photo, as drawn for the exercise. */
@@ -67,7 +74,9 @@ export class Line {
   readonly picture: Buffer;
   readonly throughput: Throughput;
 
-  private constructor(parts: Pick<Line, 'pipeline' | 'catalog' | 'decoders' | 'slots' | 'picture' | 'throughput'>) {
+  private constructor(
+    parts: Pick<Line, 'pipeline' | 'catalog' | 'decoders' | 'slots' | 'picture' | 'throughput'>,
+  ) {
     this.pipeline = parts.pipeline;
     this.catalog = parts.catalog;
     this.decoders = parts.decoders;
@@ -79,7 +88,9 @@ export class Line {
   /** Rejects with SetupError, with everything that was begun taken down. Gives the permits. */
   static async start(options: LineOptions): Promise<Line> {
     const { settings, models, defaultName, permits, clock, childObserver, observer } = options;
-    const layout = { pixelBytes: Math.max(...models.map(({ manifest }) => pixelBytesOf(manifest))) };
+    const layout = {
+      pixelBytes: Math.max(...models.map(({ manifest }) => pixelBytesOf(manifest))),
+    };
     const slots = createSlots(settings, layout);
     const catalog = new ModelCatalog({
       allowRandomWeights: settings.allowRandomWeights,
@@ -87,7 +98,8 @@ export class Line {
       pixelBytes: layout.pixelBytes,
       maxQueueDelayMs: settings.maxQueueDelayMs,
       clock,
-      startPool: (model, shared) => InferencePool.create(model, slots, settings, childObserver, shared),
+      startPool: (model, shared) =>
+        InferencePool.create(model, slots, settings, childObserver, shared),
       observer,
     });
     const [decoding, serving] = await Promise.allSettled([
@@ -95,7 +107,10 @@ export class Line {
       catalog.start(models, defaultName),
     ]);
     const takeDown = async () => {
-      await Promise.all([decoding.status === 'fulfilled' ? decoding.value.stop() : null, catalog.stop()]);
+      await Promise.all([
+        decoding.status === 'fulfilled' ? decoding.value.stop() : null,
+        catalog.stop(),
+      ]);
       slots.close();
     };
     try {
@@ -108,7 +123,9 @@ export class Line {
       const { maxImageBytes, overtakingLimitMs } = settings;
       const { lanes } = decoders;
       const fewest = () => busy(catalog.resolve(''), decoders);
-      const throughput = new Throughput(clock, () => Math.min(fewest(), Math.ceil(permits.limit / 2)));
+      const throughput = new Throughput(clock, () =>
+        Math.min(fewest(), Math.ceil(permits.limit / 2)),
+      );
       const pipeline = new Pipeline({
         slots,
         decoders: lanes,
@@ -161,7 +178,10 @@ export class Line {
     this.slots.close();
   }
 
-  /** A new version answers drawn pictures, beside what is being served, before it is offered. One at a time. */
+  /**
+   * A new version answers drawn pictures, beside what is being served, before it is offered. One at
+   * a time.
+   */
   async #prove(line: ModelLine, { clock }: LineOptions, signal: AbortSignal): Promise<void> {
     const { pipeline, picture } = this;
     const proving = new Permits(PROVING_SLOTS, clock);
@@ -171,31 +191,52 @@ export class Line {
       return permit;
     };
     const concurrency = Math.min(line.model.maxBatchSize, PROVING_SLOTS);
-    await prove({ pipeline, line, takePermit, picture, concurrency, clock, signal }, 4 * concurrency);
+    await prove(
+      { pipeline, line, takePermit, picture, concurrency, clock, signal },
+      4 * concurrency,
+    );
   }
 }
 
-/** Images that keep every process at work: as many as it has in hand, and as many again on the way to it. */
+/**
+ * Images that keep every process at work: as many as it has in hand, and as many again on the way
+ * to it.
+ */
 function busy({ model, processes }: ModelLine, decoders: DecoderPool): number {
   return 2 * decoders.lanes.length + 2 * model.maxBatchSize * processes;
 }
 
 /**
- * The file, with slots for all permits where their number is given. Where it is the server's to choose, with those of the
- * fewest that it would give, as far as there is room for them; the others are made when they are needed.
+ * The file, with slots for all permits where their number is given. Where it is the server's to
+ * choose, with those of the fewest that it would give, as far as there is room for them; the others
+ * are made when they are needed.
  */
 function createSlots({ sharedMemoryDir, permits }: LineSettings, layout: SlotLayout): SlotFile {
-  const slots = SlotFile.create(sharedMemoryDir, layout, PROVING_SLOTS + (permits === 'auto' ? 1 : permits));
+  const slots = SlotFile.create(
+    sharedMemoryDir,
+    layout,
+    PROVING_SLOTS + (permits === 'auto' ? 1 : permits),
+  );
   if (permits !== 'auto') return slots;
-  const first = choosePermits({ imagesPerSecond: 0, fewest: FEWEST_PERMITS }, roomOf(slots, sharedMemoryDir));
+  const first = choosePermits(
+    { imagesPerSecond: 0, fewest: FEWEST_PERMITS },
+    roomOf(slots, sharedMemoryDir),
+  );
   slots.grow(PROVING_SLOTS + first.permits);
   return slots;
 }
 
-/** Gives the permits, and sees to it that there are slots for them, and as many as are good where that is the server's to choose. */
+/**
+ * Gives the permits, and sees to it that there are slots for them, and as many as are good where
+ * that is the server's to choose.
+ */
 function givePermits(
   { settings, permits, observer }: LineOptions,
-  line: { readonly slots: SlotFile; readonly throughput: Throughput; readonly fewest: () => number },
+  line: {
+    readonly slots: SlotFile;
+    readonly throughput: Throughput;
+    readonly fewest: () => number;
+  },
 ): void {
   const { slots, throughput, fewest } = line;
   if (settings.permits !== 'auto') {
@@ -227,9 +268,16 @@ function roomOf(slots: SlotFile, directory: string): Room {
   };
 }
 
-/** Width and height of an ordinary photo, or what the limits let in of it: a drawn JPEG has less than half a byte a pixel and 1,000 more. */
+/**
+ * Width and height of an ordinary photo, or what the limits let in of it: a drawn JPEG has less
+ * than half a byte a pixel and 1,000 more.
+ */
 function drawnSize({ maxImageBytes, maxImagePixels }: LineSettings): [number, number] {
-  const pixels = Math.min(DRAWN_WIDTH * DRAWN_HEIGHT, maxImagePixels, 2 * Math.max(maxImageBytes - 1000, 0));
+  const pixels = Math.min(
+    DRAWN_WIDTH * DRAWN_HEIGHT,
+    maxImagePixels,
+    2 * Math.max(maxImageBytes - 1000, 0),
+  );
   const width = Math.max(1, Math.floor(Math.sqrt((pixels * DRAWN_WIDTH) / DRAWN_HEIGHT)));
   return [width, Math.max(1, Math.floor(pixels / width))];
 }

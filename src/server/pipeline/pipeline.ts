@@ -1,10 +1,11 @@
 /**
  * The straight line of an image, on one page: permit → decode → queue → batch → infer → answer.
  *
- * What holds: every request given to `answer` settles exactly once; its permit is given back exactly then; nobody works on
- * an image whose caller has left (abort signal) or whose deadline has passed, as far as that was known when the work began.
- * An image that by all that is known can't be answered before its deadline is refused before it costs a decode, and so is
- * one that is known to end processes.
+ * What holds: every request given to `answer` settles exactly once; its permit is given back
+ * exactly then; nobody works on an image whose caller has left (abort signal) or whose deadline has
+ * passed, as far as that was known when the work began. An image that by all that is known can't be
+ * answered before its deadline is refused before it costs a decode, and so is one that is known to
+ * end processes.
  */
 
 import type { Clock } from '../../clock.js';
@@ -12,7 +13,11 @@ import { type Reason, RequestError } from '../../errors.js';
 import { DECODER_CALLS, type DecodeRequest } from '../../workers/decode/decoder-pool.js';
 import type { DecoderReply } from '../../workers/decode/messages.js';
 import { requireDecodable } from '../../workers/decode/sniff.js';
-import type { InferenceRequest, InferenceResult, Prediction } from '../../workers/inference/messages.js';
+import type {
+  InferenceRequest,
+  InferenceResult,
+  Prediction,
+} from '../../workers/inference/messages.js';
 import { ProcessLostError } from '../../workers/process/lane.js';
 import type { SlotFile } from '../../workers/slots.js';
 import type { Permit } from '../admission/permits.js';
@@ -46,7 +51,10 @@ export interface ImageRequest {
   readonly record?: ImageRecord;
 }
 
-/** Times are milliseconds; `queueMs` is all waiting: for a decoder, for a batch, and on the way between processes. */
+/**
+ * Times are milliseconds; `queueMs` is all waiting: for a decoder, for a batch, and on the way
+ * between processes.
+ */
 export interface Answer {
   readonly predictions: readonly Prediction[];
   readonly embedding: readonly number[];
@@ -92,7 +100,9 @@ export class Pipeline {
 
   constructor(options: PipelineOptions) {
     this.#options = options;
-    this.#quarantine = new Quarantine(options.clock, (...about) => options.observer.decodeQuarantined(...about));
+    this.#quarantine = new Quarantine(options.clock, (...about) =>
+      options.observer.decodeQuarantined(...about),
+    );
     this.#decoding = new Dispatcher({
       lanes: options.decoders,
       maxBatchSize: 1,
@@ -112,7 +122,10 @@ export class Pipeline {
     });
   }
 
-  /** The answer to one image. Rejects with a RequestError, or with what went wrong inside, which is the server's fault. Takes the permit over. */
+  /**
+   * The answer to one image. Rejects with a RequestError, or with what went wrong inside, which is
+   * the server's fault. Takes the permit over.
+   */
   answer(request: ImageRequest, permit: Permit): Promise<Answer> {
     return request.line.use(() => this.#answer(request, permit));
   }
@@ -129,7 +142,11 @@ export class Pipeline {
       this.#checkEncoded(image);
       this.#quarantine.check(image);
       line.quarantine.check(image);
-      const terms = { signal, expiresAt, schedulingDeadline: schedulingDeadlineOf(request, overtakingLimitMs) };
+      const terms = {
+        signal,
+        expiresAt,
+        schedulingDeadline: schedulingDeadlineOf(request, overtakingLimitMs),
+      };
       this.#checkReachable(line, terms);
       slots.open(slot, expiresAt);
       signal.addEventListener('abort', cancelSlot, { once: true });
@@ -151,7 +168,10 @@ export class Pipeline {
       line.quarantine.clear(image);
 
       const now = clock.now();
-      const queueMs = Math.max(0, now - request.arrivedAt - decoded.decodeMs - executed.executionMs);
+      const queueMs = Math.max(
+        0,
+        now - request.arrivedAt - decoded.decodeMs - executed.executionMs,
+      );
       observer.answered(queueMs, expiresAt === Number.POSITIVE_INFINITY ? null : expiresAt - now);
       const { predictions, embedding, batchSize, executionMs } = executed;
       if (record) record.executed = { at: now, executionMs, batchSize };
@@ -166,9 +186,13 @@ export class Pipeline {
       };
     } catch (error) {
       if (error instanceof ProcessLostError) {
-        throw new RequestError('PROCESS_LOST', 'the processes that worked on the image were lost: retry', {
-          cause: error,
-        });
+        throw new RequestError(
+          'PROCESS_LOST',
+          'the processes that worked on the image were lost: retry',
+          {
+            cause: error,
+          },
+        );
       }
       throw error;
     } finally {
@@ -194,8 +218,9 @@ export class Pipeline {
   }
 
   /**
-   * For a unary call whose image has not come yet: throws DEADLINE_UNREACHABLE where none of the models could answer it in
-   * time though it were here. So under overload most refusals cost no upload.
+   * For a unary call whose image has not come yet: throws DEADLINE_UNREACHABLE where none of the
+   * models could answer it in time though it were here. So under overload most refusals cost no
+   * upload.
    */
   checkDeadline(lines: readonly ModelLine[], expiresAt: number): void {
     if (expiresAt === Number.POSITIVE_INFINITY) return;
@@ -220,7 +245,11 @@ export class Pipeline {
     if (leftMs === Number.POSITIVE_INFINITY) return null;
     const decodedMs = this.#decoding.estimateMs(schedulingDeadline);
     if (decodedMs === null) return null;
-    const finishMs = line.estimateMs(schedulingDeadline, decodedMs, this.#decoding.countBefore(schedulingDeadline));
+    const finishMs = line.estimateMs(
+      schedulingDeadline,
+      decodedMs,
+      this.#decoding.countBefore(schedulingDeadline),
+    );
     return finishMs === null ? null : refusalOf(finishMs, leftMs);
   }
 
@@ -230,7 +259,10 @@ export class Pipeline {
     throw refusal;
   }
 
-  async #decode(image: DecodeImage, terms: Terms): Promise<Extract<DecoderReply, { kind: 'decoded' }>> {
+  async #decode(
+    image: DecodeImage,
+    terms: Terms,
+  ): Promise<Extract<DecoderReply, { kind: 'decoded' }>> {
     const { signal } = terms;
     const reply = await this.#counted('decode', signal, this.#decoding.add(image, terms));
     switch (reply.kind) {

@@ -1,14 +1,15 @@
 /**
  * Admission at the door: the interceptor that sees a call's metadata before its body.
  *
- * Who may not come in is refused here, before anything of the body is read, and a large upload is reset, not read to its
- * end: callers without a valid token, calls that come too early or too late, and those that `door.ts` has no
- * room for. Callers that call again at once are told later (`rejection-throttle.ts`). Of a stream the next message is read
- * only when the one before it has its permit.
+ * Who may not come in is refused here, before anything of the body is read, and a large upload is
+ * reset, not read to its end: callers without a valid token, calls that come too early or too late,
+ * and those that `door.ts` has no room for. Callers that call again at once are told later
+ * (`rejection-throttle.ts`). Of a stream the next message is read only when the one before it has
+ * its permit.
  *
- * It also is where every call is counted, since only here every way of ending shows: answers, errors, the deadline that
- * grpc-js answers by itself, callers that leave. What the handler needs of this is found by the call's Metadata object,
- * which grpc-js hands on as it is.
+ * It also is where every call is counted, since only here every way of ending shows: answers,
+ * errors, the deadline that grpc-js answers by itself, callers that leave. What the handler needs
+ * of this is found by the call's Metadata object, which grpc-js hands on as it is.
  */
 import {
   status as grpcStatus,
@@ -22,7 +23,13 @@ import type { Permit } from '../admission/permits.js';
 import type { RejectionThrottle } from '../admission/rejection-throttle.js';
 import type { CallObserver, OngoingCall } from '../telemetry/calls.js';
 import type { Refusal } from '../transport/stream-messages.js';
-import { type CallEnding, connectionOf, interceptStatus, meaningOf, resetStream } from '../workarounds/base-call.js';
+import {
+  type CallEnding,
+  connectionOf,
+  interceptStatus,
+  meaningOf,
+  resetStream,
+} from '../workarounds/base-call.js';
 import { cutMessages } from '../workarounds/body.js';
 import { checkTimeout } from '../workarounds/timeouts.js';
 import { type CallKind, Door, type DoorOptions, kindOf as kindOfPath, type Stay } from './door.js';
@@ -41,8 +48,9 @@ export interface CallContext {
   /** Streams: why a message has to be answered with an error; null: it is whole. */
   refusalOf(message: object): Refusal | null;
   /**
-   * Streams: set by the handler, which ends the call so when it has answered what it has taken. Returns false where it is
-   * ending already. For what ends a call from outside, except that its time is over.
+   * Streams: set by the handler, which ends the call so when it has answered what it has taken.
+   * Returns false where it is ending already. For what ends a call from outside, except that its
+   * time is over.
    */
   endInOrder: ((ending: CallEnding) => boolean) | null;
 }
@@ -61,14 +69,18 @@ const MOST_METADATA_BYTES = 16 * 1024;
 /** How long after the end of a broken-off body the cancellation may follow. */
 const LEAVING_MS = 20;
 
-/** What callers are told who should come back later, here. Whom a server that stops turns away should go elsewhere, at once. */
+/**
+ * What callers are told who should come back later, here. Whom a server that stops turns away
+ * should go elsewhere, at once.
+ */
 const THROTTLED: readonly Reason[] = ['OVERLOADED', 'DEADLINE_UNREACHABLE', 'STARTING'];
 
 const contexts = new WeakMap<Metadata, CallContext>();
 
 export function contextOf(metadata: Metadata): CallContext {
   const context = contexts.get(metadata);
-  if (context === undefined) throw new Error('the call did not come through the admission interceptor');
+  if (context === undefined)
+    throw new Error('the call did not come through the admission interceptor');
   return context;
 }
 
@@ -106,14 +118,27 @@ export interface AdmissionInterceptorOptions extends DoorOptions {
   readonly throttle: RejectionThrottle;
   /** Throws RequestError for a caller who may not come in. Health is open to everybody. */
   readonly authenticate: (metadata: Metadata) => void;
-  /** Throws RequestError where an image that is still to come can't be answered by then (monotonic milliseconds). */
+  /**
+   * Throws RequestError where an image that is still to come can't be answered by then (monotonic
+   * milliseconds).
+   */
   readonly checkDeadline?: (expiresAt: number) => void;
   /** What a call of a path takes at the door; that of the ClassificationService where not given. */
   readonly kindOf?: (path: string) => CallKind;
 }
 
-export function createAdmissionInterceptor(options: AdmissionInterceptorOptions): ServerInterceptor {
-  const { admission, clock, observer, warmUpToken, throttle, authenticate, kindOf = kindOfPath } = options;
+export function createAdmissionInterceptor(
+  options: AdmissionInterceptorOptions,
+): ServerInterceptor {
+  const {
+    admission,
+    clock,
+    observer,
+    warmUpToken,
+    throttle,
+    authenticate,
+    kindOf = kindOfPath,
+  } = options;
   const door = new Door(options);
 
   return ({ path, requestStream }, call) => {
@@ -162,16 +187,21 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
       checkSize(metadata);
       checkTimeout(call);
       if (expired(call)) throw leavingError(call);
-      const isWarmUp = admission.gate === 'STARTING' && metadata.get(WARM_UP_KEY)[0] === warmUpToken;
+      const isWarmUp =
+        admission.gate === 'STARTING' && metadata.get(WARM_UP_KEY)[0] === warmUpToken;
       if (!isWarmUp && !path.startsWith(HEALTH_PATH)) authenticate(metadata);
       if (!isWarmUp) observed.authenticated();
       if (!isWarmUp && kind !== 'other') admission.checkGate();
-      if (!isWarmUp && kind === 'image') options.checkDeadline?.(clock.now() + Number(call.getDeadline()) - Date.now());
+      if (!isWarmUp && kind === 'image')
+        options.checkDeadline?.(clock.now() + Number(call.getDeadline()) - Date.now());
       stay = door.enter(kind, call, refuse, { hasManyMessages: requestStream });
     };
     // Statuses of grpc-js's own come by here too, and get the reason that they lack.
     interceptStatus(call, (status) => {
-      const error = reasonOf(status.metadata) === undefined ? errorBehind(status, kind, options.maxImageBytes) : null;
+      const error =
+        reasonOf(status.metadata) === undefined
+          ? errorBehind(status, kind, options.maxImageBytes)
+          : null;
       const sent = error === null ? status : toCallStatus(error);
       if (isOfTransport(status) && context.endInOrder?.(sent) === true) return null;
       end(sent.code ?? grpcStatus.UNKNOWN, reasonOf(sent.metadata) ?? null);
@@ -208,7 +238,8 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
           },
           onReceiveHalfClose(pass) {
             if (kind === 'image' && !hasMessage) {
-              // A caller who left amid the message looks like one who sent none, until `onCancel` comes a moment later.
+              // A caller who left amid the message looks like one who sent none, until `onCancel`
+              // comes a moment later.
               clock.after(LEAVING_MS, () => !ended && pass());
               return;
             }
@@ -220,7 +251,8 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
               return;
             }
             pass();
-            // The handler has taken the permit by now; where grpc-js found no message to call it with, nobody has.
+            // The handler has taken the permit by now; where grpc-js found no message to call it
+            // with, nobody has.
             context.permit?.release();
           },
           onCancel: () => end(...endingOf(call)),
@@ -232,7 +264,11 @@ export function createAdmissionInterceptor(options: AdmissionInterceptorOptions)
 
 /** Whether grpc-js ends the call by itself, for what it was sent. */
 function isOfTransport({ code, metadata }: CallEnding): boolean {
-  return code !== grpcStatus.OK && code !== grpcStatus.DEADLINE_EXCEEDED && reasonOf(metadata) === undefined;
+  return (
+    code !== grpcStatus.OK &&
+    code !== grpcStatus.DEADLINE_EXCEEDED &&
+    reasonOf(metadata) === undefined
+  );
 }
 
 /** Throws RequestError. Node takes several hundred KiB of headers. */
@@ -260,10 +296,18 @@ function named(status: CallEnding, requestId: string): CallEnding {
   return { ...status, metadata };
 }
 
-/** What a status that grpc-js found by itself means in our own table, or null: it has no word for it. */
-function errorBehind({ code, details }: CallEnding, kind: CallKind, maxImageBytes: number): RequestError | null {
+/**
+ * What a status that grpc-js found by itself means in our own table, or null: it has no word for
+ * it.
+ */
+function errorBehind(
+  { code, details }: CallEnding,
+  kind: CallKind,
+  maxImageBytes: number,
+): RequestError | null {
   if (code === grpcStatus.OK) return null;
-  if (code === grpcStatus.DEADLINE_EXCEEDED) return new RequestError('DEADLINE_EXCEEDED', 'the deadline passed');
+  if (code === grpcStatus.DEADLINE_EXCEEDED)
+    return new RequestError('DEADLINE_EXCEEDED', 'the deadline passed');
   const meaning = meaningOf(details);
   if (meaning === 'too-large' && kind !== 'other') {
     return new RequestError(
@@ -271,7 +315,9 @@ function errorBehind({ code, details }: CallEnding, kind: CallKind, maxImageByte
       `the image has more bytes than the limit of ${maxImageBytes}: send a smaller file`,
     );
   }
-  return meaning === null ? null : new RequestError('REQUEST_MALFORMED', `the request can't be read: ${details}`);
+  return meaning === null
+    ? null
+    : new RequestError('REQUEST_MALFORMED', `the request can't be read: ${details}`);
 }
 
 /** The same shape without pacing: a unary call reads its one message and the end of it. */
@@ -279,13 +325,22 @@ class UnpacedCall extends ServerInterceptingCall {
   readNext(): void {}
 }
 
-/** Why a call ended without a status of ours: grpc-js answered the deadline by itself, or the caller left. */
-function endingOf(call: Pick<ServerInterceptingCallInterface, 'getDeadline'>): [grpcStatus, Reason] {
-  return expired(call) ? [grpcStatus.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED'] : [grpcStatus.CANCELLED, 'CANCELLED'];
+/**
+ * Why a call ended without a status of ours: grpc-js answered the deadline by itself, or the caller
+ * left.
+ */
+function endingOf(
+  call: Pick<ServerInterceptingCallInterface, 'getDeadline'>,
+): [grpcStatus, Reason] {
+  return expired(call)
+    ? [grpcStatus.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED']
+    : [grpcStatus.CANCELLED, 'CANCELLED'];
 }
 
 /** The reason to abort work with, when a call has been cancelled. */
-export function leavingError(call: Pick<ServerInterceptingCallInterface, 'getDeadline'>): RequestError {
+export function leavingError(
+  call: Pick<ServerInterceptingCallInterface, 'getDeadline'>,
+): RequestError {
   return expired(call)
     ? new RequestError('DEADLINE_EXCEEDED', 'the deadline passed')
     : new RequestError('CANCELLED', 'the caller has left');

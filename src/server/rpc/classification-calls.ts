@@ -1,5 +1,6 @@
 /**
- * The five calls of the ClassificationService: request message in, response message or RequestError out.
+ * The five calls of the ClassificationService: request message in, response message or RequestError
+ * out.
  */
 import type { sendUnaryData } from '@grpc/grpc-js';
 import { status as grpcStatus } from '@grpc/grpc-js';
@@ -78,7 +79,10 @@ export class ClassificationCalls {
         const line = this.#options.models().resolve(call.request.model);
         const { model } = line;
         if (model.embeddingSize === 0) {
-          throw new RequestError('EMBEDDING_UNSUPPORTED', `model ${model.name} has no embedding output`);
+          throw new RequestError(
+            'EMBEDDING_UNSUPPORTED',
+            `model ${model.name} has no embedding output`,
+          );
         }
         const request = this.#imageRequest(call, signal, {
           line,
@@ -92,15 +96,20 @@ export class ClassificationCalls {
       }),
 
     ClassifyStream: (call) => {
-      const stream = new ClassifyStreamCall(call, this.#options, (request, signal, permit, record) =>
-        this.classify(request, call, { ofStream: true, record }, signal, permit),
+      const stream = new ClassifyStreamCall(
+        call,
+        this.#options,
+        (request, signal, permit, record) =>
+          this.classify(request, call, { ofStream: true, record }, signal, permit),
       );
       this.#streams.add(stream);
       stream.run().finally(() => this.#streams.delete(stream));
     },
 
     GetModel: (call, reply) =>
-      this.#reply(call, reply, () => toModel(this.#options.models().resolve(call.request.model).model)),
+      this.#reply(call, reply, () =>
+        toModel(this.#options.models().resolve(call.request.model).model),
+      ),
 
     ListModels: (call, reply) =>
       this.#reply(call, reply, () => {
@@ -125,7 +134,10 @@ export class ClassificationCalls {
     const line = this.#options.models().resolve(request.model);
     const { model } = line;
     if (request.topK < 0) {
-      throw new RequestError('TOP_K_OUT_OF_RANGE', `top_k is ${request.topK}: send 0 (five) or more`);
+      throw new RequestError(
+        'TOP_K_OUT_OF_RANGE',
+        `top_k is ${request.topK}: send 0 (five) or more`,
+      );
     }
     const topK = Math.min(request.topK === 0 ? USUAL_TOP_K : request.topK, model.labels.length);
     const { image } = request;
@@ -159,7 +171,10 @@ export class ClassificationCalls {
     call.on('cancelled', () => this.#cuts.has(cut) && leaving.abort(leavingError(call)));
     const cut = () => {
       this.#cuts.delete(cut);
-      const error = new RequestError('DRAINING', 'the server stopped before the image was answered: call another one');
+      const error = new RequestError(
+        'DRAINING',
+        'the server stopped before the image was answered: call another one',
+      );
       leaving.abort(error);
       reply(toCallStatus(error));
     };
@@ -186,7 +201,8 @@ export class ClassificationCalls {
   #fail<Response>(call: ServerCall, reply: sendUnaryData<Response>, thrown: unknown): void {
     const error = toRequestError(thrown);
     const status = toCallStatus(error);
-    if (status.code === grpcStatus.INTERNAL) contextOf(call.metadata).observed.failed(error.cause ?? error);
+    if (status.code === grpcStatus.INTERNAL)
+      contextOf(call.metadata).observed.failed(error.cause ?? error);
     reply(status);
   }
 }

@@ -1,12 +1,14 @@
 /**
  * One ClassifyStream call: images in, answers out as they finish, backpressure instead of refusals.
  *
- * What holds: at most one image of a stream waits for a permit, and nothing further is read before it has one; while the
- * caller does not read its answers nothing further is read either; an error in an image is its own answer.
+ * What holds: at most one image of a stream waits for a permit, and nothing further is read before
+ * it has one; while the caller does not read its answers nothing further is read either; an error
+ * in an image is its own answer.
  *
- * `#state` alone decides what may still be done. `open`: messages are taken. `ending`: the caller has ended its side, the server
- * is stopping, or the call can't be read on; what was taken before is answered, and nothing else is taken: about messages that
- * were on their way the status tells. `ended`: the status has been handed over, after the last answer, and nothing is written.
+ * `#state` alone decides what may still be done. `open`: messages are taken. `ending`: the caller
+ * has ended its side, the server is stopping, or the call can't be read on; what was taken before
+ * is answered, and nothing else is taken: about messages that were on their way the status tells.
+ * `ended`: the status has been handed over, after the last answer, and nothing is written.
  */
 import { once, setMaxListeners } from 'node:events';
 import { status as grpcStatus, type ServerDuplexStream } from '@grpc/grpc-js';
@@ -90,7 +92,10 @@ export class ClassifyStreamCall {
     this.#stopTaking(toCallStatus(this.#drainingError()));
   }
 
-  /** Resolves to whether the call will end so, when everything taken has been answered; false: it ends otherwise already. */
+  /**
+   * Resolves to whether the call will end so, when everything taken has been answered; false: it
+   * ends otherwise already.
+   */
   #stopTaking(ending: CallEnding | null): boolean {
     if (this.#state !== 'open') return false;
     this.#state = 'ending';
@@ -128,7 +133,10 @@ export class ClassifyStreamCall {
       if (refusal?.endsStream === true) this.#stopTaking(toCallStatus(refusal.error));
       if (refusal !== null) throw refusal.error;
       if (request === null)
-        throw new RequestError('REQUEST_MISSING', 'request is missing: send an image with each request_id');
+        throw new RequestError(
+          'REQUEST_MISSING',
+          'request is missing: send an image with each request_id',
+        );
       permit = await this.#admission.permits.takeForStream(signal);
       record.admittedAt = this.#clock.now();
       void this.#readNext();
@@ -152,7 +160,12 @@ export class ClassifyStreamCall {
     if (this.#state === 'open') this.#context.readNext();
   }
 
-  #write(response: ClassifyStreamResponse, code: string, error: RequestError | null, record: ImageRecord): void {
+  #write(
+    response: ClassifyStreamResponse,
+    code: string,
+    error: RequestError | null,
+    record: ImageRecord,
+  ): void {
     this.#observed.streamImageEnded(record, code, error?.reason ?? null);
     if (this.#state !== 'ended') this.#call.write(response);
   }
@@ -162,6 +175,8 @@ export class ClassifyStreamCall {
   }
 
   #drainingError(): RequestError {
-    return new RequestError('DRAINING', 'the server is stopping: send the rest to another one', { retryAfterMs: 100 });
+    return new RequestError('DRAINING', 'the server is stopping: send the rest to another one', {
+      retryAfterMs: 100,
+    });
   }
 }

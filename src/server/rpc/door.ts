@@ -2,12 +2,14 @@
  * What a call of each kind takes at the door, and gives back when it ends.
  *
  * - Unary images: an upload allowance, which becomes a permit when the body is complete.
- * - Streams of images: a place among the streams; each message an upload allowance from its first byte on, waited for.
- * - All others (health, reflection, questions about models): a place among the others, a small message, and the same time
- *   to send it.
+ * - Streams of images: a place among the streams; each message an upload allowance from its first
+ *   byte on, waited for.
+ * - All others (health, reflection, questions about models): a place among the others, a small
+ *   message, and the same time to send it.
  *
- * So what callers can make the front hold is bounded, whoever they are: (2 × `max-uploads` + permits) × `max-image-bytes`,
- * and for streams that wait and other calls MOST_STREAMS × STREAM_WINDOW_BYTES + MOST_OTHERS × OTHER_MESSAGE_BYTES.
+ * So what callers can make the front hold is bounded, whoever they are: (2 × `max-uploads` +
+ * permits) × `max-image-bytes`, and for streams that wait and other calls MOST_STREAMS ×
+ * STREAM_WINDOW_BYTES + MOST_OTHERS × OTHER_MESSAGE_BYTES.
  */
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import type { Clock } from '../../clock.js';
@@ -39,7 +41,10 @@ export function kindOf(path: string): CallKind {
 export interface Stay {
   /** A message has arrived in full. */
   onMessage(): void;
-  /** The caller has sent everything. The permit, for a unary image. Throws RequestError where there is none. */
+  /**
+   * The caller has sent everything. The permit, for a unary image. Throws RequestError where there
+   * is none.
+   */
   onComplete(): Permit | null;
   /** The call has ended, in whatever way. Called once. */
   end(): void;
@@ -61,7 +66,10 @@ export class Door {
     this.#options = options;
   }
 
-  /** Throws RequestError OVERLOADED. `refuse` ends the call later on, when it takes too long. `hasManyMessages`: the caller may send as many as it likes. */
+  /**
+   * Throws RequestError OVERLOADED. `refuse` ends the call later on, when it takes too long.
+   * `hasManyMessages`: the caller may send as many as it likes.
+   */
   enter(
     kind: CallKind,
     call: ServerInterceptingCallInterface,
@@ -69,7 +77,9 @@ export class Door {
     { hasManyMessages = false } = {},
   ): Stay {
     if (kind === 'image') return this.#enterImage(refuse);
-    return kind === 'stream' ? this.#enterStream(call, refuse) : this.#enterOther(call, refuse, hasManyMessages);
+    return kind === 'stream'
+      ? this.#enterStream(call, refuse)
+      : this.#enterOther(call, refuse, hasManyMessages);
   }
 
   #enterImage(refuse: (error: RequestError) => void): Stay {
@@ -113,7 +123,12 @@ export class Door {
     this.#others++;
     limitMessages(call, OTHER_MESSAGE_BYTES);
     const cancelTimer = clock.after(uploadTimeoutMs, () =>
-      refuse(new RequestError('UPLOAD_TIMEOUT', `the request did not arrive within ${uploadTimeoutMs} ms`)),
+      refuse(
+        new RequestError(
+          'UPLOAD_TIMEOUT',
+          `the request did not arrive within ${uploadTimeoutMs} ms`,
+        ),
+      ),
     );
     return {
       // Where there is one message nothing is done before the caller has ended its side, too.

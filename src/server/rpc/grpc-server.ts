@@ -1,6 +1,7 @@
 /**
- * A grpc-js server that is given its connections, and what bounds them: their age, their idleness, the calls on one. What
- * bounds the calls themselves is `door.ts`, and who comes this far is `listener.ts`.
+ * A grpc-js server that is given its connections, and what bounds them: their age, their idleness,
+ * the calls on one. What bounds the calls themselves is `door.ts`, and who comes this far is
+ * `listener.ts`.
  */
 import type { Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerInterceptor } from '@grpc/grpc-js';
@@ -14,7 +15,10 @@ import { widenConnectionWindows, widenStreamWindows } from '../workarounds/uploa
 
 /** Calls at a time on one connection; a client library makes further ones wait. */
 export const MOST_CALLS_OF_A_CONNECTION = 1000;
-/** A connection on which nothing moves for so long is asked for a sign of life, and ended without one. */
+/**
+ * A connection on which nothing moves for so long is asked for a sign of life, and ended without
+ * one.
+ */
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
@@ -22,7 +26,9 @@ export interface GrpcServer {
   readonly server: Server;
   /** Takes a connection. TLS, where there is any, has been dealt with before. */
   readonly inject: (connection: Socket) => void;
-  /** Asks every connection to close. Resolves when the clients know which of their calls were taken. */
+  /**
+   * Asks every connection to close. Resolves when the clients know which of their calls were taken.
+   */
   readonly retire: () => Promise<void>;
 }
 
@@ -33,7 +39,13 @@ export interface GrpcServerOptions extends Omit<SessionLifeOptions, 'clock' | 'r
 }
 
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
-  const { maxMessageBytes, interceptor, maxConnectionIdleMs, maxConnectionAgeMs, clock = systemClock } = options;
+  const {
+    maxMessageBytes,
+    interceptor,
+    maxConnectionIdleMs,
+    maxConnectionAgeMs,
+    clock = systemClock,
+  } = options;
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
     // Its accounting on every call serves a tool that is not offered here.
@@ -59,7 +71,12 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   let injected: Socket | null = null;
   onSession(server, (session) => {
     if (injected === null) return;
-    const life = new SessionLife(session, injected, { clock, maxConnectionIdleMs, maxConnectionAgeMs, resetLimits });
+    const life = new SessionLife(session, injected, {
+      clock,
+      maxConnectionIdleMs,
+      maxConnectionAgeMs,
+      resetLimits,
+    });
     lives.add(life);
     session.on('close', () => lives.delete(life));
   });

@@ -1,17 +1,24 @@
 /**
  * grpc.health.v1: what the load balancer and Kubernetes ask.
  *
- * The names are a closed set: `''` (the server as a whole), the service, and the service with `/` and the name of a model.
- * Check on another name is NOT_FOUND, Watch answers SERVICE_UNKNOWN and stays open, and neither leaves anything behind.
- * Watches are bounded in number, for one connection and for all together, since they cost their callers nothing; and they
- * are ended by `close`, for an open stream would keep the server from stopping. A connection may be a proxy's, with the Watch of
- * every client behind it, so its bound is half of the calls that it may have: the others are left for images.
+ * The names are a closed set: `''` (the server as a whole), the service, and the service with `/`
+ * and the name of a model. Check on another name is NOT_FOUND, Watch answers SERVICE_UNKNOWN and
+ * stays open, and neither leaves anything behind. Watches are bounded in number, for one connection
+ * and for all together, since they cost their callers nothing; and they are ended by `close`, for
+ * an open stream would keep the server from stopping. A connection may be a proxy's, with the Watch
+ * of every client behind it, so its bound is half of the calls that it may have: the others are
+ * left for images.
  *
- * A Watch beyond the bounds is UNIMPLEMENTED, the one status on which a client library calls the server without watching it;
- * after any other it takes the server for unhealthy and does not call it at all. Such a client learns that the server
- * stops from the end of its connection.
+ * A Watch beyond the bounds is UNIMPLEMENTED, the one status on which a client library calls the
+ * server without watching it; after any other it takes the server for unhealthy and does not call
+ * it at all. Such a client learns that the server stops from the end of its connection.
  */
-import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from '@grpc/grpc-js';
+import {
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+  status,
+} from '@grpc/grpc-js';
 import { SERVICE_NAME } from '../../contract/contract.js';
 import type { HealthHandlers } from '../../contract/generated/grpc/health/v1/Health.js';
 import type { HealthCheckRequest__Output } from '../../contract/generated/grpc/health/v1/HealthCheckRequest.js';
@@ -62,14 +69,21 @@ export class Health {
     ) => {
       const serving = this.#statuses.get(call.request.service);
       if (serving !== undefined) reply(null, toResponse(serving));
-      else reply({ code: status.NOT_FOUND, details: `no such service: this server has ${SERVICE_NAME}` });
+      else
+        reply({
+          code: status.NOT_FOUND,
+          details: `no such service: this server has ${SERVICE_NAME}`,
+        });
     },
     Watch: (call: WatchCall) => {
       const peer = call.getPeer();
       const ofPeer = this.#watchesByPeer.get(peer) ?? 0;
       if (this.#watches.size >= MOST_WATCHES || ofPeer >= MOST_WATCHES_OF_A_CONNECTION) {
         const open = `${ofPeer} Watch calls of this connection and ${this.#watches.size} in all are open`;
-        call.emit('error', { code: status.UNIMPLEMENTED, details: `${open}: call without Watch, or ask Check` });
+        call.emit('error', {
+          code: status.UNIMPLEMENTED,
+          details: `${open}: call without Watch, or ask Check`,
+        });
         return;
       }
       call.write(this.#watched(call.request.service));
@@ -90,7 +104,9 @@ export class Health {
       _call: ServerUnaryCall<HealthListRequest__Output, HealthListResponse>,
       reply: sendUnaryData<HealthListResponse>,
     ) => {
-      const statuses = [...this.#statuses].map(([name, serving]) => [name, toResponse(serving)] as const);
+      const statuses = [...this.#statuses].map(
+        ([name, serving]) => [name, toResponse(serving)] as const,
+      );
       reply(null, { statuses: Object.fromEntries(statuses) });
     },
   };

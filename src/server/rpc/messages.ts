@@ -1,5 +1,6 @@
 /**
- * Domain values to messages of the contract. (Requests need no such step: the generated types are read where they are used.)
+ * Domain values to messages of the contract. (Requests need no such step: the generated types are
+ * read where they are used.)
  */
 import type { ClassifyResponse } from '../../contract/generated/vitserve/v1/ClassifyResponse.js';
 import type { EmbedResponse } from '../../contract/generated/vitserve/v1/EmbedResponse.js';
@@ -21,7 +22,11 @@ export function toClassifyResponse(answer: Answer, model: ServedModel): Classify
   };
 }
 
-export function toEmbedResponse(answer: Answer, model: ServedModel, normalize: boolean): EmbedResponse {
+export function toEmbedResponse(
+  answer: Answer,
+  model: ServedModel,
+  normalize: boolean,
+): EmbedResponse {
   return {
     embedding: normalize ? scaleToUnitLength(answer.embedding) : [...answer.embedding],
     model: toModelVersion(model),

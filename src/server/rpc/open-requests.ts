@@ -1,7 +1,8 @@
 /**
- * Calls without an image whose callers have not ended their side: questions that are not complete, and reflection, which is
- * asked over one open call. Nobody works for them, so when the server stops they are ended, and no caller can hold it up by
- * keeping one open. Calls with images are not among them: what was let in may be sent, for `upload-timeout`.
+ * Calls without an image whose callers have not ended their side: questions that are not complete,
+ * and reflection, which is asked over one open call. Nobody works for them, so when the server
+ * stops they are ended, and no caller can hold it up by keeping one open. Calls with images are not
+ * among them: what was let in may be sent, for `upload-timeout`.
  */
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { RequestError } from '../../errors.js';

@@ -4,8 +4,8 @@ import { RequestError } from '../../errors.js';
 const PAGE_SIZE = 100;
 
 /**
- * One page of a list that is ordered by name. A token is the name after which the page begins, so pages stay right while
- * entries come and go. Throws RequestError PAGE_INVALID.
+ * One page of a list that is ordered by name. A token is the name after which the page begins, so
+ * pages stay right while entries come and go. Throws RequestError PAGE_INVALID.
  */
 export function pageOf<Entry extends { readonly name: string }>(
   entries: readonly Entry[],
@@ -13,7 +13,9 @@ export function pageOf<Entry extends { readonly name: string }>(
   pageToken: string,
 ): { readonly page: readonly Entry[]; readonly nextPageToken: string } {
   if (pageSize < 0) {
-    throw new RequestError('PAGE_INVALID', 'page_size is negative: send 0 or more', { field: 'page_size' });
+    throw new RequestError('PAGE_INVALID', 'page_size is negative: send 0 or more', {
+      field: 'page_size',
+    });
   }
   const after = Buffer.from(pageToken, 'base64url').toString();
   if (Buffer.from(after).toString('base64url') !== pageToken) {

@@ -1,12 +1,16 @@
 /**
  * What server reflection publishes.
  *
- * proto-loader merges all files of a package into one descriptor and leaves the list of imports empty
- * (grpc/grpc-node#2595), so clients that link descriptors strictly (Python's descriptor pool) can't use them. Here type names
- * are made absolute, imports are filled in, and the well-known types get the file names under which every client has them.
+ * proto-loader merges all files of a package into one descriptor and leaves the list of imports
+ * empty (grpc/grpc-node#2595), so clients that link descriptors strictly (Python's descriptor pool)
+ * can't use them. Here type names are made absolute, imports are filled in, and the well-known
+ * types get the file names under which every client has them.
  */
 import type { AnyDefinition, MessageTypeDefinition, PackageDefinition } from '@grpc/proto-loader';
-import descriptor, { type IDescriptorProto, type IFileDescriptorProto } from 'protobufjs/ext/descriptor/index.js';
+import descriptor, {
+  type IDescriptorProto,
+  type IFileDescriptorProto,
+} from 'protobufjs/ext/descriptor/index.js';
 
 const { FileDescriptorProto } = descriptor;
 
@@ -16,13 +20,16 @@ const WELL_KNOWN_FILES: Readonly<Record<string, string>> = {
   Any: 'google/protobuf/any.proto',
 };
 
-/** Made of several files, of which each has options of its own, such as the Go package; the merged one would have the last one's. */
+/**
+ * Made of several files, of which each has options of its own, such as the Go package; the merged
+ * one would have the last one's.
+ */
 const MERGED_PACKAGE = 'google.rpc';
 
 /** The messages of the definition, with descriptors that a client can link. */
 export function withLinkedDescriptors(definition: PackageDefinition): PackageDefinition {
-  const messages = Object.entries(definition).filter((entry): entry is [string, MessageDefinition] =>
-    isMessage(entry[1]),
+  const messages = Object.entries(definition).filter(
+    (entry): entry is [string, MessageDefinition] => isMessage(entry[1]),
   );
   const merged = new Map<string, IFileDescriptorProto>();
   for (const [, { fileDescriptorProtos }] of messages) {
@@ -32,9 +39,12 @@ export function withLinkedDescriptors(definition: PackageDefinition): PackageDef
       merged.set(file.name ?? '', file);
     }
   }
-  for (const file of merged.values()) for (const message of file.messageType ?? []) restoreNames(message);
+  for (const file of merged.values())
+    for (const message of file.messageType ?? []) restoreNames(message);
   const files = [...merged.values()].flatMap(splitWellKnown);
-  const fileOf = new Map(files.flatMap((file) => typeNames(file).map((name) => [name, file.name ?? ''] as const)));
+  const fileOf = new Map(
+    files.flatMap((file) => typeNames(file).map((name) => [name, file.name ?? ''] as const)),
+  );
   const fileDescriptorProtos = files.map((file) => {
     const imports = new Set<string>();
     link(file, (name, scope) => {
@@ -45,7 +55,9 @@ export function withLinkedDescriptors(definition: PackageDefinition): PackageDef
     imports.delete(file.name ?? '');
     return Buffer.from(FileDescriptorProto.encode({ ...file, dependency: [...imports] }).finish());
   });
-  return Object.fromEntries(messages.map(([name, message]) => [name, { ...message, fileDescriptorProtos }]));
+  return Object.fromEntries(
+    messages.map(([name, message]) => [name, { ...message, fileDescriptorProtos }]),
+  );
 }
 
 type MessageDefinition = MessageTypeDefinition<object, object>;
@@ -55,8 +67,8 @@ function isMessage(definition: AnyDefinition): definition is MessageDefinition {
 }
 
 /**
- * Names as `protoc` gives them: protobufjs has fields in camel case, and calls the entry type of a map `Statuses` that
- * everybody else expects to be `StatusesEntry`.
+ * Names as `protoc` gives them: protobufjs has fields in camel case, and calls the entry type of a
+ * map `Statuses` that everybody else expects to be `StatusesEntry`.
  */
 function restoreNames(message: IDescriptorProto): void {
   for (const nested of message.nestedType ?? []) {
@@ -77,7 +89,8 @@ function splitWellKnown(file: IFileDescriptorProto): IFileDescriptorProto[] {
   if (file.package !== 'google.protobuf') return [file];
   return (file.messageType ?? []).map((message) => {
     const name = WELL_KNOWN_FILES[message.name ?? ''];
-    if (name === undefined) throw new Error(`reflection: no file name is known for google.protobuf.${message.name}`);
+    if (name === undefined)
+      throw new Error(`reflection: no file name is known for google.protobuf.${message.name}`);
     return { ...file, name, messageType: [message] };
   });
 }
@@ -94,11 +107,15 @@ function typeNames(file: IFileDescriptorProto): string[] {
   return [...enums, ...(file.messageType ?? []).flatMap((message) => ofMessage(scope, message))];
 }
 
-/** Replaces every reference of a file to a type, given as it is written and the scope that it is written in. */
+/**
+ * Replaces every reference of a file to a type, given as it is written and the scope that it is
+ * written in.
+ */
 function link(file: IFileDescriptorProto, replace: (name: string, scope: string) => string): void {
   const linkMessage = (prefix: string, message: IDescriptorProto): void => {
     const scope = `${prefix}.${message.name}`;
-    for (const field of message.field ?? []) if (field.typeName) field.typeName = replace(field.typeName, scope);
+    for (const field of message.field ?? [])
+      if (field.typeName) field.typeName = replace(field.typeName, scope);
     for (const nested of message.nestedType ?? []) linkMessage(scope, nested);
   };
   const scope = file.package ?? '';
@@ -109,10 +126,16 @@ function link(file: IFileDescriptorProto, replace: (name: string, scope: string)
   }
 }
 
-/** Protobuf's own rule: the innermost scope that knows the name; a leading dot marks a full name. */
+/**
+ * Protobuf's own rule: the innermost scope that knows the name; a leading dot marks a full name.
+ */
 function resolve(name: string, scope: string, known: ReadonlyMap<string, string>): string {
   if (name.startsWith('.')) return name.slice(1);
-  for (let prefix = scope; prefix !== ''; prefix = prefix.slice(0, Math.max(prefix.lastIndexOf('.'), 0))) {
+  for (
+    let prefix = scope;
+    prefix !== '';
+    prefix = prefix.slice(0, Math.max(prefix.lastIndexOf('.'), 0))
+  ) {
     if (known.has(`${prefix}.${name}`)) return `${prefix}.${name}`;
   }
   if (known.has(name)) return name;

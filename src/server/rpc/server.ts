@@ -1,6 +1,6 @@
 /**
- * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection; and, if asked for,
- * another one with nothing but health, for those who can't show a certificate.
+ * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection;
+ * and, if asked for, another one with nothing but health, for those who can't show a certificate.
  */
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
@@ -26,7 +26,10 @@ setLogVerbosity(logVerbosity.NONE);
 /** How long calls that were cut may take to be told so. */
 const CUT_GRACE_MS = 200;
 
-/** Room in a message beside the image, so that an image slightly too large gets an error that says by how much. */
+/**
+ * Room in a message beside the image, so that an image slightly too large gets an error that says
+ * by how much.
+ */
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
 /** The kubelet, and whoever else asks for health only. */
 const MOST_HEALTH_CONNECTIONS = 256;
@@ -86,7 +89,10 @@ export class RpcServer {
     return this.#parts.plainListener?.port ?? null;
   }
 
-  /** Listens from here on. Rejects with SetupError when an address can't be had, or certificates or tokens can't be read. */
+  /**
+   * Listens from here on. Rejects with SetupError when an address can't be had, or certificates or
+   * tokens can't be read.
+   */
   static async listen(options: RpcServerOptions): Promise<RpcServer> {
     const { definition, contract } = loadContract();
     const { clock, observer } = options;
@@ -106,9 +112,12 @@ export class RpcServer {
         }),
       ),
     });
-    main.server.addService(contract.vitserve.v1.ClassificationService.service, { ...calls.handlers });
+    main.server.addService(contract.vitserve.v1.ClassificationService.service, {
+      ...calls.handlers,
+    });
     main.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
-    if (options.reflection) new ReflectionService(withLinkedDescriptors(definition)).addToServer(main.server);
+    if (options.reflection)
+      new ReflectionService(withLinkedDescriptors(definition)).addToServer(main.server);
     const plain = createGrpcServer({
       ...options,
       maxMessageBytes: OTHER_MESSAGE_BYTES,
@@ -139,8 +148,12 @@ export class RpcServer {
             inject: plain.inject,
           }),
     ]);
-    const failures = bound.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-    const [listener, plainListener] = bound.map((result) => (result.status === 'fulfilled' ? result.value : null));
+    const failures = bound.flatMap((result) =>
+      result.status === 'rejected' ? [result.reason] : [],
+    );
+    const [listener, plainListener] = bound.map((result) =>
+      result.status === 'fulfilled' ? result.value : null,
+    );
     if (failures.length > 0 || !listener) {
       listener?.close();
       plainListener?.close();
@@ -167,8 +180,9 @@ export class RpcServer {
   }
 
   /**
-   * A plaintext port on this machine for the server's own first calls, which have no certificate to show; nobody else is
-   * answered there, because the server is still starting. To be closed before it is not.
+   * A plaintext port on this machine for the server's own first calls, which have no certificate to
+   * show; nobody else is answered there, because the server is still starting. To be closed before
+   * it is not.
    */
   async listenForWarmUp(): Promise<Listener> {
     return await Listener.listen({
@@ -183,8 +197,8 @@ export class RpcServer {
   }
 
   /**
-   * Streams end when what they have sent is answered, and rejections that are held back go out. New calls are the
-   * admission's to refuse.
+   * Streams end when what they have sent is answered, and rejections that are held back go out. New
+   * calls are the admission's to refuse.
    */
   drainStreams(): void {
     this.#parts.throttle.releaseAll();
@@ -192,8 +206,9 @@ export class RpcServer {
   }
 
   /**
-   * Takes no further connections and asks those that are open to close, while calls that are on their way are still taken.
-   * Resolves when no further ones can come, after `limitMs` at the latest.
+   * Takes no further connections and asks those that are open to close, while calls that are on
+   * their way are still taken. Resolves when no further ones can come, after `limitMs` at the
+   * latest.
    */
   async retireConnections(limitMs: number): Promise<void> {
     const { main, listener } = this.#parts;
@@ -203,14 +218,18 @@ export class RpcServer {
     cancel();
   }
 
-  /** Waits for the calls in flight for at most `timeoutMs`, then ends them with DRAINING. Resolves to whether all of them ended by themselves. */
+  /**
+   * Waits for the calls in flight for at most `timeoutMs`, then ends them with DRAINING. Resolves
+   * to whether all of them ended by themselves.
+   */
   async close(timeoutMs: number): Promise<boolean> {
     const { main, listener, plain, plainListener, calls, openRequests, credentials } = this.#parts;
     this.health.close();
     openRequests.end();
     credentials.stop();
     listener.close();
-    // From Node 24 on grpc-js takes its sessions for closed as soon as they have been asked to close.
+    // From Node 24 on grpc-js takes its sessions for closed as soon as they have been asked to
+    // close.
     const ended = new Promise<boolean>((resolve) =>
       main.server.tryShutdown((error) => resolve(error === undefined)),
     ).then(async (inOrder) => {

@@ -1,16 +1,25 @@
 /**
- * The only place where a failure becomes a gRPC status: a RequestError of the closed table (`errors.ts`) to code, message
- * and details.
+ * The only place where a failure becomes a gRPC status: a RequestError of the closed table
+ * (`errors.ts`) to code, message and details.
  *
- * Every status carries `google.rpc.ErrorInfo`; bad input also `BadRequest`; what is worth a retry also `RetryInfo` and the
- * `grpc-retry-pushback-ms` that client libraries act on (gRFC A6). Messages are cut at MAX_MESSAGE_BYTES, because trailers
- * have to fit what clients accept.
+ * Every status carries `google.rpc.ErrorInfo`; bad input also `BadRequest`; what is worth a retry
+ * also `RetryInfo` and the `grpc-retry-pushback-ms` that client libraries act on (gRFC A6).
+ * Messages are cut at MAX_MESSAGE_BYTES, because trailers have to fit what clients accept.
  */
 import { status as grpcStatus, Metadata } from '@grpc/grpc-js';
 import { ERROR_DOMAIN, messageType } from '../../contract/contract.js';
-import type { BadRequest, BadRequest__Output } from '../../contract/generated/google/rpc/BadRequest.js';
-import type { ErrorInfo, ErrorInfo__Output } from '../../contract/generated/google/rpc/ErrorInfo.js';
-import type { RetryInfo, RetryInfo__Output } from '../../contract/generated/google/rpc/RetryInfo.js';
+import type {
+  BadRequest,
+  BadRequest__Output,
+} from '../../contract/generated/google/rpc/BadRequest.js';
+import type {
+  ErrorInfo,
+  ErrorInfo__Output,
+} from '../../contract/generated/google/rpc/ErrorInfo.js';
+import type {
+  RetryInfo,
+  RetryInfo__Output,
+} from '../../contract/generated/google/rpc/RetryInfo.js';
 import type { Status, Status__Output } from '../../contract/generated/google/rpc/Status.js';
 import { describeReason, type Reason, type RequestError } from '../../errors.js';
 
@@ -26,7 +35,10 @@ export interface CallStatus {
 
 const reasons = new WeakMap<Metadata, Reason>();
 
-/** The reason behind a status that `toCallStatus` made, for counting; undefined for a status of the transport's own. */
+/**
+ * The reason behind a status that `toCallStatus` made, for counting; undefined for a status of the
+ * transport's own.
+ */
 export function reasonOf(metadata: Metadata | null | undefined): Reason | undefined {
   return metadata ? reasons.get(metadata) : undefined;
 }
@@ -35,7 +47,10 @@ export function reasonOf(metadata: Metadata | null | undefined): Reason | undefi
 export function toCallStatus(error: RequestError): CallStatus {
   const status = toRpcStatus(error);
   const metadata = new Metadata();
-  metadata.set('grpc-status-details-bin', messageType<Status, Status__Output>('google.rpc.Status').serialize(status));
+  metadata.set(
+    'grpc-status-details-bin',
+    messageType<Status, Status__Output>('google.rpc.Status').serialize(status),
+  );
   const retryAfterMs = retryDelay(error);
   if (retryAfterMs !== null) metadata.set('grpc-retry-pushback-ms', String(retryAfterMs));
   reasons.set(metadata, error.reason);
@@ -51,11 +66,16 @@ export function toRpcStatus(error: RequestError): Status & { code: grpcStatus; m
   const details = [pack<ErrorInfo, ErrorInfo__Output>('google.rpc.ErrorInfo', info)];
   if (field !== undefined) {
     const fieldViolations = [{ field, description: message }];
-    details.push(pack<BadRequest, BadRequest__Output>('google.rpc.BadRequest', { fieldViolations }));
+    details.push(
+      pack<BadRequest, BadRequest__Output>('google.rpc.BadRequest', { fieldViolations }),
+    );
   }
   const retryAfterMs = retryDelay(error);
   if (retryAfterMs !== null) {
-    const retryDelay = { seconds: Math.floor(retryAfterMs / 1000), nanos: (retryAfterMs % 1000) * 1e6 };
+    const retryDelay = {
+      seconds: Math.floor(retryAfterMs / 1000),
+      nanos: (retryAfterMs % 1000) * 1e6,
+    };
     details.push(pack<RetryInfo, RetryInfo__Output>('google.rpc.RetryInfo', { retryDelay }));
   }
   return { code: grpcStatus[status], message, details };
@@ -70,7 +90,10 @@ function pack<Input extends object, Output extends object>(
   name: string,
   message: Input,
 ): { type_url: string; value: Buffer } {
-  return { type_url: `type.googleapis.com/${name}`, value: messageType<Input, Output>(name).serialize(message) };
+  return {
+    type_url: `type.googleapis.com/${name}`,
+    value: messageType<Input, Output>(name).serialize(message),
+  };
 }
 
 function cut(message: string): string {

@@ -1,5 +1,6 @@
 /**
- * The server's own first calls, over gRPC like everybody's, so that no caller pays for code that has never run.
+ * The server's own first calls, over gRPC like everybody's, so that no caller pays for code that
+ * has never run.
  */
 import { credentials, Metadata } from '@grpc/grpc-js';
 import type { Clock } from '../../clock.js';

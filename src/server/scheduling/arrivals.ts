@@ -1,4 +1,7 @@
-/** How fast images come: the mean gap between two of them, the latest weighing most. Pure logic; the caller says what time it is. */
+/**
+ * How fast images come: the mean gap between two of them, the latest weighing most. Pure logic; the
+ * caller says what time it is.
+ */
 
 /** Weight of the newest gap. */
 const WEIGHT = 0.1;

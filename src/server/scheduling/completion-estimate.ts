@@ -1,13 +1,17 @@
 /**
- * When an image that came now would be answered, if nobody more urgent came after it: the processes take batches as the
- * dispatcher gives them out, each as soon as it is free. Who comes later is not before it, but fills up its batch.
+ * When an image that came now would be answered, if nobody more urgent came after it: the processes
+ * take batches as the dispatcher gives them out, each as soon as it is free. Who comes later is not
+ * before it, but fills up its batch.
  *
- * Only the last round is played through; full rounds before it (every process one full batch) are counted. So it takes
- * as long as there are processes, however many images wait. Pure logic.
+ * Only the last round is played through; full rounds before it (every process one full batch) are
+ * counted. So it takes as long as there are processes, however many images wait. Pure logic.
  */
 import type { CostTable } from './cost-table.js';
 
-/** @returns milliseconds from now; null where nobody can tell: no process takes batches, or no cost is known */
+/**
+ * @returns milliseconds from now; null where nobody can tell: no process takes batches, or no cost
+ *   is known
+ */
 export function estimateCompletionMs(now: {
   /** For each process that takes batches: milliseconds until it has done what it has been given. */
   readonly freeInMs: readonly number[];
@@ -25,7 +29,9 @@ export function estimateCompletionMs(now: {
   if (freeInMs.length === 0 || costs.rows.length === 0) return null;
   const round = freeInMs.length * maxBatchSize;
   const rounds = Math.floor(ahead / round);
-  const free = freeInMs.map((ms) => ms + rounds * cost(maxBatchSize)).sort((one, other) => one - other);
+  const free = freeInMs
+    .map((ms) => ms + rounds * cost(maxBatchSize))
+    .sort((one, other) => one - other);
   const busyUntil = (ms: number) => {
     const later = free.findIndex((other) => other > ms);
     free.splice(later < 0 ? free.length : later, 0, ms);

@@ -1,16 +1,18 @@
 /**
- * What a batch costs: milliseconds by batch size, for one model (or for decoding), learnt from batches that were executed.
+ * What a batch costs: milliseconds by batch size, for one model (or for decoding), learnt from
+ * batches that were executed.
  *
- * One table serves all processes of a kind: they run the same program on the same machine, so each one's batches tell of
- * the others', and a process that was just replaced needs not learn anew. What differs between them is how much each has
- * in hand, which `lane-work.ts` follows.
+ * One table serves all processes of a kind: they run the same program on the same machine, so each
+ * one's batches tell of the others', and a process that was just replaced needs not learn anew.
+ * What differs between them is how much each has in hand, which `lane-work.ts` follows.
  *
- * The cost of a size is the mean of its last SAMPLES batches, none counted as more than twice their median: so pauses
- * and first executions hardly show, and a machine that has become slower or faster shows after half as many batches.
- * Sizes not seen lie on straight lines between those that were, and no batch counts as dearer than a larger one: where two
- * contradict each other, the newer measurement is right. Beyond what was seen the figure errs towards too little, because
- * callers are refused by it.
- * Pure logic, without a clock. What it costs: one sort of SAMPLES numbers for each batch.
+ * The cost of a size is the mean of its last SAMPLES batches, none counted as more than twice their
+ * median: so pauses and first executions hardly show, and a machine that has become slower or
+ * faster shows after half as many batches. Sizes not seen lie on straight lines between those that
+ * were, and no batch counts as dearer than a larger one: where two contradict each other, the newer
+ * measurement is right. Beyond what was seen the figure errs towards too little, because callers
+ * are refused by it. Pure logic, without a clock. What it costs: one sort of SAMPLES numbers for
+ * each batch.
  */
 
 /** Batches of one size that are remembered. */
@@ -27,7 +29,10 @@ export class CostTable {
   /** By ascending batch size, rising. */
   #rows: readonly BatchCost[] = [];
 
-  /** `fixedSizes`: ascending; a batch is padded to the next of them. Null: batches are executed as they are. */
+  /**
+   * `fixedSizes`: ascending; a batch is padded to the next of them. Null: batches are executed as
+   * they are.
+   */
   constructor(fixedSizes: readonly number[] | null = null) {
     this.#fixedSizes = fixedSizes;
   }
@@ -52,7 +57,9 @@ export class CostTable {
         const within = row.batchSize < batchSize ? Math.min : Math.max;
         return { batchSize: row.batchSize, milliseconds: within(row.milliseconds, milliseconds) };
       });
-    this.#rows = [...others, { batchSize, milliseconds }].sort((one, other) => one.batchSize - other.batchSize);
+    this.#rows = [...others, { batchSize, milliseconds }].sort(
+      (one, other) => one.batchSize - other.batchSize,
+    );
   }
 
   /** Milliseconds that a batch of so many images takes; null while nothing is known. */

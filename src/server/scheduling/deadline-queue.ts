@@ -1,10 +1,11 @@
 /**
  * The images that wait, the most urgent first; of equally urgent ones the one that came first.
  *
- * Adding, taking the first, taking out any other, and asking how many go before a newcomer take O(log n). The last is why
- * it is a tree and no heap: it is asked for every image that arrives, and at ten thousand waiting a count would cost more
- * than the rest of a call. A treap: a search tree by scheduling deadline and order of arrival, in which chance keeps the branches short
- * (Seidel and Aragon, "Randomized search trees", 1996).
+ * Adding, taking the first, taking out any other, and asking how many go before a newcomer take
+ * O(log n). The last is why it is a tree and no heap: it is asked for every image that arrives, and
+ * at ten thousand waiting a count would cost more than the rest of a call. A treap: a search tree
+ * by scheduling deadline and order of arrival, in which chance keeps the branches short (Seidel and
+ * Aragon, "Randomized search trees", 1996).
  */
 
 export interface Ordered {

@@ -1,21 +1,26 @@
 /**
- * Dynamic batching: images wait in one queue and leave in batches as processes become free, the most urgent first.
+ * Dynamic batching: images wait in one queue and leave in batches as processes become free, the
+ * most urgent first.
  *
- * Work-conserving: a free process is never left idle while an image waits, so a lone image is not delayed for company
- * (unless `maxQueueDelayMs` allows it and `queue-delay.ts` finds that it pays). Batches grow only because, and only while,
- * every process is busy. Beside the batch that it executes a process is given one more in advance, but only where a full
- * one waits, since an early small batch would be a smaller batch for nothing; where batches have one image (decoders) that
- * is the next image. Waiting images are shared out evenly between free processes.
+ * Work-conserving: a free process is never left idle while an image waits, so a lone image is not
+ * delayed for company (unless `maxQueueDelayMs` allows it and `queue-delay.ts` finds that it pays).
+ * Batches grow only because, and only while, every process is busy. Beside the batch that it
+ * executes a process is given one more in advance, but only where a full one waits, since an early
+ * small batch would be a smaller batch for nothing; where batches have one image (decoders) that is
+ * the next image. Waiting images are shared out evenly between free processes.
  *
- * What holds: every image added is settled exactly once; one that has left (abort signal) is taken out of the queue at
- * once and never put into a batch; no batch is larger than `maxBatchSize`; order is that of `scheduling-deadline.ts`. An image that
- * can't be answered in time any more when its turn comes is refused (DEADLINE_UNREACHABLE), and one that would make another
- * late waits for the next batch (`form-batch.ts`). A batch that is lost with its process is executed again image by
- * image, each by a process that does nothing else when it is given the image, up to MAX_ATTEMPTS times in all: so one image
- * that kills its process does not fail the others. Whose image was alone with a process that was lost is told so (`onSuspicion`).
+ * What holds: every image added is settled exactly once; one that has left (abort signal) is taken
+ * out of the queue at once and never put into a batch; no batch is larger than `maxBatchSize`;
+ * order is that of `scheduling-deadline.ts`. An image that can't be answered in time any more when
+ * its turn comes is refused (DEADLINE_UNREACHABLE), and one that would make another late waits for
+ * the next batch (`form-batch.ts`). A batch that is lost with its process is executed again image
+ * by image, each by a process that does nothing else when it is given the image, up to MAX_ATTEMPTS
+ * times in all: so one image that kills its process does not fail the others. Whose image was alone
+ * with a process that was lost is told so (`onSuspicion`).
  *
- * Pure logic: it knows lanes and promises, no processes; time comes from a clock. It learns by itself what batches cost,
- * and never refuses anybody by a table that is empty, or that may have grown old (`Lanes.probes`).
+ * Pure logic: it knows lanes and promises, no processes; time comes from a clock. It learns by
+ * itself what batches cost, and never refuses anybody by a table that is empty, or that may have
+ * grown old (`Lanes.probes`).
  */
 import type { Clock } from '../../clock.js';
 import { Arrivals } from './arrivals.js';
@@ -50,8 +55,8 @@ export interface Terms {
   /** Infinity: no deadline. */
   readonly expiresAt: number;
   /**
-   * The image was executed alone and may have ended the process, as the error says. What this returns is what the image is
-   * rejected with instead of being executed again; null: it may be.
+   * The image was executed alone and may have ended the process, as the error says. What this
+   * returns is what the image is rejected with instead of being executed again; null: it may be.
    */
   readonly onSuspicion?: ((error: unknown) => unknown) | undefined;
 }
@@ -77,9 +82,14 @@ export interface DispatcherOptions<Image, Result, Call, Reply> {
   readonly toCall: (images: readonly Image[]) => Call;
   /** One result for each image of the batch, in its order. */
   readonly toResults: (reply: Reply, images: readonly Image[]) => readonly Result[];
-  /** How many images of the batch were really worked on; a batch of none says nothing about costs. */
+  /**
+   * How many images of the batch were really worked on; a batch of none says nothing about costs.
+   */
   readonly workedOn: (reply: Reply) => number;
-  /** Whether an execution failed because the process was lost (and not because of what it was given). */
+  /**
+   * Whether an execution failed because the process was lost (and not because of what it was
+   * given).
+   */
   readonly isLoss: (error: unknown) => boolean;
   /** Whether what the process was executing may have ended it. */
   readonly isSuspicion: (error: unknown) => boolean;
@@ -119,8 +129,8 @@ export class Dispatcher<Image, Result, Call, Reply> {
   }
 
   /**
-   * Milliseconds until an image of this scheduling deadline would be answered that comes in `inMs`, with `ahead` images before it that
-   * have not come yet either. Null where that can't be told.
+   * Milliseconds until an image of this scheduling deadline would be answered that comes in `inMs`,
+   * with `ahead` images before it that have not come yet either. Null where that can't be told.
    */
   estimateMs(schedulingDeadline: number, { inMs = 0, ahead = 0 } = {}): number | null {
     const { maxBatchSize, costs } = this.#options;
@@ -137,7 +147,10 @@ export class Dispatcher<Image, Result, Call, Reply> {
     return finishMs === null ? null : Math.max(finishMs, inMs + (costs.of(1) ?? 0));
   }
 
-  /** Rejects with the signal's reason when the image leaves before it is given to a process, or with DEADLINE_UNREACHABLE. */
+  /**
+   * Rejects with the signal's reason when the image leaves before it is given to a process, or with
+   * DEADLINE_UNREACHABLE.
+   */
   add(image: Image, terms: Terms): Promise<Result> {
     return new Promise<Result>((resolve, reject) => {
       const { signal, schedulingDeadline, expiresAt, onSuspicion } = terms;
@@ -177,7 +190,8 @@ export class Dispatcher<Image, Result, Call, Reply> {
       if (lane === undefined) break;
       const [alone] = this.#retries;
       if (alone !== undefined) {
-        // Never in advance: behind an image that kills its process it would be lost along with that one each time.
+        // Never in advance: behind an image that kills its process it would be lost along with that
+        // one each time.
         if (lane.inFlight > 0) break;
         this.#retries.shift();
         this.#send(lane, [alone]);
@@ -252,7 +266,9 @@ export class Dispatcher<Image, Result, Call, Reply> {
     const [first] = batch;
     // Asked also where nobody waits any more: what it did is worth remembering.
     const verdict =
-      batch.length === 1 && this.#options.isSuspicion(error) ? (first?.onSuspicion?.(error) ?? null) : null;
+      batch.length === 1 && this.#options.isSuspicion(error)
+        ? (first?.onSuspicion?.(error) ?? null)
+        : null;
     for (const waiting of batch) {
       waiting.attempts++;
       if (waiting.signal.aborted) waiting.reject(waiting.signal.reason);

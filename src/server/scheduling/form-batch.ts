@@ -1,11 +1,12 @@
 /**
- * Which of the waiting images make up the next batch: the most urgent ones, as many as can be executed together without
- * making one of them late. Who would be late all the same is not executed: nobody would read the answer, and somebody
- * else would wait for it.
+ * Which of the waiting images make up the next batch: the most urgent ones, as many as can be
+ * executed together without making one of them late. Who would be late all the same is not
+ * executed: nobody would read the answer, and somebody else would wait for it.
  *
- * Where at least a full batch waits, who would be late in a full one is not executed either. Small batches for the sake of
- * those who are late already would cost so much that everybody behind them became late as well: at three times what a GPU can
- * do, a third of its throughput (docs/decisions/0016-deadline-aware-scheduling.md). Pure logic.
+ * Where at least a full batch waits, who would be late in a full one is not executed either. Small
+ * batches for the sake of those who are late already would cost so much that everybody behind them
+ * became late as well: at three times what a GPU can do, a third of its throughput
+ * (docs/decisions/0016-deadline-aware-scheduling.md). Pure logic.
  */
 import type { DeadlineQueue, Ordered } from './deadline-queue.js';
 
@@ -15,8 +16,8 @@ export interface Expiring extends Ordered {
 }
 
 /**
- * Takes them out of the queue. `share`: most images of the batch; `least`: what an image must be able to go with, if there are
- * so many; `finishAt`: when a batch of so many would be answered.
+ * Takes them out of the queue. `share`: most images of the batch; `least`: what an image must be
+ * able to go with, if there are so many; `finishAt`: when a batch of so many would be answered.
  */
 export function formBatch<Image extends Expiring>(
   queue: DeadlineQueue<Image>,

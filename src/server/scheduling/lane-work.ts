@@ -1,9 +1,10 @@
 /**
- * What one process has been given and has not answered, and since when it works on the oldest of it: how long each batch
- * took, and how long the rest will take.
+ * What one process has been given and has not answered, and since when it works on the oldest of
+ * it: how long each batch took, and how long the rest will take.
  *
- * Times are those of the front, from when the process had nothing else to do until its answer was read: the way between the
- * processes is in them, because whoever waits waits for that too. Pure logic; the caller says what time it is.
+ * Times are those of the front, from when the process had nothing else to do until its answer was
+ * read: the way between the processes is in them, because whoever waits waits for that too. Pure
+ * logic; the caller says what time it is.
  */
 import type { CostTable } from './cost-table.js';
 
@@ -30,7 +31,10 @@ export class LaneWork {
     return execution;
   }
 
-  /** The process has so many batches left; it answers in order. Returns how many are done since the last time. */
+  /**
+   * The process has so many batches left; it answers in order. Returns how many are done since the
+   * last time.
+   */
   answered(left: number, now: number): number {
     const done = Math.max(0, this.#given.length - left);
     for (let batch = 0; batch < done; batch++) {
@@ -46,7 +50,10 @@ export class LaneWork {
     this.#given = this.#given.filter((other) => other !== execution);
   }
 
-  /** Milliseconds until the process has answered everything; what is overdue counts as done in a moment. */
+  /**
+   * Milliseconds until the process has answered everything; what is overdue counts as done in a
+   * moment.
+   */
   remainingMs(costs: CostTable, now: number): number {
     return this.#given.reduce((sum, { images }, at) => {
       const cost = costs.of(images) ?? 0;

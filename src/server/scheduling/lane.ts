@@ -1,6 +1,6 @@
 /**
- * What the dispatcher needs to know of a process that executes batches. `workers/process/lane.ts` is shaped like it; the rooms
- * meet in `pipeline/`.
+ * What the dispatcher needs to know of a process that executes batches. `workers/process/lane.ts`
+ * is shaped like it; the rooms meet in `pipeline/`.
  */
 export interface BatchLane<Call, Reply> {
   /** Whether it takes calls now. */

@@ -1,12 +1,16 @@
 /**
- * The processes of a dispatcher: which of them takes the next batch, what each has in hand, and when it will be done with it.
+ * The processes of a dispatcher: which of them takes the next batch, what each has in hand, and
+ * when it will be done with it.
  */
 import type { Clock } from '../../clock.js';
 import type { CostTable } from './cost-table.js';
 import type { BatchLane } from './lane.js';
 import { type Execution, LaneWork } from './lane-work.js';
 
-/** How long ago a batch must have been answered for a caller to be refused where nobody is before him. */
+/**
+ * How long ago a batch must have been answered for a caller to be refused where nobody is before
+ * him.
+ */
 const PROBE_AFTER_MS = 1_000;
 
 export interface LanesOptions<Call, Reply> {
@@ -25,7 +29,10 @@ export class Lanes<Call, Reply> {
   #answeredAt = Number.NEGATIVE_INFINITY;
 
   /** `onChange` is called when a process can do more or less than before. */
-  constructor({ lanes, costs, clock, maxInFlight }: LanesOptions<Call, Reply>, onChange: () => void) {
+  constructor(
+    { lanes, costs, clock, maxInFlight }: LanesOptions<Call, Reply>,
+    onChange: () => void,
+  ) {
     this.#costs = costs;
     this.#clock = clock;
     this.#maxInFlight = maxInFlight;
@@ -66,23 +73,30 @@ export class Lanes<Call, Reply> {
   /** Milliseconds until it is done, for each process that takes batches. */
   freeInMs(): number[] {
     const now = this.#clock.now();
-    return [...this.#work].flatMap(([lane, work]) => (lane.ready ? work.remainingMs(this.#costs, now) : []));
+    return [...this.#work].flatMap(([lane, work]) =>
+      lane.ready ? work.remainingMs(this.#costs, now) : [],
+    );
   }
 
   /**
-   * Whether a batch given now, to this process or to any, is to show what things cost rather than be judged by what they did:
-   * the process is idle, and nothing was answered for PROBE_AFTER_MS. A table that is too high could otherwise refuse
-   * everybody and never learn better.
+   * Whether a batch given now, to this process or to any, is to show what things cost rather than
+   * be judged by what they did: the process is idle, and nothing was answered for PROBE_AFTER_MS. A
+   * table that is too high could otherwise refuse everybody and never learn better.
    */
   probes(lane?: BatchLane<Call, Reply>): boolean {
     const isIdle = lane === undefined ? this.idle > 0 : lane.inFlight === 0;
     return isIdle && this.#clock.now() - this.#answeredAt > PROBE_AFTER_MS;
   }
 
-  /** Milliseconds until a batch of so many images would be answered that this process is given now; 0 for one that probes. */
+  /**
+   * Milliseconds until a batch of so many images would be answered that this process is given now;
+   * 0 for one that probes.
+   */
   finishMs(lane: BatchLane<Call, Reply>, images: number): number {
     if (this.probes(lane)) return 0;
-    return this.#workOf(lane).remainingMs(this.#costs, this.#clock.now()) + (this.#costs.of(images) ?? 0);
+    return (
+      this.#workOf(lane).remainingMs(this.#costs, this.#clock.now()) + (this.#costs.of(images) ?? 0)
+    );
   }
 
   /** To be called just before the lane is. */

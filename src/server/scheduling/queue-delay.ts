@@ -1,11 +1,13 @@
 /**
- * Whether a free process should wait for company of the images that there are, and for how long: `max-queue-delay`.
+ * Whether a free process should wait for company of the images that there are, and for how long:
+ * `max-queue-delay`.
  *
- * Waiting for one more image pays where the process then finishes more images in its time, the waiting counted:
- * (n + 1) / (gap + cost(n + 1)) > n / cost(n). So it never pays where a batch costs as much as its images one by one (CPU), nor
- * for a lone caller who sends the next image when he has the answer. It ends when the next image is later than it could pay
- * for, when `maxQueueDelayMs` is over, or when the most urgent image would become late by it.
- * Pure logic; the caller says what time it is.
+ * Waiting for one more image pays where the process then finishes more images in its time, the
+ * waiting counted: (n + 1) / (gap + cost(n + 1)) > n / cost(n). So it never pays where a batch
+ * costs as much as its images one by one (CPU), nor for a lone caller who sends the next image when
+ * he has the answer. It ends when the next image is later than it could pay for, when
+ * `maxQueueDelayMs` is over, or when the most urgent image would become late by it. Pure logic; the
+ * caller says what time it is.
  */
 import type { Arrivals } from './arrivals.js';
 import type { CostTable } from './cost-table.js';
@@ -28,8 +30,8 @@ export class QueueDelay {
   }
 
   /**
-   * Milliseconds to hold `images` back; 0: they should go. `sharing` processes take turns with what arrives; `schedulingDeadline` is
-   * that of the first image.
+   * Milliseconds to hold `images` back; 0: they should go. `sharing` processes take turns with what
+   * arrives; `schedulingDeadline` is that of the first image.
    */
   holdMs(images: number, sharing: number, schedulingDeadline: number, now: number): number {
     if (this.#maxQueueDelayMs === 0) return 0;

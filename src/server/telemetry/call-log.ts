@@ -1,6 +1,7 @@
 /**
- * Which calls the log tells of: those that failed, as many lines of each reason as somebody can read, and of those that were
- * answered a sample, where that is asked for. Health checks and reflection are for the debug level alone.
+ * Which calls the log tells of: those that failed, as many lines of each reason as somebody can
+ * read, and of those that were answered a sample, where that is asked for. Health checks and
+ * reflection are for the debug level alone.
  *
  * What it costs a call that is answered: a count.
  */
@@ -15,7 +16,10 @@ import { rounded, timesOf } from './stages.js';
 const LINES = 10;
 const WINDOW_MS = 10_000;
 
-/** Reasons that are worth somebody's attention: the server was too full, too slow, or broken. All others are the callers' affair. */
+/**
+ * Reasons that are worth somebody's attention: the server was too full, too slow, or broken. All
+ * others are the callers' affair.
+ */
 const WARNINGS: ReadonlySet<Reason> = new Set<Reason>([
   'OVERLOADED',
   'DEADLINE_UNREACHABLE',
@@ -52,7 +56,8 @@ export class CallLog {
       clock,
       lines: LINES,
       windowMs: WINDOW_MS,
-      onWithheld: (reason, calls) => log.info({ reason, calls, seconds: WINDOW_MS / 1000 }, 'more calls ended like it'),
+      onWithheld: (reason, calls) =>
+        log.info({ reason, calls, seconds: WINDOW_MS / 1000 }, 'more calls ended like it'),
     });
   }
 
@@ -66,7 +71,8 @@ export class CallLog {
         log.warn(fieldsOf(call, code, reason, durationMs), 'call ended');
         return;
       default:
-        if (log.isLevelEnabled('debug')) log.debug(fieldsOf(call, code, reason, durationMs), 'call ended');
+        if (log.isLevelEnabled('debug'))
+          log.debug(fieldsOf(call, code, reason, durationMs), 'call ended');
     }
   }
 
@@ -76,7 +82,11 @@ export class CallLog {
     this.#log.error({ method: call.method, ...aboutOf(call), err: cause }, 'call failed');
   }
 
-  #levelOf({ isOwn, isAuthenticated }: LoggedCall, code: string, reason: Reason | null): 'info' | 'warn' | 'debug' {
+  #levelOf(
+    { isOwn, isAuthenticated }: LoggedCall,
+    code: string,
+    reason: Reason | null,
+  ): 'info' | 'warn' | 'debug' {
     if (!isOwn) return 'debug';
     if (code === 'OK') {
       if (!isAuthenticated) return 'debug';
@@ -90,7 +100,12 @@ export class CallLog {
   }
 }
 
-function fieldsOf(call: LoggedCall, code: string, reason: Reason | null, durationMs: number): object {
+function fieldsOf(
+  call: LoggedCall,
+  code: string,
+  reason: Reason | null,
+  durationMs: number,
+): object {
   return {
     method: call.method,
     code,

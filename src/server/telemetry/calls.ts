@@ -1,6 +1,6 @@
 /**
- * One call as it is seen from outside, from its headers to its status: what becomes of it is counted, logged and traced here.
- * `rpc/` tells of it through these interfaces.
+ * One call as it is seen from outside, from its headers to its status: what becomes of it is
+ * counted, logged and traced here. `rpc/` tells of it through these interfaces.
  */
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../clock.js';
@@ -21,7 +21,10 @@ export interface OngoingCall {
   /** What the caller calls it (`x-request-id`), or else a name of the server's own. */
   readonly requestId: string;
   headersReceived(header: Header): void;
-  /** The caller is who he should be, so the call may be traced. Not to be told of the server's own warm-up. */
+  /**
+   * The caller is who he should be, so the call may be traced. Not to be told of the server's own
+   * warm-up.
+   */
   authenticated(): void;
   /** The call's one image has come, and has its permit. */
   imageReceived(image: ImageRecord): void;
@@ -45,7 +48,10 @@ export interface CallObserverOptions {
 }
 
 const REQUEST_ID_KEY = 'x-request-id';
-/** What UUIDs, ULIDs and the identifiers of proxies are made of. Anything else is not taken over into the log. */
+/**
+ * What UUIDs, ULIDs and the identifiers of proxies are made of. Anything else is not taken over
+ * into the log.
+ */
 const SANE_REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
 /** https://www.w3.org/TR/trace-context/#traceparent-header */
 const TRACE_PARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-[\da-f]{16}-[\da-f]{2}/;
@@ -86,7 +92,9 @@ class ObservedCall implements OngoingCall, LoggedCall {
 
   /** The caller's, where the call is not traced here. */
   get traceId(): string | null {
-    return this.#trace?.traceId ?? TRACE_PARENT.exec(this.#header('traceparent') ?? '')?.[1] ?? null;
+    return (
+      this.#trace?.traceId ?? TRACE_PARENT.exec(this.#header('traceparent') ?? '')?.[1] ?? null
+    );
   }
 
   get spanId(): string | null {
@@ -125,6 +133,7 @@ class ObservedCall implements OngoingCall, LoggedCall {
     metrics.requests.inc({ method: this.method, code, reason: reason ?? '' });
     metrics.requestDuration.observe({ method: this.method }, durationMs / 1000);
     this.#callLog.ended(this, code, reason, durationMs);
-    if (this.#trace !== null) this.#trace.end({ code, reason, requestId: this.requestId, image: this.image, at: now });
+    if (this.#trace !== null)
+      this.#trace.end({ code, reason, requestId: this.requestId, image: this.image, at: now });
   }
 }

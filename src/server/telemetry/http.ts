@@ -1,8 +1,8 @@
 /**
  * The HTTP port: `/metrics` for Prometheus, `/livez` and `/readyz` for probes.
  *
- * `/livez` says only that this event loop runs: a process that is being replaced must not get the pod killed.
- * `/readyz` says whether a model can answer now, the same truth that gRPC health tells.
+ * `/livez` says only that this event loop runs: a process that is being replaced must not get the
+ * pod killed. `/readyz` says whether a model can answer now, the same truth that gRPC health tells.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
@@ -46,7 +46,11 @@ export async function listenHttp(options: {
   };
 
   const server = createServer(
-    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 2_000 },
+    {
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      headersTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: 2_000,
+    },
     (request, response) => {
       answer(request, response).catch(() => send(response, 500, 'internal error\n'));
     },
@@ -70,7 +74,12 @@ export async function listenHttp(options: {
   };
 }
 
-function send(response: ServerResponse, status: number, body: string, type = 'text/plain; charset=utf-8'): void {
+function send(
+  response: ServerResponse,
+  status: number,
+  body: string,
+  type = 'text/plain; charset=utf-8',
+): void {
   response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' });
   response.end(body);
 }

@@ -1,6 +1,7 @@
 /**
- * Bounds how often lines of one kind are logged, so that a flood of callers is no flood of lines: so many in a window, and
- * when the window ends, how many there were besides. Kinds come from a closed set.
+ * Bounds how often lines of one kind are logged, so that a flood of callers is no flood of lines:
+ * so many in a window, and when the window ends, how many there were besides. Kinds come from a
+ * closed set.
  */
 import type { Clock } from '../../clock.js';
 

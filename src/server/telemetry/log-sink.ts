@@ -1,17 +1,23 @@
 /**
- * Where log lines go on their way out: writes them without ever holding up or ending the server, whatever its output does.
+ * Where log lines go on their way out: writes them without ever holding up or ending the server,
+ * whatever its output does.
  *
- * What holds: one write at a time, in order, lines whole. What the output does not take waits, up to MOST_WAITING_BYTES;
- * lines beyond that are dropped and counted by cause, and when there is room again the log says how many. A failed write is
- * tried again for as long as the server runs: a disk that was full may be emptied, a named pipe may get another reader.
- * What it costs: with an output that takes everything, one write a line, or one for what comes in `gatherMs`.
+ * What holds: one write at a time, in order, lines whole. What the output does not take waits, up
+ * to MOST_WAITING_BYTES; lines beyond that are dropped and counted by cause, and when there is room
+ * again the log says how many. A failed write is tried again for as long as the server runs: a disk
+ * that was full may be emptied, a named pipe may get another reader. What it costs: with an output
+ * that takes everything, one write a line, or one for what comes in `gatherMs`.
  *
- * Not pino's own destination, because its `flushSync` tries for ever where a write fails, and `log.fatal` calls it.
+ * Not pino's own destination, because its `flushSync` tries for ever where a write fails, and
+ * `log.fatal` calls it.
  */
 import type { Clock } from '../../clock.js';
 import type { Output } from '../../system/output.js';
 
-/** Nobody reads, or not fast enough; no room on the disk; the reader has gone; anything else, such as a lost terminal. */
+/**
+ * Nobody reads, or not fast enough; no room on the disk; the reader has gone; anything else, such
+ * as a lost terminal.
+ */
 export const DROP_CAUSES = ['unread', 'no_space', 'closed', 'error'] as const;
 export type DropCause = (typeof DROP_CAUSES)[number];
 
@@ -78,8 +84,8 @@ export class LogSink {
   }
 
   /**
-   * Before the process ends. Resolves with whether everything is out: at once where that is so or can't be, otherwise
-   * when it is, after `timeoutMs` at most.
+   * Before the process ends. Resolves with whether everything is out: at once where that is so or
+   * can't be, otherwise when it is, after `timeoutMs` at most.
    */
   async flush(timeoutMs: number): Promise<boolean> {
     const flushed = new Promise<boolean>((resolve) => this.#flushes.push(resolve));
@@ -102,7 +108,8 @@ export class LogSink {
       this.#output.write(this.#nextBytes(), (error, written) => {
         this.#isWriting = false;
         this.#forget(written);
-        if (error !== null || written === 0) this.#retryLater(CAUSES[error?.code ?? 'EAGAIN'] ?? 'error');
+        if (error !== null || written === 0)
+          this.#retryLater(CAUSES[error?.code ?? 'EAGAIN'] ?? 'error');
         else this.#retryMs = FIRST_RETRY_MS;
         this.#send();
       });
@@ -121,7 +128,9 @@ export class LogSink {
       bytes += line.length;
       count++;
     }
-    return count === 1 ? (this.#waiting[0] as Buffer) : Buffer.concat(this.#waiting.slice(0, count), bytes);
+    return count === 1
+      ? (this.#waiting[0] as Buffer)
+      : Buffer.concat(this.#waiting.slice(0, count), bytes);
   }
 
   #forget(written: number): void {

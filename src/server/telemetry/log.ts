@@ -1,7 +1,9 @@
 /**
- * The log: pino, JSON lines on standard output, or readable lines where a person watches. `log-sink.ts` has them written.
+ * The log: pino, JSON lines on standard output, or readable lines where a person watches.
+ * `log-sink.ts` has them written.
  *
- * What never stands in it: image bytes, labels of answers, secrets, values of the environment other than vitserve's own.
+ * What never stands in it: image bytes, labels of answers, secrets, values of the environment other
+ * than vitserve's own.
  */
 import { type Logger, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
@@ -10,7 +12,12 @@ import type { LogSink } from './log-sink.js';
 
 export type { Logger };
 
-export function createLogger(level: LogLevel, format: LogFormat, isTerminal: boolean, sink: LogSink): Logger {
+export function createLogger(
+  level: LogLevel,
+  format: LogFormat,
+  isTerminal: boolean,
+  sink: LogSink,
+): Logger {
   const isJson = format === 'json' || (format === 'auto' && !isTerminal);
   const log = isJson ? jsonLogger(level, sink) : prettyLogger(level, isTerminal, sink);
   sink.onRoomAgain = (dropped) => {
@@ -25,7 +32,10 @@ function jsonLogger(level: LogLevel, sink: LogSink): Logger {
   return pino({ ...FORM, level, timestamp: pino.stdTimeFunctions.isoTime }, sink);
 }
 
-/** Made readable here and not by pino-pretty's stream, which would hold lines back when the process ends. */
+/**
+ * Made readable here and not by pino-pretty's stream, which would hold lines back when the process
+ * ends.
+ */
 function prettyLogger(level: LogLevel, colorize: boolean, sink: LogSink): Logger {
   const pretty = prettyFactory({ translateTime: 'SYS:HH:MM:ss.l', colorize, singleLine: true });
   return pino({ ...FORM, level }, { write: (line: string) => sink.write(pretty(line)) });

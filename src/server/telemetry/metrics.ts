@@ -1,16 +1,21 @@
 /**
- * Every metric of vitserve, declared once. `docs/metrics.md` has the same list; a contract test holds the two together.
+ * Every metric of vitserve, declared once. `docs/metrics.md` has the same list; a contract test
+ * holds the two together.
  *
- * Durations are seconds, sizes bytes. Labels take values from closed sets only, so the number of series does not grow with
- * callers: methods, gRPC codes, reasons, stages, causes, process roles and indices.
+ * Durations are seconds, sizes bytes. Labels take values from closed sets only, so the number of
+ * series does not grow with callers: methods, gRPC codes, reasons, stages, causes, process roles
+ * and indices.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { DROP_CAUSES, type DropCause } from './log-sink.js';
 
-/** 0.25 ms to 16 s, each bound 1.5 to 2 times the one before: fine where a request usually is, bounded where it should not be. */
+/**
+ * 0.25 ms to 16 s, each bound 1.5 to 2 times the one before: fine where a request usually is,
+ * bounded where it should not be.
+ */
 const SECONDS = [
-  0.00025, 0.0005, 0.001, 0.0015, 0.0025, 0.004, 0.006, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15, 0.25, 0.4, 0.6, 1, 2,
-  4, 8, 16,
+  0.00025, 0.0005, 0.001, 0.0015, 0.0025, 0.004, 0.006, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15,
+  0.25, 0.4, 0.6, 1, 2, 4, 8, 16,
 ];
 const BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
@@ -240,8 +245,8 @@ export function createMetrics() {
 }
 
 /**
- * Series of what should never happen are there from the start: to Prometheus a counter that appears with its first event has not
- * increased.
+ * Series of what should never happen are there from the start: to Prometheus a counter that appears
+ * with its first event has not increased.
  */
 function beginAtZero({
   dropped,
@@ -249,7 +254,10 @@ function beginAtZero({
   retries,
   connectionsRefused,
   processLosses,
-}: Pick<Metrics, 'dropped' | 'quarantined' | 'retries' | 'connectionsRefused' | 'processLosses'>): void {
+}: Pick<
+  Metrics,
+  'dropped' | 'quarantined' | 'retries' | 'connectionsRefused' | 'processLosses'
+>): void {
   for (const stage of ['decode', 'batch']) {
     retries.inc({ stage }, 0);
     quarantined.inc({ stage }, 0);

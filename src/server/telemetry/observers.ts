@@ -1,5 +1,6 @@
 /**
- * Where what the rooms report becomes metrics and log lines, so that the rooms themselves hold neither.
+ * Where what the rooms report becomes metrics and log lines, so that the rooms themselves hold
+ * neither.
  */
 import { stripVTControlCharacters } from 'node:util';
 import type { ChildObserver, ChildRole } from '../../workers/process/supervised-child.js';
@@ -13,7 +14,10 @@ import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { readProcessUsage } from './process-usage.js';
 
-/** What `rpc/` reports; shaped like its `ConnectionObserver`, which lies further down the line than this room. */
+/**
+ * What `rpc/` reports; shaped like its `ConnectionObserver`, which lies further down the line than
+ * this room.
+ */
 export interface ConnectionObserver {
   connectionsOpen(count: number): void;
   connectionRefused(cause: string, peer: string, detail: string): void;
@@ -31,7 +35,10 @@ export interface RejectionObserver {
   rejectionsHeld(count: number): void;
 }
 
-export function createPipelineObserver(metrics: Metrics, log: Logger): PipelineObserver & ModelLineObserver {
+export function createPipelineObserver(
+  metrics: Metrics,
+  log: Logger,
+): PipelineObserver & ModelLineObserver {
   const quarantined = (stage: 'decode' | 'batch') => (sha256: string, bytes: number) => {
     metrics.quarantined.inc({ stage });
     log.warn({ stage, sha256, bytes }, 'quarantined image');
@@ -40,7 +47,8 @@ export function createPipelineObserver(metrics: Metrics, log: Logger): PipelineO
   const decodeQueue = metrics.queueLength.labels({ stage: 'decode', model: '' });
   const { queueDuration, deadlineSlack } = metrics;
   return {
-    decoded: (format, decoder, decodeMs) => metrics.decodeDuration.observe({ format, decoder }, decodeMs / 1000),
+    decoded: (format, decoder, decodeMs) =>
+      metrics.decodeDuration.observe({ format, decoder }, decodeMs / 1000),
     answered(queueMs, deadlineSlackMs) {
       queueDuration.observe(queueMs / 1000);
       if (deadlineSlackMs !== null) deadlineSlack.observe(deadlineSlackMs / 1000);
@@ -59,8 +67,15 @@ export function createPipelineObserver(metrics: Metrics, log: Logger): PipelineO
   };
 }
 
-/** Which models are served, and which could not be. `onChange` is called after either has been noted. */
-export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: () => void): CatalogObserver {
+/**
+ * Which models are served, and which could not be. `onChange` is called after either has been
+ * noted.
+ */
+export function createCatalogObserver(
+  metrics: Metrics,
+  log: Logger,
+  onChange: () => void,
+): CatalogObserver {
   const infoOf = ({ name, version, executionProvider }: ServedModel) => ({
     model: name,
     version,
@@ -94,11 +109,20 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
       metrics.modelFailures.inc({ model: name }, 0);
       metrics.providerFallback.set({ model: name }, fallbackReason === null ? 0 : 1);
       if (fallbackReason !== null) {
-        log.warn({ model: name, reason: fallbackReason }, 'CUDA is not available: running on the CPU');
+        log.warn(
+          { model: name, reason: fallbackReason },
+          'CUDA is not available: running on the CPU',
+        );
       }
       if (slowForm !== null)
-        log.warn({ model: `${name}/${version}`, ...slowForm }, 'this form of the model is slow here');
-      log.info({ model: `${name}/${version}`, executionProvider, processes, maxBatchSize }, 'model served');
+        log.warn(
+          { model: `${name}/${version}`, ...slowForm },
+          'this form of the model is slow here',
+        );
+      log.info(
+        { model: `${name}/${version}`, executionProvider, processes, maxBatchSize },
+        'model served',
+      );
       onChange();
     },
     modelWithdrawn(model) {
@@ -116,7 +140,10 @@ export function createCatalogObserver(metrics: Metrics, log: Logger, onChange: (
       metrics.modelFailures.inc({ model: name });
       // Of a version that could be proved for a while, under a name that nobody is served.
       if (!current.has(name)) forget(name);
-      log.error({ model: name, version, problems }, 'model not loaded: serving what was served before');
+      log.error(
+        { model: name, version, problems },
+        'model not loaded: serving what was served before',
+      );
     },
   };
 }
@@ -168,8 +195,9 @@ export function createRejectionObserver(metrics: Metrics): RejectionObserver {
 }
 
 /**
- * Counts connections; why one was refused is for the debug log, since anybody can make it grow. Only of another protocol than the
- * port's, which is a mistake in somebody's settings, each kind is told aloud once.
+ * Counts connections; why one was refused is for the debug log, since anybody can make it grow.
+ * Only of another protocol than the port's, which is a mistake in somebody's settings, each kind is
+ * told aloud once.
  */
 export function createConnectionObserver(metrics: Metrics, log: Logger): ConnectionObserver {
   const told = new Set<string>();
@@ -185,7 +213,10 @@ export function createConnectionObserver(metrics: Metrics, log: Logger): Connect
   };
 }
 
-/** Which credentials are in use. What is wrong with new ones is counted on every look and logged once. */
+/**
+ * Which credentials are in use. What is wrong with new ones is counted on every look and logged
+ * once.
+ */
 export function createCredentialObserver(metrics: Metrics, log: Logger): CredentialObserver {
   const lastProblems = new Map<string, string>();
   return {
@@ -199,7 +230,10 @@ export function createCredentialObserver(metrics: Metrics, log: Logger): Credent
         metrics.certificateExpiry.set({ certificate }, at / 1000);
         shown[certificate] = new Date(at).toISOString();
       }
-      log.info({ kind, ...about, ...(kind === 'certificate' ? { expires: shown } : {}) }, 'credentials loaded');
+      log.info(
+        { kind, ...about, ...(kind === 'certificate' ? { expires: shown } : {}) },
+        'credentials loaded',
+      );
     },
     credentialKept(kind, problems) {
       metrics.credentialReloads.inc({ kind, result: 'kept' });
@@ -216,7 +250,8 @@ export function createPermitObserver(log: Logger): PermitObserver {
   return {
     permitsCorrected: (permits, imagesPerSecond) =>
       log.info({ permits, imagesPerSecond: Math.round(imagesPerSecond) }, 'permits corrected'),
-    permitsShort: (permits, short) => log.warn({ permits, short }, 'fewer permits than would be good'),
+    permitsShort: (permits, short) =>
+      log.warn({ permits, short }, 'fewer permits than would be good'),
   };
 }
 

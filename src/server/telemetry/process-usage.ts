@@ -16,8 +16,12 @@ const PAGE_BYTES = 4096;
 export async function readProcessUsage(pid: number): Promise<ProcessUsage | null> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
   if (stat === null) return null;
-  // The second field is the command in parentheses and may hold spaces; numbers follow the last parenthesis from field 3 on.
+  // The second field is the command in parentheses and may hold spaces; numbers follow the last
+  // parenthesis from field 3 on.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const field = (number: number) => Number(fields[number - 3]);
-  return { cpuSeconds: (field(14) + field(15)) / TICKS_PER_SECOND, residentBytes: field(24) * PAGE_BYTES };
+  return {
+    cpuSeconds: (field(14) + field(15)) / TICKS_PER_SECOND,
+    residentBytes: field(24) * PAGE_BYTES,
+  };
 }

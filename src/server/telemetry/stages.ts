@@ -1,13 +1,20 @@
 /**
- * The stages of a call as intervals, from what was written down of its image. A stage in which the call came to its end is
- * the last one, and takes in the waiting before it.
+ * The stages of a call as intervals, from what was written down of its image. A stage in which the
+ * call came to its end is the last one, and takes in the waiting before it.
  *
- * Children measure what they do themselves, and the front when it was told; so a stage of work ends when the front hears of
- * it, and the way between processes counts as waiting before it.
+ * Children measure what they do themselves, and the front when it was told; so a stage of work ends
+ * when the front hears of it, and the way between processes counts as waiting before it.
  */
 import type { ImageRecord } from '../pipeline/image-record.js';
 
-export type StageName = 'upload' | 'permit' | 'decode queue' | 'decode' | 'batch queue' | 'inference' | 'reply';
+export type StageName =
+  | 'upload'
+  | 'permit'
+  | 'decode queue'
+  | 'decode'
+  | 'batch queue'
+  | 'inference'
+  | 'reply';
 
 /** Times are monotonic milliseconds. */
 export interface Stage {
@@ -32,7 +39,10 @@ export function stagesOfImage(image: ImageRecord, endedAt: number): Stage[] {
   const decodedFrom = Math.max(admittedAt, decoded.at - decoded.decodeMs);
   stages.push(
     stage('decode queue', admittedAt, decodedFrom),
-    stage('decode', decodedFrom, decoded.at, { 'vitserve.image.format': format, 'vitserve.decoder': decoder }),
+    stage('decode', decodedFrom, decoded.at, {
+      'vitserve.image.format': format,
+      'vitserve.decoder': decoder,
+    }),
   );
   if (executed === null) return [...stages, stage('batch queue', decoded.at, endedAt)];
   const executedFrom = Math.max(decoded.at, executed.at - executed.executionMs);
@@ -45,13 +55,22 @@ export function stagesOfImage(image: ImageRecord, endedAt: number): Stage[] {
 }
 
 /** The times that answers carry, as far as the image came. Milliseconds. */
-export function timesOf({ cameAt, decoded, executed }: ImageRecord): Readonly<Record<string, number>> {
+export function timesOf({
+  cameAt,
+  decoded,
+  executed,
+}: ImageRecord): Readonly<Record<string, number>> {
   if (decoded === null) return {};
   const { decodeMs } = decoded;
   if (executed === null) return { decodeMs: rounded(decodeMs) };
   const { executionMs, batchSize } = executed;
   const queueMs = Math.max(0, executed.at - cameAt - decodeMs - executionMs);
-  return { decodeMs: rounded(decodeMs), queueMs: rounded(queueMs), inferenceMs: rounded(executionMs), batchSize };
+  return {
+    decodeMs: rounded(decodeMs),
+    queueMs: rounded(queueMs),
+    inferenceMs: rounded(executionMs),
+    batchSize,
+  };
 }
 
 /** To microseconds: what a log line needs. */
@@ -59,6 +78,11 @@ export function rounded(milliseconds: number): number {
   return Math.round(milliseconds * 1000) / 1000;
 }
 
-function stage(name: StageName, from: number, to: number, attributes: Stage['attributes'] = {}): Stage {
+function stage(
+  name: StageName,
+  from: number,
+  to: number,
+  attributes: Stage['attributes'] = {},
+): Stage {
   return { name, from, to: Math.max(from, to), attributes };
 }

@@ -1,10 +1,12 @@
 /**
- * Traces: a span for each call of the service, and below it one for each stage that it went through, sent over OTLP.
+ * Traces: a span for each call of the service, and below it one for each stage that it went
+ * through, sent over OTLP.
  *
- * This file, and with it all of OpenTelemetry, is loaded only where traces are exported. The span of a call begins with its
- * headers, so that its identifiers are there for the log; stages become spans when the call ends, from times that were taken
- * anyway. Spans are written and sent in batches between calls; what can't be sent is dropped, counted, and said in the
- * log once a minute at most.
+ * This file, and with it all of OpenTelemetry, is loaded only where traces are exported. The span
+ * of a call begins with its headers, so that its identifiers are there for the log; stages become
+ * spans when the call ends, from times that were taken anyway. Spans are written and sent in
+ * batches between calls; what can't be sent is dropped, counted, and said in the log once a minute
+ * at most.
  */
 import {
   type Context,
@@ -43,7 +45,10 @@ export type Header = (key: string) => string | undefined;
 
 /** Times are monotonic milliseconds. */
 export interface Tracing {
-  /** A call of the service begins. Whether it is recorded is for the sampler, and where he says so for the caller. */
+  /**
+   * A call of the service begins. Whether it is recorded is for the sampler, and where he says so
+   * for the caller.
+   */
   begin(service: string, method: string, at: number, header: Header): CallTrace;
   /** Sends what is left, for `CLOSE_MS` at most. */
   close(): Promise<void>;
@@ -78,7 +83,10 @@ const WARNING_MS = 60_000;
 
 /** Calls that have the stages of one image. */
 const IMAGE_METHODS: ReadonlySet<string> = new Set(['Classify', 'Embed']);
-/** The codes that say of a server that it failed: https://opentelemetry.io/docs/specs/semconv/rpc/grpc/ */
+/**
+ * The codes that say of a server that it failed:
+ * https://opentelemetry.io/docs/specs/semconv/rpc/grpc/
+ */
 const SERVER_FAULTS: ReadonlySet<string> = new Set([
   'UNKNOWN',
   'DEADLINE_EXCEEDED',
@@ -92,16 +100,22 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
   for (const result of ['exported', 'failed']) metrics.traceSpans.inc({ result }, 0);
   const limit = new LineLimit({ clock, lines: 1, windowMs: WARNING_MS, onWithheld: () => {} });
   const warn = (detail: string) => {
-    if (limit.allows('')) log.warn({ detail: detail.slice(0, 500) }, 'trouble with exporting traces');
+    if (limit.allows(''))
+      log.warn({ detail: detail.slice(0, 500) }, 'trouble with exporting traces');
   };
-  // Warnings have no other way out: of variables of the exporter, and of spans dropped because too many waited to be sent.
+  // Warnings have no other way out: of variables of the exporter, and of spans dropped because too
+  // many waited to be sent.
   const silent = () => {};
-  diag.setLogger({ error: silent, warn, info: silent, debug: silent, verbose: silent }, DiagLogLevel.WARN);
+  diag.setLogger(
+    { error: silent, warn, info: silent, debug: silent, verbose: silent },
+    DiagLogLevel.WARN,
+  );
 
   const provider = new TracerProvider({
-    resource: resourceFromAttributes({ 'service.name': 'vitserve', 'service.version': version }).merge(
-      detectResources({ detectors: [envDetector] }),
-    ),
+    resource: resourceFromAttributes({
+      'service.name': 'vitserve',
+      'service.version': version,
+    }).merge(detectResources({ detectors: [envDetector] })),
     sampler: samplerOf(settings.sampler),
     spanProcessors: [
       new BatchSpanProcessor({
@@ -118,7 +132,12 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
   const getter = { get: (header: Header, key: string) => header(key), keys: () => [] };
 
   /** `error`: what the last stage ended with. */
-  const addStages = (stages: readonly Stage[], parent: Context, epoch: number, error: string | null) => {
+  const addStages = (
+    stages: readonly Stage[],
+    parent: Context,
+    epoch: number,
+    error: string | null,
+  ) => {
     for (const [index, { name, from, to, attributes }] of stages.entries()) {
       const span = tracer.startSpan(name, { startTime: epoch + from, attributes }, parent);
       if (error !== null && index === stages.length - 1) span.setAttribute('error.type', error);
@@ -132,7 +151,11 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
     const name = `${service}/${method}`;
     const attributes = { 'rpc.system.name': 'grpc', 'rpc.method': name };
     const caller = propagator.extract(ROOT_CONTEXT, header, getter);
-    const span = tracer.startSpan(name, { kind: SpanKind.SERVER, startTime: epoch + at, attributes }, caller);
+    const span = tracer.startSpan(
+      name,
+      { kind: SpanKind.SERVER, startTime: epoch + at, attributes },
+      caller,
+    );
     const context = trace.setSpan(ROOT_CONTEXT, span);
     return {
       ...span.spanContext(),
@@ -140,7 +163,8 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
         if (!span.isRecording()) return;
         const child = tracer.startSpan('image', { startTime: epoch + image.cameAt }, context);
         describeImage(child, image);
-        if (reason !== null) child.setAttributes({ 'vitserve.reason': reason, 'error.type': reason });
+        if (reason !== null)
+          child.setAttributes({ 'vitserve.reason': reason, 'error.type': reason });
         addStages(stagesOfImage(image, endedAt), trace.setSpan(ROOT_CONTEXT, child), epoch, reason);
         child.end(epoch + endedAt);
       },
@@ -150,9 +174,11 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
         const error = code === 'OK' ? null : (reason ?? code);
         if (error !== null) span.setAttribute('error.type', error);
         if (reason !== null) span.setAttribute('vitserve.reason', reason);
-        if (SERVER_FAULTS.has(code)) span.setStatus({ code: SpanStatusCode.ERROR, message: error ?? code });
+        if (SERVER_FAULTS.has(code))
+          span.setStatus({ code: SpanStatusCode.ERROR, message: error ?? code });
         if (image !== null) describeImage(span, image);
-        if (IMAGE_METHODS.has(method)) addStages(stagesOfCall(at, image, endedAt), context, epoch, error);
+        if (IMAGE_METHODS.has(method))
+          addStages(stagesOfCall(at, image, endedAt), context, epoch, error);
         span.end(epoch + endedAt);
       },
     };
@@ -183,7 +209,11 @@ function describeImage(span: Span, { model, executed }: ImageRecord): void {
 }
 
 /** Counts what becomes of the spans. */
-function counted(exporter: SpanExporter, { traceSpans }: Metrics, warn: (detail: string) => void): SpanExporter {
+function counted(
+  exporter: SpanExporter,
+  { traceSpans }: Metrics,
+  warn: (detail: string) => void,
+): SpanExporter {
   return {
     export(spans, done) {
       exporter.export(spans, (result) => {

@@ -1,6 +1,7 @@
 /**
- * What the server shows and asks for: its certificate, the authorities of callers' certificates, and their tokens, each read
- * from files, looked at again while the server runs, and put to use without a connection or call being lost.
+ * What the server shows and asks for: its certificate, the authorities of callers' certificates,
+ * and their tokens, each read from files, looked at again while the server runs, and put to use
+ * without a connection or call being lost.
  */
 import type { SecureContextOptions } from 'node:tls';
 import type { Clock } from '../../clock.js';
@@ -42,13 +43,21 @@ export class Credentials {
   }
 
   /** Rejects with SetupError where something that is asked for can't be used. */
-  static async open(settings: CredentialSettings, clock: Clock, observer: CredentialObserver): Promise<Credentials> {
+  static async open(
+    settings: CredentialSettings,
+    clock: Clock,
+    observer: CredentialObserver,
+  ): Promise<Credentials> {
     const { tlsCert, tlsKey, tlsClientCa, tokenFile } = settings;
     const opened = await Promise.allSettled([
-      tlsCert === null || tlsKey === null ? null : openTls({ cert: tlsCert, key: tlsKey, clientCa: tlsClientCa }),
+      tlsCert === null || tlsKey === null
+        ? null
+        : openTls({ cert: tlsCert, key: tlsKey, clientCa: tlsClientCa }),
       tokenFile === null ? null : openTokens(tokenFile),
     ]);
-    const failures = opened.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    const failures = opened.flatMap((result) =>
+      result.status === 'rejected' ? [result.reason] : [],
+    );
     if (failures.length > 0) throw mergeSetupErrors(failures);
     const [tls, tokens] = opened;
     return new Credentials(
@@ -64,12 +73,18 @@ export class Credentials {
     return this.#tls?.value.context ?? null;
   }
 
-  /** `authorization`: all values of that metadata key. Throws RequestError TOKEN_INVALID where tokens are asked for and this is none. */
+  /**
+   * `authorization`: all values of that metadata key. Throws RequestError TOKEN_INVALID where
+   * tokens are asked for and this is none.
+   */
   authenticate(authorization: readonly (string | Buffer)[]): void {
     this.#tokens?.value.check(authorization);
   }
 
-  /** Looks every LOOK_INTERVAL_MS from now on; `useTls` is given what new connections should be shown. */
+  /**
+   * Looks every LOOK_INTERVAL_MS from now on; `useTls` is given what new connections should be
+   * shown.
+   */
   watch(useTls: (context: SecureContextOptions) => void): void {
     this.#useTls = useTls;
     this.#tls?.watch(this.#clock, LOOK_INTERVAL_MS, () => this.#lookAt('certificate'));
@@ -93,16 +108,25 @@ export class Credentials {
       if (kind === 'certificate' && this.#tls !== null) this.#useTls(this.#tls.value.context);
       this.#loaded(kind);
     } catch (error) {
-      this.#observer.credentialKept(kind, error instanceof SetupError ? error.problems : [messageOf(error)]);
+      this.#observer.credentialKept(
+        kind,
+        error instanceof SetupError ? error.problems : [messageOf(error)],
+      );
     }
   }
 
   #loaded(kind: CredentialKind): void {
-    if (kind === 'tokens') this.#observer.credentialLoaded(kind, { tokens: this.#tokens?.value.count ?? 0 });
+    if (kind === 'tokens')
+      this.#observer.credentialLoaded(kind, { tokens: this.#tokens?.value.count ?? 0 });
     else if (this.#tls !== null) {
       const { fingerprint256, expiresAt } = this.#tls.value;
-      const clientCaExpiresAt = expiresAt.clientCa === null ? {} : { clientCaExpiresAt: expiresAt.clientCa };
-      this.#observer.credentialLoaded(kind, { fingerprint256, expiresAt: expiresAt.server, ...clientCaExpiresAt });
+      const clientCaExpiresAt =
+        expiresAt.clientCa === null ? {} : { clientCaExpiresAt: expiresAt.clientCa };
+      this.#observer.credentialLoaded(kind, {
+        fingerprint256,
+        expiresAt: expiresAt.server,
+        ...clientCaExpiresAt,
+      });
     }
   }
 }

@@ -1,11 +1,14 @@
 /**
- * Finds one length-delimited field of a protobuf message whose bytes pass by, and keeps nothing else of it.
+ * Finds one length-delimited field of a protobuf message whose bytes pass by, and keeps nothing
+ * else of it.
  *
- * The field may stand anywhere in the message and the pieces may be cut anywhere; the last occurrence counts, as for every
- * reader of protobuf. Only fields of the message itself are looked at, never those within others. Bytes that are no message end
- * the search; what was found before remains.
+ * The field may stand anywhere in the message and the pieces may be cut anywhere; the last
+ * occurrence counts, as for every reader of protobuf. Only fields of the message itself are looked
+ * at, never those within others. Bytes that are no message end the search; what was found before
+ * remains.
  *
- * What it costs: a few instructions for each field, whatever its length, and at most `mostBytes` of memory.
+ * What it costs: a few instructions for each field, whatever its length, and at most `mostBytes` of
+ * memory.
  */
 
 /** https://protobuf.dev/programming-guides/encoding/#structure */
@@ -62,7 +65,8 @@ export class FieldScanner {
   }
 
   #onVarintByte(byte: number): void {
-    if (this.#varintBytes < TAG_VARINT_BYTES) this.#varint += (byte & 0x7f) * 2 ** (7 * this.#varintBytes);
+    if (this.#varintBytes < TAG_VARINT_BYTES)
+      this.#varint += (byte & 0x7f) * 2 ** (7 * this.#varintBytes);
     this.#varintBytes++;
     if (byte >= 0x80) {
       if (this.#varintBytes === MOST_VARINT_BYTES) this.#state = 'stopped';

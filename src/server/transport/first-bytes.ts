@@ -1,8 +1,10 @@
 /**
- * What a new connection speaks, by its first bytes, and what is said to who speaks something else than HTTP/2.
+ * What a new connection speaks, by its first bytes, and what is said to who speaks something else
+ * than HTTP/2.
  *
- * Given to HTTP/2, such a connection is closed without a word, and its owner looks for the fault in the network. What it costs:
- * one piece of data a connection goes through JavaScript twice, and the server's SETTINGS follow the client's preface.
+ * Given to HTTP/2, such a connection is closed without a word, and its owner looks for the fault in
+ * the network. What it costs: one piece of data a connection goes through JavaScript twice, and the
+ * server's SETTINGS follow the client's preface.
  */
 import type { Socket } from 'node:net';
 
@@ -57,7 +59,10 @@ export function onFirstBytes(connection: Socket, callback: (spoken: Spoken) => v
   connection.on('data', onData);
 }
 
-/** Says so in HTTP/1.1, and lets the rest of the request go by, since a reset would take the answer along. */
+/**
+ * Says so in HTTP/1.1, and lets the rest of the request go by, since a reset would take the answer
+ * along.
+ */
 export function answerHttp1(connection: Socket): void {
   const head = [
     'HTTP/1.1 400 Bad Request',

@@ -1,10 +1,11 @@
 /**
  * Unfolds one compressed message while its bytes come in.
  *
- * What holds: of the message itself at most `mostBytes` are kept. One that unfolds to more is only searched from there on, for
- * the field that names it, and only until that is found or SEARCHED_TIMES as much has passed; so a message made to unfold
- * without end costs little more than one that is as large as allowed. What waits to be unfolded is bounded as well:
- * the body is held back meanwhile.
+ * What holds: of the message itself at most `mostBytes` are kept. One that unfolds to more is only
+ * searched from there on, for the field that names it, and only until that is found or
+ * SEARCHED_TIMES as much has passed; so a message made to unfold without end costs little more than
+ * one that is as large as allowed. What waits to be unfolded is bounded as well: the body is held
+ * back meanwhile.
  */
 import { constants, createGunzip, createInflate, type Gunzip, type Inflate } from 'node:zlib';
 import { status } from '@grpc/grpc-js';
@@ -17,7 +18,10 @@ const BACKLOG_BYTES = 1024 * 1024;
 export interface InflationOptions {
   readonly encoding: 'gzip' | 'deflate';
   readonly mostBytes: number;
-  /** The compressed message is longer than `mostBytes` already, so that nothing of it needs to be kept. */
+  /**
+   * The compressed message is longer than `mostBytes` already, so that nothing of it needs to be
+   * kept.
+   */
   readonly isTooLong: boolean;
   /** Only the beginning of the message will be given. */
   readonly isCutOff: boolean;
@@ -27,7 +31,10 @@ export interface InflationOptions {
 }
 
 export class Inflation {
-  /** The message, or null: it is too long. Rejects, with a status as grpc-js has it, where the bytes don't unfold. */
+  /**
+   * The message, or null: it is too long. Rejects, with a status as grpc-js has it, where the bytes
+   * don't unfold.
+   */
   readonly content: Promise<Buffer | null>;
   readonly #options: InflationOptions;
   readonly #unfolder: Gunzip | Inflate;
@@ -49,7 +56,8 @@ export class Inflation {
     // Nobody may be left to look at it.
     this.content.catch(() => {});
     const zlibOptions = options.isCutOff ? { finishFlush: constants.Z_SYNC_FLUSH } : {};
-    this.#unfolder = options.encoding === 'gzip' ? createGunzip(zlibOptions) : createInflate(zlibOptions);
+    this.#unfolder =
+      options.encoding === 'gzip' ? createGunzip(zlibOptions) : createInflate(zlibOptions);
     this.#unfolder.on('data', (piece: Buffer) => this.#onPiece(piece));
     this.#unfolder.on('end', () => this.#end());
     this.#unfolder.on('drain', () => this.#goOn());

@@ -1,11 +1,12 @@
 /**
- * A port that hands its connections to a gRPC server, so that the server's own socket is in our hands: how many connections
- * there are, how long they may take to say something sensible, which certificate they are shown, and that they end where
- * their client breaks HTTP/2 (`stalled-sessions.ts`).
+ * A port that hands its connections to a gRPC server, so that the server's own socket is in our
+ * hands: how many connections there are, how long they may take to say something sensible, which
+ * certificate they are shown, and that they end where their client breaks HTTP/2
+ * (`stalled-sessions.ts`).
  *
- * grpc-js takes connections from elsewhere (`createConnectionInjector`), TLS ones too, and Node's TLS server takes new
- * certificates at any time (`setSecureContext`), both without anything private. Connections that are open keep the
- * certificate that they were made with.
+ * grpc-js takes connections from elsewhere (`createConnectionInjector`), TLS ones too, and Node's
+ * TLS server takes new certificates at any time (`setSecureContext`), both without anything
+ * private. Connections that are open keep the certificate that they were made with.
  */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
@@ -24,7 +25,12 @@ import { answerHttp1, FOREIGN, onFirstBytes, type Spoken } from './first-bytes.j
 import { onStalled } from './stalled-sessions.js';
 
 /** Why a connection was ended before it could carry a call. */
-export type RefusalCause = 'limit' | 'handshake_timeout' | 'tls' | 'client_certificate' | 'protocol';
+export type RefusalCause =
+  | 'limit'
+  | 'handshake_timeout'
+  | 'tls'
+  | 'client_certificate'
+  | 'protocol';
 
 /** Told of connections; `telemetry/` implements it. */
 export interface ConnectionObserver {
@@ -53,7 +59,9 @@ export interface ListenerOptions {
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Time for the other end to close, once this one has. */
 const LINGER_MS = 5_000;
-/** The preface of HTTP/2 and the header of the SETTINGS frame that has to follow (RFC 9113 §3.4). */
+/**
+ * The preface of HTTP/2 and the header of the SETTINGS frame that has to follow (RFC 9113 §3.4).
+ */
 const PREFACE_BYTES = 24 + 9;
 
 /** What OpenSSL says where no TLS came at all. */
@@ -83,7 +91,9 @@ export class Listener {
       const addresses = await lookup(host, { all: true });
       const failures: unknown[] = [];
       for (const { address } of addresses) {
-        await listener.#bind(address, port === 0 ? listener.#portOr(0) : port).catch((error) => failures.push(error));
+        await listener
+          .#bind(address, port === 0 ? listener.#portOr(0) : port)
+          .catch((error) => failures.push(error));
       }
       if (listener.#servers.length === 0) throw failures[0];
     } catch (error) {
@@ -96,7 +106,10 @@ export class Listener {
     return this.#portOr(this.#options.address.port);
   }
 
-  /** Of the server's end of TLS, for connections from now on. Throws for what can't be used, and nothing has changed. */
+  /**
+   * Of the server's end of TLS, for connections from now on. Throws for what can't be used, and
+   * nothing has changed.
+   */
   setTls(context: SecureContextOptions): void {
     this.#tls?.setSecureContext(context);
   }
@@ -107,7 +120,10 @@ export class Listener {
     for (const server of this.#servers) server.close();
   }
 
-  /** Resolves when every connection that the gRPC server was given has closed, as it sees to when it shuts down. */
+  /**
+   * Resolves when every connection that the gRPC server was given has closed, as it sees to when it
+   * shuts down.
+   */
   async drained(): Promise<void> {
     for (const connection of this.#handed) {
       if (!connection.closed) await new Promise((resolve) => connection.on('close', resolve));
@@ -163,15 +179,24 @@ export class Listener {
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
       const cause = causeOf(error, socket);
       // Who leaves without a word, as probes of a port do, was not refused.
-      if (cause !== null) observer.connectionRefused(cause, peerOf(socket), detailOf(error, socket));
+      if (cause !== null)
+        observer.connectionRefused(cause, peerOf(socket), detailOf(error, socket));
       socket.destroy();
     });
     return server;
   }
 
-  /** To the gRPC server, with a time limit for the beginning of HTTP/2, which is the server's to judge where it looks like it. */
+  /**
+   * To the gRPC server, with a time limit for the beginning of HTTP/2, which is the server's to
+   * judge where it looks like it.
+   */
   #hand(connection: Socket): void {
-    const { clock, observer, handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, lingerMs = LINGER_MS } = this.#options;
+    const {
+      clock,
+      observer,
+      handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS,
+      lingerMs = LINGER_MS,
+    } = this.#options;
     if (this.#closed) {
       connection.destroy();
       return;
@@ -179,7 +204,11 @@ export class Listener {
     const bytesBefore = connection.bytesRead;
     const cancelTimer = clock.after(handshakeTimeoutMs, () => {
       if (connection.bytesRead - bytesBefore >= PREFACE_BYTES) return;
-      observer.connectionRefused('handshake_timeout', peerOf(connection), 'HTTP/2 did not begin in time');
+      observer.connectionRefused(
+        'handshake_timeout',
+        peerOf(connection),
+        'HTTP/2 did not begin in time',
+      );
       connection.destroy();
     });
     const cancelWatch = onStalled(connection, clock, () => connection.destroy());

@@ -1,18 +1,22 @@
 /**
- * The end of a connection that has done nothing wrong: it has reached its age, has been idle, has nearly used up its resets,
- * or the server stops. grpc-js can do the first two, but at the price of calls: both of its GOAWAY frames go out at once, so a
- * call that is on its way is refused, and what is larger than its client's retry buffer is lost.
+ * The end of a connection that has done nothing wrong: it has reached its age, has been idle, has
+ * nearly used up its resets, or the server stops. grpc-js can do the first two, but at the price of
+ * calls: both of its GOAWAY frames go out at once, so a call that is on its way is refused, and
+ * what is larger than its client's retry buffer is lost.
  *
  * Here it takes three steps:
  *
- * 1. Wait for a moment when nothing is on its way to the client: a PING is answered, and no call ended between. Clients on Node.js
- *    lose calls that they begin on an answer which they read together with GOAWAY; nothing a server sends afterwards helps.
- * 2. Ask for no further calls (`shutdown-notice.ts`), and wait until a PING is answered or ROUND_TRIP_MS have passed. Calls that
- *    were begun before the client knew arrive before the answer, and are taken.
+ * 1. Wait for a moment when nothing is on its way to the client: a PING is answered, and no call
+ *    ended between. Clients on Node.js lose calls that they begin on an answer which they read
+ *    together with GOAWAY; nothing a server sends afterwards helps.
+ * 2. Ask for no further calls (`shutdown-notice.ts`), and wait until a PING is answered or
+ *    ROUND_TRIP_MS have passed. Calls that were begun before the client knew arrive before the
+ *    answer, and are taken.
  * 3. GOAWAY with the last call that was taken; the connection closes when its calls have ended.
  *
- * All of it has an end: QUIET_MS for the first step, less where it can't wait. Calls that are open when the grace is over lose
- * their connection, which is UNAVAILABLE to a client; to reset them with NO_ERROR, as grpc-js does, is INTERNAL.
+ * All of it has an end: QUIET_MS for the first step, less where it can't wait. Calls that are open
+ * when the grace is over lose their connection, which is UNAVAILABLE to a client; to reset them
+ * with NO_ERROR, as grpc-js does, is INTERNAL.
  */
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -20,7 +24,10 @@ import type { Clock } from '../../clock.js';
 import { ResetBudget, type ResetLimits } from './reset-budget.js';
 import { sendShutdownNotice } from './shutdown-notice.js';
 
-/** How long a moment without answers is waited for. A connection that never has one carries small calls, which are sent again. */
+/**
+ * How long a moment without answers is waited for. A connection that never has one carries small
+ * calls, which are sent again.
+ */
 const QUIET_MS = 1_000;
 /** The same where the connection has few resets left. */
 const HURRIED_QUIET_MS = 50;
@@ -76,7 +83,10 @@ export class SessionLife {
     session.on('close', () => this.#end());
   }
 
-  /** Ends the connection in order. Resolves when the client knows which calls were taken, or has gone. */
+  /**
+   * Ends the connection in order. Resolves when the client knows which calls were taken, or has
+   * gone.
+   */
   retire(quietMs = QUIET_MS): Promise<void> {
     if (!this.#isRetiring) {
       this.#isRetiring = true;
@@ -103,7 +113,10 @@ export class SessionLife {
   #watchIdleness(delayMs: number): void {
     const { clock, maxConnectionIdleMs } = this.#options;
     this.#cancelIdle = clock.after(delayMs, () => {
-      const leftMs = this.#openCalls > 0 ? maxConnectionIdleMs : this.#idleSince + maxConnectionIdleMs - clock.now();
+      const leftMs =
+        this.#openCalls > 0
+          ? maxConnectionIdleMs
+          : this.#idleSince + maxConnectionIdleMs - clock.now();
       if (leftMs > 0) this.#watchIdleness(leftMs);
       else void this.retire();
     });
@@ -112,7 +125,8 @@ export class SessionLife {
   #reachAge(): void {
     const { clock, maxConnectionAgeMs } = this.#options;
     void this.retire().then(() => {
-      if (!this.#session.destroyed) this.#cancelAge = clock.after(maxConnectionAgeMs, () => this.#connection.destroy());
+      if (!this.#session.destroyed)
+        this.#cancelAge = clock.after(maxConnectionAgeMs, () => this.#connection.destroy());
     });
   }
 
@@ -120,7 +134,8 @@ export class SessionLife {
     const { clock } = this.#options;
     const endingsBefore = this.#endings;
     this.#afterRoundTrip(until - clock.now(), () => {
-      if (this.#endings === endingsBefore || clock.now() >= until) this.#notify(clock.now() + ROUND_TRIP_MS);
+      if (this.#endings === endingsBefore || clock.now() >= until)
+        this.#notify(clock.now() + ROUND_TRIP_MS);
       else this.#cancelStep = clock.after(PAUSE_MS, () => this.#awaitQuiet(until));
     });
   }

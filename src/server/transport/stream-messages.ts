@@ -1,14 +1,15 @@
 /**
- * Cuts the body of a stream into its messages, in the place of grpc-js's decoder, which ends the whole call at one that is too
- * long.
+ * Cuts the body of a stream into its messages, in the place of grpc-js's decoder, which ends the
+ * whole call at one that is too long.
  *
- * Here such a message is read and thrown away, but for its request_id, wherever that stands in it; what the handler gets
- * in its place, in its turn, is a message with that id alone, and `refusalOf` says why. So the other images of the stream are
- * answered as if nothing had been. One that announces more than SKIPPED_TIMES what is allowed is not read to its end: it is
- * the stream's last.
+ * Here such a message is read and thrown away, but for its request_id, wherever that stands in it;
+ * what the handler gets in its place, in its turn, is a message with that id alone, and `refusalOf`
+ * says why. So the other images of the stream are answered as if nothing had been. One that
+ * announces more than SKIPPED_TIMES what is allowed is not read to its end: it is the stream's
+ * last.
  *
- * What it costs: nothing that grpc-js's own decoder does not; a message that is skipped takes at most MOST_ID_BYTES of memory,
- * a compressed one as much as an allowed one.
+ * What it costs: nothing that grpc-js's own decoder does not; a message that is skipped takes at
+ * most MOST_ID_BYTES of memory, a compressed one as much as an allowed one.
  */
 import { RequestError } from '../../errors.js';
 import { FieldScanner } from './field-scanner.js';
@@ -62,7 +63,9 @@ export class StreamMessages {
   #stopped = false;
   readonly #inflations = new Map<Buffer, Promise<Buffer>>();
   #inflation: Inflation | null = null;
-  /** One for each message that was cut out and has not been handed to the call yet, in their order. */
+  /**
+   * One for each message that was cut out and has not been handed to the call yet, in their order.
+   */
   readonly #verdicts: { refusal: Refusal | null }[] = [];
   readonly #refusals = new WeakMap<object, Refusal>();
 
@@ -93,7 +96,10 @@ export class StreamMessages {
     return messages;
   }
 
-  /** What a message that was handed out holds, where it is unfolded here; null: grpc-js is to see for itself. */
+  /**
+   * What a message that was handed out holds, where it is unfolded here; null: grpc-js is to see
+   * for itself.
+   */
   contentOf(message: Buffer): Promise<Buffer> | null {
     const content = this.#inflations.get(message);
     this.#inflations.delete(message);
@@ -122,7 +128,8 @@ export class StreamMessages {
     const { maxMessageBytes, encoding } = this.#options;
     this.#isLast = length > SKIPPED_TIMES * maxMessageBytes;
     this.#left = this.#isLast ? Math.min(length, SEARCHED_BYTES) : length;
-    if (flag === 1 && (encoding === 'gzip' || encoding === 'deflate')) return this.#inflating(encoding, length);
+    if (flag === 1 && (encoding === 'gzip' || encoding === 'deflate'))
+      return this.#inflating(encoding, length);
     return length > maxMessageBytes ? this.#skipping(flag, length) : this.#keeping();
   }
 
@@ -153,7 +160,14 @@ export class StreamMessages {
     const { maxMessageBytes: mostBytes, hold } = this.#options;
     const scanner = new FieldScanner(ID_FIELD, MOST_ID_BYTES);
     const isTooLong = length > mostBytes;
-    const inflation = new Inflation({ encoding, mostBytes, isTooLong, isCutOff: this.#isLast, scanner, hold });
+    const inflation = new Inflation({
+      encoding,
+      mostBytes,
+      isTooLong,
+      isCutOff: this.#isLast,
+      scanner,
+      hold,
+    });
     this.#inflation = inflation;
     const refusal = this.#refusal(length);
     return {

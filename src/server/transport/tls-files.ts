@@ -1,8 +1,10 @@
 /**
- * The certificate, key and client authorities of the server, read from PEM files into what Node's TLS takes.
+ * The certificate, key and client authorities of the server, read from PEM files into what Node's
+ * TLS takes.
  *
- * Everything that would make handshakes fail later is found here: a key of another certificate, one that has expired, a
- * list of authorities without any. So a file that passes can be put to use at once, and one that doesn't never is.
+ * Everything that would make handshakes fail later is found here: a key of another certificate, one
+ * that has expired, a list of authorities without any. So a file that passes can be put to use at
+ * once, and one that doesn't never is.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
@@ -24,7 +26,10 @@ export interface TlsMaterial {
   readonly fingerprint256: string;
 }
 
-/** The ones of TLS 1.3, and those of TLS 1.2 that HTTP/2 allows (RFC 9113, appendix A): forward secret and authenticated. */
+/**
+ * The ones of TLS 1.3, and those of TLS 1.2 that HTTP/2 allows (RFC 9113, appendix A): forward
+ * secret and authenticated.
+ */
 const CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
   'TLS_AES_256_GCM_SHA384',
@@ -47,8 +52,14 @@ export function watchedTlsFiles({ cert, key, clientCa }: TlsFiles): readonly Wat
   ];
 }
 
-/** `contents` in the order of `watchedTlsFiles`. Throws SetupError with everything that is wrong. */
-export function parseTlsFiles(files: TlsFiles, contents: readonly Buffer[], nowMs = Date.now()): TlsMaterial {
+/**
+ * `contents` in the order of `watchedTlsFiles`. Throws SetupError with everything that is wrong.
+ */
+export function parseTlsFiles(
+  files: TlsFiles,
+  contents: readonly Buffer[],
+  nowMs = Date.now(),
+): TlsMaterial {
   const [cert = Buffer.alloc(0), key = Buffer.alloc(0), ca] = contents;
   const problems: string[] = [];
   const attempt = <Value>(where: string, advice: string, work: () => Value): Value | null => {
@@ -60,15 +71,19 @@ export function parseTlsFiles(files: TlsFiles, contents: readonly Buffer[], nowM
     }
   };
 
-  const chain = attempt(`tls-cert: ${files.cert}`, 'holds a certificate that is damaged', () => certificatesIn(cert));
+  const chain = attempt(`tls-cert: ${files.cert}`, 'holds a certificate that is damaged', () =>
+    certificatesIn(cert),
+  );
   const [own] = chain ?? [];
   if (chain !== null && own === undefined) {
     problems.push(
       `tls-cert: ${files.cert} holds no certificate in PEM form: give the server's, then its intermediates`,
     );
   }
-  const privateKey = attempt(`tls-key: ${files.key}`, 'is no private key in PEM form without a passphrase', () =>
-    createPrivateKey(key),
+  const privateKey = attempt(
+    `tls-key: ${files.key}`,
+    'is no private key in PEM form without a passphrase',
+    () => createPrivateKey(key),
   );
   if (own !== undefined && privateKey !== null && !own.checkPrivateKey(privateKey)) {
     problems.push(`tls-key: ${files.key} is not the key of the certificate in ${files.cert}`);
@@ -77,16 +92,22 @@ export function parseTlsFiles(files: TlsFiles, contents: readonly Buffer[], nowM
     if (Date.parse(own.validTo) <= nowMs)
       problems.push(`tls-cert: ${files.cert} has expired (${own.validTo}): renew it`);
     if (Date.parse(own.validFrom) > nowMs) {
-      problems.push(`tls-cert: ${files.cert} is not valid before ${own.validFrom}: look at the clock of this machine`);
+      problems.push(
+        `tls-cert: ${files.cert} is not valid before ${own.validFrom}: look at the clock of this machine`,
+      );
     }
   }
 
   let authorities: readonly X509Certificate[] | null = null;
   if (files.clientCa !== null) {
     const where = `tls-client-ca: ${files.clientCa}`;
-    authorities = attempt(where, 'holds a certificate that is damaged', () => certificatesIn(ca ?? Buffer.alloc(0)));
+    authorities = attempt(where, 'holds a certificate that is damaged', () =>
+      certificatesIn(ca ?? Buffer.alloc(0)),
+    );
     if (authorities?.length === 0) {
-      problems.push(`${where} holds no certificate in PEM form: give those of the authorities that callers' come from`);
+      problems.push(
+        `${where} holds no certificate in PEM form: give those of the authorities that callers' come from`,
+      );
     }
   }
 
@@ -100,18 +121,25 @@ export function parseTlsFiles(files: TlsFiles, contents: readonly Buffer[], nowM
     honorCipherOrder: true,
   };
   if (problems.length === 0) {
-    attempt(`tls-cert: ${files.cert}`, "can't be used together with its key", () => createSecureContext(context));
+    attempt(`tls-cert: ${files.cert}`, "can't be used together with its key", () =>
+      createSecureContext(context),
+    );
   }
   if (problems.length > 0 || own === undefined) throw new SetupError('environment', problems);
   return {
     context,
-    expiresAt: { server: earliestEnd(chain ?? []), clientCa: authorities === null ? null : earliestEnd(authorities) },
+    expiresAt: {
+      server: earliestEnd(chain ?? []),
+      clientCa: authorities === null ? null : earliestEnd(authorities),
+    },
     fingerprint256: own.fingerprint256,
   };
 }
 
 function certificatesIn(pem: Buffer): X509Certificate[] {
-  return [...pem.toString('latin1').matchAll(PEM_CERTIFICATE)].map(([text]) => new X509Certificate(text));
+  return [...pem.toString('latin1').matchAll(PEM_CERTIFICATE)].map(
+    ([text]) => new X509Certificate(text),
+  );
 }
 
 function earliestEnd(certificates: readonly X509Certificate[]): number {

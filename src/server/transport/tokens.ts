@@ -1,8 +1,9 @@
 /**
  * The bearer tokens that callers may send: `authorization: Bearer TOKEN`.
  *
- * Only hashes are kept, and each is compared in constant time with the hash of what was sent, whether or not one before it
- * was equal, so that the time tells nothing of a token. None is ever logged, nor sent back.
+ * Only hashes are kept, and each is compared in constant time with the hash of what was sent,
+ * whether or not one before it was equal, so that the time tells nothing of a token. None is ever
+ * logged, nor sent back.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { RequestError } from '../../errors.js';
@@ -23,7 +24,8 @@ export class Tokens {
   /** `authorization`: all values of that metadata key. Throws RequestError TOKEN_INVALID. */
   check(authorization: readonly (string | Buffer)[]): void {
     const [value, ...more] = authorization;
-    if (value === undefined) throw unauthenticated('a token is needed: send "authorization: Bearer TOKEN"');
+    if (value === undefined)
+      throw unauthenticated('a token is needed: send "authorization: Bearer TOKEN"');
     const [, token] = CREDENTIALS.exec(String(value)) ?? [];
     if (token === undefined || more.length > 0) {
       throw unauthenticated('authorization has another form than one "Bearer TOKEN"');

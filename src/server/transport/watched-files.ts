@@ -1,9 +1,10 @@
 /**
  * Files that may change while the server runs: certificates, keys, tokens.
  *
- * They are read again by the clock and compared by content, because what Kubernetes mounts are links into a folder that is
- * swapped whole, which events of single files miss. Several files are read until two readings are the same, so that a swap
- * in the middle is never seen half. What can't be used is reported on every look, and what was read before stays in use.
+ * They are read again by the clock and compared by content, because what Kubernetes mounts are
+ * links into a folder that is swapped whole, which events of single files miss. Several files are
+ * read until two readings are the same, so that a swap in the middle is never seen half. What can't
+ * be used is reported on every look, and what was read before stays in use.
  */
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../../clock.js';
@@ -48,7 +49,10 @@ export class WatchedFiles<Value> {
     this.#value = value;
   }
 
-  /** Reads them for the first time. `parse` throws SetupError for what can't be used, and so does this. */
+  /**
+   * Reads them for the first time. `parse` throws SetupError for what can't be used, and so does
+   * this.
+   */
   static async open<Value>(
     files: readonly WatchedFile[],
     parse: (contents: readonly Buffer[]) => Value,
@@ -61,7 +65,10 @@ export class WatchedFiles<Value> {
     return this.#value;
   }
 
-  /** Resolves to whether there was new content; it is in `value` then. Rejects with SetupError, and nothing has changed. */
+  /**
+   * Resolves to whether there was new content; it is in `value` then. Rejects with SetupError, and
+   * nothing has changed.
+   */
   async look(): Promise<boolean> {
     const contents = await readSettled(this.#files, this.#contents);
     if (areEqual(contents, this.#contents)) return false;
@@ -70,7 +77,10 @@ export class WatchedFiles<Value> {
     return true;
   }
 
-  /** Looks every `intervalMs` from now on. `onLook` is called with the promise of each look and has to handle it. */
+  /**
+   * Looks every `intervalMs` from now on. `onLook` is called with the promise of each look and has
+   * to handle it.
+   */
   watch(clock: Clock, intervalMs: number, onLook: () => Promise<void>): void {
     clock.after(intervalMs, () => {
       if (this.#stopped) return;
@@ -93,7 +103,9 @@ async function readSettled(
     if (last !== null && areEqual(contents, last)) return contents;
     last = contents;
   }
-  throw new SetupError('environment', [`${files[0]?.option}: ${files[0]?.path} changes while it is being read`]);
+  throw new SetupError('environment', [
+    `${files[0]?.option}: ${files[0]?.path} changes while it is being read`,
+  ]);
 }
 
 async function readAll(files: readonly WatchedFile[]): Promise<Buffer[]> {

@@ -1,8 +1,9 @@
 /**
- * What the server needs of a call and grpc-js has no public way to; `body.ts` has the same for what is read, `timeouts.ts` for
- * deadlines. All that is known here of its inside: the innermost intercepting call has `stream`, `decoder` and
- * `maxReceiveMessageSize`, and sends its own statuses through its own `sendStatus`. Where an update moves one of them nothing
- * breaks, but protection is lost: `test/faults/hostile-connections.test.ts` and `test/integration/refusal.test.ts` fail then.
+ * What the server needs of a call and grpc-js has no public way to; `body.ts` has the same for what
+ * is read, `timeouts.ts` for deadlines. All that is known here of its inside: the innermost
+ * intercepting call has `stream`, `decoder` and `maxReceiveMessageSize`, and sends its own statuses
+ * through its own `sendStatus`. Where an update moves one of them nothing breaks, but protection is
+ * lost: `test/faults/hostile-connections.test.ts` and `test/integration/refusal.test.ts` fail then.
  */
 import type { ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
@@ -29,15 +30,17 @@ interface BaseCall {
 /**
  * Ends the upload of a call that is answered before its image has been read.
  *
- * After `sendStatus` grpc-js reads the rest of the body and throws it away: of a 16 MB image it takes 16.8 MB off the wire.
- * RFC 9113 §8.1 allows a server that has answered early to reset the HTTP/2 stream with NO_ERROR, and client libraries still
- * see the status. But a proxy that is still sending may take the reset for the answer (HAProxy: grpcio gets CANCELLED,
- * which it does not retry). So a message of up to SMALL_UPLOAD_BYTES, which is on the wire already as a rule, is read to its
- * end and dropped, and nothing is reset; of a larger one nothing is read, and it is reset where the caller has not stopped
- * sending by itself in GRACE_MS. A window of the stream is all that it can send until then.
+ * After `sendStatus` grpc-js reads the rest of the body and throws it away: of a 16 MB image it
+ * takes 16.8 MB off the wire. RFC 9113 §8.1 allows a server that has answered early to reset the
+ * HTTP/2 stream with NO_ERROR, and client libraries still see the status. But a proxy that is still
+ * sending may take the reset for the answer (HAProxy: grpcio gets CANCELLED, which it does not
+ * retry). So a message of up to SMALL_UPLOAD_BYTES, which is on the wire already as a rule, is read
+ * to its end and dropped, and nothing is reset; of a larger one nothing is read, and it is reset
+ * where the caller has not stopped sending by itself in GRACE_MS. A window of the stream is all
+ * that it can send until then.
  *
- * To be called before the status is sent: where something has been answered already, the status goes out only when that
- * has been taken.
+ * To be called before the status is sent: where something has been answered already, the status
+ * goes out only when that has been taken.
  */
 export function resetStream(call: ServerInterceptingCallInterface): void {
   const { stream } = call as BaseCall;
@@ -73,7 +76,10 @@ function endUpload(stream: Partial<ServerHttp2Stream>): void {
   });
 }
 
-/** Bytes of a body that begins so, with its prefix of five bytes (gRPC over HTTP/2, Length-Prefixed-Message), or 0: too many to read. */
+/**
+ * Bytes of a body that begins so, with its prefix of five bytes (gRPC over HTTP/2,
+ * Length-Prefixed-Message), or 0: too many to read.
+ */
 function uploadBytes(beginning: Buffer): number {
   if (beginning.length < PREFIX_BYTES) return 0;
   const bytes = PREFIX_BYTES + beginning.readUInt32BE(1);
@@ -85,7 +91,10 @@ export function connectionOf(call: ServerInterceptingCallInterface): object {
   return (call as BaseCall).stream?.session ?? call;
 }
 
-/** Messages of this call may have so many bytes and no more; grpc-js has one limit for all methods of a server. */
+/**
+ * Messages of this call may have so many bytes and no more; grpc-js has one limit for all methods
+ * of a server.
+ */
 export function limitMessages(call: ServerInterceptingCallInterface, bytes: number): void {
   const base = call as BaseCall;
   if (base.maxReceiveMessageSize !== undefined) base.maxReceiveMessageSize = bytes;
@@ -93,8 +102,8 @@ export function limitMessages(call: ServerInterceptingCallInterface, bytes: numb
 }
 
 /**
- * Shows every status before it is sent, also those that grpc-js finds by itself, and sends what `onStatus` makes of it; null:
- * nothing yet. Of a call one status is sent, and no message after it.
+ * Shows every status before it is sent, also those that grpc-js finds by itself, and sends what
+ * `onStatus` makes of it; null: nothing yet. Of a call one status is sent, and no message after it.
  */
 export function interceptStatus(
   call: ServerInterceptingCallInterface,
@@ -111,9 +120,13 @@ export function interceptStatus(
 /** Texts of grpc-js for a message above the limit, as it was sent and as it unfolds. */
 const TOO_LARGE = /^Received message (larger than max|that decompresses to a size larger)/;
 /** Texts of grpc-js for bytes that are no message, and a deadline that is none. */
-const MALFORMED = /^(Failed to decompress message|Error deserializing request|Invalid grpc-timeout value)/;
+const MALFORMED =
+  /^(Failed to decompress message|Error deserializing request|Invalid grpc-timeout value)/;
 
-/** What a status that grpc-js sends by itself means, by its text; null: nothing that this server has a word for. */
+/**
+ * What a status that grpc-js sends by itself means, by its text; null: nothing that this server has
+ * a word for.
+ */
 export function meaningOf(details: string): 'too-large' | 'malformed' | null {
   if (TOO_LARGE.test(details)) return 'too-large';
   return MALFORMED.test(details) ? 'malformed' : null;

@@ -1,10 +1,11 @@
 /**
- * The body of a call before grpc-js has read it: who looks at its pieces, who holds it back, who cuts it into messages.
+ * The body of a call before grpc-js has read it: who looks at its pieces, who holds it back, who
+ * cuts it into messages.
  *
- * Several may hold it back at a time (the door for want of a place, an inflation that has enough to do); it goes on when
- * nobody does and grpc-js wants more of it. Known of grpc-js's inside here: the innermost call has `stream`, `decoder`,
- * `decompressMessage`, `isReadPending` and `readQueue`. Where an update moves one of them, `test/integration/large-messages.test.ts`
- * fails.
+ * Several may hold it back at a time (the door for want of a place, an inflation that has enough to
+ * do); it goes on when nobody does and grpc-js wants more of it. Known of grpc-js's inside here:
+ * the innermost call has `stream`, `decoder`, `decompressMessage`, `isReadPending` and `readQueue`.
+ * Where an update moves one of them, `test/integration/large-messages.test.ts` fails.
  */
 import type { ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
@@ -48,14 +49,30 @@ export function watchBody(call: ServerInterceptingCallInterface, onPiece: () => 
   (call as BaseCall).stream?.on?.('data', onPiece);
 }
 
-/** Has the body cut into messages by `StreamMessages`; null where grpc-js's own decoder is not where it was. */
-export function cutMessages(call: ServerInterceptingCallInterface, maxImageBytes: number): StreamMessages | null {
+/**
+ * Has the body cut into messages by `StreamMessages`; null where grpc-js's own decoder is not where
+ * it was.
+ */
+export function cutMessages(
+  call: ServerInterceptingCallInterface,
+  maxImageBytes: number,
+): StreamMessages | null {
   const base = call as BaseCall;
-  const { decompressMessage, incomingEncoding: encoding, maxReceiveMessageSize: maxMessageBytes } = base;
+  const {
+    decompressMessage,
+    incomingEncoding: encoding,
+    maxReceiveMessageSize: maxMessageBytes,
+  } = base;
   if (base.decoder === undefined || decompressMessage === undefined) return null;
   if (encoding === undefined || maxMessageBytes === undefined) return null;
-  const messages = new StreamMessages({ maxImageBytes, maxMessageBytes, encoding, hold: () => holdBody(call) });
+  const messages = new StreamMessages({
+    maxImageBytes,
+    maxMessageBytes,
+    encoding,
+    hold: () => holdBody(call),
+  });
   base.decoder = messages;
-  base.decompressMessage = (message, as) => messages.contentOf(message) ?? decompressMessage.call(base, message, as);
+  base.decompressMessage = (message, as) =>
+    messages.contentOf(message) ?? decompressMessage.call(base, message, as);
   return messages;
 }

@@ -1,9 +1,10 @@
 /**
- * The end of a call on its HTTP/2 stream: one status, nothing after it, and a reset that does not overtake it.
+ * The end of a call on its HTTP/2 stream: one status, nothing after it, and a reset that does not
+ * overtake it.
  *
- * grpc-js lets a message be written between a status and its way to the caller: the write destroys the stream, and the status
- * is never sent. It sends its own statuses (a deadline, bytes that are no message) without the handler's knowledge, so only
- * the innermost call can prevent that.
+ * grpc-js lets a message be written between a status and its way to the caller: the write destroys
+ * the stream, and the status is never sent. It sends its own statuses (a deadline, bytes that are
+ * no message) without the handler's knowledge, so only the innermost call can prevent that.
  *
  * What it costs: two closures a call.
  */
@@ -14,7 +15,10 @@ import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 const SOON_MS = 2;
 const SELDOM_MS = 100;
 
-/** Only the first status of the call is sent, and no message after it. `call` is the innermost one, which grpc-js uses itself. */
+/**
+ * Only the first status of the call is sent, and no message after it. `call` is the innermost one,
+ * which grpc-js uses itself.
+ */
 export function sealAfterStatus(call: ServerInterceptingCallInterface): void {
   const sendMessage = call.sendMessage.bind(call);
   const sendStatus = call.sendStatus.bind(call);
@@ -30,9 +34,9 @@ export function sealAfterStatus(call: ServerInterceptingCallInterface): void {
 }
 
 /**
- * Resets the stream with NO_ERROR once the status has been written (RFC 9113 §8.1), so that it closes although the caller
- * goes on sending, or never ends its side. A reset before that would replace the status; HTTP/2 knows when the last frame was
- * written, but tells only who asks.
+ * Resets the stream with NO_ERROR once the status has been written (RFC 9113 §8.1), so that it
+ * closes although the caller goes on sending, or never ends its side. A reset before that would
+ * replace the status; HTTP/2 knows when the last frame was written, but tells only who asks.
  */
 export function resetOnceEnded(stream: Partial<ServerHttp2Stream>, lookAgainMs = SOON_MS): void {
   if (stream.destroyed === true) return;

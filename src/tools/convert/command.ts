@@ -1,8 +1,9 @@
 /**
- * `vitserve convert FOLDER|FILE`: a checkpoint (safetensors with `config.json`) into a served model, without Python.
+ * `vitserve convert FOLDER|FILE`: a checkpoint (safetensors with `config.json`) into a served
+ * model, without Python.
  *
- * read → build → write beside → check the manifest → put in place; nothing is left behind where a step fails. A ViT-B
- * takes two seconds and the memory of one and a half times its weights.
+ * read → build → write beside → check the manifest → put in place; nothing is left behind where a
+ * step fails. A ViT-B takes two seconds and the memory of one and a half times its weights.
  */
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -39,14 +40,19 @@ export interface Converted {
   readonly notes: readonly string[];
 }
 
-/** `path`: the checkpoint, or null for random weights. `version`: vitserve's own. Throws SetupError. */
+/**
+ * `path`: the checkpoint, or null for random weights. `version`: vitserve's own. Throws SetupError.
+ */
 export async function convertModel(
   path: string | null,
   settings: ConvertSettings,
   version: string,
 ): Promise<Converted> {
   const begin = performance.now();
-  const source = path === null ? randomSource(settings.random ?? '', settings) : await readCheckpoint(path, settings);
+  const source =
+    path === null
+      ? randomSource(settings.random ?? '', settings)
+      : await readCheckpoint(path, settings);
   try {
     const target = await beginVersion(...placeOf(settings, source));
     try {
@@ -63,7 +69,10 @@ export async function convertModel(
 }
 
 /** Repository, name and version: from `--out`, or each by itself. */
-function placeOf({ out, models, name, version }: ConvertSettings, { suggestedName }: ModelSource): Place {
+function placeOf(
+  { out, models, name, version }: ConvertSettings,
+  { suggestedName }: ModelSource,
+): Place {
   if (out === null) return [models, name ?? suggestedName, version];
   const number = basename(out);
   if (!/^[1-9]\d{0,8}$/.test(number)) {
@@ -97,18 +106,29 @@ async function write(
     formatVersion: 1,
     description: settings.description ?? source.description,
     license: settings.license ?? source.license,
-    provenance: { ...source.provenance, convertedBy: `vitserve ${version}`, target: provider, dtype },
+    provenance: {
+      ...source.provenance,
+      convertedBy: `vitserve ${version}`,
+      target: provider,
+      dtype,
+    },
     graph: { file: GRAPH_FILE, sha256: written.sha256 },
     input: { name: 'pixels', layout: 'NHWC', type: 'uint8', ...image },
     output: { name: 'probabilities', kind: 'probabilities', activation: output },
     embedding: { name: 'embedding', size: hidden },
-    preprocessing: { ...recipe, mean: [...recipe.mean], std: [...recipe.std], normalizedInGraph: true },
+    preprocessing: {
+      ...recipe,
+      mean: [...recipe.mean],
+      std: [...recipe.std],
+      normalizedInGraph: true,
+    },
     labels: [...labels],
     batchInvariant: dtype === 'float16' ? 'accelerator' : true,
   };
   const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
   const parsed = parseManifest(text);
-  if ('problems' in parsed) throw new Error(`the manifest would be refused: ${parsed.problems.join('; ')}`);
+  if ('problems' in parsed)
+    throw new Error(`the manifest would be refused: ${parsed.problems.join('; ')}`);
   await writeFile(join(target.folder, 'model.json'), text);
   return written.bytes + (written.externalData?.bytes ?? 0);
 }
@@ -120,7 +140,8 @@ function summarize(
   place: string,
   milliseconds: number,
 ): string {
-  const { hidden, layers, heads, mlp, patch, image, classes, prefixTokens, activation } = transformer.architecture;
+  const { hidden, layers, heads, mlp, patch, image, classes, prefixTokens, activation } =
+    transformer.architecture;
   const { rows, columns } = gridOf(transformer.architecture);
   const tokens = rows * columns + prefixTokens;
   const from = storedBytes === 0 ? '' : ` from ${Math.round(storedBytes / MIB)} MiB`;

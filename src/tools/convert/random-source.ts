@@ -23,7 +23,9 @@ export function randomSource(variant: string, settings: ConvertSettings): ModelS
     license: 'none: there is nothing in it',
     provenance: { weights: RANDOM_WEIGHTS, variant, seed: String(seed) },
     suggestedName: `vit-${variant.replace('/', '-').toLowerCase()}-random`,
-    notes: ['its weights are random: serve it with --allow-random-weights, to measure and never for answers'],
+    notes: [
+      'its weights are random: serve it with --allow-random-weights, to measure and never for answers',
+    ],
     storedBytes: 0,
     close: () => {},
   };

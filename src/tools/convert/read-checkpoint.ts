@@ -1,20 +1,33 @@
 /**
- * A checkpoint's folder or file as a Vision Transformer, with what a manifest needs beside the graph.
+ * A checkpoint's folder or file as a Vision Transformer, with what a manifest needs beside the
+ * graph.
  *
- * `config.json` says which library wrote it; the recipe comes from `preprocessor_config.json` (Hugging Face) or
- * `pretrained_cfg` (timm). All problems at once, each naming its file.
+ * `config.json` says which library wrote it; the recipe comes from `preprocessor_config.json`
+ * (Hugging Face) or `pretrained_cfg` (timm). All problems at once, each naming its file.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { ConvertSettings } from '../../cli/convert-options.js';
 import { messageOf, SetupError } from '../../errors.js';
 import { outputSize, type Recipe } from '../../models/recipe.js';
-import { recipeForSize, recipeFromHuggingFace, recipeFromTimm } from '../../models/recipe-sources.js';
+import {
+  recipeForSize,
+  recipeFromHuggingFace,
+  recipeFromTimm,
+} from '../../models/recipe-sources.js';
 import { plainLabels } from '../../models/sources/label-file.js';
 import { presetRecipe } from '../../models/sources/recipe-presets.js';
-import { licenseOfCard, readSourceConfig, type SourceConfig } from '../../models/sources/source-config.js';
+import {
+  licenseOfCard,
+  readSourceConfig,
+  type SourceConfig,
+} from '../../models/sources/source-config.js';
 import { Checkpoint } from '../../onnx/proto/safetensors.js';
-import { type Architecture, architectureProblems, type VisionTransformer } from '../../onnx/vit/architecture.js';
+import {
+  type Architecture,
+  architectureProblems,
+  type VisionTransformer,
+} from '../../onnx/vit/architecture.js';
 import { fromHuggingFace } from '../../onnx/vit/from-huggingface.js';
 import { fromTimm } from '../../onnx/vit/from-timm.js';
 import { readLabels } from '../import/read-source.js';
@@ -36,7 +49,10 @@ export interface ModelSource {
 }
 
 /** Throws SetupError with everything that is wrong. The caller closes it. */
-export async function readCheckpoint(path: string, settings: ConvertSettings): Promise<ModelSource> {
+export async function readCheckpoint(
+  path: string,
+  settings: ConvertSettings,
+): Promise<ModelSource> {
   const checkpoint = Checkpoint.open(path);
   try {
     return await describe(path, checkpoint, settings);
@@ -46,7 +62,11 @@ export async function readCheckpoint(path: string, settings: ConvertSettings): P
   }
 }
 
-async function describe(path: string, checkpoint: Checkpoint, settings: ConvertSettings): Promise<ModelSource> {
+async function describe(
+  path: string,
+  checkpoint: Checkpoint,
+  settings: ConvertSettings,
+): Promise<ModelSource> {
   const folder = (await stat(path)).isDirectory() ? path : dirname(path);
   const configPath = join(folder, 'config.json');
   const config = await readJson(configPath);
@@ -81,7 +101,10 @@ async function describe(path: string, checkpoint: Checkpoint, settings: ConvertS
   };
 }
 
-/** The last part of a path; of a model repository's version the model's name too, since a number says nothing. */
+/**
+ * The last part of a path; of a model repository's version the model's name too, since a number
+ * says nothing.
+ */
 function nameOf(path: string): string {
   const whole = resolve(path);
   const last = basename(whole);
@@ -107,12 +130,22 @@ async function recipeOf(
       ]);
     }
     const { model_type: type } = config as Record<string, unknown>;
-    const named = { image_processor_type: type === 'deit' ? 'DeiTImageProcessor' : 'ViTImageProcessor' };
-    const { image_processor_type: own, feature_extractor_type: older } = stored as Record<string, unknown>;
-    recipe = recipeFromHuggingFace(own === undefined && older === undefined ? { ...stored, ...named } : stored, image);
+    const named = {
+      image_processor_type: type === 'deit' ? 'DeiTImageProcessor' : 'ViTImageProcessor',
+    };
+    const { image_processor_type: own, feature_extractor_type: older } = stored as Record<
+      string,
+      unknown
+    >;
+    recipe = recipeFromHuggingFace(
+      own === undefined && older === undefined ? { ...stored, ...named } : stored,
+      image,
+    );
   }
   const pixels = outputSize(recipe);
-  return pixels?.height === image.height && pixels.width === image.width ? recipe : recipeForSize(recipe, image);
+  return pixels?.height === image.height && pixels.width === image.width
+    ? recipe
+    : recipeForSize(recipe, image);
 }
 
 async function labelsOf(
@@ -126,7 +159,9 @@ async function labelsOf(
   const found = given ?? evidence?.labels ?? 'none';
   if (found === 'none') {
     if (given === null)
-      notes.push('no labels found: classes are called "class 0" and so on; name them with --labels FILE');
+      notes.push(
+        'no labels found: classes are called "class 0" and so on; name them with --labels FILE',
+      );
     return plainLabels(classes);
   }
   if (found.length === classes) return found;

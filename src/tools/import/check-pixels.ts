@@ -1,6 +1,6 @@
 /**
- * What the prepared graph is compared with the original on: random pixels, and pictures that go through the model's own
- * recipe, drawn ones or those of a folder.
+ * What the prepared graph is compared with the original on: random pixels, and pictures that go
+ * through the model's own recipe, drawn ones or those of a folder.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,7 +19,10 @@ const DRAWN: readonly (readonly [width: number, height: number])[] = [
 ];
 
 /** `count` images of random bytes, the same in every run: uint8 `[height, width, 3]` each. */
-export function randomPixels(count: number, { height, width }: { height: number; width: number }): Uint8Array[] {
+export function randomPixels(
+  count: number,
+  { height, width }: { height: number; width: number },
+): Uint8Array[] {
   // Marsaglia's xorshift32; a linear generator would repeat itself along the rows.
   let state = 0x9e3779b9;
   return Array.from({ length: count }, () =>
@@ -32,13 +35,21 @@ export function randomPixels(count: number, { height, width }: { height: number;
   );
 }
 
-/** Pictures as the server would prepare them. `folder` null: drawn ones. Files that can't be decoded are named in `skipped`. */
+/**
+ * Pictures as the server would prepare them. `folder` null: drawn ones. Files that can't be decoded
+ * are named in `skipped`.
+ */
 export async function picturePixels(
   folder: string | null,
   { input, preprocessing }: Pick<Manifest, 'input' | 'preprocessing'>,
 ): Promise<{ readonly pixels: Uint8Array[]; readonly skipped: readonly string[] }> {
   const { height, width } = input;
-  const preparer = createPixelPreparer({ maxImagePixels: MAX_IMAGE_PIXELS, recipe: preprocessing, height, width });
+  const preparer = createPixelPreparer({
+    maxImagePixels: MAX_IMAGE_PIXELS,
+    recipe: preprocessing,
+    height,
+    width,
+  });
   const pictures = folder === null ? await drawnPictures() : await picturesIn(folder);
   const pixels: Uint8Array[] = [];
   const skipped: string[] = [];
@@ -65,13 +76,20 @@ interface Picture {
 }
 
 async function drawnPictures(): Promise<Picture[]> {
-  return DRAWN.map(([width, height]) => ({ name: `${width} × ${height}`, read: () => drawJpeg(width, height) }));
+  return DRAWN.map(([width, height]) => ({
+    name: `${width} × ${height}`,
+    read: () => drawJpeg(width, height),
+  }));
 }
 
 async function picturesIn(folder: string): Promise<Picture[]> {
   const names = await readdir(folder).catch((error: unknown) => {
-    throw new SetupError('usage', [`--check-images ${folder}: can't be read (${messageOf(error)})`]);
+    throw new SetupError('usage', [
+      `--check-images ${folder}: can't be read (${messageOf(error)})`,
+    ]);
   });
   const pictures = names.filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).sort();
-  return pictures.slice(0, MAX_IMAGES).map((name) => ({ name, read: () => readFile(join(folder, name)) }));
+  return pictures
+    .slice(0, MAX_IMAGES)
+    .map((name) => ({ name, read: () => readFile(join(folder, name)) }));
 }

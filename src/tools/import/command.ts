@@ -1,8 +1,10 @@
 /**
- * `vitserve import FOLDER|FILE`: an ONNX model that others have exported, into the model repository.
+ * `vitserve import FOLDER|FILE`: an ONNX model that others have exported, into the model
+ * repository.
  *
- * read → recognise → prepare → write beside → compare with the original → put in place. Nothing is left behind where any
- * step fails. Takes seconds for a small model and a minute for a large one; the memory of about four copies of the weights.
+ * read → recognise → prepare → write beside → compare with the original → put in place. Nothing is
+ * left behind where any step fails. Takes seconds for a small model and a minute for a large one;
+ * the memory of about four copies of the weights.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -47,7 +49,10 @@ export async function importModel(
   version: string,
 ): Promise<number> {
   const { settings, source: path } = loadImportSettings(argv, environment);
-  const [source, labels] = await Promise.all([readSource(path, settings.variant), readLabels(settings.labels)]);
+  const [source, labels] = await Promise.all([
+    readSource(path, settings.variant),
+    readLabels(settings.labels),
+  ]);
   const { graphPath } = source;
   const model = await readModel(graphPath);
   refuse(graphPath, checkGraph(model));
@@ -55,15 +60,24 @@ export async function importModel(
   const recognized = recognizeModel(graph, source.evidence, { ...settings, labels });
   if ('problems' in recognized) throw prefixed(graphPath, recognized.problems);
 
-  const target = await beginVersion(settings.models, settings.name ?? source.suggestedName, settings.version);
+  const target = await beginVersion(
+    settings.models,
+    settings.name ?? source.suggestedName,
+    settings.version,
+  );
   try {
-    const [text, place] = await build({ settings, source, model, graph, recognized, version }, target);
+    const [text, place] = await build(
+      { settings, source, model, graph, recognized, version },
+      target,
+    );
     process.stdout.write(text);
     const provider = suitedProvider(graph);
     if (provider !== null) process.stderr.write(`vitserve: ${graphPath}: ${provider.warning}\n`);
     const flags = ['--models', settings.models, '--model', target.name];
     if (provider !== null) flags.push('--execution-provider', provider.provider);
-    process.stdout.write(`wrote ${place}; serve it with\n  vitserve serve ${flags.map(shellWord).join(' ')}\n`);
+    process.stdout.write(
+      `wrote ${place}; serve it with\n  vitserve serve ${flags.map(shellWord).join(' ')}\n`,
+    );
     return 0;
   } finally {
     await target.discard();
@@ -80,16 +94,25 @@ interface Importing {
 }
 
 /** Writes and checks the version and puts it in place: the summary, and where it is. */
-async function build(importing: Importing, target: NewVersion): Promise<[text: string, place: string]> {
+async function build(
+  importing: Importing,
+  target: NewVersion,
+): Promise<[text: string, place: string]> {
   const { settings, source, model, graph, recognized } = importing;
   const { graphPath } = source;
   const originalBatch = batchOf(graph, recognized);
   // Before the rewriting, so that what onnxruntime can't load is said of the user's file.
   const original = await openOriginal({ path: graphPath, recognized, fixedBatch: originalBatch });
   await checkClassCount(original);
-  const form = naming(graphPath, () => servingForm(model, recognized, originalBatch, settings.embedding));
+  const form = naming(graphPath, () =>
+    servingForm(model, recognized, originalBatch, settings.embedding),
+  );
   const written = await writeModel(join(target.folder, GRAPH_FILE), form.model);
-  const unchecked = await importedManifest(importing, form, graphEntry(GRAPH_FILE, written.sha256, form.model));
+  const unchecked = await importedManifest(
+    importing,
+    form,
+    graphEntry(GRAPH_FILE, written.sha256, form.model),
+  );
 
   const served = await openServed(written.path, unchecked);
   const random = randomPixels(RANDOM_IMAGES, unchecked.input);
@@ -106,12 +129,15 @@ async function build(importing: Importing, target: NewVersion): Promise<[text: s
         `prepared, its probabilities are up to ${small(maxDifference)} from the original's (at most ${tolerance.original} is accepted; top-1 is the same in ${sameTop1} of ${images} images): give --force to keep it all the same`,
       ]);
     }
-    notes.push(`the original's own probabilities move by ${small(sensitivity)} when its input moves in the last bits`);
+    notes.push(
+      `the original's own probabilities move by ${small(sensitivity)} when its input moves in the last bits`,
+    );
   }
   await original.close();
   const manifest = {
     ...unchecked,
-    batchInvariant: form.fixedBatch === null && (await batchInvariance(served, random, tolerance.batch)),
+    batchInvariant:
+      form.fixedBatch === null && (await batchInvariance(served, random, tolerance.batch)),
   };
   await writeFile(join(target.folder, 'model.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   const findings: Findings = {
@@ -135,7 +161,10 @@ function notesText(notes: readonly string[]): string {
   return notes.map((note) => `  note: ${note}\n`).join('');
 }
 
-/** The original is no surer of its answers than this difference: what is to blame is its precision and not the rewriting. */
+/**
+ * The original is no surer of its answers than this difference: what is to blame is its precision
+ * and not the rewriting.
+ */
 function isExcused({ maxDifference, images, sameTop1 }: Comparison, sensitivity: number): boolean {
   return maxDifference <= 2 * sensitivity && sameTop1 === images;
 }

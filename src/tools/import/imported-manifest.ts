@@ -1,4 +1,7 @@
-/** The manifest of an imported model: the form in which it is served, what was recognised, and where it all came from. */
+/**
+ * The manifest of an imported model: the form in which it is served, what was recognised, and where
+ * it all came from.
+ */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { basename } from 'node:path';
@@ -43,7 +46,8 @@ export async function importedManifest(
   const { architecture } = source.evidence.config ?? {};
   return {
     formatVersion: 1,
-    description: settings.description ?? `${architecture ?? 'An image classifier'}, imported from ${file}.`,
+    description:
+      settings.description ?? `${architecture ?? 'An image classifier'}, imported from ${file}.`,
     license: settings.license ?? source.license ?? 'unknown',
     provenance: {
       importedFrom: file,

@@ -1,6 +1,6 @@
 /**
- * A new version in a model repository, whole or not at all: it is written into a hidden folder of the repository, which
- * servers don't look at, and renamed when it is complete.
+ * A new version in a model repository, whole or not at all: it is written into a hidden folder of
+ * the repository, which servers don't look at, and renamed when it is complete.
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -19,11 +19,20 @@ export interface NewVersion {
   discard(): Promise<void>;
 }
 
-/** Throws SetupError where the name can't be one, the version is there, or the repository can't be written. */
-export async function beginVersion(models: string, name: string, wanted: number | 'auto'): Promise<NewVersion> {
+/**
+ * Throws SetupError where the name can't be one, the version is there, or the repository can't be
+ * written.
+ */
+export async function beginVersion(
+  models: string,
+  name: string,
+  wanted: number | 'auto',
+): Promise<NewVersion> {
   if (!/^[A-Za-z0-9][\w.-]*$/.test(name)) {
     const rule = 'letters, digits, dots, dashes and underscores, a letter or digit first';
-    throw new SetupError('usage', [`"${name}" can't be a model's name (${rule}): give one with --name`]);
+    throw new SetupError('usage', [
+      `"${name}" can't be a model's name (${rule}): give one with --name`,
+    ]);
   }
   const home = join(models, name);
   const version = wanted === 'auto' ? (await highestVersion(home)) + 1 : wanted;
@@ -35,7 +44,9 @@ export async function beginVersion(models: string, name: string, wanted: number 
   }
   const folder = join(models, `.import-${randomUUID()}`);
   const cantWrite = (error: unknown) =>
-    new SetupError('environment', [`--models ${models}: can't be written (${messageOf(error)}): name another folder`]);
+    new SetupError('environment', [
+      `--models ${models}: can't be written (${messageOf(error)}): name another folder`,
+    ]);
   await mkdir(folder, { recursive: true }).catch((error: unknown) => {
     throw cantWrite(error);
   });

@@ -1,4 +1,7 @@
-/** A folder or file as the user names it: which graph, and the parsed files beside it. Reads, and decides nothing. */
+/**
+ * A folder or file as the user names it: which graph, and the parsed files beside it. Reads, and
+ * decides nothing.
+ */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { messageOf, SetupError } from '../../errors.js';

@@ -1,9 +1,11 @@
 /**
- * The proof of an import: the model as it will be served against the original graph, on the same pixels.
+ * The proof of an import: the model as it will be served against the original graph, on the same
+ * pixels.
  *
- * The original is fed as its own library would feed it, normalised in floats, image by image; the other side is the
- * server's own session over the written manifest. So a wrong fold, layout, activation or name shows here and not in production.
- * Costs two loads of the graph and about three executions an image, on one thread.
+ * The original is fed as its own library would feed it, normalised in floats, image by image; the
+ * other side is the server's own session over the written manifest. So a wrong fold, layout,
+ * activation or name shows here and not in production. Costs two loads of the graph and about three
+ * executions an image, on one thread.
  */
 import { SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
@@ -12,12 +14,17 @@ import { narrowToFloat16, widenFloat16 } from '../../onnx/proto/float16.js';
 import { activate } from '../../workers/inference/activation.js';
 import { createNormalizer } from '../../workers/inference/normalize.js';
 import { loadOnnxSession } from '../../workers/inference/onnx-session.js';
-import { openGraph, type RawTensor, type RunnableGraph } from '../../workers/inference/run-graph.js';
+import {
+  openGraph,
+  type RawTensor,
+  type RunnableGraph,
+} from '../../workers/inference/run-graph.js';
 import type { Session } from '../../workers/inference/session.js';
 
 /**
- * Parts of a value by which it is moved: from two steps of float32 up to what the sum of some hundred products (a patch) may
- * differ by when they are scaled before or after. Each is tried twice.
+ * Parts of a value by which it is moved: from two steps of float32 up to what the sum of some
+ * hundred products (a patch) may differ by when they are scaled before or after. Each is tried
+ * twice.
  */
 const NUDGES = [2 ** -22, 2 ** -21, 2 ** -20, 2 ** -19, 2 ** -22, 2 ** -21, 2 ** -20, 2 ** -19];
 
@@ -57,7 +64,10 @@ export async function openOriginal(model: OriginalModel): Promise<OriginalGraph>
   };
 }
 
-/** Throws SetupError where the graph has another number of classes than there are labels, whatever its shapes say. */
+/**
+ * Throws SetupError where the graph has another number of classes than there are labels, whatever
+ * its shapes say.
+ */
 export async function checkClassCount({ path, recognized, answer }: OriginalGraph): Promise<void> {
   const { labels, input } = recognized;
   const { length } = await answer(new Uint8Array(input.size.height * input.size.width * 3));
@@ -85,10 +95,11 @@ export async function compareWithOriginal(
 }
 
 /**
- * How far the original's own probabilities move when its input moves in the last bits. In a graph that quantises its input
- * dynamically a value can lie just between two steps, so two ways of normalising, each right, give answers this far apart. Few
- * values lie so near, so an answer moves by nothing or by a step, and it takes several nudges to see a step. Looks no further
- * than to one of at least `enough`.
+ * How far the original's own probabilities move when its input moves in the last bits. In a graph
+ * that quantises its input dynamically a value can lie just between two steps, so two ways of
+ * normalising, each right, give answers this far apart. Few values lie so near, so an answer moves
+ * by nothing or by a step, and it takes several nudges to see a step. Looks no further than to one
+ * of at least `enough`.
  */
 export async function sensitivityOf(
   original: OriginalGraph,
@@ -109,8 +120,8 @@ export async function sensitivityOf(
 }
 
 /**
- * Up or down by chance, the same in every run: a change of scale alone is what dynamic quantisation takes out again, and turns
- * would cancel each other in a picture's even parts.
+ * Up or down by chance, the same in every run: a change of scale alone is what dynamic quantisation
+ * takes out again, and turns would cancel each other in a picture's even parts.
  */
 function nudgedBy(part: number, seed: number): Move {
   return (values) => {
@@ -127,13 +138,16 @@ function nudgedBy(part: number, seed: number): Move {
 
 /** Not a number on one side is as different as can be. */
 function largestDifference(some: Float32Array, others: Float32Array): number {
-  const differences = Array.from(some, (value, index) => Math.abs(value - (others[index] as number)));
+  const differences = Array.from(some, (value, index) =>
+    Math.abs(value - (others[index] as number)),
+  );
   return differences.some(Number.isNaN) ? Number.POSITIVE_INFINITY : Math.max(0, ...differences);
 }
 
 /**
- * Whether each image's answer is the same alone and among the others, as the manifest says it: bit by bit with a tolerance of
- * 0, else in its probabilities. The tolerance is for float16, whose kernels round otherwise at other sizes.
+ * Whether each image's answer is the same alone and among the others, as the manifest says it: bit
+ * by bit with a tolerance of 0, else in its probabilities. The tolerance is for float16, whose
+ * kernels round otherwise at other sizes.
  */
 export async function batchInvariance(
   served: Session,
@@ -143,15 +157,20 @@ export async function batchInvariance(
   const together = await run(served, new Uint8Array(Buffer.concat(pixels)), pixels.length);
   for (const [index, image] of pixels.entries()) {
     const alone = await run(served, image, 1);
-    const row = (whole: Float32Array, { length }: Float32Array) => whole.subarray(index * length, (index + 1) * length);
+    const row = (whole: Float32Array, { length }: Float32Array) =>
+      whole.subarray(index * length, (index + 1) * length);
     const scores = row(together.scores, alone.scores);
     if (tolerance > 0) {
-      if (alone.scores.some((score, at) => !(Math.abs(score - (scores[at] as number)) <= tolerance))) return false;
+      if (
+        alone.scores.some((score, at) => !(Math.abs(score - (scores[at] as number)) <= tolerance))
+      )
+        return false;
       continue;
     }
     if (!bytesOf(scores).equals(bytesOf(alone.scores))) return false;
     if (alone.embeddings === null || together.embeddings === null) continue;
-    if (!bytesOf(row(together.embeddings, alone.embeddings)).equals(bytesOf(alone.embeddings))) return false;
+    if (!bytesOf(row(together.embeddings, alone.embeddings)).equals(bytesOf(alone.embeddings)))
+      return false;
   }
   return tolerance > 0 ? 'accelerator' : true;
 }
@@ -168,13 +187,20 @@ async function run(session: Session, pixels: Uint8Array, images: number) {
 }
 
 /** One image as the original graph wants it, repeated where it wants several. */
-function createFeed({ recognized, fixedBatch }: OriginalModel): (pixels: Uint8Array, move?: Move) => RawTensor {
+function createFeed({
+  recognized,
+  fixedBatch,
+}: OriginalModel): (pixels: Uint8Array, move?: Move) => RawTensor {
   const { input, recipe } = recognized;
   const { layout, typeName } = input;
   const { height, width } = input.size;
   // uint8 in another layout is put in order by a recipe that changes no value.
   const identity = { ...recipe, rescale: 1, mean: [0, 0, 0], std: [1, 1, 1] } as const;
-  const normalize = createNormalizer(typeName === 'uint8' ? identity : recipe, { layout, height, width });
+  const normalize = createNormalizer(typeName === 'uint8' ? identity : recipe, {
+    layout,
+    height,
+    width,
+  });
   const images = fixedBatch ?? 1;
   const dims = layout === 'NHWC' ? [images, height, width, 3] : [images, 3, height, width];
   const encode = {
@@ -184,7 +210,8 @@ function createFeed({ recognized, fixedBatch }: OriginalModel): (pixels: Uint8Ar
   }[typeName];
   return (pixels, move = (values) => values) => {
     const one = encode(move(normalize(pixels, 1)));
-    // An array of its own: views of the normaliser's memory are reused, and onnxruntime wants aligned ones.
+    // An array of its own: views of the normaliser's memory are reused, and onnxruntime wants
+    // aligned ones.
     return { type: typeName, dims, bytes: new Uint8Array(Buffer.concat(Array(images).fill(one))) };
   };
 }
@@ -197,11 +224,15 @@ async function expectedProbabilities(
   const { input, output, binaryClasses } = recognized;
   const results = await graph.run({ [input.name]: feed }, [output.name]).catch((error: unknown) => {
     const [line = ''] = String(error instanceof Error ? error.message : error).split('\n');
-    throw new SetupError('environment', [`${path}: onnxruntime can't run it (${line.slice(0, 300)})`]);
+    throw new SetupError('environment', [
+      `${path}: onnxruntime can't run it (${line.slice(0, 300)})`,
+    ]);
   });
   const tensor = results.get(output.name) as RawTensor;
   const values =
-    tensor.type === 'float16' ? widenFloat16(tensor.bytes) : new Float32Array(new Uint8Array(tensor.bytes).buffer);
+    tensor.type === 'float16'
+      ? widenFloat16(tensor.bytes)
+      : new Float32Array(new Uint8Array(tensor.bytes).buffer);
   const classes = values.length / (feed.dims[0] as number);
   const scores = values.slice(0, classes);
   if (output.kind === 'logits') activate(scores, 1, classes, output.activation);
@@ -215,5 +246,8 @@ function bytesOf(values: Float32Array): Buffer {
 }
 
 function indexOfLargest(values: Float32Array): number {
-  return values.reduce((best, value, index) => (value > (values[best] as number) ? index : best), 0);
+  return values.reduce(
+    (best, value, index) => (value > (values[best] as number) ? index : best),
+    0,
+  );
 }

@@ -1,6 +1,6 @@
 /**
- * The graph in the form in which it will be served, and the parts of the manifest that follow from it: prepared where that
- * can be done, otherwise as it is, normalised by the inference process.
+ * The graph in the form in which it will be served, and the parts of the manifest that follow from
+ * it: prepared where that can be done, otherwise as it is, normalised by the inference process.
  */
 import { messageOf, SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
@@ -48,7 +48,12 @@ function preparedForm(
     prepared = prepareGraph(model, {
       input: { name: input.name, layout: input.layout, height, width },
       normalization: input.typeName === 'uint8' ? null : { rescale, mean, std },
-      output: { name: output.name, kind: output.kind, activation: output.activation, binaryClasses },
+      output: {
+        name: output.name,
+        kind: output.kind,
+        activation: output.activation,
+        binaryClasses,
+      },
       embedding: embedding ? 'find' : 'none',
     });
   } catch (error) {
@@ -61,7 +66,10 @@ function preparedForm(
     manifest: {
       input: { name: inputName, layout: 'NHWC', type: 'uint8', height, width },
       output: { name: outputName, kind: 'probabilities', activation: output.activation },
-      embedding: embeddingName === null || embeddingSize === null ? null : { name: embeddingName, size: embeddingSize },
+      embedding:
+        embeddingName === null || embeddingSize === null
+          ? null
+          : { name: embeddingName, size: embeddingSize },
       preprocessing: { ...writableRecipe(recognized), normalizedInGraph: true },
     },
     fixedBatch: prepared.fixedBatch,
@@ -79,8 +87,11 @@ function asItIs(
 ): ServingForm {
   const { input, output, binaryClasses } = recognized;
   if (input.typeName === 'float16' || output.rank === 1 || binaryClasses === 'two') {
-    const why = input.typeName === 'float16' ? 'a float16 input' : 'an output that is not [batch, classes]';
-    throw new SetupError('usage', [`the graph can't be prepared (${reason}), nor be served as it is, with ${why}`]);
+    const why =
+      input.typeName === 'float16' ? 'a float16 input' : 'an output that is not [batch, classes]';
+    throw new SetupError('usage', [
+      `the graph can't be prepared (${reason}), nor be served as it is, with ${why}`,
+    ]);
   }
   const { height, width } = input.size;
   return {

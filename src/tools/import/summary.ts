@@ -1,4 +1,7 @@
-/** What `vitserve import` tells of its work: one aligned line a finding, then notes, then how to go on. */
+/**
+ * What `vitserve import` tells of its work: one aligned line a finding, then notes, then how to go
+ * on.
+ */
 import type { Manifest } from '../../models/manifest.js';
 import type { Recipe } from '../../models/recipe.js';
 import { describeValue, type GraphView } from '../../models/sources/graph-view.js';
@@ -29,7 +32,10 @@ export function summarize(findings: Findings): string {
   const { images, maxDifference, sameTop1 } = comparison;
   const lines: [name: string, text: string][] = [
     ['graph', `${source} (${[producer, opset].filter((text) => text !== '').join(', ')})`],
-    ['input', `${input.name}: ${found === undefined ? '' : describeValue(found)}; served as ${form.feeding}`],
+    [
+      'input',
+      `${input.name}: ${found === undefined ? '' : describeValue(found)}; served as ${form.feeding}`,
+    ],
     ['output', `${output.name}: ${labels.length} classes, ${activationText(recognized)}`],
     [
       'labels',
@@ -55,8 +61,10 @@ function activationText({ output: { kind, activation, activationFrom } }: Recogn
 
 function recipeText({ resize, interpolation, crop, mean, std }: Recipe): string {
   const steps = [];
-  if (resize?.mode === 'squash') steps.push(`resize to ${resize.height} × ${resize.width}, ${interpolation}`);
-  if (resize?.mode === 'shortest-edge') steps.push(`shortest edge to ${resize.size}, ${interpolation}`);
+  if (resize?.mode === 'squash')
+    steps.push(`resize to ${resize.height} × ${resize.width}, ${interpolation}`);
+  if (resize?.mode === 'shortest-edge')
+    steps.push(`shortest edge to ${resize.size}, ${interpolation}`);
   if (crop !== null) steps.push(`crop ${crop.height} × ${crop.width}`);
   return [...steps, `mean ${mean.join(' ')}`, `std ${std.join(' ')}`].join(', ');
 }

@@ -1,8 +1,9 @@
 /**
- * `vitserve inspect MODEL_FOLDER|FILE`: what a model is, for people or (with --json) as one JSON object; with --live what a
- * running server does.
+ * `vitserve inspect MODEL_FOLDER|FILE`: what a model is, for people or (with --json) as one JSON
+ * object; with --live what a running server does.
  *
- * A model that is broken is described as far as it goes, with its problems; the exit code is 1 then.
+ * A model that is broken is described as far as it goes, with its problems; the exit code is 1
+ * then.
  */
 import { loadInspectSettings } from '../../cli/load.js';
 import { findNodeProviders } from '../../workers/inference/node-providers.js';
@@ -11,7 +12,10 @@ import { describeLive, readLive } from './live.js';
 import { readInspected } from './read-inspected.js';
 import { sampleInput } from './sample-input.js';
 
-export async function inspect(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
+export async function inspect(
+  argv: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): Promise<number> {
   const { settings, path } = loadInspectSettings(argv, environment);
   const { json, httpAddress } = settings;
   const print = <Found>(found: Found, describe: (found: Found) => string) =>

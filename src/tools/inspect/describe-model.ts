@@ -11,16 +11,35 @@ const NAME_WIDTH = 12;
 
 type Line = readonly [name: string, text: string];
 
-export function describeModel(findings: Inspected & { readonly providers: ProviderFinding[] | null }): string {
-  const { manifest, graph, graphPath, graphBytes, sha256, sha256Matches, model, problems, providers } = findings;
+export function describeModel(
+  findings: Inspected & { readonly providers: ProviderFinding[] | null },
+): string {
+  const {
+    manifest,
+    graph,
+    graphPath,
+    graphBytes,
+    sha256,
+    sha256Matches,
+    model,
+    problems,
+    providers,
+  } = findings;
   const opsets = Object.entries(graph.opsets).map(([domain, version]) => `${domain} ${version}`);
-  const checked = { true: ', as the manifest says', false: ', NOT what the manifest says', null: '' };
+  const checked = {
+    true: ', as the manifest says',
+    false: ', NOT what the manifest says',
+    null: '',
+  };
   const operators = Object.entries(graph.operators).map(([name, count]) => `${count} ${name}`);
   const lines: Line[] = [
     ...(manifest === null ? [] : [['description', manifest.description] as const]),
     ['graph', `${graphPath}, ${megabytes(graphBytes)} MB`],
     ['sha256', `${sha256}${checked[`${sha256Matches}`]}`],
-    ['made by', `${graph.producer || 'unknown'}; ${opsets.join(', ')}; IR version ${graph.irVersion}`],
+    [
+      'made by',
+      `${graph.producer || 'unknown'}; ${opsets.join(', ')}; IR version ${graph.irVersion}`,
+    ],
     ['parameters', `${millions(graph.parameters)} million (${typesText(graph.parameterBytes)})`],
     ['work', workText(findings)],
     ...graph.inputs.map((value, at): Line => [at === 0 ? 'inputs' : '', valueText(value)]),
@@ -36,7 +55,8 @@ export function describeModel(findings: Inspected & { readonly providers: Provid
 const BATCHES = {
   true: 'of any size: an answer does not depend on who else is in the batch',
   false: 'of one image: in larger ones an answer would depend on the others',
-  accelerator: 'of any size on an accelerator, where answers are the same to within rounding; of one image on the CPU',
+  accelerator:
+    'of any size on an accelerator, where answers are the same to within rounding; of one image on the CPU',
 };
 
 function manifestLines({
@@ -58,40 +78,63 @@ function manifestLines({
     ['recipe', recipeText(preprocessing)],
     ['batches', BATCHES[`${batchInvariant}`]],
     ['licence', license],
-    ...Object.entries(provenance).map(([key, text], at): Line => [at === 0 ? 'provenance' : '', `${key}: ${text}`]),
+    ...Object.entries(provenance).map(
+      ([key, text], at): Line => [at === 0 ? 'provenance' : '', `${key}: ${text}`],
+    ),
   ];
 }
 
-function recipeText({ resize, interpolation, crop, rescale, mean, std, normalizedInGraph }: Recipe): string {
+function recipeText({
+  resize,
+  interpolation,
+  crop,
+  rescale,
+  mean,
+  std,
+  normalizedInGraph,
+}: Recipe): string {
   const resized =
     resize === null
       ? 'no resizing'
       : resize.mode === 'squash'
         ? `squash to ${resize.height} × ${resize.width}, ${interpolation}`
         : `shortest edge to ${resize.size}, ${interpolation}`;
-  const cropped = crop === null ? '' : `, centre crop ${crop.height} × ${crop.width} (${crop.rounding})`;
+  const cropped =
+    crop === null ? '' : `, centre crop ${crop.height} × ${crop.width} (${crop.rounding})`;
   const where = normalizedInGraph ? 'in the graph' : 'before the graph';
   return `${resized}${cropped}; × ${Number(rescale.toPrecision(6))}, mean ${mean.join(' ')}, std ${std.join(' ')} ${where}`;
 }
 
 function workText({ graph, manifest }: Inspected): string {
-  const blind = graph.unknownOperators.length === 0 ? '' : ` (no shape rule for ${graph.unknownOperators.join(', ')})`;
-  if (graph.macs === null) return `unknown${blind || ': the graph leaves sizes open; give the model folder'}`;
+  const blind =
+    graph.unknownOperators.length === 0
+      ? ''
+      : ` (no shape rule for ${graph.unknownOperators.join(', ')})`;
+  if (graph.macs === null)
+    return `unknown${blind || ': the graph leaves sizes open; give the model folder'}`;
   const open =
     manifest === null &&
-    graph.inputs.some(({ dims }) => dims?.some((size, axis) => axis > 0 && typeof size !== 'number'));
+    graph.inputs.some(({ dims }) =>
+      dims?.some((size, axis) => axis > 0 && typeof size !== 'number'),
+    );
   if (open) return 'unknown: the graph leaves the size of its input open; give the model folder';
   return `${(graph.macs / 1e9).toFixed(graph.macs < 1e9 ? 3 : 1)} GMAC an image${blind}`;
 }
 
 function providerLines({ name, problem, nodes }: ProviderFinding): Line[] {
   if (problem !== null) return [[name, `can't be used here: ${problem}`]];
-  if (nodes === null) return [[name, "runs; which nodes run where can't be known: the profiler recorded none"]];
+  if (nodes === null)
+    return [[name, "runs; which nodes run where can't be known: the profiler recorded none"]];
   const byProvider = new Map<string, number>();
-  for (const { provider, count } of nodes) byProvider.set(provider, (byProvider.get(provider) ?? 0) + count);
+  for (const { provider, count } of nodes)
+    byProvider.set(provider, (byProvider.get(provider) ?? 0) + count);
   const [[main]] = [...byProvider] as [[string, number]];
-  const counts = [...byProvider].map(([provider, count]) => `${count} nodes on ${provider}`).join(', ');
-  const strays = nodes.filter(({ provider }) => provider !== main).map(({ operator, count }) => `${count} ${operator}`);
+  const counts = [...byProvider]
+    .map(([provider, count]) => `${count} nodes on ${provider}`)
+    .join(', ');
+  const strays = nodes
+    .filter(({ provider }) => provider !== main)
+    .map(({ operator, count }) => `${count} ${operator}`);
   return [[name, `runs: ${counts}${strays.length === 0 ? '' : ` (${strays.join(', ')})`}`]];
 }
 

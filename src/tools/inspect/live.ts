@@ -1,7 +1,9 @@
 /**
- * What a running server does now, read from its metrics: models and what their batches cost, processes, load.
+ * What a running server does now, read from its metrics: models and what their batches cost,
+ * processes, load.
  *
- * Reading costs the server one scrape. Its own `/metrics` is asked, so nothing more than that port has to be open.
+ * Reading costs the server one scrape. Its own `/metrics` is asked, so nothing more than that port
+ * has to be open.
  */
 import { messageOf, SetupError } from '../../errors.js';
 
@@ -46,17 +48,27 @@ interface Sample {
 const TIMEOUT_MS = 5_000;
 
 /** Rejects with SetupError where no vitserve answers. */
-export async function readLive({ host, port }: { readonly host: string; readonly port: number }): Promise<LiveServer> {
+export async function readLive({
+  host,
+  port,
+}: {
+  readonly host: string;
+  readonly port: number;
+}): Promise<LiveServer> {
   const address = `${host}:${port}`;
   const remedy = 'name the http-address of a running server with --http-address';
   let text: string;
   try {
-    const answer = await fetch(`http://${address}/metrics`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const answer = await fetch(`http://${address}/metrics`, {
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     text = await answer.text();
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    throw new SetupError('environment', [`no metrics at ${address} (${messageOf(cause)}): ${remedy}`]);
+    throw new SetupError('environment', [
+      `no metrics at ${address} (${messageOf(cause)}): ${remedy}`,
+    ]);
   }
   const samples = parseSamples(text);
   if (!samples.some(({ name }) => name === 'vitserve_state')) {
@@ -71,10 +83,12 @@ export function parseSamples(text: string): Sample[] {
     const found = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/.exec(line);
     if (found === null) return [];
     const [, name = '', labelText = '', value] = found;
-    const labels = [...labelText.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, key = '', raw = '']) => [
-      key,
-      raw.replace(/\\(.)/g, (_, escaped: string) => (escaped === 'n' ? '\n' : escaped)),
-    ]);
+    const labels = [...labelText.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(
+      ([, key = '', raw = '']) => [
+        key,
+        raw.replace(/\\(.)/g, (_, escaped: string) => (escaped === 'n' ? '\n' : escaped)),
+      ],
+    );
     return [{ name, labels: Object.fromEntries(labels), value: Number(value) }];
   });
 }
@@ -83,24 +97,32 @@ export function liveServer(address: string, samples: readonly Sample[]): LiveSer
   const all = (name: string, labels: Readonly<Record<string, string>> = {}) =>
     samples.filter(
       (sample) =>
-        sample.name === name && Object.entries(labels).every(([label, value]) => sample.labels[label] === value),
+        sample.name === name &&
+        Object.entries(labels).every(([label, value]) => sample.labels[label] === value),
     );
-  const one = (name: string, labels?: Readonly<Record<string, string>>) => all(name, labels)[0]?.value ?? null;
+  const one = (name: string, labels?: Readonly<Record<string, string>>) =>
+    all(name, labels)[0]?.value ?? null;
   return {
     address,
     state: all('vitserve_state').find(({ value }) => value === 1)?.labels.state ?? 'unknown',
-    models: all('vitserve_model_info').map(({ labels: { model = '', version = '', execution_provider = '' } }) => ({
-      name: model,
-      version,
-      executionProvider: execution_provider,
-      batchCosts: all('vitserve_batch_cost_seconds', { model, version })
-        .map(({ labels, value }) => ({ batchSize: Number(labels.batch_size), milliseconds: value * 1000 }))
-        .sort((a, b) => a.batchSize - b.batchSize),
-      queueLength: one('vitserve_queue_length', { stage: 'batch', model }) ?? 0,
-      executions: one('vitserve_batch_size_count', { model }) ?? 0,
-      images: one('vitserve_batch_size_sum', { model }) ?? 0,
-    })),
-    // The metrics have them as they got ready; decoders come first in the alphabet as they do on an image's way.
+    models: all('vitserve_model_info').map(
+      ({ labels: { model = '', version = '', execution_provider = '' } }) => ({
+        name: model,
+        version,
+        executionProvider: execution_provider,
+        batchCosts: all('vitserve_batch_cost_seconds', { model, version })
+          .map(({ labels, value }) => ({
+            batchSize: Number(labels.batch_size),
+            milliseconds: value * 1000,
+          }))
+          .sort((a, b) => a.batchSize - b.batchSize),
+        queueLength: one('vitserve_queue_length', { stage: 'batch', model }) ?? 0,
+        executions: one('vitserve_batch_size_count', { model }) ?? 0,
+        images: one('vitserve_batch_size_sum', { model }) ?? 0,
+      }),
+    ),
+    // The metrics have them as they got ready; decoders come first in the alphabet as they do on an
+    // image's way.
     processes: all('vitserve_process_ready')
       .map(({ labels: { role = '', index = '' }, value }) => ({
         role,
@@ -110,13 +132,23 @@ export function liveServer(address: string, samples: readonly Sample[]): LiveSer
         cpuSeconds: one('vitserve_process_cpu_seconds', { role, index }),
       }))
       .sort((a, b) => a.role.localeCompare(b.role) || a.index - b.index),
-    permits: { inUse: one('vitserve_permits_in_use') ?? 0, limit: one('vitserve_permits_limit') ?? 0 },
+    permits: {
+      inUse: one('vitserve_permits_in_use') ?? 0,
+      limit: one('vitserve_permits_limit') ?? 0,
+    },
     decodeQueueLength: one('vitserve_queue_length', { stage: 'decode' }) ?? 0,
   };
 }
 
 /** For people. */
-export function describeLive({ address, state, models, processes, permits, decodeQueueLength }: LiveServer): string {
+export function describeLive({
+  address,
+  state,
+  models,
+  processes,
+  permits,
+  decodeQueueLength,
+}: LiveServer): string {
   const lines = [
     `vitserve at ${address}: ${state}`,
     `  permits      ${permits.inUse} of ${permits.limit} in use`,
@@ -127,7 +159,15 @@ export function describeLive({ address, state, models, processes, permits, decod
       return `  ${`${role} ${index}`.padEnd(12)} ${ready ? 'ready' : 'being replaced'}${memory}${cpu}`;
     }),
   ];
-  for (const { name, version, executionProvider, batchCosts, queueLength, executions, images } of models) {
+  for (const {
+    name,
+    version,
+    executionProvider,
+    batchCosts,
+    queueLength,
+    executions,
+    images,
+  } of models) {
     const mean = executions === 0 ? '' : `, ${(images / executions).toFixed(1)} images in each`;
     lines.push(
       `${name}/${version} on ${executionProvider}: ${executions} executions${mean}; ${queueLength} waiting`,

@@ -1,4 +1,7 @@
-/** What there is to tell about a model folder or an ONNX file. Problems are collected instead of thrown, where anything is left to tell. */
+/**
+ * What there is to tell about a model folder or an ONNX file. Problems are collected instead of
+ * thrown, where anything is left to tell.
+ */
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
@@ -27,20 +30,25 @@ export interface Inspected {
 /** Throws SetupError where there is no graph that can be read. */
 export async function readInspected(path: string): Promise<Inspected> {
   const place = resolve(path);
-  if (!existsSync(place)) throw new SetupError('usage', [`${path}: is not there: name a model folder or an ONNX file`]);
+  if (!existsSync(place))
+    throw new SetupError('usage', [`${path}: is not there: name a model folder or an ONNX file`]);
   const isFolder = statSync(place).isDirectory();
   const folder = isFolder ? await versionFolder(place) : null;
   const problems: string[] = [];
-  const manifest = folder === null ? null : await readManifest(join(folder, 'model.json'), problems);
+  const manifest =
+    folder === null ? null : await readManifest(join(folder, 'model.json'), problems);
   const graphPath = folder === null ? place : join(folder, manifest?.graph.file ?? 'model.onnx');
-  if (!existsSync(graphPath)) throw new SetupError('environment', [...problems, `${graphPath}: is not there`]);
+  if (!existsSync(graphPath))
+    throw new SetupError('environment', [...problems, `${graphPath}: is not there`]);
 
   const model = await readModel(graphPath, { loadExternalData: false });
   problems.push(...checkGraph(model).map((problem) => `${graphPath}: ${problem}`));
   const sha256 = await hashOf(graphPath);
   const sha256Matches = manifest === null ? null : manifest.graph.sha256 === sha256;
   if (sha256Matches === false) {
-    problems.push(`${graphPath}: is not the graph of the manifest, which says sha256 ${manifest?.graph.sha256}`);
+    problems.push(
+      `${graphPath}: is not the graph of the manifest, which says sha256 ${manifest?.graph.sha256}`,
+    );
   }
   return {
     graphPath,
@@ -49,7 +57,10 @@ export async function readInspected(path: string): Promise<Inspected> {
     graphBytes: statSync(graphPath).size,
     sha256,
     sha256Matches,
-    graph: summarizeGraph(model, manifest === null ? {} : { [manifest.input.name]: inputDims(manifest) }),
+    graph: summarizeGraph(
+      model,
+      manifest === null ? {} : { [manifest.input.name]: inputDims(manifest) },
+    ),
     problems,
   };
 }
@@ -64,7 +75,9 @@ async function versionFolder(folder: string): Promise<string> {
   if (existsSync(join(folder, 'model.json'))) return folder;
   const versions = (await readdir(folder)).filter((name) => /^[1-9]\d*$/.test(name)).map(Number);
   if (versions.length > 0) return join(folder, String(Math.max(...versions)));
-  throw new SetupError('usage', [`${folder}: holds neither model.json nor versions of a model: name a model folder`]);
+  throw new SetupError('usage', [
+    `${folder}: holds neither model.json nor versions of a model: name a model folder`,
+  ]);
 }
 
 async function readManifest(path: string, problems: string[]): Promise<Manifest | null> {

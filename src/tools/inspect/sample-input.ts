@@ -8,7 +8,8 @@ export function sampleInput({ manifest, graph, graphPath }: Inspected): SampleIn
   }
   const [input, ...others] = graph.inputs;
   const why = `${graphPath}: where its nodes run is known only by running it, and`;
-  if (input === undefined || others.length > 0) return `${why} it takes ${graph.inputs.length} inputs instead of one`;
+  if (input === undefined || others.length > 0)
+    return `${why} it takes ${graph.inputs.length} inputs instead of one`;
   const { name, typeName: type, dims } = input;
   if (type !== 'uint8' && type !== 'float32') return `${why} its input "${name}" is ${type}`;
   if (dims === null || dims.slice(1).some((size) => typeof size !== 'number')) {

@@ -1,9 +1,10 @@
 /**
- * `vitserve install-cuda`: onnxruntime's CUDA provider, of exactly the installed version, to where onnxruntime finds it; and
- * what is still missing for it to run.
+ * `vitserve install-cuda`: onnxruntime's CUDA provider, of exactly the installed version, to where
+ * onnxruntime finds it; and what is still missing for it to run.
  *
- * The npm package comes without, because the provider is larger than the registry takes. Downloads 250 MB, unpacks 270.
- * That CUDA itself, cuDNN or the driver are not here yet is no failure: an image is built where there is no GPU.
+ * The npm package comes without, because the provider is larger than the registry takes. Downloads
+ * 250 MB, unpacks 270. That CUDA itself, cuDNN or the driver are not here yet is no failure: an
+ * image is built where there is no GPU.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,7 +14,10 @@ import { loadInstallCudaSettings } from '../../cli/load.js';
 import { Progress } from '../../cli/progress.js';
 import { SetupError } from '../../errors.js';
 import { cudaVersionOf, diagnoseCuda } from '../../workers/inference/cuda/diagnose.js';
-import { findOnnxruntime, type InstalledOnnxruntime } from '../../workers/inference/cuda/provider-place.js';
+import {
+  findOnnxruntime,
+  type InstalledOnnxruntime,
+} from '../../workers/inference/cuda/provider-place.js';
 import { downloadFromIndex } from './download.js';
 import { KNOWN_PROVIDER } from './known-provider.js';
 import { runOwnInstaller } from './own-installer.js';
@@ -21,7 +25,10 @@ import { type Placed, putInPlace } from './put-in-place.js';
 
 const MEGABYTE = 1e6;
 
-export async function installCuda(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
+export async function installCuda(
+  argv: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): Promise<number> {
   const { settings } = loadInstallCudaSettings(argv, environment);
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw new SetupError('environment', [
@@ -35,13 +42,17 @@ export async function installCuda(argv: readonly string[], environment: NodeJS.P
       ? await install13(settings, onnxruntime, folder)
       : await install12(settings, onnxruntime, folder);
 
-  const lines = placed.map(({ file, bytes, sha256 }) => `  ${file}  ${bytes} bytes, sha256 ${sha256}`);
+  const lines = placed.map(
+    ({ file, bytes, sha256 }) => `  ${file}  ${bytes} bytes, sha256 ${sha256}`,
+  );
   process.stdout.write(
     `the CUDA ${settings.cuda} provider of onnxruntime ${onnxruntime.version} in ${folder}\n${lines.join('\n')}\n`,
   );
   const madeFor = cudaVersionOf(folder);
   if (madeFor !== Number(settings.cuda)) {
-    process.stdout.write(`note: by its libraries it is for CUDA ${madeFor ?? '?'}, and not for ${settings.cuda}\n`);
+    process.stdout.write(
+      `note: by its libraries it is for CUDA ${madeFor ?? '?'}, and not for ${settings.cuda}\n`,
+    );
   }
   const problem = diagnoseCuda(folder);
   process.stdout.write(
@@ -77,10 +88,13 @@ async function install13(
   try {
     const target = join(scratch, wheel);
     let bar: Progress | null = null;
-    await downloadFromIndex({ index: settings.index, project, file: wheel, target }, (done, total) => {
-      bar ??= new Progress(Math.ceil((total ?? 250 * MEGABYTE) / MEGABYTE), process.stderr);
-      bar.show(Math.floor(done / MEGABYTE));
-    });
+    await downloadFromIndex(
+      { index: settings.index, project, file: wheel, target },
+      (done, total) => {
+        bar ??= new Progress(Math.ceil((total ?? 250 * MEGABYTE) / MEGABYTE), process.stderr);
+        bar.show(Math.floor(done / MEGABYTE));
+      },
+    );
     (bar as Progress | null)?.clear();
     return await place(target);
   } finally {
@@ -93,6 +107,7 @@ async function install12(
   onnxruntime: InstalledOnnxruntime,
   folder: string,
 ): Promise<Placed[]> {
-  if (settings.from !== null) return await putInPlace(settings.from, 'runtimes/linux-x64/native', folder, null, '');
+  if (settings.from !== null)
+    return await putInPlace(settings.from, 'runtimes/linux-x64/native', folder, null, '');
   return await runOwnInstaller(onnxruntime);
 }

@@ -1,9 +1,13 @@
-/** One file of a project out of a package index as pip knows them: the page of the project (PEP 691 or 503), then the file. */
+/**
+ * One file of a project out of a package index as pip knows them: the page of the project (PEP 691
+ * or 503), then the file.
+ */
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { messageOf, SetupError } from '../../errors.js';
 
-const ACCEPT = 'application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1';
+const ACCEPT =
+  'application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1';
 
 export interface Download {
   /** Base address of the index. */
@@ -13,7 +17,10 @@ export interface Download {
   readonly target: string;
 }
 
-/** @param progress is told the bytes so far and, where the server says, in all. Rejects with SetupError. */
+/**
+ * @param progress is told the bytes so far and, where the server says, in all. Rejects with
+ *   SetupError.
+ */
 export async function downloadFromIndex(
   { index, project, file, target }: Download,
   progress: (done: number, total: number | null) => void,
@@ -36,7 +43,8 @@ export async function downloadFromIndex(
     if (response.body === null) throw new Error('it sent nothing');
     await pipeline(response.body, counted, createWriteStream(target));
   } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? ` (${messageOf(error.cause)})` : '';
+    const cause =
+      error instanceof Error && error.cause !== undefined ? ` (${messageOf(error.cause)})` : '';
     throw new SetupError('environment', [
       `${file} could not be fetched from ${index}: ${messageOf(error)}${cause}; give --index with a mirror, or fetch the file elsewhere and give it with --from`,
     ]);
@@ -49,7 +57,9 @@ async function get(url: URL, accept: string): Promise<Response> {
   return response;
 }
 
-/** The address of a file as the page of its project has it, in JSON or HTML; null where it has none. */
+/**
+ * The address of a file as the page of its project has it, in JSON or HTML; null where it has none.
+ */
 export function linkIn(page: string, file: string): string | null {
   if (page.trimStart().startsWith('{')) {
     const { files } = JSON.parse(page) as {

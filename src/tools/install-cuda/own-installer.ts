@@ -1,11 +1,17 @@
-/** onnxruntime-node's own installer, which fetches its CUDA 12 provider from NuGet and puts it in place itself. */
+/**
+ * onnxruntime-node's own installer, which fetches its CUDA 12 provider from NuGet and puts it in
+ * place itself.
+ */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SetupError } from '../../errors.js';
-import { type InstalledOnnxruntime, PROVIDER_FILES } from '../../workers/inference/cuda/provider-place.js';
+import {
+  type InstalledOnnxruntime,
+  PROVIDER_FILES,
+} from '../../workers/inference/cuda/provider-place.js';
 import type { Placed } from './put-in-place.js';
 
 /** What it says goes to standard error. Rejects with SetupError. */
@@ -31,7 +37,8 @@ export async function runOwnInstaller({
   });
   if (code !== 0) {
     const why =
-      /^\s*(?:\w*Error: )?(.*(?:E[A-Z]{4,}|HTTP|[Ff]ailed).*)$/m.exec(said.join(''))?.[1] ?? `exit code ${code}`;
+      /^\s*(?:\w*Error: )?(.*(?:E[A-Z]{4,}|HTTP|[Ff]ailed).*)$/m.exec(said.join(''))?.[1] ??
+      `exit code ${code}`;
     throw new SetupError('environment', [
       `onnxruntime-node's installer could not fetch its CUDA 12 provider from NuGet (${why.trim()}): fetch Microsoft.ML.OnnxRuntime.Gpu.Linux ${version} elsewhere and give the .nupkg with --from, or use --cuda 13`,
     ]);

@@ -1,6 +1,7 @@
 /**
- * The libraries of a provider, from an archive to where they are loaded from: unpacked beside their places, hashed on the
- * way, and moved only when all are whole and right. A server that starts meanwhile finds the old ones or none.
+ * The libraries of a provider, from an archive to where they are loaded from: unpacked beside their
+ * places, hashed on the way, and moved only when all are whole and right. A server that starts
+ * meanwhile finds the old ones or none.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
@@ -27,18 +28,23 @@ export async function putInPlace(
   hashes: Readonly<Record<ProviderFile, string>> | null,
   unlike: string,
 ): Promise<Placed[]> {
-  const parts = PROVIDER_FILES.map((file) => ({ file, part: join(folder, `.${file}.${process.pid}`) }));
+  const parts = PROVIDER_FILES.map((file) => ({
+    file,
+    part: join(folder, `.${file}.${process.pid}`),
+  }));
   try {
     await mkdir(folder, { recursive: true });
     const zip = await Zip.open(archive);
     const placed: Placed[] = [];
     try {
-      for (const { file, part } of parts) placed.push(await unpack(zip, `${within}/${file}`, part, file));
+      for (const { file, part } of parts)
+        placed.push(await unpack(zip, `${within}/${file}`, part, file));
     } finally {
       await zip.close();
     }
     const wrong = placed.find(({ file, sha256 }) => hashes !== null && hashes[file] !== sha256);
-    if (wrong !== undefined) throw new Error(`its ${wrong.file} has the SHA-256 ${wrong.sha256}; ${unlike}`);
+    if (wrong !== undefined)
+      throw new Error(`its ${wrong.file} has the SHA-256 ${wrong.sha256}; ${unlike}`);
     for (const { file, part } of parts) await rename(part, join(folder, file));
     return placed;
   } catch (error) {

@@ -1,8 +1,10 @@
 /**
- * Files out of a ZIP archive, streamed: what wheels and NuGet packages are (APPNOTE.TXT of PKWARE, 4.3).
+ * Files out of a ZIP archive, streamed: what wheels and NuGet packages are (APPNOTE.TXT of PKWARE,
+ * 4.3).
  *
- * Reads the central directory, and of the archive nothing else than what is asked for. Stored and deflated files; neither
- * ZIP64 nor encryption, which such packages have no use for. Memory: the directory, and a few chunks of a file.
+ * Reads the central directory, and of the archive nothing else than what is asked for. Stored and
+ * deflated files; neither ZIP64 nor encryption, which such packages have no use for. Memory: the
+ * directory, and a few chunks of a file.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
@@ -51,14 +53,19 @@ export class Zip {
     return [...this.#entries.keys()];
   }
 
-  /** Hands over a file's bytes in order. Rejects where there is no such file, or where it is damaged. */
+  /**
+   * Hands over a file's bytes in order. Rejects where there is no such file, or where it is
+   * damaged.
+   */
   async read(name: string, take: (chunk: Buffer) => Promise<void>): Promise<void> {
     const entry = this.#entries.get(name);
     if (entry === undefined) throw new Error(`the archive has no ${name}`);
     const { method, compressedBytes, bytes, headerOffset } = entry;
-    if (method !== STORED && method !== DEFLATED) throw new Error(`${name} is packed by an unknown method (${method})`);
+    if (method !== STORED && method !== DEFLATED)
+      throw new Error(`${name} is packed by an unknown method (${method})`);
     const header = await readAt(this.#file, headerOffset, LOCAL_BYTES);
-    if (header.readUInt32LE(0) !== LOCAL_HEADER) throw new Error(`the archive is damaged at ${name}`);
+    if (header.readUInt32LE(0) !== LOCAL_HEADER)
+      throw new Error(`the archive is damaged at ${name}`);
     const start = headerOffset + LOCAL_BYTES + header.readUInt16LE(26) + header.readUInt16LE(28);
     let taken = 0;
     const sink = async (chunks: AsyncIterable<Buffer>) => {
@@ -94,7 +101,9 @@ async function readDirectory(file: FileHandle): Promise<Map<string, Entry>> {
       throw new Error('the directory of the archive is damaged');
     }
     const long = (offset: number) => directory.readUInt32LE(at + offset);
-    const [nameBytes, moreBytes, commentBytes] = [28, 30, 32].map((offset) => directory.readUInt16LE(at + offset));
+    const [nameBytes, moreBytes, commentBytes] = [28, 30, 32].map((offset) =>
+      directory.readUInt16LE(at + offset),
+    );
     const entry = {
       method: directory.readUInt16LE(at + 10),
       compressedBytes: long(20),
@@ -119,5 +128,6 @@ async function readAt(file: FileHandle, offset: number, bytes: number): Promise<
 
 async function* chunksOf(file: FileHandle, start: number, bytes: number): AsyncGenerator<Buffer> {
   const CHUNK = 1 << 20;
-  for (let at = 0; at < bytes; at += CHUNK) yield await readAt(file, start + at, Math.min(CHUNK, bytes - at));
+  for (let at = 0; at < bytes; at += CHUNK)
+    yield await readAt(file, start + at, Math.min(CHUNK, bytes - at));
 }

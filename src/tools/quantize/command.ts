@@ -1,9 +1,10 @@
 /**
  * `vitserve quantize MODEL_FOLDER`: a smaller, faster version of a model, with what that costs.
  *
- * read → rewrite → write beside → compare with the source → put in place. Nothing is left behind where any step fails.
- * Both graphs run in this process, on one thread, in turns; float16 on CUDA where that is to be had. Takes seconds for a
- * small model and half a minute for ViT-B, and memory for about four copies of the weights.
+ * read → rewrite → write beside → compare with the source → put in place. Nothing is left behind
+ * where any step fails. Both graphs run in this process, on one thread, in turns; float16 on CUDA
+ * where that is to be had. Takes seconds for a small model and half a minute for ViT-B, and memory
+ * for about four copies of the weights.
  */
 import { existsSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
@@ -42,14 +43,25 @@ export async function quantize(
   try {
     const [graph, notes] = rewrite(await readModel(source.graphPath), source, settings);
     const written = await writeModel(join(target.folder, GRAPH_FILE), graph);
-    const manifest = manifestOf(source, settings, graphEntry(GRAPH_FILE, written.sha256, graph), version);
+    const manifest = manifestOf(
+      source,
+      settings,
+      graphEntry(GRAPH_FILE, written.sha256, graph),
+      version,
+    );
     await writeFile(join(target.folder, 'model.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     const report = await compare(source, { graphPath: written.path, manifest }, settings, pictures);
     const bytes = written.bytes + (written.externalData?.bytes ?? 0);
     const sourceBytes = await bytesOf(source.graphPath);
-    const lines = [['size', `${megabytes(sourceBytes)} → ${megabytes(bytes)} MB`], ...notes, ...report];
+    const lines = [
+      ['size', `${megabytes(sourceBytes)} → ${megabytes(bytes)} MB`],
+      ...notes,
+      ...report,
+    ];
     const place = await target.publish();
-    process.stdout.write(`${source.name}/${source.version} as ${settings.dtype}\n${lines.map(lineOf).join('')}`);
+    process.stdout.write(
+      `${source.name}/${source.version} as ${settings.dtype}\n${lines.map(lineOf).join('')}`,
+    );
     process.stdout.write(`wrote ${place}\n`);
     return 0;
   } finally {
@@ -68,14 +80,20 @@ async function beginTarget(out: string | null, source: Model): Promise<NewVersio
     ]);
   }
   if (existsSync(out)) {
-    throw new SetupError('usage', [`--out ${out}: is there already and is not overwritten: give another folder`]);
+    throw new SetupError('usage', [
+      `--out ${out}: is there already and is not overwritten: give another folder`,
+    ]);
   }
   return await beginVersion(dirname(dirname(out)), basename(dirname(out)), Number(basename(out)));
 }
 
 type Line = readonly [name: string, text: string];
 
-function rewrite(graph: ModelProto, { graphPath }: Model, settings: QuantizeSettings): [ModelProto, Line[]] {
+function rewrite(
+  graph: ModelProto,
+  { graphPath }: Model,
+  settings: QuantizeSettings,
+): [ModelProto, Line[]] {
   try {
     const [model, lines] = settings.dtype === 'int8' ? toInt8(graph, settings) : toFloat16(graph);
     const problems = checkGraph(model);
@@ -89,7 +107,10 @@ function rewrite(graph: ModelProto, { graphPath }: Model, settings: QuantizeSett
 }
 
 function toInt8(graph: ModelProto, { head, weightBits }: QuantizeSettings): [ModelProto, Line[]] {
-  const { model, products, weights, kept } = quantizeToInt8(graph, { head, bits: weightBits === '8' ? 8 : 7 });
+  const { model, products, weights, kept } = quantizeToInt8(graph, {
+    head,
+    bits: weightBits === '8' ? 8 : 7,
+  });
   const found = `${products} matrix products, ${(weights / 1e6).toFixed(2)} million weights of ${weightBits} bits`;
   const lines: Line[] = [['int8', found]];
   return [model, [...lines, ...keptLines(kept)]];
@@ -111,7 +132,10 @@ function manifestOf(
   version: string,
 ): Manifest {
   const { manifest } = source;
-  const form = dtype === 'int8' ? `int8 weights of ${weightBits} bits, activations quantized as it runs` : 'float16';
+  const form =
+    dtype === 'int8'
+      ? `int8 weights of ${weightBits} bits, activations quantized as it runs`
+      : 'float16';
   return {
     ...manifest,
     description: `${manifest.description.replace(/\.$/, '')} (${form}).`,
@@ -122,8 +146,8 @@ function manifestOf(
       quantizedBy: `vitserve ${version}, ${dtype}`,
     },
     graph,
-    // One scale for the activations of a whole batch: an image's answer would depend on who else is in it. In float16 the CPU's
-    // kernels round differently by batch.
+    // One scale for the activations of a whole batch: an image's answer would depend on who else is
+    // in it. In float16 the CPU's kernels round differently by batch.
     batchInvariant: dtype === 'float16' && manifest.batchInvariant ? 'accelerator' : false,
   };
 }
@@ -144,12 +168,20 @@ async function compare(
   if (dtype === 'float16' && ran === 'cpu') {
     lines.push(['speed', 'not measured: CUDA is not to be had here, and float16 is for CUDA']);
   } else {
-    const { beforeMs, afterMs, ratio, turns } = await compareSpeed(before, after, random[0] as Uint8Array, {
-      budgetMs: SPEED_BUDGET_MS,
-      clock: systemClock,
-    });
+    const { beforeMs, afterMs, ratio, turns } = await compareSpeed(
+      before,
+      after,
+      random[0] as Uint8Array,
+      {
+        budgetMs: SPEED_BUDGET_MS,
+        clock: systemClock,
+      },
+    );
     const times = `${milliseconds(beforeMs)} → ${milliseconds(afterMs)} ms an image`;
-    lines.push(['speed', `${ratio.toFixed(2)} times as fast on ${ran} (${times}, one thread, medians of ${turns})`]);
+    lines.push([
+      'speed',
+      `${ratio.toFixed(2)} times as fast on ${ran} (${times}, one thread, medians of ${turns})`,
+    ]);
   }
   const skipped: string[] = [];
   const images = pictures === null ? random : preparePictures(pictures, source.manifest, skipped);

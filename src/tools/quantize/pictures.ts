@@ -7,21 +7,27 @@ import { createPixelPreparer } from '../../workers/decode/prepare-pixels.js';
 
 const MAX_IMAGE_PIXELS = 50_000_000;
 
-/** Image files of a folder and the folders in it, sorted. Throws SetupError where there are none. */
+/**
+ * Image files of a folder and the folders in it, sorted. Throws SetupError where there are none.
+ */
 export async function picturesIn(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw new SetupError('usage', [`--images ${folder}: can't be read (${messageOf(error)}): name a folder of images`]);
+    throw new SetupError('usage', [
+      `--images ${folder}: can't be read (${messageOf(error)}): name a folder of images`,
+    ]);
   });
   const files = entries.filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).sort();
   if (files.length === 0) {
-    throw new SetupError('usage', [`--images ${folder}: no JPEG, PNG or WebP file in it: name a folder of images`]);
+    throw new SetupError('usage', [
+      `--images ${folder}: no JPEG, PNG or WebP file in it: name a folder of images`,
+    ]);
   }
   return files.map((file) => join(folder, file));
 }
 
 /**
- * Pixels uint8 `[height, width, 3]` by the model's own recipe, in an array that is used again for the next picture.
- * A file that can't be decoded is left out and told of in `skipped`.
+ * Pixels uint8 `[height, width, 3]` by the model's own recipe, in an array that is used again for
+ * the next picture. A file that can't be decoded is left out and told of in `skipped`.
  */
 export async function* preparePictures(
   files: readonly string[],
@@ -29,7 +35,12 @@ export async function* preparePictures(
   skipped: string[],
 ): AsyncGenerator<Uint8Array> {
   const { height, width } = input;
-  const preparer = createPixelPreparer({ maxImagePixels: MAX_IMAGE_PIXELS, recipe: preprocessing, height, width });
+  const preparer = createPixelPreparer({
+    maxImagePixels: MAX_IMAGE_PIXELS,
+    recipe: preprocessing,
+    height,
+    width,
+  });
   const pixels = new Uint8Array(height * width * 3);
   for (const file of files) {
     try {

@@ -1,5 +1,6 @@
 /**
- * Bounds the work that a file asks for by its structure, before any decoder sees it: by what stands in `work-limits.ts`.
+ * Bounds the work that a file asks for by its structure, before any decoder sees it: by what stands
+ * in `work-limits.ts`.
  */
 import type { Header } from './header.js';
 import { checkJpegWork } from './jpeg-work.js';
@@ -8,7 +9,8 @@ import type { DecodableFormat } from './sniff.js';
 import { singleFrameWebp } from './webp-work.js';
 
 /**
- * The file as a decoder may have it: as it came, or without what the picture does not need and would cost much.
+ * The file as a decoder may have it: as it came, or without what the picture does not need and
+ * would cost much.
  *
  * @throws RequestError IMAGE_TOO_LARGE where it asks for more work than is done for one image
  */

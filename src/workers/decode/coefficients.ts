@@ -1,16 +1,20 @@
 /**
  * Which input pixels make an output pixel, and by what weight: Pillow's numbers, to the last bit.
  *
- * Source of the arithmetic: Pillow 12 src/libImaging/Resample.c (`precompute_coeffs`, `normalize_coeffs_8bpc` and the
- * filters) and, for nearest, src/libImaging/Geometry.c (`ImagingScaleAffine`). Operations are kept in Pillow's order,
- * because floating point depends on it. Tables are made for a window of the output only, so a cropped picture costs its crop.
+ * Source of the arithmetic: Pillow 12 src/libImaging/Resample.c (`precompute_coeffs`,
+ * `normalize_coeffs_8bpc` and the filters) and, for nearest, src/libImaging/Geometry.c
+ * (`ImagingScaleAffine`). Operations are kept in Pillow's order, because floating point depends on
+ * it. Tables are made for a window of the output only, so a cropped picture costs its crop.
  */
 
 import type { Interpolation } from '../../models/recipe.js';
 
 export type WeightedInterpolation = Exclude<Interpolation, 'nearest'>;
 
-/** One axis of a resize: `inputSize` pixels to `outputSize`, of which `count` from `first` on are wanted. */
+/**
+ * One axis of a resize: `inputSize` pixels to `outputSize`, of which `count` from `first` on are
+ * wanted.
+ */
 export interface Axis {
   readonly inputSize: number;
   readonly outputSize: number;
@@ -22,11 +26,16 @@ export interface Axis {
 export interface WeightTable {
   /** Per output position: first input position, number of pairs of taps. */
   readonly bounds: Int32Array;
-  /** Per output position `stride` bytes: for each pair of taps, two low parts and two high parts. */
+  /**
+   * Per output position `stride` bytes: for each pair of taps, two low parts and two high parts.
+   */
   readonly weights: Int16Array;
   /** Bytes from one output position's weights to the next's. */
   readonly stride: number;
-  /** Input positions that have a weight, over the whole window: from `inputStart` to before `inputEnd`. */
+  /**
+   * Input positions that have a weight, over the whole window: from `inputStart` to before
+   * `inputEnd`.
+   */
   readonly inputStart: number;
   readonly inputEnd: number;
 }
@@ -119,8 +128,8 @@ export function computeWeights(interpolation: WeightedInterpolation, axis: Axis)
 }
 
 /**
- * The input position that each output position of the window takes with nearest, −1 for none. Pillow steps by repeated
- * addition, whose rounding error is part of the result.
+ * The input position that each output position of the window takes with nearest, −1 for none.
+ * Pillow steps by repeated addition, whose rounding error is part of the result.
  */
 export function nearestPositions(axis: Axis): Int32Array {
   const step = Math.fround(axis.inputSize) / axis.outputSize;
@@ -139,8 +148,14 @@ export function nearestPositions(axis: Axis): Int32Array {
 const CACHE_BYTES = 4 * 1024 * 1024;
 const LARGEST_CACHED_BYTES = CACHE_BYTES / 4;
 
-/** Weight tables by what they were made for, least recently used dropped first: picture sizes repeat. Holds 4 MiB at most. */
-export function createWeightCache(): (interpolation: WeightedInterpolation, axis: Axis) => WeightTable {
+/**
+ * Weight tables by what they were made for, least recently used dropped first: picture sizes
+ * repeat. Holds 4 MiB at most.
+ */
+export function createWeightCache(): (
+  interpolation: WeightedInterpolation,
+  axis: Axis,
+) => WeightTable {
   const tables = new Map<string, WeightTable>();
   let heldBytes = 0;
   const size = (table: WeightTable): number => table.bounds.byteLength + table.weights.byteLength;

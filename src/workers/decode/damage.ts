@@ -1,6 +1,7 @@
 /**
- * Why a PNG or WebP file can't be decoded, where its structure tells it better than the decoders' libraries do. Asked
- * only when a file has been given up; walks its chunks and changes no verdict. Never throws.
+ * Why a PNG or WebP file can't be decoded, where its structure tells it better than the decoders'
+ * libraries do. Asked only when a file has been given up; walks its chunks and changes no verdict.
+ * Never throws.
  */
 import type { DecodableFormat } from './sniff.js';
 
@@ -28,15 +29,20 @@ function describePng(bytes: Buffer): string | null {
   let hasPalette = false;
   for (let offset = PNG_SIGNATURE_BYTES; offset < bytes.length; ) {
     const name = bytes.toString('latin1', offset + 4, offset + 8);
-    if (name === 'CgBI') return 'it is of a kind (CgBI) that only Apple reads: export it as an ordinary PNG';
+    if (name === 'CgBI')
+      return 'it is of a kind (CgBI) that only Apple reads: export it as an ordinary PNG';
     // Bytes that are no chunks: damaged, and nothing says how.
     if (!/^[A-Za-z]*$/.test(name)) return null;
     if (colour === undefined && !'IHDR'.startsWith(name)) return null;
     if (name === 'IEND') return null;
     if (name === 'PLTE') hasPalette = true;
     if (name === 'IHDR') colour = bytes[offset + 17] ?? -1;
-    if (name === 'IDAT' && colour === PALETTE_COLOUR && !hasPalette) return 'its palette is missing: save it anew';
-    const end = offset + 8 <= bytes.length ? offset + CHUNK_FRAME_BYTES + bytes.readUInt32BE(offset) : bytes.length + 1;
+    if (name === 'IDAT' && colour === PALETTE_COLOUR && !hasPalette)
+      return 'its palette is missing: save it anew';
+    const end =
+      offset + 8 <= bytes.length
+        ? offset + CHUNK_FRAME_BYTES + bytes.readUInt32BE(offset)
+        : bytes.length + 1;
     if (end > bytes.length) return CUT_OFF;
     offset = end;
   }

@@ -1,10 +1,11 @@
 /**
- * The decoder process: takes an encoded image from its inbox, writes the model's pixels into a slot.
+ * The decoder process: takes an encoded image from its inbox, writes the model's pixels into a
+ * slot.
  *
- * It parses hostile bytes, so it has nothing to lose: no sockets, an empty environment, only the descriptors it needs, no
- * more memory than the largest image takes, and no way to get any of it (`workers/process/sandbox.ts`).
- * Whatever is wrong with an image becomes a reply; a crash, or memory that ran out, costs one process and is mended by its
- * supervisor.
+ * It parses hostile bytes, so it has nothing to lose: no sockets, an empty environment, only the
+ * descriptors it needs, no more memory than the largest image takes, and no way to get any of it
+ * (`workers/process/sandbox.ts`). Whatever is wrong with an image becomes a reply; a crash, or
+ * memory that ran out, costs one process and is mended by its supervisor.
  */
 import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
@@ -17,8 +18,19 @@ import { type SlotLayout, SlotView } from '../slots.js';
 import type { JpegDecoderChoice } from './decode-image.js';
 import { drawJpeg } from './draw.js';
 import { isMemoryShortage } from './memory-shortage.js';
-import { type DecoderCall, type DecoderHello, type DecoderReply, decodeCall, encodeReply } from './messages.js';
-import { createPixelDecoder, type PixelDecoder, type PixelPlan, type PixelPreparer } from './prepare-pixels.js';
+import {
+  type DecoderCall,
+  type DecoderHello,
+  type DecoderReply,
+  decodeCall,
+  encodeReply,
+} from './messages.js';
+import {
+  createPixelDecoder,
+  type PixelDecoder,
+  type PixelPlan,
+  type PixelPreparer,
+} from './prepare-pixels.js';
 
 export interface DecoderSettings {
   readonly maxImagePixels: number;
@@ -26,17 +38,24 @@ export interface DecoderSettings {
   readonly slots: SlotLayout;
 }
 
-/** How many plans are kept ready. Each model has one; beyond this the one unused longest is made anew when it comes again. */
+/**
+ * How many plans are kept ready. Each model has one; beyond this the one unused longest is made
+ * anew when it comes again.
+ */
 const PLANS_KEPT = 16;
 
 /**
- * Private memory beyond what the process has when it is ready: for each pixel of the largest image as much as the hungriest
- * format takes (measured: 20 bytes, an interlaced PNG of 16 bits and four channels that is rotated), and some for all else.
+ * Private memory beyond what the process has when it is ready: for each pixel of the largest image
+ * as much as the hungriest format takes (measured: 20 bytes, an interlaced PNG of 16 bits and four
+ * channels that is rotated), and some for all else.
  */
 const BYTES_PER_PIXEL = 24;
 const WORKING_BYTES = 192 * 1024 * 1024;
 
-/** When so much memory lies outside of the JavaScript heap, what pictures have left behind is cleared up at once. */
+/**
+ * When so much memory lies outside of the JavaScript heap, what pictures have left behind is
+ * cleared up at once.
+ */
 const MOST_LEFT_BEHIND = 64 * 1024 * 1024;
 
 const INBOX_FD = FIRST_SHARED_FD + 1;
@@ -56,7 +75,9 @@ await runChild<DecoderSettings>({
       return found;
     };
 
-    const decode = async (call: Extract<DecoderCall, { kind: 'decode' }>): Promise<DecoderReply> => {
+    const decode = async (
+      call: Extract<DecoderCall, { kind: 'decode' }>,
+    ): Promise<DecoderReply> => {
       const { slot, bytes: length } = call;
       if (!slots.isWanted(slot, systemClock.now())) return { kind: 'skipped' };
       const startedAt = systemClock.now();
@@ -68,10 +89,15 @@ await runChild<DecoderSettings>({
         const { sourceWidth: width, sourceHeight: height, format, decoder: by } = prepared;
         return { kind: 'decoded', decodeMs, width, height, format, decoder: by };
       } catch (error) {
-        // Whether the image is at fault or what the process has gathered: a fresh process will tell.
+        // Whether the image is at fault or what the process has gathered: a fresh process will
+        // tell.
         if (isMemoryShortage(error)) throw error;
         const { reason, message } = toRequestError(error);
-        return { kind: 'refused', reason, message: reason === 'INTERNAL' ? messageOf(error) : message };
+        return {
+          kind: 'refused',
+          reason,
+          message: reason === 'INTERNAL' ? messageOf(error) : message,
+        };
       }
     };
 
@@ -84,7 +110,8 @@ await runChild<DecoderSettings>({
       },
       answer: async (bytes) => {
         const call = decodeCall(bytes);
-        if (call.kind === 'draw') return encodeReply({ kind: 'drawn', jpeg: await drawJpeg(call.width, call.height) });
+        if (call.kind === 'draw')
+          return encodeReply({ kind: 'drawn', jpeg: await drawJpeg(call.width, call.height) });
         const reply = await decode(call);
         if (leftBehind() > MOST_LEFT_BEHIND) await collectGarbage();
         return encodeReply(reply);
@@ -101,13 +128,17 @@ interface Prepared {
 
 function prepare(text: string, decoder: PixelDecoder): Prepared {
   const plan = JSON.parse(text) as PixelPlan;
-  return { preparer: decoder.preparerFor(plan), pixels: new Uint8Array(plan.height * plan.width * 3) };
+  return {
+    preparer: decoder.preparerFor(plan),
+    pixels: new Uint8Array(plan.height * plan.width * 3),
+  };
 }
 
 /**
- * With the function that is there by the flag that the pool starts decoders with; some 10 ms. One collection is not enough: it may
- * end one that had begun while the picture was alive, and what it finds is let go by threads of V8 for which only the next one
- * waits. sharp's memory is then freed in a turn of the event loop, which between calls doesn't turn.
+ * With the function that is there by the flag that the pool starts decoders with; some 10 ms. One
+ * collection is not enough: it may end one that had begun while the picture was alive, and what it
+ * finds is let go by threads of V8 for which only the next one waits. sharp's memory is then freed
+ * in a turn of the event loop, which between calls doesn't turn.
  */
 async function collectGarbage(): Promise<void> {
   for (let collection = 0; collection < 3; collection++) {

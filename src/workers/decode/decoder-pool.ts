@@ -1,10 +1,11 @@
 /**
  * The decoder processes.
  *
- * An encoded image reaches its decoder through the decoder's inbox, an unlinked tmpfs file like the slots: the front writes the
- * bytes once, the decoder reads them once. A mebibyte of it is reserved at start; what a larger image took beyond that is
- * given back after it. There is one inbox a decoder, so it is given no image in advance: nobody waits behind an image that
- * turns out to take seconds.
+ * An encoded image reaches its decoder through the decoder's inbox, an unlinked tmpfs file like the
+ * slots: the front writes the bytes once, the decoder reads them once. A mebibyte of it is reserved
+ * at start; what a larger image took beyond that is given back after it. There is one inbox a
+ * decoder, so it is given no image in advance: nobody waits behind an image that turns out to take
+ * seconds.
  */
 import { closeSync, ftruncateSync, writeSync } from 'node:fs';
 import { messageOf, RequestError } from '../../errors.js';
@@ -40,9 +41,10 @@ export interface DecoderPoolSettings {
 }
 
 /**
- * All that a decoder is told by its environment: fewer arenas, and large pieces that are mapped one by one and not kept, so
- * that glibc gives back what was freed; and pictures in memory however large they are, where libvips would put those above
- * 100 MB into a temporary file (of which it can make none).
+ * All that a decoder is told by its environment: fewer arenas, and large pieces that are mapped one
+ * by one and not kept, so that glibc gives back what was freed; and pictures in memory however
+ * large they are, where libvips would put those above 100 MB into a temporary file (of which it can
+ * make none).
  */
 export const DECODER_ENVIRONMENT = {
   MALLOC_ARENA_MAX: '2',
@@ -66,8 +68,13 @@ export class DecoderPool {
     this.#inboxes = inboxes;
   }
 
-  static async create(slots: SlotFile, settings: DecoderPoolSettings, observer: ChildObserver): Promise<DecoderPool> {
-    const count = settings.decoderProcesses === 'auto' ? availableCores() : settings.decoderProcesses;
+  static async create(
+    slots: SlotFile,
+    settings: DecoderPoolSettings,
+    observer: ChildObserver,
+  ): Promise<DecoderPool> {
+    const count =
+      settings.decoderProcesses === 'auto' ? availableCores() : settings.decoderProcesses;
     const decoderSettings: DecoderSettings = {
       maxImagePixels: settings.maxImagePixels,
       jpegDecoder: settings.jpegDecoder,
@@ -110,7 +117,9 @@ export class DecoderPool {
     return this.#hello.jpegDecoder;
   }
 
-  /** Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted. */
+  /**
+   * Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted.
+   */
   get jpegFallback(): TurboJpegMissing | null {
     return this.#hello.jpegFallback;
   }
@@ -139,7 +148,10 @@ function openInbox(directory: string): number {
   return fd;
 }
 
-/** Puts each image into the inbox. One call is in flight at most (`DECODER_CALLS`), so the image before it has been read. */
+/**
+ * Puts each image into the inbox. One call is in flight at most (`DECODER_CALLS`), so the image
+ * before it has been read.
+ */
 function createEncoder(inbox: number): (request: DecodeRequest) => Uint8Array {
   let isGrown = false;
   return (request) => {
@@ -152,9 +164,13 @@ function createEncoder(inbox: number): (request: DecodeRequest) => Uint8Array {
         done += writeSync(inbox, image, done, image.byteLength - done, done);
       }
     } catch (error) {
-      throw new RequestError('OVERLOADED', 'the server has no memory left for an image of this size', {
-        cause: new Error(`shared-memory-dir: ${messageOf(error)}`),
-      });
+      throw new RequestError(
+        'OVERLOADED',
+        'the server has no memory left for an image of this size',
+        {
+          cause: new Error(`shared-memory-dir: ${messageOf(error)}`),
+        },
+      );
     }
     return encodeCall({ kind: 'decode', slot, bytes: image.byteLength, plan });
   };

@@ -1,17 +1,18 @@
 /**
- * The orientation in an EXIF block, as Pillow 12 finds it: the first directory only, either byte order, and of every
- * number type that an entry may have.
+ * The orientation in an EXIF block, as Pillow 12 finds it: the first directory only, either byte
+ * order, and of every number type that an entry may have.
  *
- * What Pillow gives up, this gives up at the same place: an entry whose value lies outside of the block ends the reading,
- * and what was read before it counts. Never throws, allocates nothing, and looks at each entry once: microseconds.
+ * What Pillow gives up, this gives up at the same place: an entry whose value lies outside of the
+ * block ends the reading, and what was read before it counts. Never throws, allocates nothing, and
+ * looks at each entry once: microseconds.
  */
 
 /** EXIF 2.32, 4.6.4, tag 274. 1: as stored; 5 to 8 exchange width and height. */
 export type Orientation = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
 
 /**
- * `unreadable`: no TIFF header, so that nothing is known. `absent`: no such entry. Otherwise the entry's first value, or
- * NaN where it is no number: it is there, and turns nothing.
+ * `unreadable`: no TIFF header, so that nothing is known. `absent`: no such entry. Otherwise the
+ * entry's first value, or NaN where it is no number: it is there, and turns nothing.
  */
 export type ExifOrientation = number | 'absent' | 'unreadable';
 
@@ -21,7 +22,10 @@ const ENTRY_BYTES = 12;
 /** Values of up to so many bytes lie in the entry itself. */
 const INLINE_BYTES = 4;
 
-/** Byte order and magic number. Pillow takes the number in either order, and BigTIFF's where it can't tell it from TIFF's. */
+/**
+ * Byte order and magic number. Pillow takes the number in either order, and BigTIFF's where it
+ * can't tell it from TIFF's.
+ */
 const LITTLE_ENDIAN: Readonly<Record<string, boolean>> = {
   'II*\0': true,
   'II\0*': true,
@@ -32,18 +36,27 @@ const LITTLE_ENDIAN: Readonly<Record<string, boolean>> = {
 
 type Reader = (bytes: DataView, at: number, little: boolean) => number;
 
-/** TIFF 6.0, section 2, and TIFF Technical Note 1 (13): how many bytes a value has, and how one is read. */
+/**
+ * TIFF 6.0, section 2, and TIFF Technical Note 1 (13): how many bytes a value has, and how one is
+ * read.
+ */
 const TYPES: Readonly<Record<number, { readonly bytes: number; readonly read: Reader }>> = {
   1: { bytes: 1, read: () => Number.NaN },
   2: { bytes: 1, read: () => Number.NaN },
   3: { bytes: 2, read: (bytes, at, little) => bytes.getUint16(at, little) },
   4: { bytes: 4, read: (bytes, at, little) => bytes.getUint32(at, little) },
-  5: { bytes: 8, read: (bytes, at, little) => bytes.getUint32(at, little) / bytes.getUint32(at + 4, little) },
+  5: {
+    bytes: 8,
+    read: (bytes, at, little) => bytes.getUint32(at, little) / bytes.getUint32(at + 4, little),
+  },
   6: { bytes: 1, read: (bytes, at) => bytes.getInt8(at) },
   7: { bytes: 1, read: () => Number.NaN },
   8: { bytes: 2, read: (bytes, at, little) => bytes.getInt16(at, little) },
   9: { bytes: 4, read: (bytes, at, little) => bytes.getInt32(at, little) },
-  10: { bytes: 8, read: (bytes, at, little) => bytes.getInt32(at, little) / bytes.getInt32(at + 4, little) },
+  10: {
+    bytes: 8,
+    read: (bytes, at, little) => bytes.getInt32(at, little) / bytes.getInt32(at + 4, little),
+  },
   11: { bytes: 4, read: (bytes, at, little) => bytes.getFloat32(at, little) },
   12: { bytes: 8, read: (bytes, at, little) => bytes.getFloat64(at, little) },
   13: { bytes: 4, read: (bytes, at, little) => bytes.getUint32(at, little) },
@@ -81,6 +94,11 @@ function readDirectory(view: DataView, directory: number, little: boolean): Exif
 /** `Exif\0\0`, which files have none, one or two of in front of the block. */
 function prefixBytes(block: Buffer): number {
   let at = 0;
-  while (at + 6 <= block.length && block.readUInt32BE(at) === 0x45786966 && block.readUInt16BE(at + 4) === 0) at += 6;
+  while (
+    at + 6 <= block.length &&
+    block.readUInt32BE(at) === 0x45786966 &&
+    block.readUInt16BE(at + 4) === 0
+  )
+    at += 6;
   return at;
 }

@@ -1,6 +1,7 @@
 /**
- * Formats that are told apart only to name them in a refusal: those that people have pictures in, and some that come in a
- * picture's place. By the first bytes, one character a byte. Free of native code: the front calls it (sniff.ts).
+ * Formats that are told apart only to name them in a refusal: those that people have pictures in,
+ * and some that come in a picture's place. By the first bytes, one character a byte. Free of native
+ * code: the front calls it (sniff.ts).
  */
 
 /** How files begin, and what they are called. The first that fits counts. */

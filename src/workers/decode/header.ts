@@ -1,10 +1,11 @@
 /**
- * The few header fields that decide how an image is decoded, or that it isn't: size, and colours that Pillow converts
- * in a way of its own.
+ * The few header fields that decide how an image is decoded, or that it isn't: size, and colours
+ * that Pillow converts in a way of its own.
  *
- * Read here rather than through sharp's `metadata()`, which costs 0.2 ms a photo, and so that a picture that is too
- * large is refused before native code sees it. Reading costs microseconds. A header that can't be read is no verdict:
- * the decoder has the last word, and holds to the same limits.
+ * Read here rather than through sharp's `metadata()`, which costs 0.2 ms a photo, and so that a
+ * picture that is too large is refused before native code sees it. Reading costs microseconds. A
+ * header that can't be read is no verdict: the decoder has the last word, and holds to the same
+ * limits.
  */
 
 import { crc32 } from 'node:zlib';
@@ -30,12 +31,17 @@ const PNG_SIGNATURE_BYTES = 8;
 function readPngHeader(bytes: Buffer): Header | undefined {
   if (bytes.length < 33 || bytes.toString('latin1', 12, 16) !== 'IHDR') return undefined;
   const grey16 = bytes[24] === 16 && bytes[25] === 0;
-  return { width: bytes.readUInt32BE(16), height: bytes.readUInt32BE(20), colour: grey16 ? 'grey16' : 'plain' };
+  return {
+    width: bytes.readUInt32BE(16),
+    height: bytes.readUInt32BE(20),
+    colour: grey16 ? 'grey16' : 'plain',
+  };
 }
 
 /**
- * Whether a PNG's chunks up to the image data carry the checksums they should. Pillow refuses a wrong one
- * (PngImagePlugin.ChunkStream.crc); libpng, set to accept what Pillow accepts in the image data, lets it pass.
+ * Whether a PNG's chunks up to the image data carry the checksums they should. Pillow refuses a
+ * wrong one (PngImagePlugin.ChunkStream.crc); libpng, set to accept what Pillow accepts in the
+ * image data, lets it pass.
  */
 export function pngPreambleIsSound(bytes: Buffer): boolean {
   let offset = PNG_SIGNATURE_BYTES;
@@ -66,7 +72,8 @@ function readJpegHeader(bytes: Buffer): Header | undefined {
     const marker = bytes[offset];
     offset++;
     if (marker === undefined || marker === 0xd9 || marker === 0xda) return undefined;
-    // Stuffed zeros, TEM and restart markers stand alone; everything else is followed by its length.
+    // Stuffed zeros, TEM and restart markers stand alone; everything else is followed by its
+    // length.
     if (marker === 0x00 || marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) continue;
     if (offset + 2 > bytes.length) return undefined;
     const segmentBytes = bytes.readUInt16BE(offset);
@@ -88,14 +95,26 @@ function readWebpHeader(bytes: Buffer): Header | undefined {
   if (bytes.length < 30) return undefined;
   const chunk = bytes.toString('latin1', 12, 16);
   if (chunk === 'VP8X') {
-    return { width: 1 + bytes.readUIntLE(24, 3), height: 1 + bytes.readUIntLE(27, 3), colour: 'plain' };
+    return {
+      width: 1 + bytes.readUIntLE(24, 3),
+      height: 1 + bytes.readUIntLE(27, 3),
+      colour: 'plain',
+    };
   }
   if (chunk === 'VP8L') {
     const packed = bytes.readUInt32LE(21);
-    return { width: 1 + (packed & 0x3fff), height: 1 + ((packed >>> 14) & 0x3fff), colour: 'plain' };
+    return {
+      width: 1 + (packed & 0x3fff),
+      height: 1 + ((packed >>> 14) & 0x3fff),
+      colour: 'plain',
+    };
   }
   if (chunk === 'VP8 ') {
-    return { width: bytes.readUInt16LE(26) & 0x3fff, height: bytes.readUInt16LE(28) & 0x3fff, colour: 'plain' };
+    return {
+      width: bytes.readUInt16LE(26) & 0x3fff,
+      height: bytes.readUInt16LE(28) & 0x3fff,
+      colour: 'plain',
+    };
   }
   return undefined;
 }

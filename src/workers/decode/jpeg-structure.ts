@@ -1,9 +1,10 @@
 /**
  * Tells ordinary JPEG files from odd ones by their segments, before any decoder sees them.
  *
- * Ordinary: 8 bits, Huffman-coded, baseline or progressive, one or three components, segments one behind the other
- * without stray bytes. That is nearly every photo. Whatever else there is (CMYK, lossless, arithmetic coding) is for
- * sharp, whose judgement is the one that `docs/preprocessing.md` describes. Reads headers only: a few microseconds.
+ * Ordinary: 8 bits, Huffman-coded, baseline or progressive, one or three components, segments one
+ * behind the other without stray bytes. That is nearly every photo. Whatever else there is (CMYK,
+ * lossless, arithmetic coding) is for sharp, whose judgement is the one that
+ * `docs/preprocessing.md` describes. Reads headers only: a few microseconds.
  */
 
 export interface OrdinaryJpeg {
@@ -13,7 +14,14 @@ export interface OrdinaryJpeg {
 }
 
 /** ITU-T T.81, table B.1. */
-const MARKER = { sof0: 0xc0, sof2: 0xc2, sos: 0xda, app0: 0xe0, app15: 0xef, comment: 0xfe } as const;
+const MARKER = {
+  sof0: 0xc0,
+  sof2: 0xc2,
+  sos: 0xda,
+  app0: 0xe0,
+  app15: 0xef,
+  comment: 0xfe,
+} as const;
 /** DHT, DQT, DRI. */
 const TABLES: readonly number[] = [0xc4, 0xdb, 0xdd];
 
@@ -42,7 +50,11 @@ export function readOrdinaryJpeg(bytes: Buffer): OrdinaryJpeg | null {
 
 /** Tables, application data and comments, which say nothing about which decoder to take. */
 function isPassedOver(marker: number): boolean {
-  return TABLES.includes(marker) || (marker >= MARKER.app0 && marker <= MARKER.app15) || marker === MARKER.comment;
+  return (
+    TABLES.includes(marker) ||
+    (marker >= MARKER.app0 && marker <= MARKER.app15) ||
+    marker === MARKER.comment
+  );
 }
 
 /** ITU-T T.81, B.2.2: precision, height, width, components. */
@@ -50,5 +62,7 @@ function readFrame(segment: Buffer): { width: number; height: number } | null {
   if (segment.length < 6 || segment[0] !== 8) return null;
   const components = segment[5];
   const [height, width] = [segment.readUInt16BE(1), segment.readUInt16BE(3)];
-  return (components === 1 || components === 3) && width > 0 && height > 0 ? { width, height } : null;
+  return (components === 1 || components === 3) && width > 0 && height > 0
+    ? { width, height }
+    : null;
 }

@@ -1,9 +1,9 @@
 /**
  * How often a JPEG file has its picture gone through: its scans, counted as libjpeg comes by them.
  *
- * Where in doubt it counts what libjpeg does not: whatever libjpeg reads as a scan is one here too, whether or not the data
- * before it make sense. A file whose first scan has everything (nearly every baseline photo) is read no further than that;
- * another one to its end, about 1 ns a byte.
+ * Where in doubt it counts what libjpeg does not: whatever libjpeg reads as a scan is one here too,
+ * whether or not the data before it make sense. A file whose first scan has everything (nearly
+ * every baseline photo) is read no further than that; another one to its end, about 1 ns a byte.
  */
 import { RequestError } from '../../errors.js';
 import { tooMuchWork, WORK_LIMITS } from './work-limits.js';
@@ -32,12 +32,16 @@ interface Frame {
 
 /** @throws RequestError IMAGE_TOO_LARGE */
 export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
-  const { jpegScans, jpegSegments, jpegSamplesPerPixel, jpegArithmeticFactor, jpegPixelsPerByte } = WORK_LIMITS;
+  const { jpegScans, jpegSegments, jpegSamplesPerPixel, jpegArithmeticFactor, jpegPixelsPerByte } =
+    WORK_LIMITS;
   const paidPixels = Math.min(maxImagePixels, bytes.length * jpegPixelsPerByte);
   const mostSamples = jpegSamplesPerPixel * Math.max(paidPixels, LEAST_PIXELS);
   let frame: Frame | null = null;
   let [scans, segments, samples] = [0, 0, 0];
-  /** How many of the scans are within the limits; null while all are. The rest is only counted, for the caller to know. */
+  /**
+   * How many of the scans are within the limits; null while all are. The rest is only counted, for
+   * the caller to know.
+   */
   let allowed: number | null = null;
   // Behind the start-of-image marker, which sniffing has seen.
   let at = 2;
@@ -48,7 +52,8 @@ export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
     if (marker === undefined || marker === EOI || at + 2 > bytes.length) break;
     if (!hasLength(marker)) continue;
     const end = at + bytes.readUInt16BE(at);
-    if (++segments > jpegSegments) throw tooMuchWork('jpeg', `more than ${jpegSegments} segments`, REMEDY);
+    if (++segments > jpegSegments)
+      throw tooMuchWork('jpeg', `more than ${jpegSegments} segments`, REMEDY);
     const segment = bytes.subarray(at + 2, end);
     if (isFrame(marker)) frame ??= readFrame(marker, segment);
     if (marker === SOS) {
@@ -68,7 +73,11 @@ export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
   }
   if (allowed === null) return;
   const kind = `${scans === 1 ? 'scan' : 'scans'}${frame?.arithmetic ? ' with arithmetic coding' : ''}`;
-  throw tooMuchWork('jpeg', `${scans} ${kind}, and with its pixels and bytes the limit is ${allowed}`, REMEDY);
+  throw tooMuchWork(
+    'jpeg',
+    `${scans} ${kind}, and with its pixels and bytes the limit is ${allowed}`,
+    REMEDY,
+  );
 }
 
 /** Fewer bits than blocks: libjpeg would make up the rest. */
@@ -96,7 +105,11 @@ function isFrame(marker: number): boolean {
 /** ITU-T T.81, B.2.2. */
 function readFrame(marker: number, segment: Buffer): Frame | null {
   if (segment.length < 6) return null;
-  const [height, width, components] = [segment.readUInt16BE(1), segment.readUInt16BE(3), segment[5] as number];
+  const [height, width, components] = [
+    segment.readUInt16BE(1),
+    segment.readUInt16BE(3),
+    segment[5] as number,
+  ];
   if (segment.length < 6 + 3 * components) return null;
   const factors = Array.from({ length: components }, (_, index) => {
     const packed = segment[7 + 3 * index] as number;
@@ -109,10 +122,18 @@ function readFrame(marker: number, segment: Buffer): Frame | null {
   const samples = new Map<number, number>();
   for (const { id, across, down } of factors) {
     const blocks =
-      Math.ceil((width * across) / mostAcross / BLOCK_SIDE) * Math.ceil((height * down) / mostDown / BLOCK_SIDE);
+      Math.ceil((width * across) / mostAcross / BLOCK_SIDE) *
+      Math.ceil((height * down) / mostDown / BLOCK_SIDE);
     samples.set(id, Math.max(samples.get(id) ?? 0, blocks * BLOCK_SAMPLES));
   }
-  return { samples, components, width, height, progressive: (marker & 3) === 2, arithmetic: marker > JPG };
+  return {
+    samples,
+    components,
+    width,
+    height,
+    progressive: (marker & 3) === 2,
+    arithmetic: marker > JPG,
+  };
 }
 
 /** What one scan goes through. `listed`: a component's id and its tables, two bytes each. */

@@ -1,13 +1,15 @@
 /**
- * What the front and a decoder process say to each other: fixed binary layouts, little-endian. The encoded image itself
- * lies in the decoder's inbox file (`decoder-pool.ts`), the pixels go to a slot.
+ * What the front and a decoder process say to each other: fixed binary layouts, little-endian. The
+ * encoded image itself lies in the decoder's inbox file (`decoder-pool.ts`), the pixels go to a
+ * slot.
  *
  * Call:  `u8 kind | u32 slot | u32 bytes`, then the pixel plan as JSON (decode), or
  *        `u8 kind | u32 width | u32 height` (draw).
- * What a decoder replies is checked, since what it has parsed may have got the better of it: a reply that no honest decoder
- * gives throws, and costs the process its life.
+ * What a decoder replies is checked, since what it has parsed may have got the better of it: a
+ * reply that no honest decoder gives throws, and costs the process its life.
  *
- * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format | u8 decoder`, for `refused` a JSON
+ * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format | u8
+ * decoder`, for `refused` a JSON
  *        `{ reason, message }`, for `drawn` the JPEG file.
  */
 import { describeReason, REASONS, type Reason } from '../../errors.js';
@@ -24,14 +26,23 @@ export type DecoderCall =
       readonly kind: 'decode';
       readonly slot: number;
       readonly bytes: number;
-      /** A PixelPlan as JSON: every call says what its model wants, so a decoder needs to know of no models. */
+      /**
+       * A PixelPlan as JSON: every call says what its model wants, so a decoder needs to know of no
+       * models.
+       */
       readonly plan: string;
     }
-  /** Draw a picture of this size and answer with it as a JPEG file: what the service is exercised with before it is ready. */
+  /**
+   * Draw a picture of this size and answer with it as a JPEG file: what the service is exercised
+   * with before it is ready.
+   */
   | { readonly kind: 'draw'; readonly width: number; readonly height: number };
 
 export type DecoderReply =
-  /** The pixels are in the slot. `width` and `height` are the picture's own, after its EXIF orientation. */
+  /**
+   * The pixels are in the slot. `width` and `height` are the picture's own, after its EXIF
+   * orientation.
+   */
   | {
       readonly kind: 'decoded';
       readonly decodeMs: number;
@@ -60,7 +71,9 @@ const CALL = { decode: 1, draw: 2 } as const;
 const REPLY = { decoded: 1, refused: 2, skipped: 3, drawn: 4 } as const;
 
 export function encodeCall(call: DecoderCall): Buffer {
-  const bytes = Buffer.alloc(CALL_BYTES + (call.kind === 'decode' ? Buffer.byteLength(call.plan) : 0));
+  const bytes = Buffer.alloc(
+    CALL_BYTES + (call.kind === 'decode' ? Buffer.byteLength(call.plan) : 0),
+  );
   bytes.writeUInt8(CALL[call.kind], 0);
   if (call.kind === 'draw') {
     bytes.writeUInt32LE(call.width, 1);
@@ -93,7 +106,10 @@ export function encodeReply(reply: DecoderReply): Buffer {
     case 'drawn':
       return Buffer.concat([kind, reply.jpeg]);
     case 'refused':
-      return Buffer.concat([kind, Buffer.from(JSON.stringify({ reason: reply.reason, message: reply.message }))]);
+      return Buffer.concat([
+        kind,
+        Buffer.from(JSON.stringify({ reason: reply.reason, message: reply.message })),
+      ]);
     case 'decoded': {
       const bytes = Buffer.alloc(19);
       bytes.writeUInt8(REPLY.decoded, 0);
@@ -110,7 +126,8 @@ export function encodeReply(reply: DecoderReply): Buffer {
 /** Throws where the bytes are no reply, or none to this kind of call. */
 export function decodeReply(bytes: Buffer, asked: DecoderCall['kind']): DecoderReply {
   const reply = readReply(bytes);
-  if ((reply.kind === 'drawn') !== (asked === 'draw')) throw new Error(`"${reply.kind}" is no answer to "${asked}"`);
+  if ((reply.kind === 'drawn') !== (asked === 'draw'))
+    throw new Error(`"${reply.kind}" is no answer to "${asked}"`);
   return reply;
 }
 
@@ -122,7 +139,11 @@ function readReply(bytes: Buffer): DecoderReply {
         FORMATS[bytes.readUInt8(17)],
         DECODERS[bytes.readUInt8(18)],
       ];
-      if (!(decodeMs >= 0 && decodeMs < Number.POSITIVE_INFINITY) || format === undefined || decoder === undefined) {
+      if (
+        !(decodeMs >= 0 && decodeMs < Number.POSITIVE_INFINITY) ||
+        format === undefined ||
+        decoder === undefined
+      ) {
         throw new Error('a decoder reply that makes no sense');
       }
       return {
@@ -148,8 +169,11 @@ function readReply(bytes: Buffer): DecoderReply {
 /** A decoder may find fault with the image, or with itself; nothing else is its to say. */
 function readRefusal(text: string): { reason: Reason; message: string } {
   const { reason, message } = JSON.parse(text) as { reason?: unknown; message?: unknown };
-  const known = typeof reason === 'string' && Object.hasOwn(REASONS, reason) ? (reason as Reason) : null;
-  const mayBeSaid = known === 'INTERNAL' || (known !== null && describeReason(known).field === 'image');
-  if (known === null || !mayBeSaid || typeof message !== 'string') throw new Error('a refusal that makes no sense');
+  const known =
+    typeof reason === 'string' && Object.hasOwn(REASONS, reason) ? (reason as Reason) : null;
+  const mayBeSaid =
+    known === 'INTERNAL' || (known !== null && describeReason(known).field === 'image');
+  if (known === null || !mayBeSaid || typeof message !== 'string')
+    throw new Error('a refusal that makes no sense');
   return { reason: known, message };
 }

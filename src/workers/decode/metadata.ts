@@ -1,8 +1,10 @@
 /**
- * Where EXIF and XMP lie in a JPEG and in a WebP file, and which of several counts: as Pillow 12 and libwebp have it.
+ * Where EXIF and XMP lie in a JPEG and in a WebP file, and which of several counts: as Pillow 12
+ * and libwebp have it.
  *
- * Lengths are believed only as far as the file goes; a walk that meets something else ends, and what it has found counts.
- * Never throws. Holds no copies but of an EXIF block that is spread over several segments.
+ * Lengths are believed only as far as the file goes; a walk that meets something else ends, and
+ * what it has found counts. Never throws. Holds no copies but of an EXIF block that is spread over
+ * several segments.
  */
 
 /** What a file says of itself, still packed. */
@@ -18,10 +20,15 @@ const XMP_HEADER = Buffer.from('http://ns.adobe.com/xap/1.0/\0', 'latin1');
 
 /** ITU-T T.81, table B.1: markers that stand alone between segments, for Pillow as for most. */
 function standsAlone(marker: number): boolean {
-  return marker === 0xc8 || (marker >= 0xd0 && marker <= 0xd9) || (marker >= 0xf0 && marker <= 0xfd);
+  return (
+    marker === 0xc8 || (marker >= 0xd0 && marker <= 0xd9) || (marker >= 0xf0 && marker <= 0xfd)
+  );
 }
 
-/** EXIF segments in front of the picture are one block, cut up; of several XMP packets the last counts. */
+/**
+ * EXIF segments in front of the picture are one block, cut up; of several XMP packets the last
+ * counts.
+ */
 export function readJpegMetadata(bytes: Buffer): Metadata {
   const exif: Buffer[] = [];
   let xmp: Buffer | null = null;
@@ -53,7 +60,9 @@ export function readJpegMetadata(bytes: Buffer): Metadata {
 }
 
 export function startsWith(bytes: Buffer, start: Buffer): boolean {
-  return bytes.length >= start.length && bytes.compare(start, 0, start.length, 0, start.length) === 0;
+  return (
+    bytes.length >= start.length && bytes.compare(start, 0, start.length, 0, start.length) === 0
+  );
 }
 
 /** RFC 9649, 2.7: flags of the extended format. */
@@ -78,8 +87,10 @@ export function readWebpMetadata(bytes: Buffer): Metadata {
     const size = bytes.readUInt32LE(offset + 4);
     const next = content + size + (size & 1);
     if (next > end) break;
-    if (name === EXIF_CHUNK && flags & EXIF_FLAG) found.exif ??= bytes.subarray(content, content + size);
-    if (name === XMP_CHUNK && flags & XMP_FLAG) found.xmp ??= bytes.toString('latin1', content, content + size);
+    if (name === EXIF_CHUNK && flags & EXIF_FLAG)
+      found.exif ??= bytes.subarray(content, content + size);
+    if (name === XMP_CHUNK && flags & XMP_FLAG)
+      found.xmp ??= bytes.toString('latin1', content, content + size);
     offset = next;
   }
   return found;

@@ -1,9 +1,11 @@
 /**
- * Which way up a picture is shown, as Pillow 12's `ImageOps.exif_transpose` decides it, for all three formats.
+ * Which way up a picture is shown, as Pillow 12's `ImageOps.exif_transpose` decides it, for all
+ * three formats.
  *
- * Read here and told to the decoders, because libvips reads less of a file than Pillow does: only the EXIF in front of a
- * PNG's pixels, no XMP, and another reading of what is damaged. `docs/preprocessing.md` has the table of what counts.
- * Never throws. Costs a walk over the headers, some microseconds, and for a PNG over all its chunks.
+ * Read here and told to the decoders, because libvips reads less of a file than Pillow does: only
+ * the EXIF in front of a PNG's pixels, no XMP, and another reading of what is damaged.
+ * `docs/preprocessing.md` has the table of what counts. Never throws. Costs a walk over the
+ * headers, some microseconds, and for a PNG over all its chunks.
  */
 import { type Orientation, readExifOrientation } from './exif.js';
 import { type Metadata, readJpegMetadata, readWebpMetadata } from './metadata.js';
@@ -27,7 +29,9 @@ export function readOrientation(format: DecodableFormat, bytes: Buffer): Orienta
   return value === 'unreadable' ? 1 : asOrientation(value);
 }
 
-/** The first mention, as an attribute or an element. Pillow looks for the text and parses no XML. */
+/**
+ * The first mention, as an attribute or an element. Pillow looks for the text and parses no XML.
+ */
 function orientationInXmp(xmp: string | null): number {
   return Number(xmp?.match(/tiff:Orientation(?:="|>)([0-9])/)?.[1] ?? 1);
 }
@@ -37,11 +41,14 @@ function asOrientation(value: number): Orientation {
 }
 
 /**
- * Which stored pixel comes to the top left, and which way the shown picture's rows and columns run through the stored
- * one: columns and rows, each 0 or from the far end.
+ * Which stored pixel comes to the top left, and which way the shown picture's rows and columns run
+ * through the stored one: columns and rows, each 0 or from the far end.
  */
 export const TURNS: Readonly<
-  Record<Orientation, { readonly fromRight: boolean; readonly fromBottom: boolean; readonly exchanged: boolean }>
+  Record<
+    Orientation,
+    { readonly fromRight: boolean; readonly fromBottom: boolean; readonly exchanged: boolean }
+  >
 > = {
   1: { fromRight: false, fromBottom: false, exchanged: false },
   2: { fromRight: true, fromBottom: false, exchanged: false },

@@ -1,9 +1,10 @@
 /**
- * The two resampling passes compiled to WebAssembly, and the memory they work in. libturbojpeg decodes into it, so that
- * pixels need not be carried there.
+ * The two resampling passes compiled to WebAssembly, and the memory they work in. libturbojpeg
+ * decodes into it, so that pixels need not be carried there.
  *
- * Memory grows to what a picture needs and can't shrink, so `settle()` throws an instance away that has grown past
- * 16 MiB: at rest no more than that is held. Starting afresh costs about 0.1 ms; the module is compiled once.
+ * Memory grows to what a picture needs and can't shrink, so `settle()` throws an instance away that
+ * has grown past 16 MiB: at rest no more than that is held. Starting afresh costs about 0.1 ms; the
+ * module is compiled once.
  */
 
 import { RESAMPLE_WASM_BASE64 } from './resample-wasm.generated.js';
@@ -38,7 +39,14 @@ export interface Passes {
     weights: number,
     weightStride: number,
   ): void;
-  turn(source: number, stepX: number, stepY: number, target: number, width: number, height: number): void;
+  turn(
+    source: number,
+    stepX: number,
+    stepY: number,
+    target: number,
+    width: number,
+    height: number,
+  ): void;
 }
 
 export interface PassMemory {
@@ -53,7 +61,10 @@ export interface PassMemory {
   size(): number;
 }
 
-/** The part of the JavaScript API that is used here; the ES library of TypeScript doesn't declare it. */
+/**
+ * The part of the JavaScript API that is used here; the ES library of TypeScript doesn't declare
+ * it.
+ */
 interface Memory {
   readonly buffer: ArrayBuffer;
   grow(pages: number): number;
@@ -61,7 +72,10 @@ interface Memory {
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object;
   Memory: new (options: { initial: number }) => Memory;
-  Instance: new (module: object, imports: { env: { memory: Memory } }) => { readonly exports: unknown };
+  Instance: new (
+    module: object,
+    imports: { env: { memory: Memory } },
+  ) => { readonly exports: unknown };
 };
 
 export function createPassMemory(): PassMemory {
@@ -70,7 +84,10 @@ export function createPassMemory(): PassMemory {
 
   function start(): { memory: Memory; passes: Passes } {
     const memory = new WebAssembly.Memory({ initial: 1 });
-    return { memory, passes: new WebAssembly.Instance(compiled, { env: { memory } }).exports as Passes };
+    return {
+      memory,
+      passes: new WebAssembly.Instance(compiled, { env: { memory } }).exports as Passes,
+    };
   }
 
   return {

@@ -1,9 +1,11 @@
 /**
- * Where EXIF and XMP lie in a PNG file, and which of several counts, as Pillow 12 has it: in an `eXIf` chunk in front of
- * the pixels or behind them, or as hexadecimal digits in a text, which is how older programs wrote it.
+ * Where EXIF and XMP lie in a PNG file, and which of several counts, as Pillow 12 has it: in an
+ * `eXIf` chunk in front of the pixels or behind them, or as hexadecimal digits in a text, which is
+ * how older programs wrote it.
  *
- * Texts may be compressed, by a stranger. Only those that can say something are looked at, no more than `MOST_TEXTS` of
- * a file, and none is unfolded to more than `MOST_TEXT_BYTES`. Never throws; a walk that meets something broken ends.
+ * Texts may be compressed, by a stranger. Only those that can say something are looked at, no more
+ * than `MOST_TEXTS` of a file, and none is unfolded to more than `MOST_TEXT_BYTES`. Never throws; a
+ * walk that meets something broken ends.
  */
 import { isUtf8 } from 'node:buffer';
 import { inflateSync, constants as zlib } from 'node:zlib';
@@ -37,7 +39,10 @@ const BARE_EXIF = Buffer.from('exif\0', 'latin1');
 const RAW_EXIF = 'Raw profile type exif';
 const XMP = 'XML:com.adobe.xmp';
 
-/** Whether a file is an animation of more than one frame: behind the first of them Pillow reads no further. */
+/**
+ * Whether a file is an animation of more than one frame: behind the first of them Pillow reads no
+ * further.
+ */
 interface Animation {
   /** As an `acTL` chunk says; null where there is none that holds. */
   frames: number | null;
@@ -61,8 +66,10 @@ export function readPngMetadata(bytes: Buffer): Metadata {
     else if (INTERESTING.has(name)) {
       const chunk = bytes.subarray(content, end);
       if (name === CHUNK.eXIf) exif = chunk;
-      else if (name === CHUNK.tEXt && startsWith(chunk, BARE_EXIF)) exif = chunk.subarray(BARE_EXIF.length);
-      else if (name === CHUNK.tEXt || name === CHUNK.zTXt || name === CHUNK.iTXt) texts.add(name, chunk);
+      else if (name === CHUNK.tEXt && startsWith(chunk, BARE_EXIF))
+        exif = chunk.subarray(BARE_EXIF.length);
+      else if (name === CHUNK.tEXt || name === CHUNK.zTXt || name === CHUNK.iTXt)
+        texts.add(name, chunk);
       else if (!pixelsSeen) noteAnimation(animation, name, chunk);
     }
     offset = end + CHECKSUM_BYTES;
@@ -93,7 +100,9 @@ function isAnimated({ frames, begun }: Animation): boolean {
   return frames !== null && frames + (begun ? 0 : 1) > 1;
 }
 
-/** The texts of a file that can hold an orientation. Of several with one keyword the last counts. */
+/**
+ * The texts of a file that can hold an orientation. Of several with one keyword the last counts.
+ */
 class Texts {
   #count = 0;
   #rawExif: string | null = null;
@@ -131,7 +140,10 @@ class Texts {
     else this.#rawExif = text.toString('latin1');
   }
 
-  /** Line by line: nothing, the profile's name, its length, then digits. Empty where they are no such thing. */
+  /**
+   * Line by line: nothing, the profile's name, its length, then digits. Empty where they are no
+   * such thing.
+   */
   rawExif(): Buffer | null {
     if (this.#rawExif === null) return null;
     const pairs = this.#rawExif
@@ -141,7 +153,8 @@ class Texts {
       .split(/[ \t\r\v\f]+/);
     const digits = pairs.join('');
     const decoded = Buffer.from(digits, 'hex');
-    const sound = pairs.every(({ length }) => length % 2 === 0) && decoded.length * 2 === digits.length;
+    const sound =
+      pairs.every(({ length }) => length % 2 === 0) && decoded.length * 2 === digits.length;
     return sound ? decoded : NO_EXIF;
   }
 
@@ -158,7 +171,9 @@ function unfoldLatin1(rest: Buffer): Buffer {
   return inflate(rest.subarray(1)) ?? Buffer.alloc(0);
 }
 
-/** Whatever there is of a compressed text, which may be cut off; null where it is none, or too long. */
+/**
+ * Whatever there is of a compressed text, which may be cut off; null where it is none, or too long.
+ */
 function inflate(bytes: Buffer): Buffer | null {
   try {
     return inflateSync(bytes, { maxOutputLength: MOST_TEXT_BYTES, finishFlush: zlib.Z_SYNC_FLUSH });

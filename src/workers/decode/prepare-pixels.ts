@@ -1,9 +1,10 @@
 /**
- * An image file to the pixels a model takes: sniff, decode, resize, crop, all in the calling process. This is what a
- * decoder process does for each image.
+ * An image file to the pixels a model takes: sniff, decode, resize, crop, all in the calling
+ * process. This is what a decoder process does for each image.
  *
- * The result equals what Pillow 12 makes of the same file by the same recipe (`docs/preprocessing.md` says how that is
- * known and where it ends). One image at a time: memory is shared, and decoding is asynchronous only because sharp is.
+ * The result equals what Pillow 12 makes of the same file by the same recipe
+ * (`docs/preprocessing.md` says how that is known and where it ends). One image at a time: memory
+ * is shared, and decoding is asynchronous only because sharp is.
  */
 
 import { outputSize, planGeometry, type Recipe } from '../../models/recipe.js';
@@ -23,8 +24,8 @@ export interface PreparedImage {
 
 export interface PixelPreparer {
   /**
-   * Writes height × width × 3 uint8 values (rows from the top, R, G, B) into `target`, which must have that size.
-   * After an error the content of `target` is unspecified.
+   * Writes height × width × 3 uint8 values (rows from the top, R, G, B) into `target`, which must
+   * have that size. After an error the content of `target` is unspecified.
    *
    * @throws RequestError with an IMAGE_… reason if the image is at fault.
    */
@@ -43,7 +44,9 @@ export interface PixelPlan {
 export interface PixelDecoder {
   /** What ordinary JPEG files are decoded with. */
   readonly jpegDecoder: DecoderName;
-  /** Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted. */
+  /**
+   * Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted.
+   */
   readonly jpegFallback: TurboJpegMissing | null;
   /** @throws RangeError if the recipe doesn't always yield height × width */
   preparerFor(plan: PixelPlan): PixelPreparer;
@@ -55,7 +58,10 @@ export interface PixelDecoderOptions {
   readonly jpegDecoder?: JpegDecoderChoice;
 }
 
-export function createPixelDecoder({ maxImagePixels, jpegDecoder = 'auto' }: PixelDecoderOptions): PixelDecoder {
+export function createPixelDecoder({
+  maxImagePixels,
+  jpegDecoder = 'auto',
+}: PixelDecoderOptions): PixelDecoder {
   const memory = createPassMemory();
   const decoder = createImageDecoder({ maxImagePixels, jpegDecoder, memory });
   const resampler = createResampler(memory);
@@ -65,8 +71,11 @@ export function createPixelDecoder({ maxImagePixels, jpegDecoder = 'auto' }: Pix
     preparerFor({ recipe, height, width }) {
       const yielded = outputSize(recipe);
       if (yielded === null || yielded.height !== height || yielded.width !== width) {
-        const found = yielded === null ? 'pictures of varying size' : `${yielded.height} × ${yielded.width}`;
-        throw new RangeError(`the recipe yields ${found}, the model takes ${height} × ${width} (height × width)`);
+        const found =
+          yielded === null ? 'pictures of varying size' : `${yielded.height} × ${yielded.width}`;
+        throw new RangeError(
+          `the recipe yields ${found}, the model takes ${height} × ${width} (height × width)`,
+        );
       }
       return {
         async prepare(bytes, target) {

@@ -1,9 +1,10 @@
 /**
  * What kind of file some bytes are, by their first bytes and nothing else.
  *
- * The front calls this to refuse a foreign file before it costs a decoder, so it must stay free of native code: no
- * sharp here, nor in what it imports. Costs less than a microsecond for what is taken, and some ten for the rest, of which
- * the first 512 bytes are read. A name says how the bytes begin, not that the rest is sound.
+ * The front calls this to refuse a foreign file before it costs a decoder, so it must stay free of
+ * native code: no sharp here, nor in what it imports. Costs less than a microsecond for what is
+ * taken, and some ten for the rest, of which the first 512 bytes are read. A name says how the
+ * bytes begin, not that the rest is sound.
  */
 
 import { RequestError } from '../../errors.js';
@@ -27,7 +28,8 @@ export function sniffDecodable(bytes: Uint8Array): DecodableFormat | null {
 }
 
 function begins(bytes: Uint8Array, signature: string, offset: number): boolean {
-  for (let at = 0; at < signature.length; at++) if (bytes[offset + at] !== signature.charCodeAt(at)) return false;
+  for (let at = 0; at < signature.length; at++)
+    if (bytes[offset + at] !== signature.charCodeAt(at)) return false;
   return true;
 }
 
@@ -39,13 +41,14 @@ export function displayName(format: DecodableFormat): string {
 /**
  * The format of an image that can be decoded.
  *
- * @throws RequestError IMAGE_EMPTY for no bytes, IMAGE_UNSUPPORTED for the rest. It says what was found and what to do,
- * and repeats nothing of what was sent.
+ * @throws RequestError IMAGE_EMPTY for no bytes, IMAGE_UNSUPPORTED for the rest. It says what was
+ *   found and what to do, and repeats nothing of what was sent.
  */
 export function requireDecodable(bytes: Uint8Array): DecodableFormat {
   const format = sniffDecodable(bytes);
   if (format !== null) return format;
-  if (bytes.length === 0) throw new RequestError('IMAGE_EMPTY', `the image is empty: ${WHAT_TO_SEND}`);
+  if (bytes.length === 0)
+    throw new RequestError('IMAGE_EMPTY', `the image is empty: ${WHAT_TO_SEND}`);
   throw new RequestError('IMAGE_UNSUPPORTED', describeForeign(bytes));
 }
 
@@ -54,5 +57,8 @@ function describeForeign(bytes: Uint8Array): string {
   const prologue = String.fromCharCode(...bytes.subarray(0, PROLOGUE_BYTES));
   const found = findForeignFormat(prologue);
   if (found !== null) return `the image looks like ${found}: ${WHAT_TO_SEND}`;
-  return findTransportMistake(prologue, bytes.length) ?? `the image is of no known format: ${WHAT_TO_SEND}`;
+  return (
+    findTransportMistake(prologue, bytes.length) ??
+    `the image is of no known format: ${WHAT_TO_SEND}`
+  );
 }

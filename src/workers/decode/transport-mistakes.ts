@@ -1,6 +1,7 @@
 /**
- * What callers send in the place of an image's bytes, and what happens to bytes that are handled as text: told apart to
- * say what to do instead. By the first bytes, one character a byte. Free of native code: the front calls it (sniff.ts).
+ * What callers send in the place of an image's bytes, and what happens to bytes that are handled as
+ * text: told apart to say what to do instead. By the first bytes, one character a byte. Free of
+ * native code: the front calls it (sniff.ts).
  *
  * Answers are fixed texts with at most a number in them: nothing of what was sent is repeated.
  */
@@ -24,8 +25,8 @@ const ENCODED = `the image was encoded as UTF-8, as if it were text: ${SEND_AS_I
 const LINE_ENDS = `the line ends in the image were changed, as if it were text: ${SEND_AS_IT_IS}`;
 
 /**
- * How images begin when something took their bytes for text. A byte above 127 became UTF-8's replacement character, or a
- * question mark, or nothing; or its number was taken for a character's.
+ * How images begin when something took their bytes for text. A byte above 127 became UTF-8's
+ * replacement character, or a question mark, or nothing; or its number was taken for a character's.
  */
 const CHANGED: readonly (readonly [start: string, message: string])[] = [
   ['\xef\xbf\xbd', REPLACED],
@@ -52,7 +53,11 @@ const WRAPPING = /^(?:\xef\xbb\xbf)?[\s"'`]*/;
  * @returns a message, or null for something unknown
  */
 export function findTransportMistake(prologue: string, length: number): string | null {
-  return findChangedBytes(prologue) ?? findWrapped(prologue) ?? findText(prologue, prologue.length === length);
+  return (
+    findChangedBytes(prologue) ??
+    findWrapped(prologue) ??
+    findText(prologue, prologue.length === length)
+  );
 }
 
 /** Bytes of an image that something took for text. */
@@ -62,13 +67,20 @@ function findChangedBytes(prologue: string): string | null {
   // A WebP file begins with letters and its length.
   const length = prologue.match(/^RIFF(.{4,16}?)WEBP/s)?.[1];
   if (length === undefined) return null;
-  return length.includes('\xef\xbf\xbd') ? REPLACED : /[\xc2\xc3][\x80-\xbf]/.test(length) ? ENCODED : null;
+  return length.includes('\xef\xbf\xbd')
+    ? REPLACED
+    : /[\xc2\xc3][\x80-\xbf]/.test(length)
+      ? ENCODED
+      : null;
 }
 
 /** Where the first bytes of a JPEG, PNG or WebP file are; -1 where there are none. */
 function findImage(text: string): number {
   const places = [text.indexOf(JPEG_START), text.indexOf(PNG_START), text.search(WEBP_START)];
-  return places.reduce((first, place) => (place >= 0 && (first < 0 || place < first) ? place : first), -1);
+  return places.reduce(
+    (first, place) => (place >= 0 && (first < 0 || place < first) ? place : first),
+    -1,
+  );
 }
 
 /** An image inside of something else. */
@@ -96,7 +108,8 @@ function findWrapped(prologue: string): string | null {
 
 /** Text in an image's place. `whole`: there is no more of it. */
 function findText(prologue: string, whole: boolean): string | null {
-  if (/^\0+$/.test(prologue)) return 'the image begins with nothing but zero bytes: send the file that was meant';
+  if (/^\0+$/.test(prologue))
+    return 'the image begins with nothing but zero bytes: send the file that was meant';
   if (/^(?:\xff\xfe|\xfe\xff)/.test(prologue)) return `the image is text in UTF-16: ${SEND_FILE}`;
   if (!isText(prologue)) return null;
   const text = prologue.replace(WRAPPING, '');
@@ -115,7 +128,8 @@ function findText(prologue: string, whole: boolean): string | null {
   if (/^\[object \w+\]|^(?:undefined|null|None|NaN)["'`\s]*$/.test(text)) {
     return `the image is a value of a program that was made text: ${SEND_FILE}`;
   }
-  if (/^(?:\{\s*["}]|\[\s*[{["\d\]])/.test(text)) return `the image is JSON: ${SEND_FILE} and nothing around them`;
+  if (/^(?:\{\s*["}]|\[\s*[{["\d\]])/.test(text))
+    return `the image is JSON: ${SEND_FILE} and nothing around them`;
   if (/^(?:[a-z][a-z0-9+.-]+:\/\/|blob:)/i.test(text))
     return `the image is a URL, and the server fetches none: ${SEND_FILE}`;
   if (whole && isPath(text)) return `the image is the name of a file: ${SEND_FILE}`;
@@ -124,24 +138,31 @@ function findText(prologue: string, whole: boolean): string | null {
 
 /** UTF-8 without control characters; the last character may be cut off. */
 function isText(prologue: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what text has none of.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: text has none of them
   if (/[\0-\x08\x0e-\x1f\x7f]/.test(prologue)) return false;
   return isUtf8(Buffer.from(prologue.replace(/[\xc0-\xff][\x80-\xbf]{0,2}$/, ''), 'latin1'));
 }
 
-/** Pairs of digits, with or without something between them, that stand for a known file or are too many for a word. */
+/**
+ * Pairs of digits, with or without something between them, that stand for a known file or are too
+ * many for a word.
+ */
 function isHexadecimal(text: string): boolean {
   const digits = text.replace(/^(?:0|\\)x/i, '').replace(/[\s:,-]|["'`]\s*$/g, '');
   if (!/^[0-9a-f]{8,}$/i.test(digits)) return false;
   return digits.length >= LONG || isKnownFile(Buffer.from(digits, 'hex').toString('latin1'));
 }
 
-/** The ordinary alphabet or the one for URLs, in lines or in one, with slashes that JSON may have escaped. */
+/**
+ * The ordinary alphabet or the one for URLs, in lines or in one, with slashes that JSON may have
+ * escaped.
+ */
 function isBase64(text: string): boolean {
   const packed = text.replace(/^base64,/i, '').replace(/[\s\\]|["'`]\s*$/g, '');
   if (!/^[a-z0-9+/_-]{8,}={0,2}$/i.test(packed)) return false;
   return (
-    isKnownFile(Buffer.from(packed, 'base64').toString('latin1')) || (packed.length >= LONG && !text.includes(' '))
+    isKnownFile(Buffer.from(packed, 'base64').toString('latin1')) ||
+    (packed.length >= LONG && !text.includes(' '))
   );
 }
 

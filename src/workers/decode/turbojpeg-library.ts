@@ -1,10 +1,12 @@
 /**
- * libturbojpeg 3 as a shared library, through the foreign-function interface: found, checked and bound.
+ * libturbojpeg 3 as a shared library, through the foreign-function interface: found, checked and
+ * bound.
  *
- * The file comes prebuilt in the npm package @julusian/jpeg-turbo, of which nothing else is used: neither its binding
- * nor a script of it runs. Only a file with a known SHA-256 is loaded, so what parses strangers' bytes is what was
- * tested, whoever may have changed the folder. Where there is none for this platform, or a wrong one, sharp decodes:
- * slower, the same pixels. Costs about 5 ms once a process.
+ * The file comes prebuilt in the npm package @julusian/jpeg-turbo, of which nothing else is used:
+ * neither its binding nor a script of it runs. Only a file with a known SHA-256 is loaded, so what
+ * parses strangers' bytes is what was tested, whoever may have changed the folder. Where there is
+ * none for this platform, or a wrong one, sharp decodes: slower, the same pixels. Costs about 5 ms
+ * once a process.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -13,7 +15,10 @@ import { dirname, join } from 'node:path';
 import koffi from 'koffi';
 import { messageOf } from '../../errors.js';
 
-/** SHA-256 of libturbojpeg.so.0 (libjpeg-turbo 3.1.3) in @julusian/jpeg-turbo 3.0.1, by the name of its folder. */
+/**
+ * SHA-256 of libturbojpeg.so.0 (libjpeg-turbo 3.1.3) in @julusian/jpeg-turbo 3.0.1, by the name of
+ * its folder.
+ */
 export const LIBRARY_HASHES: Readonly<Record<string, string>> = {
   'jpeg-turbo-linux-x64': '6facda09ef3e2308608f2b0214c040791e276305a48a27036362402f95fffcf5',
   'jpeg-turbo-linux-x64-musl': 'f0ab907a77c73f2450725e9236abd999b731be1adda2fa80cc9b5d2b4d780241',
@@ -25,7 +30,10 @@ const PACKAGE = '@julusian/jpeg-turbo';
 /** A decompressor's handle; opaque. */
 export type TurboJpegHandle = unknown;
 
-/** What is used of turbojpeg.h, version 3. Functions that return a number return 0 for success, except `get`. */
+/**
+ * What is used of turbojpeg.h, version 3. Functions that return a number return 0 for success,
+ * except `get`.
+ */
 export interface TurboJpegLibrary {
   init(kind: number): TurboJpegHandle | null;
   destroy(handle: TurboJpegHandle): void;
@@ -47,7 +55,9 @@ export interface TurboJpegLibrary {
 export interface TurboJpegMissing {
   /** For the operator. */
   readonly why: string;
-  /** False where a file is there that should have worked: something for the operator to look into. */
+  /**
+   * False where a file is there that should have worked: something for the operator to look into.
+   */
   readonly expected: boolean;
 }
 
@@ -72,7 +82,10 @@ export function bindTurboJpeg(path: string, hash: string): TurboJpegLoad {
   try {
     const found = createHash('sha256').update(readFileSync(path)).digest('hex');
     if (found !== hash)
-      return { why: `the file is not the one that is known: its SHA-256 is ${found}`, expected: false };
+      return {
+        why: `the file is not the one that is known: its SHA-256 is ${found}`,
+        expected: false,
+      };
     const library = koffi.load(path);
     return {
       library: {
@@ -81,7 +94,9 @@ export function bindTurboJpeg(path: string, hash: string): TurboJpegLoad {
         set: library.func('int tj3Set(void*, int, int)'),
         get: library.func('int tj3Get(void*, int)'),
         decompressHeader: library.func('int tj3DecompressHeader(void*, const uint8_t*, size_t)'),
-        decompress8: library.func('int tj3Decompress8(void*, const uint8_t*, size_t, uint8_t*, int, int)'),
+        decompress8: library.func(
+          'int tj3Decompress8(void*, const uint8_t*, size_t, uint8_t*, int, int)',
+        ),
       },
     };
   } catch (error) {

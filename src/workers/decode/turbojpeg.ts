@@ -1,12 +1,15 @@
 /**
- * Ordinary JPEG files to RGB pixels with libturbojpeg, straight into the memory of the resampling passes.
+ * Ordinary JPEG files to RGB pixels with libturbojpeg, straight into the memory of the resampling
+ * passes.
  *
- * It either decodes a file without a single complaint or leaves it alone: at the first warning or error the file is
- * sharp's, which decides whether the damage is forgivable. So what is refused, and in what words, does not depend on
- * whether this library is there. Pixels equal Pillow's, whose decoder it is (same library, default upsampling and DCT).
+ * It either decodes a file without a single complaint or leaves it alone: at the first warning or
+ * error the file is sharp's, which decides whether the damage is forgivable. So what is refused,
+ * and in what words, does not depend on whether this library is there. Pixels equal Pillow's, whose
+ * decoder it is (same library, default upsampling and DCT).
  *
- * Bounds are set before the first byte is decoded: pixels, scans of a progressive file, memory for its coefficients.
- * Cost on a 500 × 375 photo: 1.0 ms of CPU, against sharp's 2.5. Rotated pictures take their size in memory twice.
+ * Bounds are set before the first byte is decoded: pixels, scans of a progressive file, memory for
+ * its coefficients. Cost on a 500 × 375 photo: 1.0 ms of CPU, against sharp's 2.5. Rotated pictures
+ * take their size in memory twice.
  */
 import { type OrdinaryJpeg, readOrdinaryJpeg } from './jpeg-structure.js';
 import { type Orientation, TURNS } from './orientation.js';
@@ -41,7 +44,8 @@ const MOST_PLACED_BYTES = 1024 * MEBIBYTE;
 
 export interface TurboJpeg {
   /**
-   * The picture as it is shown, lying in `memory` from address 0: good until more is reserved there.
+   * The picture as it is shown, lying in `memory` from address 0: good until more is reserved
+   * there.
    *
    * @param bytes a file that begins like a JPEG
    * @param orientation which way up it is shown
@@ -63,13 +67,15 @@ export function createTurboJpeg(library: TurboJpegLibrary, maxImagePixels: numbe
       const decodedAt = turned ? roundUp(size + SLACK_BYTES) : 0;
       const needed = decodedAt + size + SLACK_BYTES;
       if (needed > MOST_PLACED_BYTES) return null;
-      // A new one for each file, for 10 µs. A decompressor keeps the tables of the file before, so that one that lacks
-      // its own would be decoded with a stranger's; and after some errors (3.1.3) it takes no file any more.
+      // A new one for each file, for 10 µs. A decompressor keeps the tables of the file before, so
+      // that one that lacks its own would be decoded with a stranger's; and after some errors
+      // (3.1.3) it takes no file any more.
       const handle = open(library, maxImagePixels);
       try {
         if (!agrees(library, handle, bytes, jpeg)) return null;
         const target = memory.reserve(needed).subarray(decodedAt, decodedAt + size);
-        if (library.decompress8(handle, bytes, bytes.length, target, 0, PIXELS_RGB) !== 0) return null;
+        if (library.decompress8(handle, bytes, bytes.length, target, 0, PIXELS_RGB) !== 0)
+          return null;
         return turned
           ? turn(memory, jpeg, orientation, decodedAt)
           : { pixels: target, width: jpeg.width, height: jpeg.height };
@@ -91,13 +97,22 @@ function open(library: TurboJpegLibrary, maxImagePixels: number): TurboJpegHandl
     [PARAMETER.maxMemory, maxMemory],
     [PARAMETER.maxPixels, maxImagePixels],
   ] as const) {
-    if (library.set(handle, parameter, value) !== 0) throw new Error(`libturbojpeg refused parameter ${parameter}`);
+    if (library.set(handle, parameter, value) !== 0)
+      throw new Error(`libturbojpeg refused parameter ${parameter}`);
   }
   return handle;
 }
 
-/** Whether the library reads the header as we do: the target is as large as ours says, and not a byte larger. */
-function agrees(library: TurboJpegLibrary, handle: TurboJpegHandle, bytes: Buffer, jpeg: OrdinaryJpeg): boolean {
+/**
+ * Whether the library reads the header as we do: the target is as large as ours says, and not a
+ * byte larger.
+ */
+function agrees(
+  library: TurboJpegLibrary,
+  handle: TurboJpegHandle,
+  bytes: Buffer,
+  jpeg: OrdinaryJpeg,
+): boolean {
   if (library.decompressHeader(handle, bytes, bytes.length) !== 0) return false;
   const colourSpace = library.get(handle, PARAMETER.colourSpace);
   return (
@@ -109,10 +124,16 @@ function agrees(library: TurboJpegLibrary, handle: TurboJpegHandle, bytes: Buffe
 }
 
 /** The stored picture at `from` as it is shown, to address 0. */
-function turn(memory: PassMemory, { width, height }: OrdinaryJpeg, orientation: Orientation, from: number): Picture {
+function turn(
+  memory: PassMemory,
+  { width, height }: OrdinaryJpeg,
+  orientation: Orientation,
+  from: number,
+): Picture {
   const { fromRight, fromBottom, exchanged } = TURNS[orientation];
   const rowBytes = width * CHANNELS;
-  const topLeft = from + (fromRight ? rowBytes - CHANNELS : 0) + (fromBottom ? (height - 1) * rowBytes : 0);
+  const topLeft =
+    from + (fromRight ? rowBytes - CHANNELS : 0) + (fromBottom ? (height - 1) * rowBytes : 0);
   const column = fromRight ? -CHANNELS : CHANNELS;
   const row = fromBottom ? -rowBytes : rowBytes;
   const shown = exchanged ? { width: height, height: width } : { width, height };

@@ -1,9 +1,11 @@
 /**
- * A WebP animation of very many frames as one of its first, which is the only one that is decoded. libvips asks for each
- * frame's duration, and libwebp finds a frame by walking the list from its beginning. All other files are handed over as they are.
+ * A WebP animation of very many frames as one of its first, which is the only one that is decoded.
+ * libvips asks for each frame's duration, and libwebp finds a frame by walking the list from its
+ * beginning. All other files are handed over as they are.
  *
- * The frames that are left out are looked at as libwebp would: an animation that ends half-way, or whose chunks don't follow
- * each other, is refused. Some 50 ns a chunk; a file that is cut down is copied once.
+ * The frames that are left out are looked at as libwebp would: an animation that ends half-way, or
+ * whose chunks don't follow each other, is refused. Some 50 ns a chunk; a file that is cut down is
+ * copied once.
  */
 import { RequestError } from '../../errors.js';
 import { tooMuchWork, WORK_LIMITS } from './work-limits.js';
@@ -31,7 +33,8 @@ export function singleFrameWebp(bytes: Buffer): Buffer {
     const end = at + CHUNK_BYTES + length + (length % 2);
     if (end > fileEnd) sound = false;
     if (bytes.readUInt32LE(at) !== ANMF) {
-      if (++others > webpChunks) throw tooMuchWork('webp', `more than ${webpChunks} chunks`, 'save it again');
+      if (++others > webpChunks)
+        throw tooMuchWork('webp', `more than ${webpChunks} chunks`, 'save it again');
     } else if (length < LEAST_FRAME_BYTES) sound = false;
     else if (++frames > 1) {
       if (at > keptFrom) kept.push(bytes.subarray(keptFrom, at));

@@ -1,11 +1,12 @@
 /**
- * Lays a picture, its weights and its intermediate results out in WebAssembly memory and runs the passes over them, in
- * Pillow's order, for the wanted window of the resized picture only. A picture that lies in that memory already stays
- * where it is, and the rest comes behind it.
+ * Lays a picture, its weights and its intermediate results out in WebAssembly memory and runs the
+ * passes over them, in Pillow's order, for the wanted window of the resized picture only. A picture
+ * that lies in that memory already stays where it is, and the rest comes behind it.
  *
- * Pillow 12 resizes horizontally first, rounds to 8 bits, then vertically, and leaves a pass out where the size on its
- * axis stays (src/libImaging/Resample.c, `ImagingResampleInner`). Pictures more than 100 times as tall as wide that get
- * shorter go vertically first (src/PIL/Image.py, `Image.resize`). The order shows: every pass rounds.
+ * Pillow 12 resizes horizontally first, rounds to 8 bits, then vertically, and leaves a pass out
+ * where the size on its axis stays (src/libImaging/Resample.c, `ImagingResampleInner`). Pictures
+ * more than 100 times as tall as wide that get shorter go vertically first (src/PIL/Image.py,
+ * `Image.resize`). The order shows: every pass rounds.
  */
 
 import type { Axis, WeightTable } from './coefficients.js';
@@ -19,13 +20,19 @@ const ROW_ALIGNMENT = 16;
 const TALL_ASPECT = 100;
 
 export interface Picture {
-  /** height × width × 3 bytes; with `SLACK_BYTES` readable behind them if they lie in the passes' memory. */
+  /**
+   * height × width × 3 bytes; with `SLACK_BYTES` readable behind them if they lie in the passes'
+   * memory.
+   */
   readonly pixels: Uint8Array;
   readonly width: number;
   readonly height: number;
 }
 
-/** Columns and rows of the resized picture that are wanted, with their weights; no weights where the size stays. */
+/**
+ * Columns and rows of the resized picture that are wanted, with their weights; no weights where the
+ * size stays.
+ */
 export interface WeightedWindow {
   readonly x: Axis;
   readonly y: Axis;
@@ -65,13 +72,19 @@ export function resampleWeighted(
   }
 }
 
-function horizontallyFirst(memory: PassMemory, source: Source, { x, y, across, down }: WeightedWindow): Rows {
+function horizontallyFirst(
+  memory: PassMemory,
+  source: Source,
+  { x, y, across, down }: WeightedWindow,
+): Rows {
   const firstRow = down?.inputStart ?? y.first;
   const rows = (down?.inputEnd ?? y.first + y.count) - firstRow;
   const sourceStride = source.width * CHANNELS;
   const stride = rowStride(x.count);
   const inPlace = source.address !== null;
-  const bandRows = inPlace ? rows : Math.min(rows, Math.max(1, Math.floor(BAND_BYTES / sourceStride)));
+  const bandRows = inPlace
+    ? rows
+    : Math.min(rows, Math.max(1, Math.floor(BAND_BYTES / sourceStride)));
 
   const layout = createLayout(source);
   const acrossAt = layout.addTable(across);
@@ -83,13 +96,18 @@ function horizontallyFirst(memory: PassMemory, source: Source, { x, y, across, d
   const pixels = pixelsOf(source, bytes);
 
   if (across === null) {
-    copyRows(pixels, source.width, x.first, x.count, firstRow, rows, { bytes, at: resizedAt, stride });
+    copyRows(pixels, source.width, x.first, x.count, firstRow, rows, {
+      bytes,
+      at: resizedAt,
+      stride,
+    });
   } else {
     writeTable(bytes, acrossAt, across);
     for (let row = 0; row < rows; row += bandRows) {
       const count = Math.min(bandRows, rows - row);
       const start = (firstRow + row) * sourceStride;
-      if (source.address === null) bytes.set(pixels.subarray(start, start + count * sourceStride), bandAt);
+      if (source.address === null)
+        bytes.set(pixels.subarray(start, start + count * sourceStride), bandAt);
       const from = source.address === null ? bandAt : source.address + start;
       const to = resizedAt + row * stride;
       const { bounds, weights } = acrossAt;
@@ -109,7 +127,16 @@ function horizontallyFirst(memory: PassMemory, source: Source, { x, y, across, d
   if (down !== null) {
     writeTable(bytes, downAt, down);
     const { bounds, weights } = downAt;
-    memory.passes.resampleVertically(resizedAt, stride, firstRow, outputAt, y.count, bounds, weights, down.stride);
+    memory.passes.resampleVertically(
+      resizedAt,
+      stride,
+      firstRow,
+      outputAt,
+      y.count,
+      bounds,
+      weights,
+      down.stride,
+    );
   }
   return { bytes, at: outputAt, stride };
 }
@@ -187,7 +214,10 @@ function copyRows(
 
 type TablePlace = Readonly<Record<'bounds' | 'weights', number>>;
 
-/** Addresses one behind the other, behind the picture if it lies there too; made anew for every picture. */
+/**
+ * Addresses one behind the other, behind the picture if it lies there too; made anew for every
+ * picture.
+ */
 function createLayout({ address, pixels }: Source) {
   let end = address === null ? 0 : roundUp(address + pixels.length + SLACK_BYTES, ROW_ALIGNMENT);
   const add = (bytes: number): number => {
@@ -197,7 +227,10 @@ function createLayout({ address, pixels }: Source) {
   };
   return {
     add,
-    /** One row more than asked for: the vertical pass reads rows in pairs, the last one perhaps with a weight of zero. */
+    /**
+     * One row more than asked for: the vertical pass reads rows in pairs, the last one perhaps with
+     * a weight of zero.
+     */
     addRows: (rows: number, stride: number): number => add((rows + 1) * stride),
     addTable: (table: WeightTable | null): TablePlace => ({
       bounds: add(table?.bounds.byteLength ?? 0),

@@ -1,8 +1,12 @@
 /**
- * From logits to scores, where the graph has not done it: softmax and sigmoid, in place, row by row.
+ * From logits to scores, where the graph has not done it: softmax and sigmoid, in place, row by
+ * row.
  */
 
-/** `scores`: `[rows, classes]`. Softmax subtracts the row's maximum first, so large logits don't overflow. */
+/**
+ * `scores`: `[rows, classes]`. Softmax subtracts the row's maximum first, so large logits don't
+ * overflow.
+ */
 export function activate(
   scores: Float32Array,
   rows: number,
@@ -13,7 +17,8 @@ export function activate(
   for (let row = 0; row < rows; row++) {
     const values = scores.subarray(row * classes, (row + 1) * classes);
     if (activation === 'sigmoid') {
-      for (let index = 0; index < classes; index++) values[index] = 1 / (1 + Math.exp(-(values[index] as number)));
+      for (let index = 0; index < classes; index++)
+        values[index] = 1 / (1 + Math.exp(-(values[index] as number)));
       continue;
     }
     let largest = Number.NEGATIVE_INFINITY;
@@ -21,6 +26,7 @@ export function activate(
     let sum = 0;
     const exponentials = Array.from(values, (value) => Math.exp(value - largest));
     for (const value of exponentials) sum += value;
-    for (let index = 0; index < classes; index++) values[index] = (exponentials[index] as number) / sum;
+    for (let index = 0; index < classes; index++)
+      values[index] = (exponentials[index] as number) / sum;
   }
 }

@@ -1,14 +1,18 @@
 /**
- * Which batches a model may be executed in. On the CPU any size up to the largest: another shape costs nothing there. On
- * CUDA a new shape costs a search for kernels and memory that is never given back, so there batches are padded to a few
- * sizes, all of which are executed before the process says that it is ready.
+ * Which batches a model may be executed in. On the CPU any size up to the largest: another shape
+ * costs nothing there. On CUDA a new shape costs a search for kernels and memory that is never
+ * given back, so there batches are padded to a few sizes, all of which are executed before the
+ * process says that it is ready.
  */
 import { type Manifest, mayBatch } from '../../models/manifest.js';
 import type { Cost } from './simulated-session.js';
 
 export interface BatchSizes {
   readonly largest: number;
-  /** Ascending, up to `largest`; batches are padded to the next of them. Null: any size is executed as it is. */
+  /**
+   * Ascending, up to `largest`; batches are padded to the next of them. Null: any size is executed
+   * as it is.
+   */
   readonly fixed: readonly number[] | null;
 }
 
@@ -19,12 +23,19 @@ export interface BatchSizeSettings {
   readonly simulatedInference: readonly Cost[] | null;
 }
 
-/** Measured on two cores: beyond this, larger batches on a CPU cost latency and gain nothing (docs/performance.md). */
+/**
+ * Measured on two cores: beyond this, larger batches on a CPU cost latency and gain nothing
+ * (docs/performance.md).
+ */
 const CPU_BATCH_SIZE = 4;
 const CUDA_BATCH_SIZE = 32;
 
 /** `provider`: the one that really runs. */
-export function chooseBatchSizes(settings: BatchSizeSettings, manifest: Manifest, provider: string): BatchSizes {
+export function chooseBatchSizes(
+  settings: BatchSizeSettings,
+  manifest: Manifest,
+  provider: string,
+): BatchSizes {
   const { batchSizes } = settings;
   if (!mayBatch(manifest, provider)) return { largest: 1, fixed: null };
   if (batchSizes !== 'auto') return { largest: batchSizes.at(-1) ?? 1, fixed: batchSizes };
@@ -37,7 +48,10 @@ export function paddedSize(images: number, { fixed }: BatchSizes): number {
   return fixed?.find((size) => size >= images) ?? images;
 }
 
-function chooseLargest({ maxBatchSize, simulatedInference }: BatchSizeSettings, provider: string): number {
+function chooseLargest(
+  { maxBatchSize, simulatedInference }: BatchSizeSettings,
+  provider: string,
+): number {
   if (maxBatchSize !== 'auto') return maxBatchSize;
   if (simulatedInference !== null) return simulatedInference.at(-1)?.batchSize ?? 1;
   return provider === 'cuda' ? CUDA_BATCH_SIZE : CPU_BATCH_SIZE;

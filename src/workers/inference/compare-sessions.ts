@@ -1,8 +1,9 @@
 /**
  * Two sessions of one model side by side: how much faster is the second, and does it say the same?
  *
- * Both run in the calling process, one image at a time, in turns, so that whatever slows the machine slows both. Medians,
- * because a turn that another process interrupts says nothing about either.
+ * Both run in the calling process, one image at a time, in turns, so that whatever slows the
+ * machine slows both. Medians, because a turn that another process interrupts says nothing about
+ * either.
  */
 import type { Clock } from '../../clock.js';
 import type { Session } from './session.js';
@@ -82,6 +83,7 @@ function median(values: readonly number[]): number {
 
 function largestAt(scores: Float32Array): number {
   let best = 0;
-  for (let at = 1; at < scores.length; at++) if ((scores[at] as number) > (scores[best] as number)) best = at;
+  for (let at = 1; at < scores.length; at++)
+    if ((scores[at] as number) > (scores[best] as number)) best = at;
   return best;
 }

@@ -1,9 +1,11 @@
 /**
- * The inference process: reads the pixels of a batch from their slots, executes the graph once, answers.
+ * The inference process: reads the pixels of a batch from their slots, executes the graph once,
+ * answers.
  *
- * Just before the execution each image's slot is asked whether somebody still waits for it, so an image whose
- * cancellation or expiry had reached the front by then is not executed. Batches are padded where the provider wants fixed
- * sizes; what fills them up is what the batch before has left, and nobody gets the answers to it.
+ * Just before the execution each image's slot is asked whether somebody still waits for it, so an
+ * image whose cancellation or expiry had reached the front by then is not executed. Batches are
+ * padded where the provider wants fixed sizes; what fills them up is what the batch before has
+ * left, and nobody gets the answers to it.
  */
 import { systemClock } from '../../clock.js';
 import { type Manifest, pixelBytesOf } from '../../models/manifest.js';
@@ -11,8 +13,18 @@ import { type HashedFile, loadUnchanged } from '../../models/weights.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { INFERENCE_OOM_SCORE } from '../process/oom-score.js';
 import { type SlotLayout, SlotView } from '../slots.js';
-import { type BatchSizeSettings, type BatchSizes, chooseBatchSizes, paddedSize } from './batch-sizes.js';
-import { decodeCall, encodeReply, type InferenceRequest, type InferenceResult } from './messages.js';
+import {
+  type BatchSizeSettings,
+  type BatchSizes,
+  chooseBatchSizes,
+  paddedSize,
+} from './batch-sizes.js';
+import {
+  decodeCall,
+  encodeReply,
+  type InferenceRequest,
+  type InferenceResult,
+} from './messages.js';
 import { loadOnnxSession, type ProviderChoice } from './onnx-session.js';
 import type { Session } from './session.js';
 import { type Cost, createSimulatedSession } from './simulated-session.js';
@@ -49,16 +61,24 @@ await runChild<InferenceSettings>({
     const pixels = new Uint8Array(sizes.largest * pixelBytesOf(settings.manifest));
     const warmUpCosts = await warmUp(session, pixels, sizes, systemClock);
     const hello: InferenceHello = { executionProvider, fallbackReason, embeddingSize, warmUpCosts };
-    // Graphs are loaded and have run: on the CPU nothing is opened any more. What CUDA opens, and when, is its own affair.
+    // Graphs are loaded and have run: on the CPU nothing is opened any more. What CUDA opens, and
+    // when, is its own affair.
     const limits = { noNewDescriptors: executionProvider !== 'cuda', memoryBytes: null };
     return { hello, limits, answer: createBatchRunner(session, pixels, sizes, settings) };
   },
 });
 
-async function openSession(settings: InferenceSettings): Promise<{ session: Session; fallbackReason: string | null }> {
+async function openSession(
+  settings: InferenceSettings,
+): Promise<{ session: Session; fallbackReason: string | null }> {
   const { simulatedInference, manifest, model, weights } = settings;
-  if (simulatedInference === null) return await loadUnchanged(model, weights, () => loadOnnxSession(settings));
-  const session = createSimulatedSession(simulatedInference, pixelBytesOf(manifest), manifest.labels.length);
+  if (simulatedInference === null)
+    return await loadUnchanged(model, weights, () => loadOnnxSession(settings));
+  const session = createSimulatedSession(
+    simulatedInference,
+    pixelBytesOf(manifest),
+    manifest.labels.length,
+  );
   return { session, fallbackReason: null };
 }
 
@@ -77,7 +97,10 @@ function createBatchRunner(
     wanted.forEach(({ slot }, index) => {
       slots.readPixels(slot, pixels, index * pixelBytes, pixelBytes);
     });
-    const results = wanted.length === 0 ? [] : await execute(session, pixels, wanted, paddedSize(wanted.length, sizes));
+    const results =
+      wanted.length === 0
+        ? []
+        : await execute(session, pixels, wanted, paddedSize(wanted.length, sizes));
     const bySlot = new Map(wanted.map(({ slot }, index) => [slot, results[index]]));
     return encodeReply(images.map(({ slot }) => bySlot.get(slot) ?? { kind: 'skipped' }));
   };

@@ -1,8 +1,9 @@
 /**
  * The inference processes of one model.
  *
- * The first one is started alone, because what it finds (does CUDA work here?) decides how many there are. From then on
- * the provider is settled: a process that is replaced later gets the same one or none, never a quieter second choice.
+ * The first one is started alone, because what it finds (does CUDA work here?) decides how many
+ * there are. From then on the provider is settled: a process that is replaced later gets the same
+ * one or none, never a quieter second choice.
  */
 
 import type { Model } from '../../models/repository.js';
@@ -12,7 +13,12 @@ import type { ChildObserver } from '../process/supervised-child.js';
 import type { SlotFile } from '../slots.js';
 import { type BatchSizeSettings, type BatchSizes, chooseBatchSizes } from './batch-sizes.js';
 import type { InferenceHello, InferenceSettings } from './inference-main.js';
-import { decodeReply, encodeCall, type InferenceRequest, type InferenceResult } from './messages.js';
+import {
+  decodeReply,
+  encodeCall,
+  type InferenceRequest,
+  type InferenceResult,
+} from './messages.js';
 import type { ProviderChoice } from './onnx-session.js';
 import type { Cost } from './simulated-session.js';
 import { type SlowForm, slowForm } from './slow-form.js';
@@ -39,7 +45,10 @@ export interface SharedProcesses {
 
 export type InferenceLane = Lane<readonly InferenceRequest[], readonly InferenceResult[]>;
 
-/** Children on the CPU give way to the front, so that health checks and refusals stay quick when every core is busy. */
+/**
+ * Children on the CPU give way to the front, so that health checks and refusals stay quick when
+ * every core is busy.
+ */
 const CPU_NICENESS = 5;
 
 const CODEC: CallCodec<readonly InferenceRequest[], readonly InferenceResult[]> = {
@@ -83,7 +92,9 @@ export class InferencePool {
     this.fixedBatchSizes = fixed;
   }
 
-  /** Rejects with SetupError when the model can't be loaded or the provider asked for is not there. */
+  /**
+   * Rejects with SetupError when the model can't be loaded or the provider asked for is not there.
+   */
   static async create(
     model: Model,
     slots: SlotFile,
@@ -142,7 +153,8 @@ export class InferencePool {
       await first.start();
       signal.throwIfAborted();
       const hello = first.hello as InferenceHello;
-      if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda') provider = hello.executionProvider;
+      if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda')
+        provider = hello.executionProvider;
 
       const share = Math.floor(chooseCount(settings, hello.executionProvider) / shared.models);
       const others = Array.from({ length: Math.max(1, share) - 1 }, newLane);
@@ -163,7 +175,9 @@ export class InferencePool {
 
   /** Waits for nothing: batches in flight are lost. Idempotent. */
   stop(): Promise<void> {
-    this.#stopping ??= Promise.all(this.lanes.map((lane) => lane.stop())).then(() => this.#onStopped());
+    this.#stopping ??= Promise.all(this.lanes.map((lane) => lane.stop())).then(() =>
+      this.#onStopped(),
+    );
     return this.#stopping;
   }
 }

@@ -1,14 +1,18 @@
 /**
- * Which instructions multiply uint8 activations by int8 weights on this CPU, and whether that overflows.
+ * Which instructions multiply uint8 activations by int8 weights on this CPU, and whether that
+ * overflows.
  *
- * On x64 without VNNI the fast instruction (vpmaddubsw) adds two such products in 16 bits and saturates, so a graph whose weights
- * have 8 bits answers wrongly without any error. onnxruntime knows a slower, exact way (uint8 by uint8), by an option. With that
- * option it takes the slower way for those constant weights alone that have a value beyond ±64; others can't overflow
- * (255 · 64 · 2 < 2¹⁵) and stay on the fast way. So the option follows from the CPU, and nobody has to believe what a
- * manifest says of its weights. Not asked for everywhere: with AMX, 8-bit weights would take the slower way for nothing.
+ * On x64 without VNNI the fast instruction (vpmaddubsw) adds two such products in 16 bits and
+ * saturates, so a graph whose weights have 8 bits answers wrongly without any error. onnxruntime
+ * knows a slower, exact way (uint8 by uint8), by an option. With that option it takes the slower
+ * way for those constant weights alone that have a value beyond ±64; others can't overflow (255 ·
+ * 64 · 2 < 2¹⁵) and stay on the fast way. So the option follows from the CPU, and nobody has to
+ * believe what a manifest says of its weights. Not asked for everywhere: with AMX, 8-bit weights
+ * would take the slower way for nothing.
  *
- * Names and order are those in which onnxruntime 1.30 chooses its kernels (`onnxruntime/core/mlas/lib/platform.cpp`). That
- * avx2 saturates and 7 bits don't is seen by a test that runs wherever the CPU is one; the others are from its source.
+ * Names and order are those in which onnxruntime 1.30 chooses its kernels
+ * (`onnxruntime/core/mlas/lib/platform.cpp`). That avx2 saturates and 7 bits don't is seen by a
+ * test that runs wherever the CPU is one; the others are from its source.
  */
 import { readFileSync } from 'node:fs';
 
@@ -22,14 +26,26 @@ interface KernelFacts {
 export const INTEGER_KERNELS = {
   'avx512-vnni': { saturates: false, cpus: 'Intel from Ice Lake and Cascade Lake, AMD from Zen 4' },
   'avx-vnni': { saturates: false, cpus: 'Intel from Alder Lake, without AVX-512' },
-  /** Also where AVX-VNNI is there and AVX-512 VNNI is hidden, as a hypervisor may: this kernel is chosen last. */
+  /**
+   * Also where AVX-VNNI is there and AVX-512 VNNI is hidden, as a hypervisor may: this kernel is
+   * chosen last.
+   */
   avx512: { saturates: true, cpus: 'Intel Skylake servers' },
-  avx2: { saturates: true, cpus: 'AMD before Zen 4, Intel from Haswell, and AVX-512 without its byte instructions' },
+  avx2: {
+    saturates: true,
+    cpus: 'AMD before Zen 4, Intel from Haswell, and AVX-512 without its byte instructions',
+  },
   /** Widens to 16 bits before it multiplies. */
   sse: { saturates: false, cpus: 'x64 without AVX2 or FMA' },
   'arm64-i8mm': { saturates: false, cpus: 'Arm with 8-bit matrix products: Graviton 3' },
-  'arm64-dot-product': { saturates: false, cpus: 'Arm with dot products: Graviton 2, Ampere Altra' },
-  /** Two products of int8 fit into 16 bits: 128 · 127 · 2 < 2¹⁵. The activations are moved to int8 before. */
+  'arm64-dot-product': {
+    saturates: false,
+    cpus: 'Arm with dot products: Graviton 2, Ampere Altra',
+  },
+  /**
+   * Two products of int8 fit into 16 bits: 128 · 127 · 2 < 2¹⁵. The activations are moved to int8
+   * before.
+   */
   arm64: { saturates: false, cpus: 'Arm without dot products: Cortex-A72' },
   /** The exact way costs least where it was not needed. */
   'unknown-x64': { saturates: true, cpus: 'x64 without a /proc/cpuinfo to read' },
@@ -58,7 +74,10 @@ export function integerKernelOf(arch: string, cpuinfo: string | null): IntegerKe
   return has('avx_vnni') ? 'avx-vnni' : 'avx2';
 }
 
-/** Whether the first CPU's line of this name lists a word; Linux lists for each what all of them can. */
+/**
+ * Whether the first CPU's line of this name lists a word; Linux lists for each what all of them
+ * can.
+ */
 function listed(cpuinfo: string | null, name: string): (word: string) => boolean {
   const line = new RegExp(`^${name}\\s*:(.*)$`, 'm').exec(cpuinfo ?? '')?.[1] ?? '';
   const words = new Set(line.trim().split(/\s+/));
@@ -81,7 +100,10 @@ function readCpuinfo(): string | null {
   }
 }
 
-/** The value of onnxruntime's `session.x64quantprecision`: `1` is exact where the fast instruction would saturate. */
+/**
+ * The value of onnxruntime's `session.x64quantprecision`: `1` is exact where the fast instruction
+ * would saturate.
+ */
 export function quantPrecision(kernel: IntegerKernel = integerKernel()): '0' | '1' {
   return INTEGER_KERNELS[kernel].saturates ? '1' : '0';
 }

@@ -1,8 +1,8 @@
 /**
  * What the front and an inference process say to each other: fixed binary layouts, little-endian.
  *
- * Call:  `u16 images`, then per image `u32 slot | u32 topK | u8 wantsEmbedding`.
- * Reply: `f64 executionMs | u16 executed images | u16 images`, then per image `u8 skipped`, and where it is 0:
+ * Call:  `u16 images`, then per image `u32 slot | u32 topK | u8 wantsEmbedding`. Reply: `f64
+ * executionMs | u16 executed images | u16 images`, then per image `u8 skipped`, and where it is 0:
  *        `u32 predictions`, each `u32 classIndex | f32 score`, then `u32 embedding values`, each `f32`.
  */
 
@@ -21,8 +21,8 @@ export interface Prediction {
 }
 
 /**
- * `skipped`: when its turn came the image was cancelled or past its deadline, so it was not executed.
- * Times are milliseconds; `batchSize` counts the images that were executed together.
+ * `skipped`: when its turn came the image was cancelled or past its deadline, so it was not
+ * executed. Times are milliseconds; `batchSize` counts the images that were executed together.
  */
 export type InferenceResult =
   | {
@@ -63,7 +63,8 @@ export function encodeReply(results: readonly InferenceResult[]): Buffer {
   let size = 12;
   for (const result of results) {
     size += 1;
-    if (result.kind === 'executed') size += 8 + result.predictions.length * 8 + result.embedding.length * 4;
+    if (result.kind === 'executed')
+      size += 8 + result.predictions.length * 8 + result.embedding.length * 4;
   }
   const bytes = Buffer.allocUnsafe(size);
   const executed = results.find((result) => result.kind === 'executed');
@@ -101,7 +102,10 @@ export function decodeReply(bytes: Buffer, images: number): InferenceResult[] {
     }
     const predictions: Prediction[] = [];
     for (let left = bytes.readUInt32LE(at), from = at + 4; left > 0; left--, from += 8) {
-      predictions.push({ classIndex: bytes.readUInt32LE(from), score: bytes.readFloatLE(from + 4) });
+      predictions.push({
+        classIndex: bytes.readUInt32LE(from),
+        score: bytes.readFloatLE(from + 4),
+      });
     }
     at += 4 + predictions.length * 8;
     const values = bytes.readUInt32LE(at);

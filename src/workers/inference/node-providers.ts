@@ -1,10 +1,12 @@
 /**
- * Which execution providers load a graph on this machine, and which of them runs each node, found by doing it: a
- * session for each provider that this build of onnxruntime knows, one execution with its profiler on. A provider
- * may hand nodes to the CPU; the profiler's events name the provider that really ran each.
+ * Which execution providers load a graph on this machine, and which of them runs each node, found
+ * by doing it: a session for each provider that this build of onnxruntime knows, one execution with
+ * its profiler on. A provider may hand nodes to the CPU; the profiler's events name the provider
+ * that really ran each.
  *
- * What is counted are the nodes that ran: onnxruntime fuses and adds nodes when it loads a graph, so their number is
- * not the file's. The profiler writes a file, into a temporary folder that is removed.
+ * What is counted are the nodes that ran: onnxruntime fuses and adds nodes when it loads a graph,
+ * so their number is not the file's. The profiler writes a file, into a temporary folder that is
+ * removed.
  */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -37,13 +39,21 @@ export interface SampleInput {
 }
 
 /** @param input what one execution is fed with: grey */
-export async function findNodeProviders(graphPath: string, input: SampleInput): Promise<ProviderFinding[]> {
+export async function findNodeProviders(
+  graphPath: string,
+  input: SampleInput,
+): Promise<ProviderFinding[]> {
   const findings: ProviderFinding[] = [];
-  for (const { name } of listSupportedBackends()) findings.push(await tryProvider(name, graphPath, input));
+  for (const { name } of listSupportedBackends())
+    findings.push(await tryProvider(name, graphPath, input));
   return findings;
 }
 
-async function tryProvider(name: string, graphPath: string, input: SampleInput): Promise<ProviderFinding> {
+async function tryProvider(
+  name: string,
+  graphPath: string,
+  input: SampleInput,
+): Promise<ProviderFinding> {
   const folder = await mkdtemp(join(tmpdir(), 'vitserve-profile-'));
   try {
     const profilePrefix = join(folder, 'profile');
@@ -75,7 +85,10 @@ interface ProfileEvent {
   readonly args?: { readonly provider?: string; readonly op_name?: string };
 }
 
-/** Nodes by provider and operator, most first. `profile` is onnxruntime's: a list of trace events, one a node executed. */
+/**
+ * Nodes by provider and operator, most first. `profile` is onnxruntime's: a list of trace events,
+ * one a node executed.
+ */
 export function nodesOf(profile: string): NodesOfOperator[] {
   const counts = new Map<string, NodesOfOperator>();
   for (const { cat, args } of JSON.parse(profile) as ProfileEvent[]) {
@@ -84,5 +97,7 @@ export function nodesOf(profile: string): NodesOfOperator[] {
     const key = `${provider} ${operator}`;
     counts.set(key, { provider, operator, count: (counts.get(key)?.count ?? 0) + 1 });
   }
-  return [...counts.values()].sort((a, b) => b.count - a.count || a.operator.localeCompare(b.operator));
+  return [...counts.values()].sort(
+    (a, b) => b.count - a.count || a.operator.localeCompare(b.operator),
+  );
 }

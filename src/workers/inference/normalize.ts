@@ -1,8 +1,10 @@
 /**
- * Normalising outside the graph, for graphs that want floats: uint8 RGB HWC to float32 in the graph's layout,
- * `(value × rescale − mean) / std` per channel (Hugging Face image processors; torchvision `Normalize`).
+ * Normalising outside the graph, for graphs that want floats: uint8 RGB HWC to float32 in the
+ * graph's layout, `(value × rescale − mean) / std` per channel (Hugging Face image processors;
+ * torchvision `Normalize`).
  *
- * There are only 256 values a channel, so the arithmetic is a table look-up. Prepared graphs take uint8 and need none.
+ * There are only 256 values a channel, so the arithmetic is a table look-up. Prepared graphs take
+ * uint8 and need none.
  */
 import type { Recipe } from '../../models/recipe.js';
 
@@ -13,8 +15,8 @@ export interface FloatInput {
 }
 
 /**
- * Returns a function from uint8 pixels `[images, height, width, 3]` to float32 values in the input's layout.
- * The returned array is reused by the next call.
+ * Returns a function from uint8 pixels `[images, height, width, 3]` to float32 values in the
+ * input's layout. The returned array is reused by the next call.
  */
 export function createNormalizer(
   recipe: Recipe,
@@ -22,7 +24,10 @@ export function createNormalizer(
 ): (pixels: Uint8Array, images: number) => Float32Array {
   const plane = input.height * input.width;
   const tables = recipe.mean.map((mean, channel) =>
-    Float32Array.from({ length: 256 }, (_, value) => (value * recipe.rescale - mean) / (recipe.std[channel] as number)),
+    Float32Array.from(
+      { length: 256 },
+      (_, value) => (value * recipe.rescale - mean) / (recipe.std[channel] as number),
+    ),
   );
   let floats = new Float32Array(0);
   return (pixels, images) => {

@@ -1,8 +1,9 @@
 /**
- * An ONNX graph in onnxruntime: loaded on the execution provider asked for, checked against the manifest, executed.
+ * An ONNX graph in onnxruntime: loaded on the execution provider asked for, checked against the
+ * manifest, executed.
  *
- * The provider that is reported is the one the session was created with; onnxruntime-node throws where a provider's
- * library can't be loaded, so there is no silent fallback of the whole graph.
+ * The provider that is reported is the one the session was created with; onnxruntime-node throws
+ * where a provider's library can't be loaded, so there is no silent fallback of the whole graph.
  */
 import { messageOf, SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
@@ -38,7 +39,8 @@ export async function loadOnnxSession(settings: OnnxSessionSettings): Promise<Lo
     if (error instanceof SetupError) throw error;
     unavailable = diagnoseCuda()?.text ?? shortError(messageOf(error));
   }
-  if (provider === 'auto') return { session: await load(settings, 'cpu'), fallbackReason: unavailable };
+  if (provider === 'auto')
+    return { session: await load(settings, 'cpu'), fallbackReason: unavailable };
   throw new SetupError('environment', [
     `execution-provider: cuda was asked for and can't be used here: ${unavailable} (or set execution-provider to auto or cpu)`,
   ]);
@@ -51,7 +53,9 @@ async function load(settings: OnnxSessionSettings, provider: 'cpu' | 'cuda'): Pr
     graph = await openSession(graphPath, { provider, threads });
   } catch (error) {
     if (provider === 'cuda') throw error;
-    throw new SetupError('environment', [`${graphPath}: onnxruntime can't load it (${shortError(messageOf(error))})`]);
+    throw new SetupError('environment', [
+      `${graphPath}: onnxruntime can't load it (${shortError(messageOf(error))})`,
+    ]);
   }
   checkAgainstManifest(graph, manifest, graphPath);
   return createSession(graph, manifest, provider);
@@ -61,14 +65,16 @@ function createSession(graph: OpenSession, manifest: Manifest, executionProvider
   const { input, output, embedding, labels } = manifest;
   const { height, width } = input;
   const pixelBytes = height * width * 3;
-  const normalize = input.type === 'float32' ? createNormalizer(manifest.preprocessing, input) : null;
+  const normalize =
+    input.type === 'float32' ? createNormalizer(manifest.preprocessing, input) : null;
   const fetches = embedding === null ? [output.name] : [output.name, embedding.name];
   return {
     executionProvider,
     classCount: labels.length,
     embeddingSize: embedding?.size ?? 0,
     async run(pixels, images) {
-      const shape = input.layout === 'NHWC' ? [images, height, width, 3] : [images, 3, height, width];
+      const shape =
+        input.layout === 'NHWC' ? [images, height, width, 3] : [images, 3, height, width];
       const feed =
         normalize === null
           ? new Tensor('uint8', pixels.subarray(0, images * pixelBytes), shape)
@@ -77,7 +83,9 @@ function createSession(graph: OpenSession, manifest: Manifest, executionProvider
       const scores = floatsOf(results[output.name], images * labels.length, output.name);
       if (output.kind === 'logits') activate(scores, images, labels.length, output.activation);
       const embeddings =
-        embedding === null ? null : floatsOf(results[embedding.name], images * embedding.size, embedding.name);
+        embedding === null
+          ? null
+          : floatsOf(results[embedding.name], images * embedding.size, embedding.name);
       return { scores, embeddings };
     },
   };
@@ -100,7 +108,8 @@ function checkAgainstManifest(graph: OpenSession, manifest: Manifest, graphPath:
   const describe = (list: readonly ValueMetadata[]) => list.map(({ name }) => name).join(', ');
 
   const found = graph.inputMetadata.find(({ name }) => name === input.name);
-  if (found === undefined) problems.push(`no input "${input.name}": the graph has ${describe(graph.inputMetadata)}`);
+  if (found === undefined)
+    problems.push(`no input "${input.name}": the graph has ${describe(graph.inputMetadata)}`);
   else {
     const { height, width } = input;
     const wanted = input.layout === 'NHWC' ? [null, height, width, 3] : [null, 3, height, width];
@@ -110,7 +119,8 @@ function checkAgainstManifest(graph: OpenSession, manifest: Manifest, graphPath:
   if (embedding !== null) outputs.push([embedding.name, embedding.size]);
   for (const [name, size] of outputs) {
     const value = graph.outputMetadata.find((candidate) => candidate.name === name);
-    if (value === undefined) problems.push(`no output "${name}": the graph has ${describe(graph.outputMetadata)}`);
+    if (value === undefined)
+      problems.push(`no output "${name}": the graph has ${describe(graph.outputMetadata)}`);
     else problems.push(...compare('output', value, 'float32', [null, size]));
   }
   if (problems.length > 0) {
@@ -121,18 +131,27 @@ function checkAgainstManifest(graph: OpenSession, manifest: Manifest, graphPath:
   }
 }
 
-function compare(role: string, value: ValueMetadata, type: string, wanted: readonly (number | null)[]): string[] {
+function compare(
+  role: string,
+  value: ValueMetadata,
+  type: string,
+  wanted: readonly (number | null)[],
+): string[] {
   if (!value.isTensor) return [`${role} "${value.name}" is not a tensor`];
   const problems: string[] = [];
-  if (value.type !== type) problems.push(`${role} "${value.name}" is ${value.type}, the manifest says ${type}`);
+  if (value.type !== type)
+    problems.push(`${role} "${value.name}" is ${value.type}, the manifest says ${type}`);
   const fits =
     value.shape.length === wanted.length &&
     value.shape.every(
-      (size, axis) => typeof size !== 'number' || size < 0 || wanted[axis] === null || size === wanted[axis],
+      (size, axis) =>
+        typeof size !== 'number' || size < 0 || wanted[axis] === null || size === wanted[axis],
     );
   if (!fits) {
     const wantedText = wanted.map((size) => size ?? 'batch').join(', ');
-    problems.push(`${role} "${value.name}" has shape [${value.shape.join(', ')}], the manifest says [${wantedText}]`);
+    problems.push(
+      `${role} "${value.name}" has shape [${value.shape.join(', ')}], the manifest says [${wantedText}]`,
+    );
   }
   return problems;
 }

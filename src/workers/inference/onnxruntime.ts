@@ -1,14 +1,17 @@
 /**
- * The only way to onnxruntime: nothing else in this repository, tests and benchmarks included, imports the package, and
- * `test/contract/import-rules.ts` holds that. So what has to be done before and with it cannot be forgotten.
+ * The only way to onnxruntime: nothing else in this repository, tests and benchmarks included,
+ * imports the package, and `test/contract/import-rules.ts` holds that. So what has to be done
+ * before and with it cannot be forgotten.
  *
- * Telemetry is off. Otherwise onnxruntime 1.30 writes a device id and a database below the home directory and a log into
- * the temporary folder, and calls a host of Microsoft within seconds. It reads ORT_DISABLE_TELEMETRY with getenv() when
- * the first session is made; assigning to process.env calls setenv() in the main thread. Workers have a copy of the
- * environment, so none may load this. An operator's own value is overridden: the documents promise that nothing is sent.
+ * Telemetry is off. Otherwise onnxruntime 1.30 writes a device id and a database below the home
+ * directory and a log into the temporary folder, and calls a host of Microsoft within seconds. It
+ * reads ORT_DISABLE_TELEMETRY with getenv() when the first session is made; assigning to
+ * process.env calls setenv() in the main thread. Workers have a copy of the environment, so none
+ * may load this. An operator's own value is overridden: the documents promise that nothing is sent.
  *
- * Every session has the options that `sessionOptions` makes. Threads don't spin while waiting: on a machine shared with
- * decoders, spinning takes cores from those that have work. Int8 products are exact on every CPU (`integer-precision.ts`).
+ * Every session has the options that `sessionOptions` makes. Threads don't spin while waiting: on a
+ * machine shared with decoders, spinning takes cores from those that have work. Int8 products are
+ * exact on every CPU (`integer-precision.ts`).
  */
 import { createRequire } from 'node:module';
 import type * as Onnxruntime from 'onnxruntime-node';
@@ -24,7 +27,8 @@ export type Tensor = Onnxruntime.Tensor;
 export type OpenSession = Onnxruntime.InferenceSession;
 export type ValueMetadata = Onnxruntime.InferenceSession.ValueMetadata;
 
-// What onnxruntime has to say about errors arrives as exceptions; its own lines would repeat them, in colour.
+// What onnxruntime has to say about errors arrives as exceptions; its own lines would repeat them,
+// in colour.
 library.env.logLevel = 'fatal';
 
 export interface SessionRequest {
@@ -40,12 +44,22 @@ export interface SessionRequest {
   readonly noCpuFallback?: boolean;
 }
 
-/** @param kernel what multiplies integers on the CPU; that of this machine unless a test says otherwise */
+/**
+ * @param kernel what multiplies integers on the CPU; that of this machine unless a test says
+ *   otherwise
+ */
 export function sessionOptions(
-  { provider = 'cpu', threads = 1, quiet = false, profilePrefix, noCpuFallback = false }: SessionRequest,
+  {
+    provider = 'cpu',
+    threads = 1,
+    quiet = false,
+    profilePrefix,
+    noCpuFallback = false,
+  }: SessionRequest,
   kernel: IntegerKernel = integerKernel(),
 ): Onnxruntime.InferenceSession.SessionOptions {
-  const profile = profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix };
+  const profile =
+    profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix };
   return {
     executionProviders: [provider],
     intraOpNumThreads: threads,
@@ -64,8 +78,14 @@ export function sessionOptions(
   };
 }
 
-/** @param graph the path of an ONNX file, external data beside it, or the bytes of one. Rejects with onnxruntime's own error. */
-export async function openSession(graph: string | Uint8Array, request: SessionRequest = {}): Promise<OpenSession> {
+/**
+ * @param graph the path of an ONNX file, external data beside it, or the bytes of one. Rejects with
+ *   onnxruntime's own error.
+ */
+export async function openSession(
+  graph: string | Uint8Array,
+  request: SessionRequest = {},
+): Promise<OpenSession> {
   const options = sessionOptions(request);
   return typeof graph === 'string'
     ? await library.InferenceSession.create(graph, options)

@@ -1,9 +1,9 @@
 /**
- * Any graph in onnxruntime on the CPU, as it is: for checks of graphs that no manifest describes yet. What is served goes
- * through `onnx-session.ts`.
+ * Any graph in onnxruntime on the CPU, as it is: for checks of graphs that no manifest describes
+ * yet. What is served goes through `onnx-session.ts`.
  *
- * Tensors are their bytes (little-endian, row by row), because float16 has no array type of its own in every Node.js.
- * One thread, so that figures repeat; an execution blocks the process.
+ * Tensors are their bytes (little-endian, row by row), because float16 has no array type of its own
+ * in every Node.js. One thread, so that figures repeat; an execution blocks the process.
  */
 import { messageOf, SetupError } from '../../errors.js';
 import './half-tensors.js';
@@ -17,23 +17,35 @@ export interface RawTensor {
 
 export interface RunnableGraph {
   /** Runs once and gives the outputs asked for. Rejects with onnxruntime's error. */
-  run(feeds: Readonly<Record<string, RawTensor>>, outputs: readonly string[]): Promise<Map<string, RawTensor>>;
+  run(
+    feeds: Readonly<Record<string, RawTensor>>,
+    outputs: readonly string[],
+  ): Promise<Map<string, RawTensor>>;
   close(): Promise<void>;
 }
 
-/** Loads a graph file, external data included. Throws SetupError with onnxruntime's words where it can't. */
+/**
+ * Loads a graph file, external data included. Throws SetupError with onnxruntime's words where it
+ * can't.
+ */
 export async function openGraph(path: string): Promise<RunnableGraph> {
   let session: OpenSession;
   try {
     session = await openSession(path, { quiet: true });
   } catch (error) {
-    throw new SetupError('environment', [`${path}: onnxruntime can't load it (${firstLine(messageOf(error))})`]);
+    throw new SetupError('environment', [
+      `${path}: onnxruntime can't load it (${firstLine(messageOf(error))})`,
+    ]);
   }
   return {
     async run(feeds, outputs) {
-      const tensors = Object.entries(feeds).map(([name, tensor]) => [name, toTensor(tensor)] as const);
+      const tensors = Object.entries(feeds).map(
+        ([name, tensor]) => [name, toTensor(tensor)] as const,
+      );
       const results = await session.run(Object.fromEntries(tensors), [...outputs]);
-      return new Map(Object.entries(results).map(([name, tensor]) => [name, fromTensor(name, tensor)]));
+      return new Map(
+        Object.entries(results).map(([name, tensor]) => [name, fromTensor(name, tensor)]),
+      );
     },
     close: () => session.release(),
   };
@@ -42,12 +54,14 @@ export async function openGraph(path: string): Promise<RunnableGraph> {
 function toTensor({ type, dims, bytes }: RawTensor): Tensor {
   if (type === 'uint8') return new Tensor(type, bytes, dims);
   const [buffer, offset, length] = [bytes.buffer, bytes.byteOffset, bytes.byteLength];
-  if (type === 'float32') return new Tensor(type, new Float32Array(buffer, offset, length / 4), dims);
+  if (type === 'float32')
+    return new Tensor(type, new Float32Array(buffer, offset, length / 4), dims);
   return new Tensor(type, new Uint16Array(buffer, offset, length / 2), dims);
 }
 
 function fromTensor(name: string, { type, dims, data }: Tensor): RawTensor {
-  if (type !== 'float32' && type !== 'float16' && type !== 'uint8') throw new Error(`output ${name} is ${type}`);
+  if (type !== 'float32' && type !== 'float16' && type !== 'uint8')
+    throw new Error(`output ${name} is ${type}`);
   const { buffer, byteOffset, byteLength } = data as Uint8Array | Uint16Array | Float32Array;
   return { type, dims, bytes: new Uint8Array(buffer, byteOffset, byteLength) };
 }

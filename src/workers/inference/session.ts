@@ -1,6 +1,6 @@
 /**
- * What an inference process executes: pixels of a batch in, scores out. Two kinds exist: a graph in onnxruntime
- * (`onnx-session.ts`) and a simulation of one (`simulated-session.ts`).
+ * What an inference process executes: pixels of a batch in, scores out. Two kinds exist: a graph in
+ * onnxruntime (`onnx-session.ts`) and a simulation of one (`simulated-session.ts`).
  */
 export interface BatchOutput {
   /** Scores after the activation, `[images, classes]`. Valid until the next execution. */
@@ -14,6 +14,9 @@ export interface Session {
   readonly executionProvider: string;
   readonly classCount: number;
   readonly embeddingSize: number;
-  /** `pixels`: uint8 RGB `[images, height, width, 3]`, possibly longer than that. Blocks the process while it executes. */
+  /**
+   * `pixels`: uint8 RGB `[images, height, width, 3]`, possibly longer than that. Blocks the process
+   * while it executes.
+   */
   run(pixels: Uint8Array, images: number): Promise<BatchOutput>;
 }

@@ -1,7 +1,8 @@
 /**
- * A stand-in for an accelerator, with a cost table given by option: it waits as long as the table says a batch takes and
- * answers something that depends on the pixels alone. On a CPU batching gains nothing; this is how dynamic batching is
- * seen to work without a GPU. Never the default, and every reply says `simulated`.
+ * A stand-in for an accelerator, with a cost table given by option: it waits as long as the table
+ * says a batch takes and answers something that depends on the pixels alone. On a CPU batching
+ * gains nothing; this is how dynamic batching is seen to work without a GPU. Never the default, and
+ * every reply says `simulated`.
  */
 import type { Session } from './session.js';
 
@@ -11,7 +12,10 @@ export interface Cost {
   readonly milliseconds: number;
 }
 
-/** The time for `images`, by straight lines between the table's rows, and on along the last line beyond them. */
+/**
+ * The time for `images`, by straight lines between the table's rows, and on along the last line
+ * beyond them.
+ */
 export function costOf(table: readonly Cost[], images: number): number {
   const above = table.findIndex(({ batchSize }) => batchSize >= images);
   if (above === 0 || table.length === 1) return table[0]?.milliseconds ?? 0;
@@ -23,10 +27,15 @@ export function costOf(table: readonly Cost[], images: number): number {
 }
 
 /**
- * The best class of an image is the sum of its bytes modulo the class count, with score ½; the others share the rest.
- * So a test can tell whether an answer belongs to the image that was sent. The embedding is the mean of each channel.
+ * The best class of an image is the sum of its bytes modulo the class count, with score ½; the
+ * others share the rest. So a test can tell whether an answer belongs to the image that was sent.
+ * The embedding is the mean of each channel.
  */
-export function createSimulatedSession(costs: readonly Cost[], pixelBytes: number, classCount: number): Session {
+export function createSimulatedSession(
+  costs: readonly Cost[],
+  pixelBytes: number,
+  classCount: number,
+): Session {
   const never = new Int32Array(new SharedArrayBuffer(4));
   return {
     executionProvider: 'simulated',
@@ -34,7 +43,9 @@ export function createSimulatedSession(costs: readonly Cost[], pixelBytes: numbe
     embeddingSize: 3,
     async run(pixels, images) {
       const finish = performance.now() + costOf(costs, images);
-      const scores = new Float32Array(images * classCount).fill(classCount === 1 ? 1 : 0.5 / (classCount - 1));
+      const scores = new Float32Array(images * classCount).fill(
+        classCount === 1 ? 1 : 0.5 / (classCount - 1),
+      );
       const embeddings = new Float32Array(images * 3);
       for (let image = 0; image < images; image++) {
         const sums: [number, number, number] = [0, 0, 0];
@@ -43,7 +54,8 @@ export function createSimulatedSession(costs: readonly Cost[], pixelBytes: numbe
           sums[1] += pixels[at + 1] as number;
           sums[2] += pixels[at + 2] as number;
         }
-        if (classCount > 1) scores[image * classCount + ((sums[0] + sums[1] + sums[2]) % classCount)] = 0.5;
+        if (classCount > 1)
+          scores[image * classCount + ((sums[0] + sums[1] + sums[2]) % classCount)] = 0.5;
         embeddings.set(
           sums.map((sum) => sum / (pixelBytes / 3)),
           image * 3,

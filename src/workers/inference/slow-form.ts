@@ -1,8 +1,9 @@
 /**
- * Whether the form of a model, right as its answers are, is a slow one on the CPU that serves it, and what to do about it.
+ * Whether the form of a model, right as its answers are, is a slow one on the CPU that serves it,
+ * and what to do about it.
  *
- * Told of are the forms for which figures are at hand (docs/performance.md). On Arm without dot products int8 may gain little
- * too, but nobody has measured it.
+ * Told of are the forms for which figures are at hand (docs/performance.md). On Arm without dot
+ * products int8 may gain little too, but nobody has measured it.
  */
 import type { Manifest } from '../../models/manifest.js';
 import { INTEGER_KERNELS, type IntegerKernel, integerKernel } from './integer-precision.js';
@@ -25,7 +26,8 @@ export function slowForm(
   if (graph.weightBits === 8 && INTEGER_KERNELS[kernel].saturates) {
     return {
       reason: `this CPU (${kernel}) multiplies int8 weights of 8 bits in a slower way, which is exact`,
-      remedy: 'make int8 with weights of 7 bits of the float32 version: vitserve quantize --weight-bits 7',
+      remedy:
+        'make int8 with weights of 7 bits of the float32 version: vitserve quantize --weight-bits 7',
     };
   }
   if (batchInvariant === 'accelerator') {

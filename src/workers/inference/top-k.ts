@@ -1,8 +1,9 @@
 import type { Prediction } from './messages.js';
 
 /**
- * The `k` best classes of one row of scores, best first; equal scores in the order of their class index.
- * One pass with insertion into the k kept so far: k is small, and no row is copied or sorted whole.
+ * The `k` best classes of one row of scores, best first; equal scores in the order of their class
+ * index. One pass with insertion into the k kept so far: k is small, and no row is copied or sorted
+ * whole.
  */
 export function topK(scores: Float32Array, k: number): Prediction[] {
   const best: { classIndex: number; score: number }[] = [];

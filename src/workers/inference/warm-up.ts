@@ -1,11 +1,12 @@
 /**
- * The first executions of a process, before it says that it is ready: they wake what is slow the first time (kernels,
- * allocators, on CUDA the search for the fastest convolution of each shape) and tell what a batch costs.
+ * The first executions of a process, before it says that it is ready: they wake what is slow the
+ * first time (kernels, allocators, on CUDA the search for the fastest convolution of each shape)
+ * and tell what a batch costs.
  *
- * Each size is executed twice at least, the largest first, so that memory that never shrinks is taken in one piece; then
- * all of them again until each was executed ENOUGH times or ENOUGH_MS are over. So a fast model is measured well, and a slow
- * one is ready soon. Sizes that are executed as they are lie on a line between one image and the largest batch, so there
- * these two stand for all.
+ * Each size is executed twice at least, the largest first, so that memory that never shrinks is
+ * taken in one piece; then all of them again until each was executed ENOUGH times or ENOUGH_MS are
+ * over. So a fast model is measured well, and a slow one is ready soon. Sizes that are executed as
+ * they are lie on a line between one image and the largest batch, so there these two stand for all.
  */
 import type { Clock } from '../../clock.js';
 import type { BatchSizes } from './batch-sizes.js';
@@ -16,7 +17,10 @@ const LEAST = 2;
 const ENOUGH = 8;
 const ENOUGH_MS = 1_000;
 
-/** `pixels`: room for the largest batch; what is in it does not matter. Resolves with every measurement but the first of each size. */
+/**
+ * `pixels`: room for the largest batch; what is in it does not matter. Resolves with every
+ * measurement but the first of each size.
+ */
 export async function warmUp(
   session: Pick<Session, 'run'>,
   pixels: Uint8Array,
@@ -26,7 +30,11 @@ export async function warmUp(
   const sizes = [...new Set(fixed ?? [1, largest])].sort((one, other) => other - one);
   const costs: Cost[] = [];
   const startedAt = clock.now();
-  for (let round = 0; round < ENOUGH && (round < LEAST || clock.now() - startedAt < ENOUGH_MS); round++) {
+  for (
+    let round = 0;
+    round < ENOUGH && (round < LEAST || clock.now() - startedAt < ENOUGH_MS);
+    round++
+  ) {
     for (const batchSize of sizes) {
       const beganAt = clock.now();
       await session.run(pixels, batchSize);

@@ -1,6 +1,7 @@
 /**
- * How long to wait before a lost process is started again: 100 ms, doubling to 10 s, ± 20 % so that siblings don't march in
- * step. Only a process that has served for a while sets the wait back: one that comes up and dies at once is a storm too.
+ * How long to wait before a lost process is started again: 100 ms, doubling to 10 s, ± 20 % so that
+ * siblings don't march in step. Only a process that has served for a while sets the wait back: one
+ * that comes up and dies at once is a storm too.
  */
 
 const FIRST_MS = 100;

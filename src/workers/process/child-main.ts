@@ -1,10 +1,13 @@
 /**
- * The inside of every child process: set up, say ready, then answer calls one by one until the front is gone.
+ * The inside of every child process: set up, say ready, then answer calls one by one until the
+ * front is gone.
  *
- * What holds: signals meant for the front (Ctrl-C and a closed terminal reach the whole process group) don't end a child; a
- * closed channel does; a front that died takes it along (`parent-death.ts`), and one that runs out of memory ends before it (`oom-score.ts`); before the first call it
- * has given up what it does not need any more (`sandbox.ts`). A call that throws ends the process, which its supervisor mends. The loop blocks in `read`,
- * so timers and sockets of the child don't run between calls: what a call starts, it has to await.
+ * What holds: signals meant for the front (Ctrl-C and a closed terminal reach the whole process
+ * group) don't end a child; a closed channel does; a front that died takes it along
+ * (`parent-death.ts`), and one that runs out of memory ends before it (`oom-score.ts`); before the
+ * first call it has given up what it does not need any more (`sandbox.ts`). A call that throws ends
+ * the process, which its supervisor mends. The loop blocks in `read`, so timers and sockets of the
+ * child don't run between calls: what a call starts, it has to await.
  */
 import { getPriority, setPriority } from 'node:os';
 import { messageOf, SetupError } from '../../errors.js';
@@ -32,8 +35,8 @@ export interface ChildProgram<Settings> {
   /** See `oom-score.ts`. */
   readonly oomScoreAdded: number;
   /**
-   * Gets everything ready. Resolves with what to tell the front (JSON) and the function that answers a call with the bytes
-   * of the reply. Throws SetupError for what the operator can mend.
+   * Gets everything ready. Resolves with what to tell the front (JSON) and the function that
+   * answers a call with the bytes of the reply. Throws SetupError for what the operator can mend.
    */
   start(settings: Settings): Promise<{
     readonly hello: unknown;
@@ -50,8 +53,9 @@ export async function runChild<Settings>(program: ChildProgram<Settings>): Promi
   const init = JSON.parse(first.payload.toString()) as ChildInit<Settings>;
   dieWithParent(init.parentPid);
   addToOomScore(program.oomScoreAdded);
-  // Before anything starts a thread: on Linux a priority belongs to a thread and is inherited by those it starts.
-  // Added to what the front has: nobody but root may take a priority back that `nice` has given away.
+  // Before anything starts a thread: on Linux a priority belongs to a thread and is inherited by
+  // those it starts. Added to what the front has: nobody but root may take a priority back that
+  // `nice` has given away.
   if (init.niceness > 0) setPriority(Math.min(getPriority() + init.niceness, LOWEST_PRIORITY));
 
   let started: Awaited<ReturnType<ChildProgram<Settings>['start']>>;

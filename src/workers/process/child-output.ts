@@ -1,9 +1,11 @@
 /**
- * What a child writes to its standard output and error, as lines for the log, however much it writes.
+ * What a child writes to its standard output and error, as lines for the log, however much it
+ * writes.
  *
- * A line is cut at MOST_LINE_BYTES and the rest of it left out, so a child that writes megabytes without an end of line
- * costs no memory; and no more than MOST_LINES lines are passed on in WINDOW_MS, so one that writes without end does not fill
- * the log. What was left out is said in a line of its own.
+ * A line is cut at MOST_LINE_BYTES and the rest of it left out, so a child that writes megabytes
+ * without an end of line costs no memory; and no more than MOST_LINES lines are passed on in
+ * WINDOW_MS, so one that writes without end does not fill the log. What was left out is said in a
+ * line of its own.
  */
 import type { Clock } from '../../clock.js';
 

@@ -1,14 +1,15 @@
 /**
  * A limit on the processor time that a process may spend on one call, looked at from outside.
  *
- * A clock on the wall says nothing of a call where processes compete: a picture that takes a second may take ten on a machine
- * with ten others. So what counts is what the process has used. Beside it: one that uses nothing at all for as long as the limit
- * (and a second at least) is stuck, and one that is still there after WALL_FACTOR times that is given up, though nobody knows
- * whose fault that is.
- * Like `watchdog.ts` it counts in parts that begin one after the other, so a pause of everything uses up one of them at most.
+ * A clock on the wall says nothing of a call where processes compete: a picture that takes a second
+ * may take ten on a machine with ten others. So what counts is what the process has used. Beside
+ * it: one that uses nothing at all for as long as the limit (and a second at least) is stuck, and
+ * one that is still there after WALL_FACTOR times that is given up, though nobody knows whose fault
+ * that is. Like `watchdog.ts` it counts in parts that begin one after the other, so a pause of
+ * everything uses up one of them at most.
  *
- * What it costs: a timer for each call, and a look at the process each time that a part of the limit has passed. What is used before
- * the first look is not counted.
+ * What it costs: a timer for each call, and a look at the process each time that a part of the
+ * limit has passed. What is used before the first look is not counted.
  */
 import type { Clock } from '../../clock.js';
 
@@ -20,8 +21,8 @@ const IDLE_MS = 20;
 const LEAST_WINDOW_MS = 1_000;
 
 /**
- * `cpu`: it used up the limit. `idle`: it used nothing for so long. `untold`: so long has passed, and what it used can't be told.
- * `wall`: it is not done after WALL_FACTOR times as long.
+ * `cpu`: it used up the limit. `idle`: it used nothing for so long. `untold`: so long has passed,
+ * and what it used can't be told. `wall`: it is not done after WALL_FACTOR times as long.
  */
 export type Expiry = 'cpu' | 'idle' | 'untold' | 'wall';
 
@@ -40,8 +41,16 @@ export class CpuWatchdog implements CallWatch {
   readonly #onExpired: (expiry: Expiry) => void;
   #cancel: () => void = () => {};
 
-  /** @param cpuMs what the process has used since it began; null: can't be told, so that time on the wall counts */
-  constructor(clock: Clock, limitMs: number, cpuMs: () => number | null, onExpired: (expiry: Expiry) => void) {
+  /**
+   * @param cpuMs what the process has used since it began; null: can't be told, so that time on the
+   *   wall counts
+   */
+  constructor(
+    clock: Clock,
+    limitMs: number,
+    cpuMs: () => number | null,
+    onExpired: (expiry: Expiry) => void,
+  ) {
     this.#clock = clock;
     this.#limitMs = limitMs;
     this.#idleParts = PARTS * Math.max(1, LEAST_WINDOW_MS / limitMs);
@@ -59,7 +68,10 @@ export class CpuWatchdog implements CallWatch {
     this.#cancel();
   }
 
-  /** `seen`: what the process had used at the end of each part so far; null where it could not be told. */
+  /**
+   * `seen`: what the process had used at the end of each part so far; null where it could not be
+   * told.
+   */
   #wait(seen: (number | null)[]): void {
     this.#cancel = this.#clock.after(this.#limitMs / PARTS, () => {
       seen.push(this.#cpuMs());

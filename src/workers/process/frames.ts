@@ -1,10 +1,10 @@
 /**
  * The wire between the front and a child: length-prefixed binary frames over a socket pair.
  *
- * A frame is `u32 payload bytes | u32 tag | payload`, little-endian. The front reads frames from a stream, a child reads
- * them with blocking reads (`receiveFrame`), which costs less CPU a hop than Node's IPC channel.
- * Small control messages (init, ready, failed) are JSON; calls and replies are the rooms' own binary messages.
- * Pixels never travel here.
+ * A frame is `u32 payload bytes | u32 tag | payload`, little-endian. The front reads frames from a
+ * stream, a child reads them with blocking reads (`receiveFrame`), which costs less CPU a hop than
+ * Node's IPC channel. Small control messages (init, ready, failed) are JSON; calls and replies are
+ * the rooms' own binary messages. Pixels never travel here.
  */
 import { readSync, writeSync } from 'node:fs';
 
@@ -30,7 +30,10 @@ export interface Frame {
 
 const HEADER_BYTES = 8;
 
-/** The bound on what a child may send where its role has no lower one, so that a child gone mad can't fill the front's memory. */
+/**
+ * The bound on what a child may send where its role has no lower one, so that a child gone mad
+ * can't fill the front's memory.
+ */
 export const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 
 export function encodeFrame(tag: FrameTag, payload: Uint8Array): Buffer {
@@ -45,7 +48,10 @@ export function encodeJsonFrame(tag: FrameTag, message: unknown): Buffer {
   return encodeFrame(tag, Buffer.from(JSON.stringify(message)));
 }
 
-/** Cuts a byte stream into frames. Payloads are views of the chunks where a frame arrived whole, and copied once where not. */
+/**
+ * Cuts a byte stream into frames. Payloads are views of the chunks where a frame arrived whole, and
+ * copied once where not.
+ */
 export class FrameParser {
   readonly #maxFrameBytes: number;
   #chunks: Buffer[] = [];
@@ -66,7 +72,8 @@ export class FrameParser {
     this.#wanted = HEADER_BYTES;
     while (bytes.length >= HEADER_BYTES) {
       const length = bytes.readUInt32LE(0);
-      if (length > this.#maxFrameBytes) throw new Error(`a frame of ${length} bytes is beyond the limit`);
+      if (length > this.#maxFrameBytes)
+        throw new Error(`a frame of ${length} bytes is beyond the limit`);
       const end = HEADER_BYTES + length;
       this.#wanted = end;
       if (bytes.length < end) break;
@@ -79,7 +86,10 @@ export class FrameParser {
   }
 }
 
-/** Blocks until a whole frame is there. Null when the other end has closed, which means that the front is gone. */
+/**
+ * Blocks until a whole frame is there. Null when the other end has closed, which means that the
+ * front is gone.
+ */
 export function receiveFrame(fd: number): Frame | null {
   const header = Buffer.allocUnsafe(HEADER_BYTES);
   if (!readFully(fd, header)) return null;
@@ -106,7 +116,10 @@ function readFully(fd: number, target: Buffer): boolean {
 
 const nap = new Int32Array(new SharedArrayBuffer(4));
 
-/** The descriptor blocks on Linux; elsewhere it may answer EAGAIN, and a millisecond's nap stands in for blocking. */
+/**
+ * The descriptor blocks on Linux; elsewhere it may answer EAGAIN, and a millisecond's nap stands in
+ * for blocking.
+ */
 function retryWhileBusy(attempt: () => number): number {
   for (;;) {
     try {

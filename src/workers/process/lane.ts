@@ -1,9 +1,10 @@
 /**
  * Calls on one supervised child, answered in the order in which they were sent.
  *
- * What holds: every call settles exactly once, with the child's reply or with a ProcessLostError when the child is gone
- * (its exit was seen, so nothing that it held is written any more). A call that the child works on for longer than the
- * limit, in time or in processor time, costs the child its life, and so does a reply that does not fit its call. The lane says when it can take calls
+ * What holds: every call settles exactly once, with the child's reply or with a ProcessLostError
+ * when the child is gone (its exit was seen, so nothing that it held is written any more). A call
+ * that the child works on for longer than the limit, in time or in processor time, costs the child
+ * its life, and so does a reply that does not fit its call. The lane says when it can take calls
  * (`ready`) and tells its owner on every change.
  */
 import { type Clock, systemClock } from '../../clock.js';
@@ -16,7 +17,10 @@ import { Watchdog } from './watchdog.js';
 /** The child was lost before it answered. The call may be sent to another one. */
 export class ProcessLostError extends Error {
   override readonly name = 'ProcessLostError';
-  /** Whether this very call may have ended it: the child was working on it, and ended by its own doing (`loss.ts`). */
+  /**
+   * Whether this very call may have ended it: the child was working on it, and ended by its own
+   * doing (`loss.ts`).
+   */
   readonly suspect: boolean;
   /** Whether it is certain: the child has spent the processor time on this call that it may. */
   readonly usedUp: boolean;
@@ -107,7 +111,8 @@ export class Lane<Call, Reply> {
   }
 
   call(call: Call): Promise<Reply> {
-    if (!this.#ready) return Promise.reject(new ProcessLostError(`the ${this.#role} process is not ready`));
+    if (!this.#ready)
+      return Promise.reject(new ProcessLostError(`the ${this.#role} process is not ready`));
     return new Promise<Reply>((resolve, reject) => {
       const payload = this.#codec.encode(call);
       this.#pending.push({ call, resolve, reject });
@@ -119,23 +124,34 @@ export class Lane<Call, Reply> {
   #watch(clock: Clock, limit: CallLimit): CallWatch {
     if ('wallMs' in limit) {
       const { wallMs } = limit;
-      return new Watchdog(clock, wallMs, () => this.#child.kill('timeout', `no answer within ${wallMs} ms`));
+      return new Watchdog(clock, wallMs, () =>
+        this.#child.kill('timeout', `no answer within ${wallMs} ms`),
+      );
     }
     const { cpuMs } = limit;
     const usedMs = () => (this.pid === undefined ? null : cpuMsOf(this.pid));
     return new CpuWatchdog(clock, cpuMs, usedMs, (expiry) => {
-      if (expiry === 'cpu') this.#child.kill('cpu', `no answer within ${cpuMs} ms of processor time`);
+      if (expiry === 'cpu')
+        this.#child.kill('cpu', `no answer within ${cpuMs} ms of processor time`);
       else if (expiry === 'untold') this.#child.kill('timeout', `no answer within ${cpuMs} ms`);
-      else if (expiry === 'idle') this.#child.kill('timeout', `no answer, and no processor time used for ${cpuMs} ms`);
-      // Others have left it hardly any, or what it reads comes slowly: that is not the call's doing.
-      else this.#child.kill('timeout', 'no answer, and little processor time used, for very long', true);
+      else if (expiry === 'idle')
+        this.#child.kill('timeout', `no answer, and no processor time used for ${cpuMs} ms`);
+      // Others have left it hardly any, or what it reads comes slowly: that is not the call's
+      // doing.
+      else
+        this.#child.kill(
+          'timeout',
+          'no answer, and little processor time used, for very long',
+          true,
+        );
     });
   }
 
   #settleOldest(payload: Buffer): void {
     const [oldest] = this.#pending;
     if (oldest === undefined) throw new Error('a reply to no call');
-    // A reply that makes no sense throws here and costs the child its life; its call is then lost like the others.
+    // A reply that makes no sense throws here and costs the child its life; its call is then lost
+    // like the others.
     const reply = this.#codec.decode(payload, oldest.call);
     this.#pending.shift();
     if (this.#pending.length > 0) this.#watchdog.start();

@@ -1,17 +1,21 @@
 /**
- * What a process gives up, so that whoever gets to run code in it has little to do it with. Linux only; elsewhere nothing
- * is done. Nothing of it can be taken back, by the process or by what it starts.
+ * What a process gives up, so that whoever gets to run code in it has little to do it with. Linux
+ * only; elsewhere nothing is done. Nothing of it can be taken back, by the process or by what it
+ * starts.
  *
- * - No new privileges: set-user-id programs and file capabilities give it none (`PR_SET_NO_NEW_PRIVS`).
- * - Not dumpable: no core file, and no process of the same user can attach to it or read its memory (`PR_SET_DUMPABLE`); its
- *   figures in `/proc/PID/stat` stay readable.
- * - No descriptors beyond those it has: a limit of 0 open files (`RLIMIT_NOFILE`) lets the open ones be used and none be made,
- *   so there are no further files, sockets, pipes or devices.
- * - A bound on private memory (`RLIMIT_DATA`): beyond it allocations fail. Address space that is only reserved, of which V8 and
- *   WebAssembly take gigabytes, does not count, which is why this limit works where `RLIMIT_AS` does not.
+ * - No new privileges: set-user-id programs and file capabilities give it none
+ *   (`PR_SET_NO_NEW_PRIVS`).
+ * - Not dumpable: no core file, and no process of the same user can attach to it or read its memory
+ *   (`PR_SET_DUMPABLE`); its figures in `/proc/PID/stat` stay readable.
+ * - No descriptors beyond those it has: a limit of 0 open files (`RLIMIT_NOFILE`) lets the open
+ *   ones be used and none be made, so there are no further files, sockets, pipes or devices.
+ * - A bound on private memory (`RLIMIT_DATA`): beyond it allocations fail. Address space that is
+ *   only reserved, of which V8 and WebAssembly take gigabytes, does not count, which is why this
+ *   limit works where `RLIMIT_AS` does not.
  *
- * Not done here: a bound on processes (`RLIMIT_NPROC` counts threads of all processes of the user, and libvips starts
- * threads as it goes) and a filter of system calls, which is the container's (seccomp). See prctl(2), getrlimit(2).
+ * Not done here: a bound on processes (`RLIMIT_NPROC` counts threads of all processes of the user,
+ * and libvips starts threads as it goes) and a filter of system calls, which is the container's
+ * (seccomp). See prctl(2), getrlimit(2).
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import koffi from 'koffi';
@@ -33,15 +37,18 @@ export interface ResourceLimits {
 
 export const NO_LIMITS: ResourceLimits = { noNewDescriptors: false, memoryBytes: null };
 
-/** For a process that holds what others of the same user should not read: no core file, nobody attaches to it. */
+/**
+ * For a process that holds what others of the same user should not read: no core file, nobody
+ * attaches to it.
+ */
 export function hideMemory(): void {
   if (process.platform !== 'linux') return;
   prctl(PR_SET_DUMPABLE, 0);
 }
 
 /**
- * For the front, before it has children: what it inherited from whoever started it goes no further. (Node marks only what it
- * opens itself.)
+ * For the front, before it has children: what it inherited from whoever started it goes no further.
+ * (Node marks only what it opens itself.)
  */
 export function keepDescriptors(): void {
   if (process.platform !== 'linux') return;
@@ -53,8 +60,8 @@ export function keepDescriptors(): void {
 }
 
 /**
- * For a child that has everything it needs, before it takes the first call. (Not before: CUDA has a set-user-id program make its
- * devices where they are not there yet.)
+ * For a child that has everything it needs, before it takes the first call. (Not before: CUDA has a
+ * set-user-id program make its devices where they are not there yet.)
  */
 export function confine({ noNewDescriptors, memoryBytes }: ResourceLimits): void {
   if (process.platform !== 'linux') return;

@@ -1,10 +1,11 @@
 /**
- * One child process that is meant to live: spawned, awaited, restarted when it dies, ended on request.
+ * One child process that is meant to live: spawned, awaited, restarted when it dies, ended on
+ * request.
  *
- * What holds: at most one operating-system process at a time; after `onKilled` or `onLost` nothing more arrives from the lost
- * one; restarts back off (`backoff.ts`) and never end, also where the system refuses to start a process for a while. What a
- * child sends has to be what is due from it: anything else costs it its life. What it costs: one socket pair and two pipes
- * a child.
+ * What holds: at most one operating-system process at a time; after `onKilled` or `onLost` nothing
+ * more arrives from the lost one; restarts back off (`backoff.ts`) and never end, also where the
+ * system refuses to start a process for a while. What a child sends has to be what is due from it:
+ * anything else costs it its life. What it costs: one socket pair and two pipes a child.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
@@ -27,13 +28,19 @@ const STOP_GRACE_MS = 1_000;
 /** Told about the life of children; `telemetry/` implements it. */
 export interface ChildObserver {
   childReady(role: ChildRole, index: number, pid: number, startMs: number): void;
-  /** It was killed and takes no more calls. `childLost` follows when its end is seen, which a stuck driver can put off. */
+  /**
+   * It was killed and takes no more calls. `childLost` follows when its end is seen, which a stuck
+   * driver can put off.
+   */
   childKilled(role: ChildRole, index: number): void;
   /** `cause` is bounded: `exit`, `signal`, `timeout`, `cpu`, `protocol`, `start`. */
   childLost(role: ChildRole, index: number, pid: number, cause: LossCause, detail: string): void;
   /** The child was asked to end and is gone for good, if it was there at all. Told once. */
   childStopped(role: ChildRole, index: number): void;
-  /** A line that the child wrote to its standard output or error; long ones are cut, and too many left out. */
+  /**
+   * A line that the child wrote to its standard output or error; long ones are cut, and too many
+   * left out.
+   */
   childLine(role: ChildRole, index: number, line: string): void;
 }
 
@@ -44,7 +51,10 @@ export interface ChildSpec {
   readonly entry: URL;
   /** What Node is told before it; none where not given. */
   readonly nodeFlags?: readonly string[];
-  /** What the child is told at every start; asked anew each time, so that a restart knows what the first start found out. */
+  /**
+   * What the child is told at every start; asked anew each time, so that a restart knows what the
+   * first start found out.
+   */
   readonly settings: () => unknown;
   readonly niceness: number;
   /** Descriptors that the child inherits from 4 on. */
@@ -97,7 +107,10 @@ export class SupervisedChild {
     return this.#process?.pid;
   }
 
-  /** The first start. Rejects with a SetupError when it does not come up; later losses are mended by themselves. */
+  /**
+   * The first start. Rejects with a SetupError when it does not come up; later losses are mended by
+   * themselves.
+   */
   async start(): Promise<void> {
     await this.#spawn();
   }
@@ -132,7 +145,10 @@ export class SupervisedChild {
     this.#spec.observer.childStopped(this.#spec.role, this.#spec.index);
   }
 
-  /** Starts a process. Resolves when it is ready; rejects with SetupError when it has ended before that. */
+  /**
+   * Starts a process. Resolves when it is ready; rejects with SetupError when it has ended before
+   * that.
+   */
   #spawn(): Promise<void> {
     const { role, index, observer, startTimeoutMs } = this.#spec;
     const startedAt = this.#clock.now();
@@ -152,7 +168,9 @@ export class SupervisedChild {
       };
       const onFrame = ({ tag, payload }: Frame) => {
         const isDue =
-          this.#readyAt === null ? tag === FrameTag.Ready || tag === FrameTag.Failed : tag === FrameTag.Reply;
+          this.#readyAt === null
+            ? tag === FrameTag.Ready || tag === FrameTag.Failed
+            : tag === FrameTag.Reply;
         if (!isDue) throw new Error(`unexpected frame tag ${String(tag)}`);
         if (tag === FrameTag.Reply) this.#events.onReply(payload);
         else if (tag === FrameTag.Ready) onReady(JSON.parse(payload.toString()));
@@ -167,9 +185,14 @@ export class SupervisedChild {
         const detail = failure?.problems.join('; ') ?? loss.detail;
         const servedMs = this.#readyAt === null ? null : this.#clock.now() - this.#readyAt;
         this.#events.onLost(loss);
-        if (!this.#stopping) observer.childLost(role, index, pid, failure ? 'start' : loss.cause, detail);
+        if (!this.#stopping)
+          observer.childLost(role, index, pid, failure ? 'start' : loss.cause, detail);
         if (servedMs !== null) this.#restartLater(servedMs);
-        else reject(failure ?? new SetupError('environment', [`the ${role} process did not start: ${detail}`]));
+        else
+          reject(
+            failure ??
+              new SetupError('environment', [`the ${role} process did not start: ${detail}`]),
+          );
       };
       startTimer.start();
       let child: ChildProcess;
@@ -196,7 +219,16 @@ export class SupervisedChild {
 
   /** Starts the process and tells it its settings. Throws where the system has none to give. */
   #launch(onFrame: (frame: Frame) => void): ChildProcess {
-    const { role, index, entry, nodeFlags = [], sharedFds, environment, observer, maxFrameBytes } = this.#spec;
+    const {
+      role,
+      index,
+      entry,
+      nodeFlags = [],
+      sharedFds,
+      environment,
+      observer,
+      maxFrameBytes,
+    } = this.#spec;
     const child = spawn(process.execPath, [...nodeFlags, fileURLToPath(entry)], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...sharedFds],
       ...(environment === undefined ? {} : { env: environment }),
@@ -236,6 +268,9 @@ export class SupervisedChild {
 }
 
 function readFailure(payload: Buffer): SetupError {
-  const { kind, problems } = JSON.parse(payload.toString()) as Pick<SetupError, 'kind' | 'problems'>;
+  const { kind, problems } = JSON.parse(payload.toString()) as Pick<
+    SetupError,
+    'kind' | 'problems'
+  >;
   return new SetupError(kind, problems);
 }

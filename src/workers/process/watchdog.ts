@@ -1,9 +1,10 @@
 /**
  * A time limit that a machine's pause does not use up.
  *
- * It is counted in quarters, each of which begins when the one before has ended: while everything stands still (a paused
- * container, a machine asleep, a front that is stopped) at most one quarter passes, however long it takes. One long timer
- * would find itself overdue afterwards and kill processes that had stood still along with it.
+ * It is counted in quarters, each of which begins when the one before has ended: while everything
+ * stands still (a paused container, a machine asleep, a front that is stopped) at most one quarter
+ * passes, however long it takes. One long timer would find itself overdue afterwards and kill
+ * processes that had stood still along with it.
  */
 import type { Clock } from '../../clock.js';
 

@@ -1,4 +1,7 @@
-/** HAProxy before two replicas, as an ingress would stand there: HTTP/2 on both sides, `/readyz` asked five times a second. */
+/**
+ * HAProxy before two replicas, as an ingress would stand there: HTTP/2 on both sides, `/readyz`
+ * asked five times a second.
+ */
 import { spawn, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,7 +35,10 @@ export async function startBalancer(scope: Scope, replicas: readonly Replica[]):
     await eventually(`${count} replicas are up`, async () => {
       const response = await fetch(`http://127.0.0.1:${statsPort}/;csv`).catch(() => null);
       const lines = (await response?.text())?.split('\n') ?? [];
-      return lines.filter((line) => /^vitserve,replica-/.test(line) && /,UP,/.test(line)).length === count;
+      return (
+        lines.filter((line) => /^vitserve,replica-/.test(line) && /,UP,/.test(line)).length ===
+        count
+      );
     });
   };
   return { address: `127.0.0.1:${port}`, pid: child.pid ?? 0, hasReplicas };

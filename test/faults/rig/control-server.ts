@@ -1,12 +1,20 @@
 /**
- * Servers that the rig must see through, run as programs of their own: `node control-server.js KIND`.
+ * Servers that the rig must see through, run as programs of their own: `node control-server.js
+ * KIND`.
  *
- * They answer from a hash of the image, after a moment, so that calls overlap. `honest` does nothing wrong; `leaking` keeps
- * memory with every call; `swapping` now and then gives two callers each other's answer; `losing` now and then gives none;
- * `rejecting` now and then calls a good image bad.
+ * They answer from a hash of the image, after a moment, so that calls overlap. `honest` does
+ * nothing wrong; `leaking` keeps memory with every call; `swapping` now and then gives two callers
+ * each other's answer; `losing` now and then gives none; `rejecting` now and then calls a good
+ * image bad.
  */
 import { createHash } from 'node:crypto';
-import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  status,
+} from '@grpc/grpc-js';
 import { loadContract } from '#vitserve/contract/contract.js';
 
 export const CONTROLS = ['honest', 'leaking', 'swapping', 'losing', 'rejecting'] as const;
@@ -50,7 +58,9 @@ function serve(kind: Control): void {
   const { vitserve, grpc } = loadContract().contract;
   const server = new Server();
   server.addService(vitserve.v1.ClassificationService.service, {
-    classify: treat((image) => ({ predictions: scoresOf(image).map((score, classIndex) => ({ classIndex, score })) })),
+    classify: treat((image) => ({
+      predictions: scoresOf(image).map((score, classIndex) => ({ classIndex, score })),
+    })),
     embed: treat((image) => ({ embedding: scoresOf(image) })),
   });
   server.addService(grpc.health.v1.Health.service, {
@@ -69,4 +79,5 @@ function scoresOf(image: Buffer): number[] {
 }
 
 const [, program, kind] = process.argv;
-if (program?.endsWith('control-server.js')) serve(CONTROLS.find((control) => control === kind) ?? 'honest');
+if (program?.endsWith('control-server.js'))
+  serve(CONTROLS.find((control) => control === kind) ?? 'honest');

@@ -1,11 +1,20 @@
 /**
- * What goes wrong, on purpose: children that are killed or stopped, floods, bytes that are no calls. What is done here is
- * not entered into the ledger, for nobody is owed an answer to it; the faults are counted.
+ * What goes wrong, on purpose: children that are killed or stopped, floods, bytes that are no
+ * calls. What is done here is not entered into the ledger, for nobody is owed an answer to it; the
+ * faults are counted.
  */
 import { seededRandom } from '#vitserve/client/bench/arrivals.js';
 import { SERVICE } from '../../support/grpc-client.js';
 import { framed } from '../../support/raw-call.js';
-import { callHeaders, END_HEADERS, END_STREAM, FRAME, frame, headerBlock, RawSocket } from '../../support/raw-http2.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  frame,
+  headerBlock,
+  RawSocket,
+} from '../../support/raw-http2.js';
 import { isAlive, OwnScope, type Role, type ServerProcess } from '../../support/server.js';
 import { pause, type Stage } from './stage.js';
 
@@ -30,7 +39,9 @@ export function strikes(
     for (let turn = 0; !stage.signal.aborted; turn++) {
       await pause(everyMs, stage.signal);
       if (stage.signal.aborted) break;
-      const children = server.children(roles[turn % roles.length]).filter(({ pid }) => isAlive(pid));
+      const children = server
+        .children(roles[turn % roles.length])
+        .filter(({ pid }) => isAlive(pid));
       const victim = children[Math.floor(random() * children.length)];
       if (victim === undefined) continue;
       process.kill(victim.pid, signal);
@@ -46,7 +57,10 @@ const DAMAGED_CALLS = 20;
 /** Time for the server to read them. */
 const READ_WITHIN_MS = 50;
 
-/** Calls by the thousand that are reset as soon as they have begun, then calls whose bytes are damaged on the way. */
+/**
+ * Calls by the thousand that are reset as soon as they have begun, then calls whose bytes are
+ * damaged on the way.
+ */
 export function vandals(everyMs: number): Fault {
   return async (stage) => {
     const port = Number(stage.address.split(':').at(-1));
@@ -54,7 +68,8 @@ export function vandals(everyMs: number): Fault {
     let struck = 0;
     while (!stage.signal.aborted) {
       await flood(stage, port);
-      for (let at = 0; at < DAMAGED_CALLS && !stage.signal.aborted; at++) await damaged(stage, port, random);
+      for (let at = 0; at < DAMAGED_CALLS && !stage.signal.aborted; at++)
+        await damaged(stage, port, random);
       struck++;
       await pause(everyMs, stage.signal);
     }
@@ -74,7 +89,11 @@ async function flood({ signal }: Stage, port: number): Promise<void> {
   await scope.end();
 }
 
-async function damaged({ pictures, signal }: Stage, port: number, random: () => number): Promise<void> {
+async function damaged(
+  { pictures, signal }: Stage,
+  port: number,
+  random: () => number,
+): Promise<void> {
   const scope = new OwnScope();
   const raw = await RawSocket.http2(scope, port).catch(() => null);
   if (raw === null) return;

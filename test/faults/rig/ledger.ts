@@ -1,6 +1,7 @@
 /**
- * Accounts for every request that was sent: each ends in exactly one of the fates below, and what has none by the end was
- * lost. Sums are kept from both sides, so a request that is forgotten, or answered twice, shows.
+ * Accounts for every request that was sent: each ends in exactly one of the fates below, and what
+ * has none by the end was lost. Sums are kept from both sides, so a request that is forgotten, or
+ * answered twice, shows.
  *
  * Costs two histograms a window and one small object for each request that is under way.
  */
@@ -8,16 +9,18 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type DurationSummary, Durations } from '#vitserve/client/bench/durations.js';
 
 /**
- * `right`: what this image gave before the faults began, to the last bit; for a bad image the same rejection.
- * `wrong`: any other answer, a good image that was called bad among them.
- * `refused`: the server would not take it, for a reason that says so. `cancelled`: by us, before it was answered.
+ * `right`: what this image gave before the faults began, to the last bit; for a bad image the same
+ * rejection. `wrong`: any other answer, a good image that was called bad among them. `refused`: the
+ * server would not take it, for a reason that says so. `cancelled`: by us, before it was answered.
  * `expired`: the deadline that we had set passed. `failed`: everything else.
  */
 export type Fate =
   | { readonly kind: 'right' | 'cancelled' | 'expired' }
   | { readonly kind: 'wrong' | 'refused' | 'failed'; readonly what: string };
 
-/** The server's words for a request that it does not admit, and ours for one that found no server. */
+/**
+ * The server's words for a request that it does not admit, and ours for one that found no server.
+ */
 export const NO_CONNECTION = 'NO_CONNECTION';
 const REFUSALS = ['OVERLOADED', 'DEADLINE_UNREACHABLE', 'STARTING', 'DRAINING'];
 
@@ -41,19 +44,28 @@ export interface Circumstances {
 }
 
 /** `outcome`: the text of the answer, or the failure. */
-export function fateOf(outcome: string | Failure, { expected, cancelled, hasDeadline }: Circumstances): Fate {
+export function fateOf(
+  outcome: string | Failure,
+  { expected, cancelled, hasDeadline }: Circumstances,
+): Fate {
   const text = typeof outcome === 'string' ? outcome : rejectionText(outcome);
   if (text === expected) return { kind: 'right' };
-  if (typeof outcome === 'string') return { kind: 'wrong', what: `${brief(outcome)} instead of ${brief(expected)}` };
+  if (typeof outcome === 'string')
+    return { kind: 'wrong', what: `${brief(outcome)} instead of ${brief(expected)}` };
   const { code, reason, message } = outcome;
   if (reason !== null && REFUSALS.includes(reason)) return { kind: 'refused', what: reason };
   if (code === 'CANCELLED' && cancelled === true) return { kind: 'cancelled' };
-  if (code === 'DEADLINE_EXCEEDED' && hasDeadline === true && reason !== 'UPLOAD_TIMEOUT') return { kind: 'expired' };
-  if (code === 'INVALID_ARGUMENT') return { kind: 'wrong', what: `${text} instead of ${brief(expected)}` };
+  if (code === 'DEADLINE_EXCEEDED' && hasDeadline === true && reason !== 'UPLOAD_TIMEOUT')
+    return { kind: 'expired' };
+  if (code === 'INVALID_ARGUMENT')
+    return { kind: 'wrong', what: `${text} instead of ${brief(expected)}` };
   if (code === 'UNAVAILABLE' && /ECONNREFUSED|No connection established/.test(message)) {
     return { kind: 'refused', what: NO_CONNECTION };
   }
-  return { kind: 'failed', what: reason === null || reason === '' ? `${code} (${message.slice(0, 120)})` : text };
+  return {
+    kind: 'failed',
+    what: reason === null || reason === '' ? `${code} (${message.slice(0, 120)})` : text,
+  };
 }
 
 function brief(text: string): string {
@@ -102,11 +114,17 @@ export class Ledger {
   #all = new Account();
   #window = new Account();
   readonly #wrongs: string[] = [];
-  readonly #byActor = new Map<string, { sent: number; right: number; refused: number; failed: number }>();
+  readonly #byActor = new Map<
+    string,
+    { sent: number; right: number; refused: number; failed: number }
+  >();
   #open = 0;
   #surplus = 0;
 
-  /** To be called when the request is sent. `dueAt`: when it should have been, on `performance.now`'s clock. */
+  /**
+   * To be called when the request is sent. `dueAt`: when it should have been, on
+   * `performance.now`'s clock.
+   */
   sent(actor: string, dueAt?: number): Entry {
     const sentAt = performance.now();
     const entry = this.#byActor.get(actor) ?? { sent: 0, right: 0, refused: 0, failed: 0 };
@@ -123,10 +141,13 @@ export class Ledger {
         }
         isOpen = false;
         this.#open--;
-        if (fate.kind === 'right' || fate.kind === 'refused' || fate.kind === 'failed') entry[fate.kind]++;
-        if (fate.kind === 'wrong' && this.#wrongs.length < WRONGS_TOLD) this.#wrongs.push(`${actor}: ${fate.what}`);
+        if (fate.kind === 'right' || fate.kind === 'refused' || fate.kind === 'failed')
+          entry[fate.kind]++;
+        if (fate.kind === 'wrong' && this.#wrongs.length < WRONGS_TOLD)
+          this.#wrongs.push(`${actor}: ${fate.what}`);
         const now = performance.now();
-        for (const account of [this.#all, this.#window]) account.ended(fate, now - (dueAt ?? sentAt), now - sentAt);
+        for (const account of [this.#all, this.#window])
+          account.ended(fate, now - (dueAt ?? sentAt), now - sentAt);
       },
     };
   }

@@ -1,7 +1,8 @@
 /**
- * Callers of single images: patient and hurried, those who leave, those who send what is none. Each has connections of its
- * own, enters what it sends into the ledger, and says what came of it. A caller without a deadline has none at all: a server
- * that forgets it is found by the ledger and by nothing else.
+ * Callers of single images: patient and hurried, those who leave, those who send what is none. Each
+ * has connections of its own, enters what it sends into the ledger, and says what came of it. A
+ * caller without a deadline has none at all: a server that forgets it is found by the ledger and by
+ * nothing else.
  */
 import { seededRandom } from '#vitserve/client/bench/arrivals.js';
 import { type Load, runLoad } from '#vitserve/client/bench/load.js';
@@ -9,7 +10,15 @@ import { VitserveError } from '#vitserve/client/client.js';
 import { systemClock } from '#vitserve/clock.js';
 import { CallFailure, type CallSettings } from '../../support/grpc-client.js';
 import { type Failure, fateOf, NO_CONNECTION } from './ledger.js';
-import { type Actor, classifiedText, embeddedText, openClient, type Picture, type Stage, TOP_K } from './stage.js';
+import {
+  type Actor,
+  classifiedText,
+  embeddedText,
+  openClient,
+  type Picture,
+  type Stage,
+  TOP_K,
+} from './stage.js';
 
 export interface CallerOptions {
   /** The actor's name in the ledger. */
@@ -30,7 +39,10 @@ export interface Asked {
     request: { readonly image: Buffer; readonly topK: number },
     settings: CallSettings,
   ): Promise<Parameters<typeof classifiedText>[0]>;
-  embed(request: { readonly image: Buffer }, settings: CallSettings): Promise<Parameters<typeof embeddedText>[0]>;
+  embed(
+    request: { readonly image: Buffer },
+    settings: CallSettings,
+  ): Promise<Parameters<typeof embeddedText>[0]>;
 }
 
 /** Every so-manieth call asks for the embedding instead of the classes. */
@@ -42,7 +54,11 @@ export function closedCallers(callers: number, options: CallerOptions = {}): Act
 }
 
 /** A crowd that knows nothing of the server: arrivals of a Poisson process. */
-export function poissonCallers(ratePerSecond: number, options: CallerOptions = {}, seed = 1): Actor {
+export function poissonCallers(
+  ratePerSecond: number,
+  options: CallerOptions = {},
+  seed = 1,
+): Actor {
   return calling({ kind: 'open', ratePerSecond, seed }, { name: 'Poisson', ...options });
 }
 
@@ -53,7 +69,11 @@ export function leavers(ratePerSecond: number, cancelWithinMs = 60): Actor {
 
 /** Callers whose deadlines lie between hopeless and generous. */
 export function hurried(ratePerSecond: number): Actor {
-  return poissonCallers(ratePerSecond, { name: 'deadlines', timeoutsMs: [2, 20, 100, 1_000, 5_000] }, 3);
+  return poissonCallers(
+    ratePerSecond,
+    { name: 'deadlines', timeoutsMs: [2, 20, 100, 1_000, 5_000] },
+    3,
+  );
 }
 
 export function badImages(ratePerSecond: number): Actor {
@@ -73,12 +93,21 @@ function calling(load: Load, options: CallerOptions): Actor {
       call: async (dueAt) => {
         const at = next++;
         const timeoutMs = options.timeoutsMs?.[at % options.timeoutsMs.length];
-        const leaveMs = options.cancelWithinMs === undefined ? null : random() * options.cancelWithinMs;
-        const entry = stage.ledger.sent(options.name ?? '', performance.now() - (systemClock.now() - dueAt));
-        const fate = await call(client, pictures[at % pictures.length] as Picture, at % EMBED_EVERY === 1, {
-          timeoutMs: timeoutMs ?? Number.POSITIVE_INFINITY,
-          leaveMs,
-        });
+        const leaveMs =
+          options.cancelWithinMs === undefined ? null : random() * options.cancelWithinMs;
+        const entry = stage.ledger.sent(
+          options.name ?? '',
+          performance.now() - (systemClock.now() - dueAt),
+        );
+        const fate = await call(
+          client,
+          pictures[at % pictures.length] as Picture,
+          at % EMBED_EVERY === 1,
+          {
+            timeoutMs: timeoutMs ?? Number.POSITIVE_INFINITY,
+            leaveMs,
+          },
+        );
         entry.ended(fate);
         return fate.kind !== 'refused' || fate.what !== NO_CONNECTION;
       },

@@ -1,9 +1,9 @@
 /**
- * Watches a server from outside while it is under load: Health Check and /metrics as probes ask them, memory and descriptors
- * of the process tree, and what the server says of its own event loop.
+ * Watches a server from outside while it is under load: Health Check and /metrics as probes ask
+ * them, memory and descriptors of the process tree, and what the server says of its own event loop.
  *
- * It works in a thread of its own, so that an answer that is late is the server's lateness and not that of the load. It
- * costs four checks a second, and reading /proc as often as it is told to.
+ * It works in a thread of its own, so that an answer that is late is the server's lateness and not
+ * that of the load. It costs four checks a second, and reading /proc as often as it is told to.
  */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { systemClock } from '#vitserve/clock.js';
@@ -16,7 +16,10 @@ export interface ObserverOptions {
   /** `host:port` of /metrics; null where there is none. */
   readonly http: string | null;
   readonly pid: number;
-  /** How often memory is read and /metrics asked; what the server says of its event loop is of this time. */
+  /**
+   * How often memory is read and /metrics asked; what the server says of its event loop is of this
+   * time.
+   */
   readonly everyMs: number;
 }
 
@@ -54,8 +57,15 @@ const PATIENCE_MS = 10_000;
 /** prom-client looks every 10 ms, and counts that time as delay. */
 const LOOP_RESOLUTION_MS = 10;
 
-/** Starts watching; what is seen comes to `onSight`. Ends with the scope, or when the result is called. */
-export function observe(scope: Scope, options: ObserverOptions, onSight: (sight: Sight) => void): () => Promise<void> {
+/**
+ * Starts watching; what is seen comes to `onSight`. Ends with the scope, or when the result is
+ * called.
+ */
+export function observe(
+  scope: Scope,
+  options: ObserverOptions,
+  onSight: (sight: Sight) => void,
+): () => Promise<void> {
   const worker = new Worker(new URL(import.meta.url), { workerData: options });
   worker.on('message', onSight);
   let ended: Promise<void> | null = null;
@@ -114,7 +124,10 @@ async function readMetrics(http: string): Promise<ServerSample | null> {
     const text = await response.text();
     const tookMs = performance.now() - since;
     const delay = (name: string) =>
-      Math.max(0, sumOfSeries(text, `nodejs_eventloop_lag_${name}_seconds`) * 1_000 - LOOP_RESOLUTION_MS);
+      Math.max(
+        0,
+        sumOfSeries(text, `nodejs_eventloop_lag_${name}_seconds`) * 1_000 - LOOP_RESOLUTION_MS,
+      );
     return {
       tookMs,
       loopDelayMs: { p99: delay('p99'), max: delay('max') },

@@ -20,9 +20,15 @@ const COLUMNS: readonly Column[] = [
   ['p99 ms', ({ figures }) => figure(figures.rightMs?.p99)],
   ['health p99', ({ checks }) => figure(percentile99(checks.map(({ tookMs }) => tookMs)))],
   ['MiB', ({ samples }) => figure(middle(samples.map(({ memoryMib }) => memoryMib)))],
-  ['files', ({ samples }) => figure(middle(samples.map(({ frontDescriptors }) => frontDescriptors)))],
+  [
+    'files',
+    ({ samples }) => figure(middle(samples.map(({ frontDescriptors }) => frontDescriptors))),
+  ],
   ['children', ({ samples }) => figure(middle(samples.map(({ processes }) => processes - 1)))],
-  ['lost so far', ({ samples }) => figure(samples.findLast(({ server }) => server !== null)?.server?.losses)],
+  [
+    'lost so far',
+    ({ samples }) => figure(samples.findLast(({ server }) => server !== null)?.server?.losses),
+  ],
 ];
 const MINIMUM_WIDTH = 6;
 const widthOf = ([title]: Column) => Math.max(title.length, MINIMUM_WIDTH);
@@ -42,7 +48,9 @@ export function summary(evidence: Evidence): string {
   const loop = loopDelay(samples);
   const growth = descriptorGrowth(samples);
   const handles = samples.flatMap(({ server }) => (server === null ? [] : [server.handles]));
-  const actors = Object.entries(totals.byActor).map(([name, { sent, right }]) => `${name} ${right} of ${sent}`);
+  const actors = Object.entries(totals.byActor).map(
+    ([name, { sent, right }]) => `${name} ${right} of ${sent}`,
+  );
   const lines: (readonly [string, string])[] = [
     ['load', `${seconds.toFixed(1)} s, ${totals.sent} requests, ${evidence.faults} faults`],
     ['answered right', `${totals.right} (${(totals.right / seconds).toFixed(1)} a second)`],
@@ -65,7 +73,10 @@ export function summary(evidence: Evidence): string {
       `late by, ms: p99 ${ms(p99)} (worst sample ${ms(worstP99)}), max ${ms(max)}`,
     ]);
   }
-  for (const [name, slope] of [['memory of all processes', memory] as const, ['memory of the front', front] as const]) {
+  for (const [name, slope] of [
+    ['memory of all processes', memory] as const,
+    ['memory of the front', front] as const,
+  ]) {
     if (slope === null) continue;
     const { mibPerHour, grownMib } = slope;
     const between = `95 %: ${mibPerHour.low.toFixed(1)} to ${mibPerHour.high.toFixed(1)}`;
@@ -75,7 +86,10 @@ export function summary(evidence: Evidence): string {
     ]);
   }
   if (growth !== null)
-    lines.push(['descriptors of the front', `last quarter ${growth >= 0 ? '+' : ''}${growth} against the second`]);
+    lines.push([
+      'descriptors of the front',
+      `last quarter ${growth >= 0 ? '+' : ''}${growth} against the second`,
+    ]);
   if (handles.length > 1)
     lines.push([
       'handles of the front',
@@ -109,7 +123,9 @@ function ms(value: number): string {
 }
 
 function figure(value: number | null | undefined): string {
-  return value === null || value === undefined || Number.isNaN(value) ? '–' : ms(value).replace(/\.0$/, '');
+  return value === null || value === undefined || Number.isNaN(value)
+    ? '–'
+    : ms(value).replace(/\.0$/, '');
 }
 
 function middle(values: readonly (number | null)[]): number {

@@ -1,6 +1,6 @@
 /**
- * One run: actors and faults on a server for a while, watched from outside; then silence, in which every request must come
- * to its end; then the evidence.
+ * One run: actors and faults on a server for a while, watched from outside; then silence, in which
+ * every request must come to its end; then the evidence.
  */
 
 import { setMaxListeners } from 'node:events';
@@ -53,7 +53,10 @@ export interface Evidence {
   readonly totals: Totals;
   readonly windows: readonly Window[];
   readonly samples: readonly Sample[];
-  readonly health: { readonly tookMs: DurationSummary | null; readonly statuses: Readonly<Record<string, number>> };
+  readonly health: {
+    readonly tookMs: DurationSummary | null;
+    readonly statuses: Readonly<Record<string, number>>;
+  };
   readonly metrics: { readonly tookMs: DurationSummary | null; readonly unanswered: number };
   readonly faults: number;
   /** The load's own: where its event loop is late, latencies are partly its own. */
@@ -91,11 +94,15 @@ async function runWithin(scope: Scope, plan: Plan): Promise<Evidence> {
 
   const generator = watchGenerator();
   // An actor that is done goes on doing nothing; one that throws ends the run.
-  const broken = Promise.all(plan.actors.map((actor) => actor(stage))).then(() => new Promise<never>(() => {}));
+  const broken = Promise.all(plan.actors.map((actor) => actor(stage))).then(
+    () => new Promise<never>(() => {}),
+  );
   const faults = Promise.all((plan.faults ?? []).map((fault) => fault(stage)));
-  await Promise.race([pause(durationMs, enough.signal), broken, faults.then(() => broken)]).finally(() => {
-    enough.abort();
-  });
+  await Promise.race([pause(durationMs, enough.signal), broken, faults.then(() => broken)]).finally(
+    () => {
+      enough.abort();
+    },
+  );
   const seconds = (systemClock.now() - startedAt) / 1_000;
   const generatorFigures = generator.end();
   const struck = (await faults).reduce((sum, count) => sum + count, 0);
@@ -113,7 +120,10 @@ async function runWithin(scope: Scope, plan: Plan): Promise<Evidence> {
     windows: windows.all,
     samples,
     health: { tookMs: healthMs.summary(), statuses: countedBy(checks, ({ status }) => status) },
-    metrics: { tookMs: metricsMs.summary(), unanswered: samples.filter(({ server }) => server === null).length },
+    metrics: {
+      tookMs: metricsMs.summary(),
+      unanswered: samples.filter(({ server }) => server === null).length,
+    },
     faults: struck,
     generator: generatorFigures,
   };
@@ -162,7 +172,10 @@ class Windows {
   }
 }
 
-function countedBy<Value>(values: readonly Value[], nameOf: (value: Value) => string): Record<string, number> {
+function countedBy<Value>(
+  values: readonly Value[],
+  nameOf: (value: Value) => string,
+): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const value of values) counts[nameOf(value)] = (counts[nameOf(value)] ?? 0) + 1;
   return counts;

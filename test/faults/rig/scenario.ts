@@ -1,5 +1,6 @@
 /**
- * What the scenarios share: the server that they play on, the capacity of the machine, how it must be afterwards.
+ * What the scenarios share: the server that they play on, the capacity of the machine, how it must
+ * be afterwards.
  */
 import { eventually, isAlive, ON_CPU, OwnScope, ServerProcess } from '../../support/server.js';
 import { closedCallers } from './load-actors.js';
@@ -47,13 +48,22 @@ export const PATIENCE_MS = 30 * SECOND;
 /** When a server has noticed at the latest that nobody is at the other end. */
 const KEEPALIVE_MS = 100 * SECOND;
 
-/** A server on its own, two processes of each kind, and the answers that it gives while all is well. */
-export async function startServer(context: Context, flags: readonly string[] = []): Promise<Started> {
+/**
+ * A server on its own, two processes of each kind, and the answers that it gives while all is well.
+ */
+export async function startServer(
+  context: Context,
+  flags: readonly string[] = [],
+): Promise<Started> {
   const { scope, serverFlags, photos } = context;
   const two = ['--decoder-processes', '2', '--inference-processes', '2'];
   const provider = flags.includes('--simulated-inference') ? [] : ON_CPU;
   const server = await ServerProcess.start(scope, [...provider, ...two, ...flags, ...serverFlags]);
-  const subject = { address: server.address, http: String((await server.logged('serving')).http), pid: server.pid };
+  const subject = {
+    address: server.address,
+    http: String((await server.logged('serving')).http),
+    pid: server.pid,
+  };
   const asking = new OwnScope();
   const client = openClient({ scope: asking, address: server.address });
   const pictures = await knowPictures(client, photos ?? (await drawGood()), await drawBad());
@@ -62,9 +72,19 @@ export async function startServer(context: Context, flags: readonly string[] = [
 }
 
 /** Right answers a second with as many callers as keep the server busy. */
-export async function measureCapacity({ subject, pictures }: Started, context: Context, callers = 32): Promise<number> {
+export async function measureCapacity(
+  { subject, pictures }: Started,
+  context: Context,
+  callers = 32,
+): Promise<number> {
   const durationMs = Math.min(15 * SECOND, Math.max(2 * SECOND, context.durationMs / 5));
-  const plan = { subject, pictures, windowMs: durationMs, sampleMs: durationMs, patienceMs: PATIENCE_MS };
+  const plan = {
+    subject,
+    pictures,
+    windowMs: durationMs,
+    sampleMs: durationMs,
+    patienceMs: PATIENCE_MS,
+  };
   const actors = [closedCallers(callers)];
   await run({ ...plan, actors, durationMs: SECOND, signal: context.signal });
   const { totals, seconds } = await run({ ...plan, actors, durationMs, signal: context.signal });
@@ -97,10 +117,17 @@ export async function reported(
   return evidence;
 }
 
-/** Reasons why the server is not as it was, with nobody calling any more; then it is stopped, which must go in order. */
+/**
+ * Reasons why the server is not as it was, with nobody calling any more; then it is stopped, which
+ * must go in order.
+ */
 export async function aftermath({ server, subject, pictures }: Started): Promise<string[]> {
   const reasons: string[] = [];
-  for (const gauge of ['vitserve_permits_in_use', 'vitserve_uploads_in_flight', 'vitserve_queue_length']) {
+  for (const gauge of [
+    'vitserve_permits_in_use',
+    'vitserve_uploads_in_flight',
+    'vitserve_queue_length',
+  ]) {
     await server.metricIs(gauge, {}, 0).catch(() => reasons.push(`${gauge} does not fall to 0`));
   }
   const scope = new OwnScope();
@@ -111,12 +138,15 @@ export async function aftermath({ server, subject, pictures }: Started): Promise
     pictures.bad.map(({ image }) => image),
   ).catch((error: unknown) => error);
   await scope.end();
-  if (JSON.stringify(again) !== JSON.stringify(pictures)) reasons.push('afterwards the answers are others than before');
-  await eventually('', async () => (await server.metric('vitserve_connections_in_use')) === 0, KEEPALIVE_MS).catch(
-    () => {
-      reasons.push('connections stay open that nobody has');
-    },
-  );
+  if (JSON.stringify(again) !== JSON.stringify(pictures))
+    reasons.push('afterwards the answers are others than before');
+  await eventually(
+    '',
+    async () => (await server.metric('vitserve_connections_in_use')) === 0,
+    KEEPALIVE_MS,
+  ).catch(() => {
+    reasons.push('connections stay open that nobody has');
+  });
   const { code, signal } = await server.stop();
   if (code !== 0) reasons.push(`it ended with ${signal ?? `exit code ${code}`} and not with 0`);
   if (server.childrenLeft().some(isAlive)) reasons.push('it left processes behind');

@@ -1,7 +1,8 @@
 /**
- * Whether a series grows: the slope of Theil and Sen, which is the median of the slopes between all pairs of points, with
- * Sen's interval of confidence (J. Am. Stat. Assoc. 63, 1968, p. 1379). Up to 29 % of the points may be anything, so a full
- * collection or a process that is replaced says nothing, and a leak does.
+ * Whether a series grows: the slope of Theil and Sen, which is the median of the slopes between all
+ * pairs of points, with Sen's interval of confidence (J. Am. Stat. Assoc. 63, 1968, p. 1379). Up to
+ * 29 % of the points may be anything, so a full collection or a process that is replaced says
+ * nothing, and a leak does.
  */
 
 export interface Point {
@@ -23,16 +24,19 @@ const MOST_POINTS = 400;
 
 /** null for fewer than four points. */
 export function robustSlope(all: readonly Point[]): Slope | null {
-  const points = all.length > MOST_POINTS ? mediansOf(all, Math.ceil(all.length / MOST_POINTS)) : all;
+  const points =
+    all.length > MOST_POINTS ? mediansOf(all, Math.ceil(all.length / MOST_POINTS)) : all;
   const count = points.length;
   if (count < 4) return null;
   const slopes: number[] = [];
   points.forEach((to, at) => {
-    for (const from of points.slice(0, at)) if (to.x !== from.x) slopes.push((to.y - from.y) / (to.x - from.x));
+    for (const from of points.slice(0, at))
+      if (to.x !== from.x) slopes.push((to.y - from.y) / (to.x - from.x));
   });
   slopes.sort((a, b) => a - b);
   const half = (NORMAL_QUANTILE * Math.sqrt((count * (count - 1) * (2 * count + 5)) / 18)) / 2;
-  const at = (rank: number) => slopes[Math.min(Math.max(Math.round(rank), 0), slopes.length - 1)] ?? 0;
+  const at = (rank: number) =>
+    slopes[Math.min(Math.max(Math.round(rank), 0), slopes.length - 1)] ?? 0;
   const middle = (slopes.length - 1) / 2;
   return { slope: median(slopes), low: at(middle - half), high: at(middle + half) };
 }
@@ -40,7 +44,9 @@ export function robustSlope(all: readonly Point[]): Slope | null {
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
-  return ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle)] ?? Number.NaN)) / 2;
+  return (
+    ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle)] ?? Number.NaN)) / 2
+  );
 }
 
 function mediansOf(points: readonly Point[], size: number): Point[] {

@@ -1,8 +1,8 @@
 /**
- * `npm run soak -- [SCENARIO] [--duration 10m] [--photos FOLDER] [--on-model] [--only CHECK]
- * [-- SERVER FLAGS]`: plays a scenario on the built server and
- * reports on standard output. Exit code 0: it holds; 1: it fails, and the report says why; 2: it was asked for wrongly.
- * Ctrl-C ends the load; the report is then of what there was.
+ * `npm run soak -- [SCENARIO] [--duration 10m] [--photos FOLDER] [--on-model] [--only CHECK] [--
+ * SERVER FLAGS]`: plays a scenario on the built server and reports on standard output. Exit code 0:
+ * it holds; 1: it fails, and the report says why; 2: it was asked for wrongly. Ctrl-C ends the
+ * load; the report is then of what there was.
  */
 import { parseArgs } from 'node:util';
 import { filesIn } from '../../support/images.js';
@@ -17,7 +17,15 @@ import { overload } from './scenarios/overload.js';
 import { rolling } from './scenarios/rolling.js';
 import { steady } from './scenarios/steady.js';
 
-const SCENARIOS: Readonly<Record<string, Scenario>> = { mixed, steady, kills, overload, drain, rolling, checks };
+const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  mixed,
+  steady,
+  kills,
+  overload,
+  drain,
+  rolling,
+  checks,
+};
 const MOST_PHOTOS = 24;
 const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 };
 
@@ -55,7 +63,8 @@ async function soak(args: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({ args: [...own], options, allowPositionals: true });
   const [name = 'mixed', ...more] = positionals;
   const scenario = SCENARIOS[name];
-  const durationMs = values.duration === undefined ? scenario?.durationMs : durationOf(values.duration);
+  const durationMs =
+    values.duration === undefined ? scenario?.durationMs : durationOf(values.duration);
   if (
     values.help === true ||
     scenario === undefined ||

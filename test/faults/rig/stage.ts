@@ -1,12 +1,28 @@
-/** What the actors of one run share: the server's address, pictures whose right answers are known, the ledger. */
+/**
+ * What the actors of one run share: the server's address, pictures whose right answers are known,
+ * the ledger.
+ */
 import assert from 'node:assert/strict';
 import type { ClassifyResponse, EmbedResponse } from '../../support/grpc-client.js';
 import { failureOf, PlainClient } from '../../support/grpc-client.js';
-import { corruptPng, exactPng, GIF, garbage, jpeg, SVG, TEXT, truncated, webp } from '../../support/images.js';
+import {
+  corruptPng,
+  exactPng,
+  GIF,
+  garbage,
+  jpeg,
+  SVG,
+  TEXT,
+  truncated,
+  webp,
+} from '../../support/images.js';
 import type { Scope } from '../../support/server.js';
 import { type Ledger, rejectionText } from './ledger.js';
 
-/** A file, and what it comes to as text: the whole answer for `top_k` of all classes, the embedding, or the rejection. */
+/**
+ * A file, and what it comes to as text: the whole answer for `top_k` of all classes, the embedding,
+ * or the rejection.
+ */
 export interface Picture {
   readonly image: Buffer;
   readonly classified: string;
@@ -29,13 +45,19 @@ export interface Stage {
   readonly signal: AbortSignal;
 }
 
-/** Begins, and resolves when it has nothing more to send; what it has under way is then still in the ledger. */
+/**
+ * Begins, and resolves when it has nothing more to send; what it has under way is then still in the
+ * ledger.
+ */
 export type Actor = (stage: Stage) => Promise<void>;
 
 /** All classes, so that every score is compared. */
 export const TOP_K = 1_000;
 
-/** Everything that depends on the image; scores are float32 in 64 bits, so their decimal text has every bit. */
+/**
+ * Everything that depends on the image; scores are float32 in 64 bits, so their decimal text has
+ * every bit.
+ */
 export function classifiedText({ predictions }: Pick<ClassifyResponse, 'predictions'>): string {
   return JSON.stringify(predictions.map(({ classIndex, score }) => [classIndex, score]));
 }
@@ -44,7 +66,10 @@ export function embeddedText({ embedding }: Pick<EmbedResponse, 'embedding'>): s
   return JSON.stringify(embedding);
 }
 
-/** A client as anybody's: it sends again only what a server has closed the connection on before beginning it. */
+/**
+ * A client as anybody's: it sends again only what a server has closed the connection on before
+ * beginning it.
+ */
 export function openClient({ scope, address }: Pick<Stage, 'scope' | 'address'>): PlainClient {
   return new PlainClient(scope, address, { 'grpc.enable_retries': 1 });
 }
@@ -74,7 +99,10 @@ export async function drawBad(): Promise<Buffer[]> {
   ];
 }
 
-/** Asks for each picture alone, before anything is wrong. Throws where two good ones could not be told apart. */
+/**
+ * Asks for each picture alone, before anything is wrong. Throws where two good ones could not be
+ * told apart.
+ */
 export async function knowPictures(
   client: PlainClient,
   good: readonly Buffer[],
@@ -90,7 +118,8 @@ export async function knowPictures(
     assert.match(rejection, /^INVALID_ARGUMENT /);
     known.bad.push({ image, classified: rejection, embedded: rejection });
   }
-  const answers = (text: 'classified' | 'embedded') => new Set(known.good.map((picture) => picture[text])).size;
+  const answers = (text: 'classified' | 'embedded') =>
+    new Set(known.good.map((picture) => picture[text])).size;
   assert.equal(answers('embedded'), good.length, 'embeddings that are all different');
   // Simulated inference knows ten answers only.
   assert(answers('classified') > good.length / 3, 'answers that are different');

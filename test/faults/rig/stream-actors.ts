@@ -1,15 +1,34 @@
-/** Callers of ClassifyStream: each image is a request of its own in the ledger, found again by its request_id. */
+/**
+ * Callers of ClassifyStream: each image is a request of its own in the ledger, found again by its
+ * request_id.
+ */
 import { status } from '@grpc/grpc-js';
-import { type CallFailure, type PlainClient, readDetails, type StreamResponse } from '../../support/grpc-client.js';
+import {
+  type CallFailure,
+  type PlainClient,
+  readDetails,
+  type StreamResponse,
+} from '../../support/grpc-client.js';
 import { type Circumstances, type Entry, type Failure, fateOf } from './ledger.js';
-import { type Actor, classifiedText, openClient, type Picture, pause, type Stage, TOP_K } from './stage.js';
+import {
+  type Actor,
+  classifiedText,
+  openClient,
+  type Picture,
+  pause,
+  type Stage,
+  TOP_K,
+} from './stage.js';
 
 const STREAM_LENGTH = 60;
 const STREAM_WINDOW = 6;
 /** How soon a stream looks again whether it may send. */
 const FULL_WINDOW_MS = 2;
 
-/** Bulk work, a bad image in it now and then; every third stream is left in the middle. `paceMs`: from image to image. */
+/**
+ * Bulk work, a bad image in it now and then; every third stream is left in the middle. `paceMs`:
+ * from image to image.
+ */
 export function streams(count: number, paceMs = 0): Actor {
   return async (stage) => {
     const client = openClient(stage);
@@ -24,7 +43,12 @@ export function streams(count: number, paceMs = 0): Actor {
 }
 
 /** Resolves to whether the server took it to its end. */
-async function oneStream(stage: Stage, client: PlainClient, number: number, paceMs: number): Promise<boolean> {
+async function oneStream(
+  stage: Stage,
+  client: PlainClient,
+  number: number,
+  paceMs: number,
+): Promise<boolean> {
   const { good, bad } = stage.pictures;
   const stream = client.stream({ timeoutMs: Number.POSITIVE_INFINITY });
   const open = new Map<string, { readonly entry: Entry; readonly circumstances: Circumstances }>();
@@ -42,10 +66,15 @@ async function oneStream(stage: Stage, client: PlainClient, number: number, pace
     ending = await stream.ended;
   };
   const reading = read();
-  for (let sent = 0; sent < STREAM_LENGTH && ending === undefined && !stage.signal.aborted && received < leavesAt; ) {
+  for (
+    let sent = 0;
+    sent < STREAM_LENGTH && ending === undefined && !stage.signal.aborted && received < leavesAt;
+  ) {
     if (open.size < STREAM_WINDOW) {
       const isBad = sent % 20 === 7 && bad.length > 0;
-      const picture = (isBad ? bad[sent % bad.length] : good[(number + sent) % good.length]) as Picture;
+      const picture = (
+        isBad ? bad[sent % bad.length] : good[(number + sent) % good.length]
+      ) as Picture;
       const circumstances = { expected: picture.classified, cancelled: Number.isFinite(leavesAt) };
       open.set(String(sent), { entry: stage.ledger.sent('streams'), circumstances });
       stream.send(String(sent), { image: picture.image, topK: TOP_K });
@@ -67,5 +96,9 @@ async function oneStream(stage: Stage, client: PlainClient, number: number, pace
 function outcomeIn({ result, response, status: told }: StreamResponse): string | Failure {
   if (result === 'response' && response !== undefined) return classifiedText(response);
   if (told === undefined) return 'neither response nor status';
-  return { code: status[told.code] ?? String(told.code), reason: readDetails(told).reason, message: told.message };
+  return {
+    code: status[told.code] ?? String(told.code),
+    reason: readDetails(told).reason,
+    message: told.message,
+  };
 }

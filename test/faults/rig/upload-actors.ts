@@ -1,4 +1,7 @@
-/** Callers whose uploads are slow, or break off: by hand over HTTP/2, because no client library does that. */
+/**
+ * Callers whose uploads are slow, or break off: by hand over HTTP/2, because no client library does
+ * that.
+ */
 import { status } from '@grpc/grpc-js';
 import { seededRandom } from '#vitserve/client/bench/arrivals.js';
 import { messageType } from '../../support/grpc-client.js';
@@ -6,7 +9,10 @@ import { framed, RawConnection, reasonIn } from '../../support/raw-call.js';
 import { fateOf } from './ledger.js';
 import { type Actor, classifiedText, type Picture, pause, type Stage, TOP_K } from './stage.js';
 
-/** Uploads that are reset before they are complete. Below the rate at which HTTP/2 takes resets for an attack. */
+/**
+ * Uploads that are reset before they are complete. Below the rate at which HTTP/2 takes resets for
+ * an attack.
+ */
 export function resets(ratePerSecond = 20): Actor {
   return async (stage) => {
     const random = seededRandom(5);
@@ -14,7 +20,9 @@ export function resets(ratePerSecond = 20): Actor {
     for (let at = 0; !stage.signal.aborted; at++) {
       connection = await reconnected(stage, connection);
       if (connection === null) continue;
-      const message = framed({ image: stage.pictures.good[at % stage.pictures.good.length]?.image });
+      const message = framed({
+        image: stage.pictures.good[at % stage.pictures.good.length]?.image,
+      });
       const entry = stage.ledger.sent('resets');
       const upload = connection.begin('Classify');
       upload.write(message.subarray(0, Math.floor(message.length * random())));
@@ -57,17 +65,29 @@ async function upload(connection: RawConnection, { image, classified }: Picture,
   }
   call.finish();
   const { headers } = await call.ended;
-  const code = headers['grpc-status'] === undefined ? 'CUT' : (status[Number(headers['grpc-status'])] ?? 'UNKNOWN');
+  const code =
+    headers['grpc-status'] === undefined
+      ? 'CUT'
+      : (status[Number(headers['grpc-status'])] ?? 'UNKNOWN');
   if (code !== 'OK') {
     const message = decodeURIComponent(String(headers['grpc-message'] ?? ''));
     return fateOf({ code, reason: reasonIn(headers), message }, { expected: classified });
   }
-  const answer = messageType('vitserve.v1.ClassifyResponse').deserialize((await call.body).subarray(5));
-  return fateOf(classifiedText(answer as Parameters<typeof classifiedText>[0]), { expected: classified });
+  const answer = messageType('vitserve.v1.ClassifyResponse').deserialize(
+    (await call.body).subarray(5),
+  );
+  return fateOf(classifiedText(answer as Parameters<typeof classifiedText>[0]), {
+    expected: classified,
+  });
 }
 
-/** The connection, or a new one where it is gone; null, after a moment, where there is no server. */
-async function reconnected(stage: Stage, connection: RawConnection | null): Promise<RawConnection | null> {
+/**
+ * The connection, or a new one where it is gone; null, after a moment, where there is no server.
+ */
+async function reconnected(
+  stage: Stage,
+  connection: RawConnection | null,
+): Promise<RawConnection | null> {
   if (connection !== null && !connection.closed) return connection;
   try {
     return await RawConnection.open(stage.scope, Number(stage.address.split(':').at(-1)));

@@ -1,4 +1,7 @@
-/** What a run must have shown. A verdict is a list of reasons why it fails; an empty one means that it holds. */
+/**
+ * What a run must have shown. A verdict is a list of reasons why it fails; an empty one means that
+ * it holds.
+ */
 import { sumOf } from './ledger.js';
 import type { Sample } from './observer.js';
 import type { Evidence } from './run.js';
@@ -7,7 +10,10 @@ import { median, robustSlope, type Slope } from './slope.js';
 export interface Limits {
   /** Reasons for which requests may be refused. */
   readonly refusals: readonly string[];
-  /** MiB by which the process tree may grow in the second half, as the low end of the slope's interval has it. */
+  /**
+   * MiB by which the process tree may grow in the second half, as the low end of the slope's
+   * interval has it.
+   */
   readonly memoryGrowthMib: number;
   /** Descriptors of the front that may be open more at the end than in the middle. */
   readonly descriptorGrowth: number;
@@ -29,10 +35,15 @@ const LEAST_GROWTH_MIB = { minutes: 16, hours: 4 };
 const LEAST_DESCRIPTORS = 8;
 /** A young process grows until it has seen everything a few times. */
 const YOUNG_MS = 4 * 60_000;
-const YOUNG: Pick<Limits, 'memoryGrowthMib' | 'descriptorGrowth'> = { memoryGrowthMib: 64, descriptorGrowth: 64 };
+const YOUNG: Pick<Limits, 'memoryGrowthMib' | 'descriptorGrowth'> = {
+  memoryGrowthMib: 64,
+  descriptorGrowth: 64,
+};
 
 /** How much more a server may hold after a run of this length. */
-export function growthAllowed(durationMs: number): Pick<Limits, 'memoryGrowthMib' | 'descriptorGrowth'> {
+export function growthAllowed(
+  durationMs: number,
+): Pick<Limits, 'memoryGrowthMib' | 'descriptorGrowth'> {
   if (durationMs < YOUNG_MS) return YOUNG;
   const hours = durationMs / 3_600_000;
   const least = LEAST_GROWTH_MIB[hours < 1 ? 'minutes' : 'hours'];
@@ -46,19 +57,30 @@ export function reasonsToFail(evidence: Evidence, limits: Limits): string[] {
   const { totals, health, metrics, samples } = evidence;
   const reasons: string[] = [];
   const failed = sumOf(totals.failed);
-  const refusedWrongly = Object.entries(totals.refused).filter(([reason]) => !limits.refusals.includes(reason));
+  const refusedWrongly = Object.entries(totals.refused).filter(
+    ([reason]) => !limits.refusals.includes(reason),
+  );
   const accounted =
-    totals.right + totals.wrong + totals.cancelled + totals.expired + totals.lost + failed + sumOf(totals.refused);
+    totals.right +
+    totals.wrong +
+    totals.cancelled +
+    totals.expired +
+    totals.lost +
+    failed +
+    sumOf(totals.refused);
 
   if (totals.right === 0) reasons.push('nothing was answered right');
   if (totals.wrong > 0) reasons.push(`${totals.wrong} answers were wrong (${totals.wrongs[0]})`);
   if (totals.lost > 0) reasons.push(`${totals.lost} requests were lost`);
   if (failed > 0) reasons.push(`${failed} requests failed (${countsText(totals.failed)})`);
   if (refusedWrongly.length > 0) {
-    reasons.push(`requests were refused that should not be (${countsText(Object.fromEntries(refusedWrongly))})`);
+    reasons.push(
+      `requests were refused that should not be (${countsText(Object.fromEntries(refusedWrongly))})`,
+    );
   }
   if (totals.surplus > 0) reasons.push(`${totals.surplus} answers came that nobody waited for`);
-  if (accounted !== totals.sent) reasons.push(`${totals.sent} requests were sent, ${accounted} are accounted for`);
+  if (accounted !== totals.sent)
+    reasons.push(`${totals.sent} requests were sent, ${accounted} are accounted for`);
 
   const memory = memorySlope(samples);
   if (memory !== null && memory.grownMib.low > limits.memoryGrowthMib) {
@@ -80,7 +102,9 @@ export function reasonsToFail(evidence: Evidence, limits: Limits): string[] {
   slow('p99 of event-loop delay', loopDelay(samples)?.p99, limits.loopP99Ms);
   const spread = totals.rightMs === null ? 0 : totals.rightMs.p99 / totals.rightMs.p50;
   if (limits.spread !== undefined && spread > limits.spread) {
-    reasons.push(`p99 of right answers is ${spread.toFixed(1)} times their p50, more than ${limits.spread}`);
+    reasons.push(
+      `p99 of right answers is ${spread.toFixed(1)} times their p50, more than ${limits.spread}`,
+    );
   }
   return reasons;
 }
@@ -91,7 +115,10 @@ export interface MemorySlope {
   readonly grownMib: Slope;
 }
 
-/** Of the process tree, or the front alone, in the second half of the run. null where too little was seen. */
+/**
+ * Of the process tree, or the front alone, in the second half of the run. null where too little was
+ * seen.
+ */
 export function memorySlope(
   samples: readonly Sample[],
   of: 'memoryMib' | 'frontMib' = 'memoryMib',
@@ -109,17 +136,24 @@ export function memorySlope(
 
 /** The median of the last quarter less that of the second. */
 export function descriptorGrowth(samples: readonly Sample[]): number | null {
-  const open = samples.flatMap(({ frontDescriptors }) => (frontDescriptors === null ? [] : [frontDescriptors]));
+  const open = samples.flatMap(({ frontDescriptors }) =>
+    frontDescriptors === null ? [] : [frontDescriptors],
+  );
   if (open.length < 8) return null;
   const quarter = open.length / 4;
-  return median(open.slice(Math.floor(3 * quarter))) - median(open.slice(Math.floor(quarter), Math.floor(2 * quarter)));
+  return (
+    median(open.slice(Math.floor(3 * quarter))) -
+    median(open.slice(Math.floor(quarter), Math.floor(2 * quarter)))
+  );
 }
 
 export function loopDelay(
   samples: readonly Sample[],
 ): { readonly p99: number; readonly worstP99: number; readonly max: number } | null {
   // The first one is of the time before.
-  const seen = samples.slice(1).flatMap(({ server }) => (server === null ? [] : [server.loopDelayMs]));
+  const seen = samples
+    .slice(1)
+    .flatMap(({ server }) => (server === null ? [] : [server.loopDelayMs]));
   if (seen.length === 0) return null;
   return {
     p99: median(seen.map(({ p99 }) => p99)),

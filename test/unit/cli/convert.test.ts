@@ -29,8 +29,14 @@ describe('the settings of a conversion', () => {
   });
 
   test('are random weights, of no checkpoint', () => {
-    const { settings, source } = loadConvertSettings(['--random', 'B/16', '--image-size', '224x320'], {});
-    assert.deepEqual([source, settings.random, settings.imageSize], [null, 'B/16', { height: 224, width: 320 }]);
+    const { settings, source } = loadConvertSettings(
+      ['--random', 'B/16', '--image-size', '224x320'],
+      {},
+    );
+    assert.deepEqual(
+      [source, settings.random, settings.imageSize],
+      [null, 'B/16', { height: 224, width: 320 }],
+    );
   });
 
   for (const [argv, wanted] of [
@@ -46,6 +52,7 @@ describe('the settings of a conversion', () => {
     [['a', '--image-size', '0'], /--image-size: "0" is not accepted/],
     [['a', '--dtype', 'int8'], /--dtype: "int8" is not accepted/],
   ] as const) {
-    test(`${argv.join(' ') || 'nothing'} is refused`, () => assert.match(refusal(...argv).join('\n'), wanted));
+    test(`${argv.join(' ') || 'nothing'} is refused`, () =>
+      assert.match(refusal(...argv).join('\n'), wanted));
   }
 });

@@ -32,7 +32,8 @@ describe('the option tables', () => {
         if (option.default !== null && option.default !== undefined) {
           assert.deepEqual(type.parse(type.format(option.default)), option.default, name);
         }
-        for (const text of [option.summary, option.reason]) assert.match(text, /^[A-Z0-9`].*\.$/s, name);
+        for (const text of [option.summary, option.reason])
+          assert.match(text, /^[A-Z0-9`].*\.$/s, name);
         // Backquotes are for the documentation; a terminal would show them.
         assert.doesNotMatch(option.summary, /`|\n/, name);
       }
@@ -43,7 +44,9 @@ describe('the option tables', () => {
       const page = renderConfigurationDoc();
       for (const option of options) {
         assert.ok(
-          help.includes(`\n  --${option.type.kind === 'boolean' ? '[no-]' : ''}${option.name} `.trimEnd()),
+          help.includes(
+            `\n  --${option.type.kind === 'boolean' ? '[no-]' : ''}${option.name} `.trimEnd(),
+          ),
           option.name,
         );
         assert.ok(help.includes(`Environment: ${environmentName(option)}.`), option.name);
@@ -85,7 +88,8 @@ describe('help', () => {
   });
 
   test('every command is in the general help', () => {
-    for (const command of COMMAND_NAMES) assert.match(generalHelp(), new RegExp(`^  ${command} +[A-Z].*\\.$`, 'm'));
+    for (const command of COMMAND_NAMES)
+      assert.match(generalHelp(), new RegExp(`^  ${command} +[A-Z].*\\.$`, 'm'));
   });
 
   test('help is asked for anywhere before --', () => {
@@ -101,7 +105,11 @@ describe('the documentation', () => {
     const page = renderConfigurationDoc();
     const [, example] = /```json\n(.*?)\n```/s.exec(page) ?? [];
     assert.deepEqual(JSON.parse(example ?? ''), EXAMPLE_CONFIG);
-    const { changes } = loadServeSettings(['--config=a.json'], {}, { cwd: '/', readFile: () => example ?? '' });
+    const { changes } = loadServeSettings(
+      ['--config=a.json'],
+      {},
+      { cwd: '/', readFile: () => example ?? '' },
+    );
     assert.equal(changes.length, Object.keys(EXAMPLE_CONFIG).length + 1);
   });
 
@@ -114,7 +122,8 @@ describe('the documentation', () => {
         .replaceAll(' ', '-'),
     );
     assert.equal(new Set(headings).size, headings.length);
-    for (const [, anchor = ''] of page.matchAll(/\]\(#([^)]*)\)/g)) assert.ok(headings.includes(anchor), anchor);
+    for (const [, anchor = ''] of page.matchAll(/\]\(#([^)]*)\)/g))
+      assert.ok(headings.includes(anchor), anchor);
   });
 
   test('it names no folder of the machine it was written on, and ends with the exit codes', () => {

@@ -1,4 +1,7 @@
-/** The options as JSON Schema: nothing that the server accepts is refused, but numbers in quotes, and what it refuses is refused. */
+/**
+ * The options as JSON Schema: nothing that the server accepts is refused, but numbers in quotes,
+ * and what it refuses is refused.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { COMMANDS } from '#vitserve/cli/commands.js';
@@ -27,7 +30,8 @@ const KEYWORDS: Readonly<Record<string, (operand: unknown, value: unknown) => bo
   minimum: (least, value) => typeof value !== 'number' || value >= Number(least),
   maximum: (most, value) => typeof value !== 'number' || value <= Number(most),
   minLength: (least, value) => typeof value !== 'string' || value.length >= Number(least),
-  pattern: (pattern, value) => typeof value !== 'string' || new RegExp(String(pattern), 'u').test(value),
+  pattern: (pattern, value) =>
+    typeof value !== 'string' || new RegExp(String(pattern), 'u').test(value),
 };
 
 function accepts(part: JsonSchema, value: unknown): boolean {
@@ -73,7 +77,8 @@ describe('the options as JSON Schema', () => {
     if (option.type.kind !== 'path' && option.type.kind !== 'string') {
       test(`${option.name}: what the server refuses, the schema refuses`, () => {
         for (const value of SAMPLES) {
-          if (!serverAccepts(option, value)) assert.ok(!accepts(part, value), JSON.stringify(value));
+          if (!serverAccepts(option, value))
+            assert.ok(!accepts(part, value), JSON.stringify(value));
         }
       });
     }

@@ -95,14 +95,22 @@ describe('serve settings', () => {
     assert.equal(serve('--models', 'mine').models, '/srv/mine');
     assert.equal(serve('--models', '/opt/models').models, '/opt/models');
     assert.equal(
-      loadServeSettings([], { VITSERVE_SHARED_MEMORY_DIR: 'shm' }, NO_FILES).settings.sharedMemoryDir,
+      loadServeSettings([], { VITSERVE_SHARED_MEMORY_DIR: 'shm' }, NO_FILES).settings
+        .sharedMemoryDir,
       '/srv/shm',
     );
-    assert.equal(loadServeSettings([], {}).settings.models, resolve(import.meta.dirname, '../../../models'));
+    assert.equal(
+      loadServeSettings([], {}).settings.models,
+      resolve(import.meta.dirname, '../../../models'),
+    );
   });
 
   test('an empty variable counts as unset', () => {
-    const { settings, sources } = loadServeSettings([], { VITSERVE_PERMITS: '', VITSERVE_TYPO: '' }, NO_FILES);
+    const { settings, sources } = loadServeSettings(
+      [],
+      { VITSERVE_PERMITS: '', VITSERVE_TYPO: '' },
+      NO_FILES,
+    );
     assert.equal(settings.permits, 'auto');
     assert.equal(sources.permits, 'default');
   });
@@ -133,8 +141,18 @@ describe('serve settings', () => {
       { batchSize: 8, milliseconds: 2.2 },
     ];
     for (const content of [
-      { reflection: false, permits: 5, 'max-image-bytes': 1024, 'simulated-inference': { '8': 2.2, '1': 1.0 } },
-      { reflection: 'false', permits: '5', 'max-image-bytes': '1KiB', 'simulated-inference': '1:1,8:2.2' },
+      {
+        reflection: false,
+        permits: 5,
+        'max-image-bytes': 1024,
+        'simulated-inference': { '8': 2.2, '1': 1.0 },
+      },
+      {
+        reflection: 'false',
+        permits: '5',
+        'max-image-bytes': '1KiB',
+        'simulated-inference': '1:1,8:2.2',
+      },
     ]) {
       const { settings } = loadServeSettings([], { VITSERVE_CONFIG: 'a.json' }, withFile(content));
       assert.equal(settings.reflection, false);
@@ -168,15 +186,22 @@ describe('classify settings', () => {
   });
 
   test('flags and files may be mixed; after -- everything is a file', () => {
-    const { settings, files } = classify(['--json', 'a.jpg', '--top-k', '0', 'b.jpg', '--', '--json'], {
-      VITSERVE_TIMEOUT: '1s',
-    });
+    const { settings, files } = classify(
+      ['--json', 'a.jpg', '--top-k', '0', 'b.jpg', '--', '--json'],
+      {
+        VITSERVE_TIMEOUT: '1s',
+      },
+    );
     assert.deepEqual([settings.json, settings.topK, settings.timeoutMs], [true, 0, 1_000]);
     assert.deepEqual(files, ['a.jpg', 'b.jpg', '--json']);
   });
 
   test('variables of serve are known to it, and only its own are read', () => {
-    const env = { VITSERVE_PERMITS: 'whatever', VITSERVE_CONFIG: 'absent.json', VITSERVE_ADDRESS: 'vit:1' };
+    const env = {
+      VITSERVE_PERMITS: 'whatever',
+      VITSERVE_CONFIG: 'absent.json',
+      VITSERVE_ADDRESS: 'vit:1',
+    };
     assert.deepEqual(classify(['a.jpg'], env).settings.address, { host: 'vit', port: 1 });
   });
 

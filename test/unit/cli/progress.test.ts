@@ -4,7 +4,10 @@ import { describe, test } from 'node:test';
 import type { WriteStream } from 'node:tty';
 import { Progress } from '#vitserve/cli/progress.js';
 
-function bar(total: number, isTTY = true): { readonly progress: Progress; readonly written: string[] } {
+function bar(
+  total: number,
+  isTTY = true,
+): { readonly progress: Progress; readonly written: string[] } {
   const written: string[] = [];
   const stream = { isTTY, write: (text: string) => written.push(text) };
   return { progress: new Progress(total, stream as unknown as WriteStream), written };

@@ -12,9 +12,24 @@ describe('what serve refuses', () => {
   test('all problems of all sources at once', () => {
     const load = () =>
       loadServeSettings(
-        ['--permit=4', '--log-level', 'loud', '--config', 'vitserve.json', 'model.onnx', '--address'],
+        [
+          '--permit=4',
+          '--log-level',
+          'loud',
+          '--config',
+          'vitserve.json',
+          'model.onnx',
+          '--address',
+        ],
         { VITSERVE_PERMIT: '4', VITSERVE_MAX_UPLOADS: 'many', SECRET: 'hidden' },
-        withFile({ 'max-batchsize': 4, permits: 0, 'decode-timeout': 10, reflection: 'no', model: ['a'], config: 'b' }),
+        withFile({
+          'max-batchsize': 4,
+          permits: 0,
+          'decode-timeout': 10,
+          reflection: 'no',
+          model: ['a'],
+          config: 'b',
+        }),
       );
     assert.deepEqual(problems(load), [
       '--permit is not a flag of vitserve serve; did you mean --permits?',
@@ -34,13 +49,16 @@ describe('what serve refuses', () => {
   });
 
   test('flags that are not there, and the nearest that is', () => {
-    assert.deepEqual(serveProblems('--prot=1', '--xyzzy', '--modles', 'm', '--no-reflecton', '--drian-delay=5s'), [
-      '--prot is not a flag of vitserve serve; see vitserve serve --help',
-      '--xyzzy is not a flag of vitserve serve; see vitserve serve --help',
-      '--modles is not a flag of vitserve serve; did you mean --models?',
-      '--no-reflecton is not a flag of vitserve serve; did you mean --no-reflection?',
-      '--drian-delay is not a flag of vitserve serve; did you mean --drain-delay?',
-    ]);
+    assert.deepEqual(
+      serveProblems('--prot=1', '--xyzzy', '--modles', 'm', '--no-reflecton', '--drian-delay=5s'),
+      [
+        '--prot is not a flag of vitserve serve; see vitserve serve --help',
+        '--xyzzy is not a flag of vitserve serve; see vitserve serve --help',
+        '--modles is not a flag of vitserve serve; did you mean --models?',
+        '--no-reflecton is not a flag of vitserve serve; did you mean --no-reflection?',
+        '--drian-delay is not a flag of vitserve serve; did you mean --drain-delay?',
+      ],
+    );
     assert.deepEqual(serveProblems('--__proto__=1', '--top-k=1'), [
       '--__proto__ is not a flag of vitserve serve; see vitserve serve --help',
       '--top-k is not a flag of vitserve serve; see vitserve serve --help',
@@ -53,22 +71,30 @@ describe('what serve refuses', () => {
   });
 
   test('flags without the value they need, or with one they do not take', () => {
-    assert.deepEqual(serveProblems('--permits', '--reflection', 'false', '--no-permits', '--no-reflection=yes'), [
-      '--permits needs a value, but --reflection follows: give auto or a whole number from 1 to 65536',
-      '--no-permits is not a flag: --permits is not a yes or no',
-      '--no-reflection takes no value: write --no-reflection or --reflection=true',
+    assert.deepEqual(
+      serveProblems('--permits', '--reflection', 'false', '--no-permits', '--no-reflection=yes'),
+      [
+        '--permits needs a value, but --reflection follows: give auto or a whole number from 1 to 65536',
+        '--no-permits is not a flag: --permits is not a yes or no',
+        '--no-reflection takes no value: write --no-reflection or --reflection=true',
+      ],
+    );
+    assert.deepEqual(serveProblems('--reflection', 'false'), [
+      '--reflection false: write --reflection=false',
     ]);
-    assert.deepEqual(serveProblems('--reflection', 'false'), ['--reflection false: write --reflection=false']);
     assert.deepEqual(serveProblems('--permits='), [
       '--permits: "" is not accepted; give auto or a whole number from 1 to 65536',
     ]);
   });
 
   test('a flag given twice with different values', () => {
-    assert.deepEqual(serveProblems('--permits=4', '--permits', '5', '--reflection', '--no-reflection'), [
-      '--permits is given more than once, as "4" and as "5"; give it once',
-      '--reflection is given more than once, as "true" and as "false"; give it once',
-    ]);
+    assert.deepEqual(
+      serveProblems('--permits=4', '--permits', '5', '--reflection', '--no-reflection'),
+      [
+        '--permits is given more than once, as "4" and as "5"; give it once',
+        '--reflection is given more than once, as "true" and as "false"; give it once',
+      ],
+    );
   });
 
   test('a value that a stronger source overrides', () => {
@@ -87,7 +113,10 @@ describe('what serve refuses', () => {
       problems(() => loadServeSettings([], { VITSERVE_CONFIG: 'a.json' }, withFile(content)));
     assert.deepEqual(load('[1]'), ['VITSERVE_CONFIG: a.json must hold a JSON object, not [1]']);
     assert.deepEqual(load('null'), ['VITSERVE_CONFIG: a.json must hold a JSON object, not null']);
-    assert.match(load('{\n  permits: 4\n}').join('|'), /^VITSERVE_CONFIG: a\.json is not JSON: [^|]+$/);
+    assert.match(
+      load('{\n  permits: 4\n}').join('|'),
+      /^VITSERVE_CONFIG: a\.json is not JSON: [^|]+$/,
+    );
     assert.deepEqual(load('{"__proto__": 1, "a\\nb": 2}'), [
       '__proto__ in a.json is not an option; see vitserve serve --help',
       '"a\\nb" in a.json is not an option; see vitserve serve --help',
@@ -109,10 +138,13 @@ describe('what serve refuses', () => {
       ],
     );
     serve('--simulated-inference=1:1,8:2', '--execution-provider=auto', '--max-batch-size=8');
-    assert.deepEqual(serveProblems('--simulated-inference=1:1,8:2', '--batch-sizes=1,16', '--max-batch-size=8'), [
-      'max-batch-size 8 is not the largest of batch-sizes, 16: leave it out',
-      'batch-sizes go up to 16, and 8 is the largest batch that simulated-inference has a time for',
-    ]);
+    assert.deepEqual(
+      serveProblems('--simulated-inference=1:1,8:2', '--batch-sizes=1,16', '--max-batch-size=8'),
+      [
+        'max-batch-size 8 is not the largest of batch-sizes, 16: leave it out',
+        'batch-sizes go up to 16, and 8 is the largest batch that simulated-inference has a time for',
+      ],
+    );
     serve('--simulated-inference=1:1,8:2', '--batch-sizes=1,8', '--max-batch-size=8');
     // What can't be read is reported as such, and nothing is concluded from it.
     assert.equal(serveProblems('--simulated-inference=1:1,8:2', '--max-batch-size=9999').length, 1);
@@ -135,10 +167,14 @@ describe('what serve refuses', () => {
     assert.deepEqual(serveProblems('--address=0.0.0.0:9', '--health-address=127.0.0.1:9'), [
       `health-address 127.0.0.1:9 ${taken}`,
     ]);
-    assert.deepEqual(serveProblems('--health-address=127.0.0.1:8080'), [`health-address 127.0.0.1:8080 ${taken}`]);
+    assert.deepEqual(serveProblems('--health-address=127.0.0.1:8080'), [
+      `health-address 127.0.0.1:8080 ${taken}`,
+    ]);
     serve('--health-address=127.0.0.1:0');
     assert.deepEqual(serveProblems('--tls-cert=a'), ['tls-cert needs its key: give tls-key too']);
-    assert.deepEqual(serveProblems('--tls-key=a'), ['tls-key is of no use without tls-cert: give both']);
+    assert.deepEqual(serveProblems('--tls-key=a'), [
+      'tls-key is of no use without tls-cert: give both',
+    ]);
     assert.deepEqual(serveProblems('--tls-client-ca=a'), [
       'tls-client-ca asks callers for certificates, which only TLS can: give tls-cert and tls-key too',
     ]);

@@ -13,7 +13,10 @@ export const NO_FILES: LoadSurroundings = {
 
 /** Every file holds this: JSON, or text as it is. */
 export function withFile(content: unknown): LoadSurroundings {
-  return { cwd: '/srv', readFile: () => (typeof content === 'string' ? content : JSON.stringify(content)) };
+  return {
+    cwd: '/srv',
+    readFile: () => (typeof content === 'string' ? content : JSON.stringify(content)),
+  };
 }
 
 /** The problems with which loading is refused. */

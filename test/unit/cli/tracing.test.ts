@@ -1,4 +1,7 @@
-/** The standard variables of OpenTelemetry: when traces are exported, where to, and what is left out of what can't be used. */
+/**
+ * The standard variables of OpenTelemetry: when traces are exported, where to, and what is left out
+ * of what can't be used.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { readTracing } from '#vitserve/cli/tracing.js';
@@ -8,18 +11,31 @@ const ENDPOINT = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' };
 describe('traces are exported', () => {
   test('where an endpoint is named or the exporter is asked for, and nowhere else', () => {
     assert.deepEqual(readTracing({}), { settings: null, problems: [] });
-    assert.deepEqual(readTracing({ OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_SERVICE_NAME: 'a' }).settings, null);
+    assert.deepEqual(
+      readTracing({ OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_SERVICE_NAME: 'a' }).settings,
+      null,
+    );
     assert.equal(readTracing(ENDPOINT).settings?.endpoint, 'http://collector:4318/v1/traces');
     assert.equal(
-      readTracing({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://collector/my/path' }).settings?.endpoint,
+      readTracing({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://collector/my/path' }).settings
+        ?.endpoint,
       'https://collector/my/path',
     );
-    assert.equal(readTracing({ OTEL_TRACES_EXPORTER: 'otlp' }).settings?.endpoint, 'http://localhost:4318/v1/traces');
+    assert.equal(
+      readTracing({ OTEL_TRACES_EXPORTER: 'otlp' }).settings?.endpoint,
+      'http://localhost:4318/v1/traces',
+    );
   });
 
   test('not where they are switched off', () => {
-    assert.deepEqual(readTracing({ ...ENDPOINT, OTEL_SDK_DISABLED: 'True' }), { settings: null, problems: [] });
-    assert.deepEqual(readTracing({ ...ENDPOINT, OTEL_TRACES_EXPORTER: 'none' }), { settings: null, problems: [] });
+    assert.deepEqual(readTracing({ ...ENDPOINT, OTEL_SDK_DISABLED: 'True' }), {
+      settings: null,
+      problems: [],
+    });
+    assert.deepEqual(readTracing({ ...ENDPOINT, OTEL_TRACES_EXPORTER: 'none' }), {
+      settings: null,
+      problems: [],
+    });
     assert.ok(readTracing({ ...ENDPOINT, OTEL_SDK_DISABLED: 'false' }).settings);
   });
 
@@ -77,7 +93,11 @@ describe('what can’t be used', () => {
     });
     assert.deepEqual(settings, readTracing(ENDPOINT).settings);
     assert.equal(problems.length, 3);
-    const ratio = readTracing({ ...ENDPOINT, OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '2' });
+    const ratio = readTracing({
+      ...ENDPOINT,
+      OTEL_TRACES_SAMPLER: 'traceidratio',
+      OTEL_TRACES_SAMPLER_ARG: '2',
+    });
     assert.equal(ratio.settings?.sampler.ratio, 1);
     assert.equal(ratio.problems.length, 1);
   });

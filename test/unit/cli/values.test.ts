@@ -29,15 +29,28 @@ function check<Value>(name: string, { type, accepts, refuses }: Case<Value>): vo
   test(name, () => {
     for (const [text, value] of Object.entries(accepts)) {
       assert.deepEqual(type.parse(text), value, `${name} ${JSON.stringify(text)}`);
-      assert.deepEqual(type.parse(type.format(value)), value, `${name} ${JSON.stringify(text)} written and read again`);
+      assert.deepEqual(
+        type.parse(type.format(value)),
+        value,
+        `${name} ${JSON.stringify(text)} written and read again`,
+      );
     }
-    for (const text of refuses) assert.equal(type.parse(text), undefined, `${name} ${JSON.stringify(text)}`);
+    for (const text of refuses)
+      assert.equal(type.parse(text), undefined, `${name} ${JSON.stringify(text)}`);
   });
 }
 
 describe('values', () => {
-  check('string', { type: string('NAME', 'a name'), accepts: { '': '', 'vit-b': 'vit-b' }, refuses: [] });
-  check('path', { type: path(), accepts: { models: 'models', '../a b': '../a b' }, refuses: ['', 'a\0b'] });
+  check('string', {
+    type: string('NAME', 'a name'),
+    accepts: { '': '', 'vit-b': 'vit-b' },
+    refuses: [],
+  });
+  check('path', {
+    type: path(),
+    accepts: { models: 'models', '../a b': '../a b' },
+    refuses: ['', 'a\0b'],
+  });
   check('boolean', {
     type: boolean(),
     accepts: { true: true, false: false },
@@ -46,7 +59,21 @@ describe('values', () => {
   check('integer', {
     type: integer(1, 256),
     accepts: { '1': 1, '007': 7, '256': 256 },
-    refuses: ['', '0', '257', '-1', '+1', '1.5', '1e2', '0x10', ' 1', '1 ', 'auto', 'NaN', '9'.repeat(400)],
+    refuses: [
+      '',
+      '0',
+      '257',
+      '-1',
+      '+1',
+      '1.5',
+      '1e2',
+      '0x10',
+      ' 1',
+      '1 ',
+      'auto',
+      'NaN',
+      '9'.repeat(400),
+    ],
   });
   check('integer or auto', {
     type: autoOr(integer(1, 256)),
@@ -68,11 +95,34 @@ describe('values', () => {
     accepts: { '250ms': 250, '5s': 5_000, '2m': 120_000, '24h': 86_400_000, '1ms': 1 },
     refuses: ['', '0s', '5', '5 s', '1.5s', '-5s', '5S', 's', '25h', '86400001ms', '5s5s', '1d'],
   });
-  check('duration that may be none', { type: duration(0), accepts: { '0s': 0, '0ms': 0 }, refuses: ['0'] });
+  check('duration that may be none', {
+    type: duration(0),
+    accepts: { '0s': 0, '0ms': 0 },
+    refuses: ['0'],
+  });
   check('bytes', {
     type: bytes(1, 2 ** 30),
-    accepts: { '1': 1, '500000': 500_000, '512KiB': 524_288, '16MiB': 16_777_216, '1GiB': 1_073_741_824 },
-    refuses: ['', '0', '0MiB', '16MB', '16 MiB', '16mib', '1.5MiB', '2GiB', '1073741825', '-1', '1e6', 'MiB'],
+    accepts: {
+      '1': 1,
+      '500000': 500_000,
+      '512KiB': 524_288,
+      '16MiB': 16_777_216,
+      '1GiB': 1_073_741_824,
+    },
+    refuses: [
+      '',
+      '0',
+      '0MiB',
+      '16MB',
+      '16 MiB',
+      '16mib',
+      '1.5MiB',
+      '2GiB',
+      '1073741825',
+      '-1',
+      '1e6',
+      'MiB',
+    ],
   });
   check('address to listen on', {
     type: address(0),
@@ -146,25 +196,44 @@ describe('values', () => {
 
   test('a duration that is written is read again, and not changed', () => {
     const type = duration(0);
-    fc.assert(fc.property(fc.integer({ min: 0, max: 86_400_000 }), (ms) => type.parse(type.format(ms)) === ms));
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 24 }), fc.constantFrom('s', 'm', 'h'), (count, unit) => {
-        const ms = type.parse(`${count}${unit}`);
-        return ms !== undefined && type.parse(type.format(ms)) === ms;
-      }),
+      fc.property(
+        fc.integer({ min: 0, max: 86_400_000 }),
+        (ms) => type.parse(type.format(ms)) === ms,
+      ),
+    );
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 24 }),
+        fc.constantFrom('s', 'm', 'h'),
+        (count, unit) => {
+          const ms = type.parse(`${count}${unit}`);
+          return ms !== undefined && type.parse(type.format(ms)) === ms;
+        },
+      ),
     );
   });
 
   test('durations are written as people write them', () => {
-    const written = [0, 1, 1_500, 10_000, 60_000, 90_000, 120_000, 3_600_000, 7_200_000].map(duration(0).format);
+    const written = [0, 1, 1_500, 10_000, 60_000, 90_000, 120_000, 3_600_000, 7_200_000].map(
+      duration(0).format,
+    );
     assert.deepEqual(written, ['0s', '1ms', '1500ms', '10s', '60s', '90s', '2m', '60m', '2h']);
   });
 
   test('a number of bytes that is written is read again, and not changed', () => {
     const type = bytes(0, 2 ** 30);
-    fc.assert(fc.property(fc.integer({ min: 0, max: 2 ** 30 }), (count) => type.parse(type.format(count)) === count));
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 1023 }), (count) => type.format(count * 2 ** 20) === `${count}MiB`),
+      fc.property(
+        fc.integer({ min: 0, max: 2 ** 30 }),
+        (count) => type.parse(type.format(count)) === count,
+      ),
+    );
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 1023 }),
+        (count) => type.format(count * 2 ** 20) === `${count}MiB`,
+      ),
     );
   });
 

@@ -17,14 +17,21 @@ describe('an error of the server', () => {
     test(`with reason ${reason} arrives as ${status} with that reason`, () => {
       const sent = toCallStatus(new RequestError(reason as Reason, 'what is wrong'));
       const error = new VitserveError(serviceError(sent));
-      assert.deepEqual([error.code, error.reason, error.message], [status, reason, 'what is wrong']);
+      assert.deepEqual(
+        [error.code, error.reason, error.message],
+        [status, reason, 'what is wrong'],
+      );
     });
   }
 });
 
 describe('an error of the transport', () => {
   test('has a code and no reason, and the error of grpc-js is its cause', () => {
-    const cause = serviceError({ code: grpcStatus.UNAVAILABLE, details: 'no connection', metadata: new Metadata() });
+    const cause = serviceError({
+      code: grpcStatus.UNAVAILABLE,
+      details: 'no connection',
+      metadata: new Metadata(),
+    });
     const error = new VitserveError(cause);
     assert.deepEqual(
       [error.name, error.code, error.reason, error.message],
@@ -34,7 +41,9 @@ describe('an error of the transport', () => {
   });
 
   test('of a code that gRPC does not have is UNKNOWN', () => {
-    const error = new VitserveError(serviceError({ code: 99, details: '', metadata: new Metadata() }));
+    const error = new VitserveError(
+      serviceError({ code: 99, details: '', metadata: new Metadata() }),
+    );
     assert.equal(error.code, 'UNKNOWN');
   });
 });
@@ -43,6 +52,9 @@ test('details without an ErrorInfo give no reason', () => {
   const metadata = new Metadata();
   const value = messageType('google.rpc.RetryInfo').serialize({});
   const details = [{ type_url: 'type.googleapis.com/google.rpc.RetryInfo', value }];
-  metadata.set('grpc-status-details-bin', messageType('google.rpc.Status').serialize({ code: 14, details }));
+  metadata.set(
+    'grpc-status-details-bin',
+    messageType('google.rpc.Status').serialize({ code: 14, details }),
+  );
   assert.equal(new VitserveError(serviceError({ code: 14, details: 'full', metadata })).reason, '');
 });

@@ -5,7 +5,10 @@ import { describe, test } from 'node:test';
 import { type Manifest, mayBatch, parseManifest } from '#vitserve/models/manifest.js';
 import { manifestWith } from './sample-manifest.js';
 
-/** The problems of a manifest that differs from a sound one in the values at these paths; `undefined` takes a key away. */
+/**
+ * The problems of a manifest that differs from a sound one in the values at these paths;
+ * `undefined` takes a key away.
+ */
 function problemsWith(changes: Readonly<Record<string, unknown>>): readonly string[] {
   const parsed = parseManifest(JSON.stringify(manifestWith(changes)));
   return 'problems' in parsed ? parsed.problems : [];
@@ -19,7 +22,10 @@ function parsed(text: string): Manifest {
 
 describe('a sound manifest', () => {
   test('of the default model is taken, every value of it', () => {
-    const text = readFileSync(new URL('../../../models/vit-cifar10/1/model.json', import.meta.url), 'utf8');
+    const text = readFileSync(
+      new URL('../../../models/vit-cifar10/1/model.json', import.meta.url),
+      'utf8',
+    );
     const manifest = parsed(text);
     assert.deepEqual(manifest, JSON.parse(text));
     assert.equal(manifest.labels.length, 10);
@@ -48,37 +54,69 @@ describe('a sound manifest', () => {
 describe('a problem is told with the path of its key', () => {
   for (const [what, changes, problem] of [
     ['a key that is not known', { threads: 2 }, 'manifest: Unrecognized key: "threads"'],
-    ['one that is not known further down', { 'input.depth': 3 }, 'input: Unrecognized key: "depth"'],
-    ['a key that is missing', { license: undefined }, 'license: Invalid input: expected string, received undefined'],
+    [
+      'one that is not known further down',
+      { 'input.depth': 3 },
+      'input: Unrecognized key: "depth"',
+    ],
+    [
+      'a key that is missing',
+      { license: undefined },
+      'license: Invalid input: expected string, received undefined',
+    ],
     [
       'a key that is missing further down',
       { 'preprocessing.crop': undefined },
       'preprocessing.crop: Invalid input: expected object, received undefined',
     ],
     ['a newer format', { formatVersion: 2 }, 'formatVersion: Invalid input: expected 1'],
-    ['a value of another type', { batchInvariant: 'yes' }, 'batchInvariant: must be true, false or "accelerator"'],
+    [
+      'a value of another type',
+      { batchInvariant: 'yes' },
+      'batchInvariant: must be true, false or "accelerator"',
+    ],
     [
       'a graph in another folder',
       { 'graph.file': '../model.onnx' },
       'graph.file: must be the name of a file in the same folder',
     ],
-    ['a hash that is none', { 'graph.sha256': 'ABC' }, 'graph.sha256: must be 64 lower-case hexadecimal digits'],
+    [
+      'a hash that is none',
+      { 'graph.sha256': 'ABC' },
+      'graph.sha256: must be 64 lower-case hexadecimal digits',
+    ],
     [
       'a layout that is not known',
       { 'input.layout': 'CHW' },
       'input.layout: Invalid option: expected one of "NHWC"|"NCHW"',
     ],
     ['a size of zero', { 'input.height': 0 }, 'input.height: Too small: expected number to be >=1'],
-    ['a size beyond all reason', { 'input.width': 4097 }, 'input.width: Too big: expected number to be <=4096'],
-    ['half a pixel', { 'input.width': 1.5 }, 'input.width: Invalid input: expected int, received number'],
-    ['an empty name', { 'output.name': '' }, 'output.name: Too small: expected string to have >=1 characters'],
+    [
+      'a size beyond all reason',
+      { 'input.width': 4097 },
+      'input.width: Too big: expected number to be <=4096',
+    ],
+    [
+      'half a pixel',
+      { 'input.width': 1.5 },
+      'input.width: Invalid input: expected int, received number',
+    ],
+    [
+      'an empty name',
+      { 'output.name': '' },
+      'output.name: Too small: expected string to have >=1 characters',
+    ],
     [
       'an activation that is not known',
       { 'output.activation': 'relu' },
       'output.activation: Invalid option: expected one of "softmax"|"sigmoid"|"none"',
     ],
     ['no labels', { labels: [] }, 'labels: Too small: expected array to have >=1 items'],
-    ['an empty label', { 'labels.1': '' }, 'labels.1: Too small: expected string to have >=1 characters'],
+    [
+      'an empty label',
+      { 'labels.1': '' },
+      'labels.1: Too small: expected string to have >=1 characters',
+    ],
     [
       'a filter that is not known',
       { 'preprocessing.interpolation': 'area' },
@@ -94,7 +132,11 @@ describe('a problem is told with the path of its key', () => {
       { 'preprocessing.rescale': 0 },
       'preprocessing.rescale: Too small: expected number to be >0',
     ],
-    ['a deviation of zero', { 'preprocessing.std': [0.5, 0, 0.5] }, 'preprocessing.std: must be above zero'],
+    [
+      'a deviation of zero',
+      { 'preprocessing.std': [0.5, 0, 0.5] },
+      'preprocessing.std: must be above zero',
+    ],
     [
       'a mean of two channels',
       { 'preprocessing.mean': [0.5, 0.5] },
@@ -120,7 +162,10 @@ describe('a problem is told with the path of its key', () => {
   }
 
   test('all of them at once', () => {
-    assert.equal(problemsWith({ license: 1, 'input.height': 0, labels: [], extra: true }).length, 4);
+    assert.equal(
+      problemsWith({ license: 1, 'input.height': 0, labels: [], extra: true }).length,
+      4,
+    );
   });
 });
 
@@ -132,7 +177,9 @@ test('text that is not JSON is one problem', () => {
 
 test('JSON that is no object is one problem', () => {
   const result = parseManifest('[]');
-  assert.deepEqual(result, { problems: ['manifest: Invalid input: expected object, received array'] });
+  assert.deepEqual(result, {
+    problems: ['manifest: Invalid input: expected object, received array'],
+  });
 });
 
 test('a model is batched where an answer does not depend on its batch', () => {

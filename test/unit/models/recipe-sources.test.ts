@@ -1,8 +1,14 @@
-/** Preprocessing as Hugging Face and timm write it down, as recipes; and what is refused, by name. */
+/**
+ * Preprocessing as Hugging Face and timm write it down, as recipes; and what is refused, by name.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
-import { recipeForSize, recipeFromHuggingFace, recipeFromTimm } from '#vitserve/models/recipe-sources.js';
+import {
+  recipeForSize,
+  recipeFromHuggingFace,
+  recipeFromTimm,
+} from '#vitserve/models/recipe-sources.js';
 
 const SIZE = { height: 224, width: 224 };
 const HALF = [0.5, 0.5, 0.5];
@@ -21,19 +27,27 @@ function refusal(make: () => unknown): readonly string[] {
 
 describe('a Hugging Face processor', () => {
   test('of ViT squashes, bilinear, and takes values to −1 … 1', () => {
-    assert.deepEqual(hf({ image_processor_type: 'ViTImageProcessor', size: { height: 384, width: 256 } }), {
-      resize: { mode: 'squash', height: 384, width: 256 },
-      interpolation: 'bilinear',
-      crop: null,
-      rescale: 1 / 255,
-      mean: HALF,
-      std: HALF,
-      normalizedInGraph: true,
-    });
+    assert.deepEqual(
+      hf({ image_processor_type: 'ViTImageProcessor', size: { height: 384, width: 256 } }),
+      {
+        resize: { mode: 'squash', height: 384, width: 256 },
+        interpolation: 'bilinear',
+        crop: null,
+        rescale: 1 / 255,
+        mean: HALF,
+        std: HALF,
+        normalizedInGraph: true,
+      },
+    );
   });
 
   test('of DeiT squashes to 256, bicubic, and crops', () => {
-    const recipe = hf({ feature_extractor_type: 'DeiTFeatureExtractor', size: 256, crop_size: 224, resample: 3 });
+    const recipe = hf({
+      feature_extractor_type: 'DeiTFeatureExtractor',
+      size: 256,
+      crop_size: 224,
+      resample: 3,
+    });
     assert.deepEqual(recipe.resize, { mode: 'squash', height: 256, width: 256 });
     assert.deepEqual(recipe.crop, { ...SIZE, rounding: 'floor' });
     assert.equal(recipe.interpolation, 'bicubic');
@@ -49,7 +63,11 @@ describe('a Hugging Face processor', () => {
   for (const [what, size, resize] of [
     ['a whole number is a square', 224, SQUASHED],
     ['a pair is height and width', [192, 256], { mode: 'squash', height: 192, width: 256 }],
-    ['height and width are those', { height: 192, width: 256 }, { mode: 'squash', height: 192, width: 256 }],
+    [
+      'height and width are those',
+      { height: 192, width: 256 },
+      { mode: 'squash', height: 192, width: 256 },
+    ],
     ['none is the size of the model', undefined, SQUASHED],
   ] as const) {
     test(`size of ViT: ${what}`, () => assert.deepEqual(hf({ size }).resize, resize));
@@ -81,13 +99,22 @@ describe('a Hugging Face processor', () => {
     const bare = hf({ do_rescale: false, do_normalize: false, image_mean: HALF, image_std: HALF });
     assert.deepEqual([bare.rescale, bare.mean, bare.std], [1, [0, 0, 0], [1, 1, 1]]);
     const unscaled = hf({ do_rescale: false, image_mean: [127, 128, 129], image_std: [1, 2, 3] });
-    assert.deepEqual([unscaled.rescale, unscaled.mean, unscaled.std], [1, [127, 128, 129], [1, 2, 3]]);
+    assert.deepEqual(
+      [unscaled.rescale, unscaled.mean, unscaled.std],
+      [1, [127, 128, 129], [1, 2, 3]],
+    );
     const scaled = hf({ rescale_factor: 0.5, do_normalize: false });
     assert.deepEqual([scaled.rescale, scaled.mean], [0.5, [0, 0, 0]]);
   });
 
   test('with what a recipe can not say is refused, all at once', () => {
-    const config = { do_pad: true, size: { longest_edge: 3 }, resample: 9, image_mean: [1], image_std: 'x' };
+    const config = {
+      do_pad: true,
+      size: { longest_edge: 3 },
+      resample: 9,
+      image_mean: [1],
+      image_std: 'x',
+    };
     const problems = refusal(() => hf(config));
     for (const key of ['do_pad', 'size', 'resample', 'image_mean', 'image_std']) {
       assert.ok(
@@ -98,7 +125,10 @@ describe('a Hugging Face processor', () => {
   });
 
   test('of another model, without a fixed size, or that is no object is refused', () => {
-    assert.match(String(refusal(() => hf({ image_processor_type: 'DonutImageProcessor' }))), /DonutImageProcessor/);
+    assert.match(
+      String(refusal(() => hf({ image_processor_type: 'DonutImageProcessor' }))),
+      /DonutImageProcessor/,
+    );
     assert.match(String(refusal(() => hf({ size: { shortest_edge: 256 } }))), /varying size/);
     assert.match(String(refusal(() => hf({ do_resize: false }))), /varying size/);
     assert.match(String(refusal(() => hf([]))), /not a JSON object/);
@@ -106,7 +136,13 @@ describe('a Hugging Face processor', () => {
 });
 
 describe('a pretrained_cfg of timm', () => {
-  const augreg = { input_size: [3, 224, 224], crop_pct: 0.9, interpolation: 'bicubic', mean: HALF, std: HALF };
+  const augreg = {
+    input_size: [3, 224, 224],
+    crop_pct: 0.9,
+    interpolation: 'bicubic',
+    mean: HALF,
+    std: HALF,
+  };
 
   test('resizes the shortest edge to ⌊size / crop_pct⌋ and crops', () => {
     assert.deepEqual(recipeFromTimm(augreg), {
@@ -118,7 +154,12 @@ describe('a pretrained_cfg of timm', () => {
       std: HALF,
       normalizedInGraph: true,
     });
-    const large = recipeFromTimm({ ...augreg, input_size: [3, 384, 384], crop_pct: 1.0, crop_mode: 'center' });
+    const large = recipeFromTimm({
+      ...augreg,
+      input_size: [3, 384, 384],
+      crop_pct: 1.0,
+      crop_mode: 'center',
+    });
     assert.deepEqual(large.resize, { mode: 'shortest-edge', size: 384 });
   });
 
@@ -142,10 +183,22 @@ describe('a pretrained_cfg of timm', () => {
   });
 
   test('with what a recipe can not say is refused', () => {
-    assert.match(String(refusal(() => recipeFromTimm({ ...augreg, crop_mode: 'border' }))), /crop_mode "border"/);
-    assert.match(String(refusal(() => recipeFromTimm({ ...augreg, input_size: [3, 224, 256] }))), /224 × 256/);
-    assert.match(String(refusal(() => recipeFromTimm({ ...augreg, input_size: [1, 28, 28] }))), /input_size/);
-    assert.match(String(refusal(() => recipeFromTimm({ ...augreg, interpolation: 'random' }))), /random/);
+    assert.match(
+      String(refusal(() => recipeFromTimm({ ...augreg, crop_mode: 'border' }))),
+      /crop_mode "border"/,
+    );
+    assert.match(
+      String(refusal(() => recipeFromTimm({ ...augreg, input_size: [3, 224, 256] }))),
+      /224 × 256/,
+    );
+    assert.match(
+      String(refusal(() => recipeFromTimm({ ...augreg, input_size: [1, 28, 28] }))),
+      /input_size/,
+    );
+    assert.match(
+      String(refusal(() => recipeFromTimm({ ...augreg, interpolation: 'random' }))),
+      /random/,
+    );
   });
 });
 

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Crop, outputSize, planGeometry, type Recipe, type Resize } from '#vitserve/models/recipe.js';
+import {
+  type Crop,
+  outputSize,
+  planGeometry,
+  type Recipe,
+  type Resize,
+} from '#vitserve/models/recipe.js';
 import { readGolden } from '../../golden/golden.js';
 
 interface ShortestEdgeCase {
@@ -25,7 +31,15 @@ interface CropCase {
 
 function recipe(resize: Resize | null, crop: Crop | null): Recipe {
   const [mean, std] = [[0, 0, 0] as const, [1, 1, 1] as const];
-  return { resize, interpolation: 'bilinear', crop, rescale: 1, mean, std, normalizedInGraph: true };
+  return {
+    resize,
+    interpolation: 'bilinear',
+    crop,
+    rescale: 1,
+    mean,
+    std,
+    normalizedInGraph: true,
+  };
 }
 
 const cases = readGolden<ShortestEdgeCase | CropCase>('geometry.json');
@@ -35,8 +49,16 @@ test('the shortest edge gives the sizes that torchvision and transformers give',
   const golden = cases.filter((one): one is ShortestEdgeCase => !isCrop(one));
   assert.ok(golden.length > 0);
   for (const { width, height, shortestEdge, resizedWidth, resizedHeight } of golden) {
-    const plan = planGeometry(recipe({ mode: 'shortest-edge', size: shortestEdge }, null), width, height);
-    assert.deepEqual([plan.resizedWidth, plan.resizedHeight], [resizedWidth, resizedHeight], `${width} × ${height}`);
+    const plan = planGeometry(
+      recipe({ mode: 'shortest-edge', size: shortestEdge }, null),
+      width,
+      height,
+    );
+    assert.deepEqual(
+      [plan.resizedWidth, plan.resizedHeight],
+      [resizedWidth, resizedHeight],
+      `${width} × ${height}`,
+    );
     assert.deepEqual([plan.outputWidth, plan.outputHeight], [resizedWidth, resizedHeight]);
   }
 });
@@ -49,7 +71,11 @@ for (const [library, rounding] of [
     const golden = cases.filter(isCrop).filter((one) => one.library === library);
     assert.ok(golden.some((one) => one.cropLeft < 0) && golden.some((one) => one.cropLeft > 0));
     for (const { width, height, cropWidth, cropHeight, cropLeft, cropTop } of golden) {
-      const plan = planGeometry(recipe(null, { width: cropWidth, height: cropHeight, rounding }), width, height);
+      const plan = planGeometry(
+        recipe(null, { width: cropWidth, height: cropHeight, rounding }),
+        width,
+        height,
+      );
       const what = `${cropWidth} × ${cropHeight} of ${width} × ${height}`;
       assert.deepEqual([plan.cropLeft, plan.cropTop], [cropLeft, cropTop], what);
     }
@@ -65,7 +91,11 @@ const resizes: fc.Arbitrary<Resize | null> = fc.oneof(
 );
 const crops: fc.Arbitrary<Crop | null> = fc.oneof(
   fc.constant(null),
-  fc.record({ width: small, height: small, rounding: fc.constantFrom('floor' as const, 'half-even' as const) }),
+  fc.record({
+    width: small,
+    height: small,
+    rounding: fc.constantFrom('floor' as const, 'half-even' as const),
+  }),
 );
 
 test('a crop is centred to within a pixel, inside the picture where it fits, around it where it does not', () => {
@@ -105,7 +135,8 @@ test('the output size is known beforehand exactly where it does not depend on th
       const known = outputSize(recipe(resize, crop));
       assert.equal(known === null, crop === null && resize?.mode !== 'squash');
       const plan = planGeometry(recipe(resize, crop), width, height);
-      if (known !== null) assert.deepEqual(known, { height: plan.outputHeight, width: plan.outputWidth });
+      if (known !== null)
+        assert.deepEqual(known, { height: plan.outputHeight, width: plan.outputWidth });
     }),
   );
 });

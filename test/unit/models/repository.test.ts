@@ -20,7 +20,11 @@ const GRAPH = 'not really a graph';
 const GRAPH_SHA256 = createHash('sha256').update(GRAPH).digest('hex');
 
 /** Writes one version of a model whose manifest differs from a sound one in `changes`. */
-function write(name: string, version: string, changes: Readonly<Record<string, unknown>> = {}): string {
+function write(
+  name: string,
+  version: string,
+  changes: Readonly<Record<string, unknown>> = {},
+): string {
   const folder = join(repository, name, version);
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'model.onnx'), GRAPH);
@@ -32,10 +36,15 @@ function write(name: string, version: string, changes: Readonly<Record<string, u
 /** The model that is the default one. */
 async function loadDefault(folder: string, name: string): Promise<Model> {
   const { models, defaultName } = await loadRepository(folder, name);
-  return models.find((model) => model.name === defaultName) ?? assert.fail('the default model is not there');
+  return (
+    models.find((model) => model.name === defaultName) ??
+    assert.fail('the default model is not there')
+  );
 }
 
-async function refusal(name = ''): Promise<{ readonly kind: string; readonly problems: readonly string[] }> {
+async function refusal(
+  name = '',
+): Promise<{ readonly kind: string; readonly problems: readonly string[] }> {
   const error: unknown = await loadRepository(repository, name).then(
     () => assert.fail('the model was loaded'),
     (thrown: unknown) => thrown,
@@ -134,7 +143,9 @@ describe('a repository', () => {
     for (const name of ['b', 'a', 'c']) write(name, '1');
     assert.deepEqual(await refusal(), {
       kind: 'usage',
-      problems: [`model: ${repository} holds 3 models: say which is the default with --model (a, b, c)`],
+      problems: [
+        `model: ${repository} holds 3 models: say which is the default with --model (a, b, c)`,
+      ],
     });
   });
 
@@ -207,7 +218,9 @@ describe('a version', () => {
   });
 
   test('whose pixels are of no fixed size', async () => {
-    const folder = write('small', '1', { 'preprocessing.resize': { mode: 'shortest-edge', size: 32 } });
+    const folder = write('small', '1', {
+      'preprocessing.resize': { mode: 'shortest-edge', size: 32 },
+    });
     assert.deepEqual((await refusal()).problems, [
       `model small/1: ${join(folder, 'model.json')}: preprocessing makes pixels of varying size, input wants 32 × 32`,
     ]);

@@ -6,7 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
-import { hashExternalWeights, hashGraph, loadUnchanged, stampOf } from '#vitserve/models/weights.js';
+import {
+  hashExternalWeights,
+  hashGraph,
+  loadUnchanged,
+  stampOf,
+} from '#vitserve/models/weights.js';
 
 let folder: string;
 beforeEach(() => {
@@ -25,7 +30,8 @@ function write(name: string, content: string | Buffer): string {
 /** How a tensor says in which file its values are. */
 function location(name: string): Buffer {
   const text = Buffer.from(name);
-  const length = text.length < 0x80 ? [text.length] : [(text.length & 0x7f) | 0x80, text.length >> 7];
+  const length =
+    text.length < 0x80 ? [text.length] : [(text.length & 0x7f) | 0x80, text.length >> 7];
   return Buffer.concat([Buffer.from('\n\x08location\x12', 'latin1'), Buffer.from(length), text]);
 }
 
@@ -51,7 +57,13 @@ describe('the files of weights that a graph names', () => {
   });
 
   test('are none where it has its weights in itself, or ends amid a name', async () => {
-    for (const graph of ['', 'a graph', 'its location', location('a.data').subarray(0, -1), location('')]) {
+    for (const graph of [
+      '',
+      'a graph',
+      'its location',
+      location('a.data').subarray(0, -1),
+      location(''),
+    ]) {
       const { locations } = await hashGraph(write('model.onnx', graph));
       assert.deepEqual([...locations], []);
     }
@@ -60,7 +72,15 @@ describe('the files of weights that a graph names', () => {
   test('count where they are in its folder', async () => {
     mkdirSync(join(folder, 'parts'));
     const inside = [write('a.data', 'one'), write('parts/b.data', 'two')];
-    const names = ['parts/b.data', 'a.data', 'gone.data', '../outside.data', '/etc/hostname', 'parts', 'a\0b'];
+    const names = [
+      'parts/b.data',
+      'a.data',
+      'gone.data',
+      '../outside.data',
+      '/etc/hostname',
+      'parts',
+      'a\0b',
+    ];
     const files = await hashExternalWeights(join(folder, 'model.onnx'), names);
     assert.deepEqual(
       files,
@@ -96,7 +116,10 @@ describe('what is loaded', () => {
   test('is nothing where a file is gone', async () => {
     const files = weights();
     rmSync(join(folder, 'model.onnx'));
-    await assert.rejects(loadUnchanged('small/1', files, never), /model small\/1: can't read .*: put the file back$/);
+    await assert.rejects(
+      loadUnchanged('small/1', files, never),
+      /model small\/1: can't read .*: put the file back$/,
+    );
   });
 
   for (const [what, load] of [
@@ -111,7 +134,10 @@ describe('what is loaded', () => {
         utimesSync(join(folder, 'model.onnx'), 1, 1);
         return await load();
       });
-      await assert.rejects(loading, /model small\/1: .*model\.onnx was changed while it was being loaded: put the old/);
+      await assert.rejects(
+        loading,
+        /model small\/1: .*model\.onnx was changed while it was being loaded: put the old/,
+      );
     });
   }
 
@@ -144,7 +170,8 @@ describe('the stamp of a folder', () => {
     rmSync(folder, { recursive: true });
     await note();
     mkdirSync(folder);
-    for (const [index, stamp] of stamps.entries()) assert.notEqual(stamp, stamps[index + 1], `change ${index + 1}`);
+    for (const [index, stamp] of stamps.entries())
+      assert.notEqual(stamp, stamps[index + 1], `change ${index + 1}`);
     write('model.json', '{}');
     assert.equal(await stampOf(folder), await stampOf(folder));
   });

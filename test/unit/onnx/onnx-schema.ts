@@ -1,4 +1,7 @@
-/** ONNX's messages once more, written for protobufjs from the specification: an independent reader and writer for tests. */
+/**
+ * ONNX's messages once more, written for protobufjs from the specification: an independent reader
+ * and writer for tests.
+ */
 import protobuf from 'protobufjs';
 
 const SCHEMA = `
@@ -39,11 +42,20 @@ message Model {
 
 /** The type of a model whose repeated numbers are written packed or one by one. */
 export function modelType(packed: boolean): protobuf.Type {
-  return protobuf.parse(SCHEMA.replaceAll('PACKED', String(packed)), { keepCase: false }).root.lookupType('Model');
+  return protobuf
+    .parse(SCHEMA.replaceAll('PACKED', String(packed)), { keepCase: false })
+    .root.lookupType('Model');
 }
 
-/** What protobufjs reads, as plain data: int64 as text, bytes as base64, absent values filled in. */
+/**
+ * What protobufjs reads, as plain data: int64 as text, bytes as base64, absent values filled in.
+ */
 export function plainModel(bytes: Uint8Array): unknown {
   const type = modelType(true);
-  return type.toObject(type.decode(bytes), { longs: String, bytes: String, defaults: true, arrays: true });
+  return type.toObject(type.decode(bytes), {
+    longs: String,
+    bytes: String,
+    defaults: true,
+    arrays: true,
+  });
 }

@@ -48,7 +48,9 @@ describe('a transition', () => {
         test(`${transition} throws, changes nothing and is not told`, () => {
           const lifecycle = lifecycleIn(from);
           lifecycle.watch(() => assert.fail('told of an illegal transition'));
-          assert.throws(() => lifecycle.to(to), { message: `illegal lifecycle transition: ${transition}` });
+          assert.throws(() => lifecycle.to(to), {
+            message: `illegal lifecycle transition: ${transition}`,
+          });
           assert.equal(lifecycle.state, from);
         });
       }

@@ -10,7 +10,10 @@ function coresWith(files: Readonly<Record<string, string>>, parallelism = 64): n
 
 describe('cgroup v2', () => {
   test('the quota of the group is the number of cores', () => {
-    assert.equal(coresWith({ '/proc/self/cgroup': '0::/', '/sys/fs/cgroup/cpu.max': '200000 100000' }), 2);
+    assert.equal(
+      coresWith({ '/proc/self/cgroup': '0::/', '/sys/fs/cgroup/cpu.max': '200000 100000' }),
+      2,
+    );
   });
 
   test('a fractional quota is rounded up', () => {
@@ -40,15 +43,21 @@ describe('cgroup v2', () => {
   });
 
   test('a group that is named but not to be seen, as in a container, leaves the root of what is seen', () => {
-    const files = { '/proc/self/cgroup': '0::/kubepods/pod1', '/sys/fs/cgroup/cpu.max': '150000 100000' };
+    const files = {
+      '/proc/self/cgroup': '0::/kubepods/pod1',
+      '/sys/fs/cgroup/cpu.max': '150000 100000',
+    };
     assert.equal(coresWith(files), 2);
   });
 });
 
 describe('cgroup v1', () => {
-  const GROUPS = ['12:memory:/docker/abc', '4:cpuset:/other', '3:cpu,cpuacct:/docker/abc', '1:name=systemd:/x'].join(
-    '\n',
-  );
+  const GROUPS = [
+    '12:memory:/docker/abc',
+    '4:cpuset:/other',
+    '3:cpu,cpuacct:/docker/abc',
+    '1:name=systemd:/x',
+  ].join('\n');
 
   test('the quota of the cpu controller is the number of cores', () => {
     const files = {
@@ -69,12 +78,18 @@ describe('cgroup v1', () => {
   });
 
   test('a quota of −1 is none', () => {
-    const files = { '/proc/self/cgroup': GROUPS, '/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us': '-1' };
+    const files = {
+      '/proc/self/cgroup': GROUPS,
+      '/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us': '-1',
+    };
     assert.equal(coresWith(files), 64);
   });
 
   test('the cpuset controller is not the cpu controller', () => {
-    const files = { '/proc/self/cgroup': '4:cpuset:/other', '/sys/fs/cgroup/cpu/other/cpu.cfs_quota_us': '100000' };
+    const files = {
+      '/proc/self/cgroup': '4:cpuset:/other',
+      '/sys/fs/cgroup/cpu/other/cpu.cfs_quota_us': '100000',
+    };
     assert.equal(coresWith(files), 64);
   });
 });

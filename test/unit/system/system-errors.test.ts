@@ -1,7 +1,11 @@
 /** Errors of the operating system: each says what would mend it, and never something else. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { describeSystemError, listenProblem, openFilesLimit } from '#vitserve/system/system-errors.js';
+import {
+  describeSystemError,
+  listenProblem,
+  openFilesLimit,
+} from '#vitserve/system/system-errors.js';
 
 const failure = (code: string) => Object.assign(new Error(`listen ${code}: why`), { code });
 
@@ -18,19 +22,28 @@ describe('an address that can’t be listened on', () => {
   ] as const) {
     test(code, () => {
       const problem = listenProblem('address', { host: 'h', port: 1 }, failure(code));
-      assert.ok(problem.startsWith(`address: can't listen on h:1 (listen ${code}: why): `), problem);
+      assert.ok(
+        problem.startsWith(`address: can't listen on h:1 (listen ${code}: why): `),
+        problem,
+      );
       assert.match(problem, remedy);
       if (code !== 'EADDRINUSE') assert.doesNotMatch(problem, /end what uses it/);
     });
   }
 
   test('an IPv6 address has its brackets', () => {
-    assert.match(listenProblem('o', { host: '::1', port: 2 }, failure('EACCES')), /on \[::1\]:2 \(/);
+    assert.match(
+      listenProblem('o', { host: '::1', port: 2 }, failure('EACCES')),
+      /on \[::1\]:2 \(/,
+    );
   });
 });
 
 test('limits that are reached name their remedy, and other errors stay as they are', () => {
-  assert.match(describeSystemError(failure('EMFILE')), /: this process may have \d+ open files: raise the limit/);
+  assert.match(
+    describeSystemError(failure('EMFILE')),
+    /: this process may have \d+ open files: raise the limit/,
+  );
   assert.match(describeSystemError(failure('ENFILE')), /fs\.file-max/);
   assert.match(describeSystemError(failure('EAGAIN')), /ulimit -u/);
   assert.equal(describeSystemError(failure('EISDIR')), 'listen EISDIR: why');

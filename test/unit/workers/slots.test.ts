@@ -1,11 +1,26 @@
 /** The slot file, from the front's side and from a child's. */
 import assert from 'node:assert/strict';
-import { closeSync, existsSync, fstatSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
-import { openUnlinkedFile, reserve, SLOT_HEADER_BYTES, SlotFile, SlotView } from '#vitserve/workers/slots.js';
+import {
+  openUnlinkedFile,
+  reserve,
+  SLOT_HEADER_BYTES,
+  SlotFile,
+  SlotView,
+} from '#vitserve/workers/slots.js';
 
 const LAYOUT = { pixelBytes: 4 * 3 * 3 };
 
@@ -26,7 +41,8 @@ function withSlots(count: number, use: (file: SlotFile, view: SlotView) => void)
 }
 
 /** Pixels that no other slot has. */
-const pixelsOf = (slot: number) => Uint8Array.from({ length: LAYOUT.pixelBytes }, (_, at) => (slot * 50 + at) % 256);
+const pixelsOf = (slot: number) =>
+  Uint8Array.from({ length: LAYOUT.pixelBytes }, (_, at) => (slot * 50 + at) % 256);
 
 function readSlot(view: SlotView, slot: number): Uint8Array {
   const pixels = new Uint8Array(LAYOUT.pixelBytes);
@@ -175,7 +191,9 @@ describe('a slot', () => {
   });
 
   test('beyond the file can not be read', () => {
-    withSlots(2, (_, view) => assert.throws(() => readSlot(view, 2), /^Error: slot 2 lies beyond the file$/));
+    withSlots(2, (_, view) =>
+      assert.throws(() => readSlot(view, 2), /^Error: slot 2 lies beyond the file$/),
+    );
   });
 });
 
@@ -193,7 +211,10 @@ describe('a folder that can not hold the file', () => {
   test('because it is a file', () => {
     const path = join(folder, 'file');
     writeFileSync(path, '');
-    assert.match(setupProblems(() => openUnlinkedFile(path))[0] ?? '', /can't create a file in .*\(ENOTDIR: /);
+    assert.match(
+      setupProblems(() => openUnlinkedFile(path))[0] ?? '',
+      /can't create a file in .*\(ENOTDIR: /,
+    );
   });
 
   test('because it is full', { skip: !existsSync('/dev/full') }, () => {

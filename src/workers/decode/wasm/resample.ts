@@ -1,18 +1,20 @@
 /**
- * Pillow's two resampling passes in AssemblyScript with 128-bit SIMD, and the turning of pictures that are stored turned.
- * Compiled by tools/generate-wasm.mjs; called only by ../weighted.ts and ../turbojpeg.ts, which lay out the memory. No allocation here and no bounds checks: the caller leaves 32 readable
- * bytes behind every region, and one row more where rows are read in pairs.
+ * Pillow's two resampling passes in AssemblyScript with 128-bit SIMD, and the turning of pictures
+ * that are stored turned. Compiled by tools/generate-wasm.mjs; called only by ../weighted.ts and
+ * ../turbojpeg.ts, which lay out the memory. No allocation here and no bounds checks: the caller
+ * leaves 32 readable bytes behind every region, and one row more where rows are read in pairs.
  *
- * Arithmetic (Pillow src/libImaging/Resample.c, 8 bits per channel): sum of pixel × weight in 22-bit fixed point,
- * plus a half, shifted back and clipped to 0–255.
+ * Arithmetic (Pillow src/libImaging/Resample.c, 8 bits per channel): sum of pixel × weight in
+ * 22-bit fixed point, plus a half, shifted back and clipped to 0–255.
  *
- * A weight w is stored in two 16-bit parts, w = high × 2^11 + low with 0 ≤ low < 2^11, because the machine multiplies
- * and adds pairs of 16-bit numbers (i32x4.dot_i16x8_s) twice as fast as it multiplies 32-bit ones. The sums are equal
- * modulo 2^32, so the result is too, whatever the number of taps.
+ * A weight w is stored in two 16-bit parts, w = high × 2^11 + low with 0 ≤ low < 2^11, because the
+ * machine multiplies and adds pairs of 16-bit numbers (i32x4.dot_i16x8_s) twice as fast as it
+ * multiplies 32-bit ones. The sums are equal modulo 2^32, so the result is too, whatever the number
+ * of taps.
  *
- * A table of weights, for each output position: pairs of taps (padded with a zero weight), 8 bytes a pair: low of the first
- * and the second tap, high of the first and the second tap. A table of bounds, for each output position: first input
- * position and number of pairs, two i32.
+ * A table of weights, for each output position: pairs of taps (padded with a zero weight), 8 bytes
+ * a pair: low of the first and the second tap, high of the first and the second tap. A table of
+ * bounds, for each output position: first input position and number of pairs, two i32.
  */
 
 const LOW_BITS: i32 = 11;
@@ -37,7 +39,10 @@ function pairUp(pixel: usize): v128 {
   );
 }
 
-/** Stores a pixel, and a fourth byte that the next one overwrites; a row needs a byte to spare for the last one. */
+/**
+ * Stores a pixel, and a fourth byte that the next one overwrites; a row needs a byte to spare for
+ * the last one.
+ */
 // @ts-ignore: decorator
 @inline
 function storePixel(target: usize, low: v128, high: v128): void {
@@ -47,9 +52,9 @@ function storePixel(target: usize, low: v128, high: v128): void {
 }
 
 /**
- * RGB, `rows` rows of `sourceStride` bytes to rows of `columns` pixels, `targetStride` bytes apart, at least
- * one more than the pixels take. Four rows at a time share the weights and the loop; at the bottom the last row is done
- * more than once.
+ * RGB, `rows` rows of `sourceStride` bytes to rows of `columns` pixels, `targetStride` bytes apart,
+ * at least one more than the pixels take. Four rows at a time share the weights and the loop; at
+ * the bottom the last row is done more than once.
  */
 export function resampleHorizontally(
   source: usize,
@@ -106,7 +111,10 @@ export function resampleHorizontally(
   }
 }
 
-/** Rows of `stride` bytes (a multiple of 16) to `rows` rows of the same stride. `firstRow` is the input row at `source`. */
+/**
+ * Rows of `stride` bytes (a multiple of 16) to `rows` rows of the same stride. `firstRow` is the
+ * input row at `source`.
+ */
 export function resampleVertically(
   source: usize,
   stride: i32,
@@ -158,12 +166,15 @@ export function resampleVertically(
   }
 }
 
-/** Rows and columns that are turned at a time, so that the cache lines of both sides are used whole. */
+/**
+ * Rows and columns that are turned at a time, so that the cache lines of both sides are used whole.
+ */
 const TILE: i32 = 32;
 
 /**
- * Copies an RGB picture of `width` × `height` pixels to `target`, rows without gaps. Its top left pixel is at `source`, the
- * next one to the right `stepX` bytes further, the next one below `stepY`; steps may be negative.
+ * Copies an RGB picture of `width` × `height` pixels to `target`, rows without gaps. Its top left
+ * pixel is at `source`, the next one to the right `stepX` bytes further, the next one below
+ * `stepY`; steps may be negative.
  */
 export function turn(source: usize, stepX: i32, stepY: i32, target: usize, width: i32, height: i32): void {
   for (let top = 0; top < height; top += TILE) {

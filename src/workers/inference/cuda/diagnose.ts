@@ -1,10 +1,10 @@
 /**
  * Why CUDA can't be used here, in words that say what to do about it.
  *
- * onnxruntime says "Failed to load shared library" whatever is missing. So, where it has failed, the same way is gone step
- * by step: the provider's files, the libraries they ask for, the provider itself, the driver, a GPU. Each is really loaded
- * (dlopen(3)), by the same rules and from the same places. What has been loaded stays: this is for a process that goes
- * on without CUDA or ends.
+ * onnxruntime says "Failed to load shared library" whatever is missing. So, where it has failed,
+ * the same way is gone step by step: the provider's files, the libraries they ask for, the provider
+ * itself, the driver, a GPU. Each is really loaded (dlopen(3)), by the same rules and from the same
+ * places. What has been loaded stays: this is for a process that goes on without CUDA or ends.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,19 +28,28 @@ export interface CudaProblem {
   readonly text: string;
 }
 
-/** Null where everything loads and the driver has a GPU. Never throws. @param folder where the provider should be */
+/**
+ * Null where everything loads and the driver has a GPU. Never throws. @param folder where the
+ * provider should be
+ */
 export function diagnoseCuda(folder = findOnnxruntime().libraryFolder): CudaProblem | null {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     return { step: 'platform', text: 'onnxruntime has a CUDA provider for Linux on x64 only' };
   }
   const files = PROVIDER_FILES.map((name) => join(folder, name));
   if (!files.every((file) => existsSync(file))) {
-    return { step: 'provider', text: `the CUDA provider of onnxruntime is not installed: run "vitserve install-cuda"` };
+    return {
+      step: 'provider',
+      text: `the CUDA provider of onnxruntime is not installed: run "vitserve install-cuda"`,
+    };
   }
   try {
     return walk(files);
   } catch (error) {
-    return { step: 'provider', text: `the CUDA provider can't be looked into: ${messageOf(error)}` };
+    return {
+      step: 'provider',
+      text: `the CUDA provider can't be looked into: ${messageOf(error)}`,
+    };
   }
 }
 
@@ -71,7 +80,8 @@ function walk(files: readonly string[]): CudaProblem | null {
   }
   for (const file of files) {
     const problem = load(file);
-    if (problem !== null) return { step: 'libraries', text: `the CUDA provider can't be loaded: ${problem}` };
+    if (problem !== null)
+      return { step: 'libraries', text: `the CUDA provider can't be loaded: ${problem}` };
   }
   return askDriver(cuda ?? 0);
 }
@@ -90,7 +100,10 @@ function askDriver(cuda: number): CudaProblem | null {
   if (code === 0) return null;
   const name: (string | null)[] = [null];
   driver.func('int cuGetErrorName(int, _Out_ const char**)')(code, name);
-  return { step: 'gpu', text: `the NVIDIA driver finds no GPU that it can use: ${name[0] ?? 'error'} (${code})` };
+  return {
+    step: 'gpu',
+    text: `the NVIDIA driver finds no GPU that it can use: ${name[0] ?? 'error'} (${code})`,
+  };
 }
 
 /** Loads a library as the dynamic linker finds it; null, or what the linker has to say. */

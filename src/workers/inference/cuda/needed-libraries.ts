@@ -1,8 +1,9 @@
 /**
- * The shared libraries that a shared library asks for: DT_NEEDED of its dynamic section (elf(5)), which is what `ldd`
- * begins with. Read here, because a container has neither `ldd` nor `readelf`.
+ * The shared libraries that a shared library asks for: DT_NEEDED of its dynamic section (elf(5)),
+ * which is what `ldd` begins with. Read here, because a container has neither `ldd` nor `readelf`.
  *
- * For 64-bit little-endian files, all that onnxruntime's providers are. Reads a few kilobytes, whatever the file's size.
+ * For 64-bit little-endian files, all that onnxruntime's providers are. Reads a few kilobytes,
+ * whatever the file's size.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 
@@ -33,7 +34,8 @@ export function neededLibraries(path: string): string[] {
     const read = (offset: number, bytes: number): Buffer => {
       if (bytes > LARGEST_TABLE) throw new Error(`${path} is damaged: a table of ${bytes} bytes`);
       const buffer = Buffer.alloc(bytes);
-      if (readSync(file, buffer, 0, bytes, offset) !== bytes) throw new Error(`${path} is cut short`);
+      if (readSync(file, buffer, 0, bytes, offset) !== bytes)
+        throw new Error(`${path} is cut short`);
       return buffer;
     };
     return namesIn(path, read);
@@ -68,9 +70,11 @@ function namesIn(path: string, read: (offset: number, bytes: number) => Buffer):
     if (tag === TAG.stringBytes) stringBytes = value;
   }
   if (needed.length === 0) return [];
-  // The section has addresses as they are once loaded; in the file the table lies where its segment does.
+  // The section has addresses as they are once loaded; in the file the table lies where its segment
+  // does.
   const home = segments.find(
-    ({ type, address, bytes }) => type === SEGMENT.load && strings >= address && strings < address + bytes,
+    ({ type, address, bytes }) =>
+      type === SEGMENT.load && strings >= address && strings < address + bytes,
   );
   if (home === undefined) throw new Error(`${path} is damaged: its strings are in no segment`);
   const text = read(home.offset + strings - home.address, stringBytes);

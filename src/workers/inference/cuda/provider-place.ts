@@ -1,13 +1,16 @@
 /**
- * Where onnxruntime looks for its CUDA provider: beside its own library, and nowhere else. The npm package comes without
- * it; `vitserve install-cuda` puts it there.
+ * Where onnxruntime looks for its CUDA provider: beside its own library, and nowhere else. The npm
+ * package comes without it; `vitserve install-cuda` puts it there.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
 /** What bridges onnxruntime and a provider, and the provider. Loaded in this order. */
-export const PROVIDER_FILES = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so'] as const;
+export const PROVIDER_FILES = [
+  'libonnxruntime_providers_shared.so',
+  'libonnxruntime_providers_cuda.so',
+] as const;
 
 export type ProviderFile = (typeof PROVIDER_FILES)[number];
 
@@ -23,5 +26,9 @@ export function findOnnxruntime(): InstalledOnnxruntime {
   const file = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
   const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
   const packageFolder = dirname(file);
-  return { version, packageFolder, libraryFolder: join(packageFolder, 'bin/napi-v6', process.platform, process.arch) };
+  return {
+    version,
+    packageFolder,
+    libraryFolder: join(packageFolder, 'bin/napi-v6', process.platform, process.arch),
+  };
 }

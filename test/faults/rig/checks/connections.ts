@@ -5,7 +5,14 @@ import { MOST_CALLS_OF_A_CONNECTION } from '#vitserve/server/rpc/grpc-server.js'
 import { PlainClient } from '../../../support/grpc-client.js';
 import { continuousLoad } from '../../../support/load.js';
 import { framed, RawConnection } from '../../../support/raw-call.js';
-import { callHeaders, END_HEADERS, FRAME, frame, headerBlock, RawSocket } from '../../../support/raw-http2.js';
+import {
+  callHeaders,
+  END_HEADERS,
+  FRAME,
+  frame,
+  headerBlock,
+  RawSocket,
+} from '../../../support/raw-http2.js';
 import { ServerProcess, SIMULATED } from '../../../support/server.js';
 import { poissonCallers } from '../load-actors.js';
 import { run } from '../run.js';
@@ -32,7 +39,12 @@ export const slowDrips: Check = {
     const subject = { address: server.address, http: null, pid: server.pid };
     const others = async () => {
       const actors = [poissonCallers(40)];
-      const times = { durationMs: UPLOAD_TIMEOUT_MS, windowMs: 60_000, sampleMs: 60_000, patienceMs: 10_000 };
+      const times = {
+        durationMs: UPLOAD_TIMEOUT_MS,
+        windowMs: 60_000,
+        sampleMs: 60_000,
+        patienceMs: 10_000,
+      };
       return (await run({ subject, pictures, actors, ...times })).totals.rightMs?.p99 ?? Number.NaN;
     };
     await others();
@@ -60,13 +72,23 @@ const IDLE_LIMIT_MS = 3_000;
 export const idlers: Check = {
   asked: '2,000 idle connections: closed within the idle limit + 5 s; at most 100 MiB',
   async measure(scope) {
-    const flags = [...SIMULATED, '--max-connections', '3000', '--max-connection-idle', `${IDLE_LIMIT_MS}ms`];
+    const flags = [
+      ...SIMULATED,
+      '--max-connections',
+      '3000',
+      '--max-connection-idle',
+      `${IDLE_LIMIT_MS}ms`,
+    ];
     const server = await ServerProcess.start(scope, flags);
     const raws: RawSocket[] = [];
     let sinceLast = 0;
     const grown = await peakGrowth(server, async () => {
       for (let opened = 0; opened < IDLERS; opened += 100) {
-        raws.push(...(await Promise.all(Array.from({ length: 100 }, () => RawSocket.http2(scope, server.port)))));
+        raws.push(
+          ...(await Promise.all(
+            Array.from({ length: 100 }, () => RawSocket.http2(scope, server.port)),
+          )),
+        );
       }
       sinceLast = performance.now();
       await Promise.all(raws.map(({ closed }) => closed));
@@ -84,7 +106,11 @@ export const streamsAboveCap: Check = {
   async measure(scope) {
     // So many uploads that none is refused for that: all stay open until the upload's time is over.
     const open = MOST_CALLS_OF_A_CONNECTION + ABOVE;
-    const server = await ServerProcess.start(scope, [...SIMULATED, '--max-uploads', String(2 * open)]);
+    const server = await ServerProcess.start(scope, [
+      ...SIMULATED,
+      '--max-uploads',
+      String(2 * open),
+    ]);
     const client = new PlainClient(scope, server.address);
     const [image] = (await drawGood(1)) as [Buffer];
     const others = continuousLoad(2, () => client.classify({ image }).then(() => 'right', String));
@@ -99,7 +125,10 @@ export const streamsAboveCap: Check = {
     const refused = raw.count(FRAME.resetStream);
     const lives = (await client.classify({ image })) !== null;
     const figure = `${refused} streams reset${raw.has(FRAME.goAway) || raw.isClosed ? ', the connection closed' : ''}; ${wrong} of ${results.length} calls of others failed`;
-    return { figure, holds: lives && wrong === 0 && results.length > 0 && (refused >= ABOVE || raw.isClosed) };
+    return {
+      figure,
+      holds: lives && wrong === 0 && results.length > 0 && (refused >= ABOVE || raw.isClosed),
+    };
   },
 };
 

@@ -17,12 +17,13 @@ export const farUploads: Check = {
     const server = await ServerProcess.start(scope, SIMULATED);
     const image = withComments(await jpeg(1, 64, 64), IMAGE_BYTES);
     const far = await distantPort(scope, server.port, ROUND_TRIP_MS / 2);
-    const [here, there] = [server.address, `127.0.0.1:${far}`].map((address) => new PlainClient(scope, address)) as [
-      PlainClient,
-      PlainClient,
-    ];
-    // Timers are late by up to a millisecond, so the round trip is measured, with calls that have next to no bytes.
-    const roundTrip = (await medianMs(() => there.getModel())) - (await medianMs(() => here.getModel()));
+    const [here, there] = [server.address, `127.0.0.1:${far}`].map(
+      (address) => new PlainClient(scope, address),
+    ) as [PlainClient, PlainClient];
+    // Timers are late by up to a millisecond, so the round trip is measured, with calls that have
+    // next to no bytes.
+    const roundTrip =
+      (await medianMs(() => there.getModel())) - (await medianMs(() => here.getModel()));
     const near = await medianMs(() => here.classify({ image }));
     const distant = await medianMs(() => there.classify({ image }));
     // What the call takes beside the way: receiving, decoding, inference.
@@ -47,12 +48,17 @@ async function medianMs(call: () => Promise<unknown>): Promise<number> {
 const COMMENT = [0xff, 0xfe];
 const MOST_IN_SEGMENT = 65_535;
 
-/** A JPEG file with comments behind its first marker, so that it has `bytes` bytes or a few more. */
+/**
+ * A JPEG file with comments behind its first marker, so that it has `bytes` bytes or a few more.
+ */
 function withComments(file: Buffer, bytes: number): Buffer {
   const parts = [file.subarray(0, 2)];
   for (let missing = bytes - file.length; missing > 0; missing -= MOST_IN_SEGMENT + 2) {
     const length = Math.min(missing, MOST_IN_SEGMENT);
-    parts.push(Buffer.from([...COMMENT, length >> 8, length & 255]), Buffer.alloc(Math.max(0, length - 2)));
+    parts.push(
+      Buffer.from([...COMMENT, length >> 8, length & 255]),
+      Buffer.alloc(Math.max(0, length - 2)),
+    );
   }
   return Buffer.concat([...parts, file.subarray(2)]);
 }

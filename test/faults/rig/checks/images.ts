@@ -56,7 +56,8 @@ async function lyingJpeg(side: number): Promise<Buffer> {
 }
 
 export const lyingHeaders: Check = {
-  asked: 'headers that promise 65,535² and 16,385² pixels: refused, at most 10 MiB more in the decoders',
+  asked:
+    'headers that promise 65,535² and 16,385² pixels: refused, at most 10 MiB more in the decoders',
   async measure(scope) {
     const server = await ServerProcess.start(scope, ON_CPU);
     const client = new PlainClient(scope, server.address);
@@ -67,13 +68,17 @@ export const lyingHeaders: Check = {
     const reasons = new Set<string | null>();
     const ask = async (times: number) => {
       for (let time = 0; time < times; time++) {
-        for (const image of files) reasons.add((await failureOf(client.classify({ image }))).reason);
+        for (const image of files)
+          reasons.add((await failureOf(client.classify({ image }))).reason);
       }
     };
     await ask(20);
     const decoders = server.children('decoder').map(({ pid }) => pid);
     const grown = await peakGrowth(server, () => ask(100), decoders);
-    return { figure: `${mib(grown)} at most, ${[...reasons].join()}`, holds: grown <= 10 && reasons.size === 1 };
+    return {
+      figure: `${mib(grown)} at most, ${[...reasons].join()}`,
+      holds: grown <= 10 && reasons.size === 1,
+    };
   },
 };
 
@@ -84,10 +89,18 @@ const BYTES_A_PIXEL = 12;
 export const largestPicture: Check = {
   asked: 'progressive JPEG of 50 million pixels in both decoders: within 12 bytes a pixel each',
   async measure(scope) {
-    const server = await ServerProcess.start(scope, [...ON_CPU, '--decoder-processes', '2', '--decode-timeout', '30s']);
+    const server = await ServerProcess.start(scope, [
+      ...ON_CPU,
+      '--decoder-processes',
+      '2',
+      '--decode-timeout',
+      '30s',
+    ]);
     const client = new PlainClient(scope, server.address);
     const background = { r: 200, g: 90, b: 30 };
-    const image = await sharp({ create: { width: LARGEST_SIDE, height: LARGEST_SIDE, channels: 3, background } })
+    const image = await sharp({
+      create: { width: LARGEST_SIDE, height: LARGEST_SIDE, channels: 3, background },
+    })
       .jpeg({ progressive: true, chromaSubsampling: '4:4:4' })
       .toBuffer();
     let answered = 0;
@@ -96,6 +109,9 @@ export const largestPicture: Check = {
       answered = (await Promise.all(calls)).length;
     });
     const budget = (2 * BYTES_A_PIXEL * LARGEST_SIDE ** 2) / 2 ** 20;
-    return { figure: `${mib(grown)} at most of ${mib(budget)}, ${answered} of 4 answered`, holds: grown <= budget };
+    return {
+      figure: `${mib(grown)} at most of ${mib(budget)}, ${answered} of 4 answered`,
+      holds: grown <= budget,
+    };
   },
 };

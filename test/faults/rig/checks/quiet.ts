@@ -61,7 +61,11 @@ export const leaving: Check = {
       const since = performance.now();
       leaving.abort();
       await calls;
-      for (const gauge of ['vitserve_permits_in_use', 'vitserve_queue_length', 'vitserve_uploads_in_flight']) {
+      for (const gauge of [
+        'vitserve_permits_in_use',
+        'vitserve_queue_length',
+        'vitserve_uploads_in_flight',
+      ]) {
         await server.metricIs(gauge, {}, 0);
       }
       slowestMs = Math.max(slowestMs, performance.now() - since);

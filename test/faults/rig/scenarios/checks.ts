@@ -30,7 +30,9 @@ export const checks: Scenario = {
       const { figure, holds } = await measure(scope)
         .catch((error: unknown) => ({ figure: String(error), holds: false }))
         .finally(() => scope.end());
-      context.say(`${holds ? 'holds' : 'FAILS'}  ${name.padEnd(15)}  ${asked}\n       ${''.padEnd(15)}  ${figure}`);
+      context.say(
+        `${holds ? 'holds' : 'FAILS'}  ${name.padEnd(15)}  ${asked}\n       ${''.padEnd(15)}  ${figure}`,
+      );
       if (!holds) reasons.push(`${name}: ${figure}`);
     }
     return { reasons };

@@ -1,13 +1,21 @@
 /**
- * SIGTERM in the middle of everything: calls and streams under way, uploads that are half there, an open Watch, and in every
- * second round a process that hangs. Whatever was admitted is answered, whoever comes later is told, and the server ends in
- * time with exit code 0.
+ * SIGTERM in the middle of everything: calls and streams under way, uploads that are half there, an
+ * open Watch, and in every second round a process that hangs. Whatever was admitted is answered,
+ * whoever comes later is told, and the server ends in time with exit code 0.
  */
 import type { Fault } from '../fault-actors.js';
 import { sumOf } from '../ledger.js';
 import { poissonCallers } from '../load-actors.js';
 import { run } from '../run.js';
-import { type Context, MINUTE, measureCapacity, PATIENCE_MS, type Scenario, SECOND, startServer } from '../scenario.js';
+import {
+  type Context,
+  MINUTE,
+  measureCapacity,
+  PATIENCE_MS,
+  type Scenario,
+  SECOND,
+  startServer,
+} from '../scenario.js';
 import { openClient, pause } from '../stage.js';
 import { streams } from '../stream-actors.js';
 import { slowUploads } from '../upload-actors.js';
@@ -27,7 +35,8 @@ const FLAGS = [
 ];
 
 export const drain: Scenario = {
-  about: 'SIGTERM at 50 % load with streams, slow uploads, a Watch, and a hung process in every second round',
+  about:
+    'SIGTERM at 50 % load with streams, slow uploads, a Watch, and a hung process in every second round',
   durationMs: 2 * MINUTE,
   async play(context) {
     const rounds = Math.max(2, Math.floor(context.durationMs / ROUND_MS));
@@ -40,7 +49,9 @@ export const drain: Scenario = {
       const started = await startServer(context, FLAGS);
       rate ??= SHARE * (await measureCapacity(started, context));
       reasons.push(
-        ...(await playRound(context, started, rate, round % 2 === 1)).map((reason) => `round ${round + 1}: ${reason}`),
+        ...(await playRound(context, started, rate, round % 2 === 1)).map(
+          (reason) => `round ${round + 1}: ${reason}`,
+        ),
       );
     }
     return { reasons };
@@ -84,11 +95,13 @@ async function playRound(
     descriptorGrowth: Number.POSITIVE_INFINITY,
   });
   await watch.ended;
-  if (watch.statuses.join() !== 'SERVING,NOT_SERVING') reasons.push(`the Watch saw ${watch.statuses.join()}`);
+  if (watch.statuses.join() !== 'SERVING,NOT_SERVING')
+    reasons.push(`the Watch saw ${watch.statuses.join()}`);
   const { code, signal } = await server.exited;
   if (code !== 0) reasons.push(`it ended with ${signal ?? `exit code ${code}`}`);
   const limitMs = DELAY_MS + UPLOAD_MS + (hangs ? HANG_MS : 0) + MARGIN_MS;
-  if (endedAfterMs > limitMs) reasons.push(`it ended after ${Math.round(endedAfterMs)} ms, more than ${limitMs}`);
+  if (endedAfterMs > limitMs)
+    reasons.push(`it ended after ${Math.round(endedAfterMs)} ms, more than ${limitMs}`);
   if (server.childrenLeft().length > 0) reasons.push('it left processes behind');
   const { sent, right, refused, failed } = evidence.totals;
   context.say(

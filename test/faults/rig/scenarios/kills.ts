@@ -1,7 +1,15 @@
 /** Four fifths of what the machine can do, while its children are killed one after the other. */
 import { strikes } from '../fault-actors.js';
 import { poissonCallers } from '../load-actors.js';
-import { aftermath, MINUTE, measureCapacity, reported, type Scenario, SECOND, startServer } from '../scenario.js';
+import {
+  aftermath,
+  MINUTE,
+  measureCapacity,
+  reported,
+  type Scenario,
+  SECOND,
+  startServer,
+} from '../scenario.js';
 import { growthAllowed, reasonsToFail } from '../verdict.js';
 
 const SHARE = 0.8;
@@ -10,7 +18,8 @@ const EVERY_MS = 10 * SECOND;
 const FEWEST = 5;
 
 export const kills: Scenario = {
-  about: '80 % of capacity and a child killed every 10 s: no admitted call fails, no answer is wrong',
+  about:
+    '80 % of capacity and a child killed every 10 s: no admitted call fails, no answer is wrong',
   durationMs: 10 * MINUTE,
   async play(context) {
     const started = await startServer(context);
@@ -21,7 +30,10 @@ export const kills: Scenario = {
       actors: [poissonCallers(rate)],
       faults: [strikes(started.server, { everyMs })],
     });
-    const reasons = reasonsToFail(evidence, { refusals: ['OVERLOADED'], ...growthAllowed(context.durationMs) });
+    const reasons = reasonsToFail(evidence, {
+      refusals: ['OVERLOADED'],
+      ...growthAllowed(context.durationMs),
+    });
     if (evidence.faults === 0) reasons.push('no child was killed');
     return { reasons: [...reasons, ...(await aftermath(started))] };
   },

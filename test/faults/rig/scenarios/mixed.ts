@@ -1,7 +1,18 @@
-/** The soak: every kind of caller and every kind of fault at once, at about half of what the machine can do, for long. */
+/**
+ * The soak: every kind of caller and every kind of fault at once, at about half of what the machine
+ * can do, for long.
+ */
 import { strikes, vandals } from '../fault-actors.js';
 import { badImages, hurried, leavers, poissonCallers } from '../load-actors.js';
-import { aftermath, MINUTE, measureCapacity, reported, type Scenario, SECOND, startServer } from '../scenario.js';
+import {
+  aftermath,
+  MINUTE,
+  measureCapacity,
+  reported,
+  type Scenario,
+  SECOND,
+  startServer,
+} from '../scenario.js';
 import { streams } from '../stream-actors.js';
 import { resets, slowUploads } from '../upload-actors.js';
 import { growthAllowed, reasonsToFail } from '../verdict.js';

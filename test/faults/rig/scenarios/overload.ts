@@ -1,11 +1,19 @@
 /**
- * Three times what the server can do: it goes on doing what it can, and says no at once to the rest.
+ * Three times what the server can do: it goes on doing what it can, and says no at once to the
+ * rest.
  *
- * By default on a simulated accelerator of 20 ms an image, so that load and server don't fight for the processor;
- * `--on-model` plays it on the model.
+ * By default on a simulated accelerator of 20 ms an image, so that load and server don't fight for
+ * the processor; `--on-model` plays it on the model.
  */
 import { poissonCallers } from '../load-actors.js';
-import { aftermath, MINUTE, measureCapacity, reported, type Scenario, startServer } from '../scenario.js';
+import {
+  aftermath,
+  MINUTE,
+  measureCapacity,
+  reported,
+  type Scenario,
+  startServer,
+} from '../scenario.js';
 import { growthAllowed, reasonsToFail } from '../verdict.js';
 
 const TIMES = 3;
@@ -18,7 +26,10 @@ export const overload: Scenario = {
   async play(context) {
     const started = await startServer(context, context.onModel ? [] : ACCELERATOR);
     const capacity = await measureCapacity(started, context);
-    const evidence = await reported(context, { ...started, actors: [poissonCallers(TIMES * capacity)] });
+    const evidence = await reported(context, {
+      ...started,
+      actors: [poissonCallers(TIMES * capacity)],
+    });
     const reasons = reasonsToFail(evidence, {
       refusals: ['OVERLOADED'],
       ...growthAllowed(context.durationMs),

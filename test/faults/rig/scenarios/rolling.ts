@@ -1,6 +1,6 @@
 /**
- * Two replicas behind a balancer, restarted in turns as a rolling update does it. Callers who retry as the shipped client
- * does see nothing; of those who do not, the share that does is stated.
+ * Two replicas behind a balancer, restarted in turns as a rolling update does it. Callers who retry
+ * as the shipped client does see nothing; of those who do not, the share that does is stated.
  */
 import { VitserveClient } from '#vitserve/client/client.js';
 import { PlainClient } from '../../../support/grpc-client.js';
@@ -29,12 +29,17 @@ export const rolling: Scenario = {
     if (version === null) return { skipped: 'there is no haproxy on this machine' };
     context.say(version);
     const replicas: Replica[] = [];
-    for (let at = 0; at < 2; at++) replicas.push({ port: await freePort(), httpPort: await freePort() });
+    for (let at = 0; at < 2; at++)
+      replicas.push({ port: await freePort(), httpPort: await freePort() });
     const servers = await Promise.all(replicas.map((replica) => startReplica(context, replica)));
     const balancer = await startBalancer(context.scope, replicas);
     await balancer.hasReplicas(2);
     const asking = openClient({ scope: context.scope, address: balancer.address });
-    const pictures = await knowPictures(asking, context.photos ?? (await drawGood()), await drawBad());
+    const pictures = await knowPictures(
+      asking,
+      context.photos ?? (await drawGood()),
+      await drawBad(),
+    );
 
     const over = new AbortController();
     const exits: (number | null)[] = [];
@@ -75,10 +80,15 @@ function judge(
 ): string[] {
   const reasons: string[] = [];
   const none = { sent: 0, right: 0 };
-  const [patient, plain] = [totals.byActor.retrying ?? none, totals.byActor['not retrying'] ?? none];
+  const [patient, plain] = [
+    totals.byActor.retrying ?? none,
+    totals.byActor['not retrying'] ?? none,
+  ];
   const share = 1 - plain.right / plain.sent;
   context.say(`${'restarts'.padEnd(24)}  ${exits.length}, exit codes ${exits.join(' ')}`);
-  context.say(`${'errors seen, retrying'.padEnd(24)}  ${patient.sent - patient.right} of ${patient.sent}`);
+  context.say(
+    `${'errors seen, retrying'.padEnd(24)}  ${patient.sent - patient.right} of ${patient.sent}`,
+  );
   context.say(
     `${'errors, not retrying'.padEnd(24)}  ${plain.sent - plain.right} of ${plain.sent} (${(100 * share).toFixed(3)} %)`,
   );
@@ -90,13 +100,17 @@ function judge(
       `${patient.sent - patient.right} of ${patient.sent} calls that retry saw an error (${countsText(seen)})`,
     );
   }
-  if (share > FAILED_SHARE) reasons.push(`${(100 * share).toFixed(3)} % of the calls that do not retry saw an error`);
+  if (share > FAILED_SHARE)
+    reasons.push(`${(100 * share).toFixed(3)} % of the calls that do not retry saw an error`);
   if (totals.wrong > 0) reasons.push(`${totals.wrong} answers were wrong`);
   if (totals.lost > 0) reasons.push(`${totals.lost} requests were lost`);
   return reasons;
 }
 
-function startReplica({ scope, serverFlags }: Context, { port, httpPort }: Replica): Promise<ServerProcess> {
+function startReplica(
+  { scope, serverFlags }: Context,
+  { port, httpPort }: Replica,
+): Promise<ServerProcess> {
   const addresses = ['--address', `127.0.0.1:${port}`, '--http-address', `127.0.0.1:${httpPort}`];
   return ServerProcess.start(scope, [...ON_CPU, ...FLAGS, ...addresses, ...serverFlags]);
 }

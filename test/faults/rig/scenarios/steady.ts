@@ -1,10 +1,22 @@
-/** Four fifths of what the machine can do: nothing fails, and the slowest answers are not far from the usual one. */
+/**
+ * Four fifths of what the machine can do: nothing fails, and the slowest answers are not far from
+ * the usual one.
+ */
 import { poissonCallers } from '../load-actors.js';
-import { aftermath, MINUTE, measureCapacity, reported, type Scenario, startServer } from '../scenario.js';
+import {
+  aftermath,
+  MINUTE,
+  measureCapacity,
+  reported,
+  type Scenario,
+  startServer,
+} from '../scenario.js';
 import { growthAllowed, reasonsToFail } from '../verdict.js';
 
 const SHARE = 0.8;
-/** p99 over p50. Arrivals of a Poisson process queue behind each other even where nothing is wrong. */
+/**
+ * p99 over p50. Arrivals of a Poisson process queue behind each other even where nothing is wrong.
+ */
 const SPREAD = 5;
 
 export const steady: Scenario = {
@@ -20,7 +32,8 @@ export const steady: Scenario = {
     const cancelled = await started.server.metric('vitserve_requests_total', { code: 'CANCELLED' });
     const dropped = await started.server.metric('vitserve_dropped_images_total');
     context.say(`${'counted as cancelled'.padEnd(24)}  ${cancelled}; dropped ${dropped}`);
-    if (cancelled + dropped > 0) reasons.push(`${cancelled} calls were counted as cancelled and ${dropped} as dropped`);
+    if (cancelled + dropped > 0)
+      reasons.push(`${cancelled} calls were counted as cancelled and ${dropped} as dropped`);
     return { reasons: [...reasons, ...(await aftermath(started))] };
   },
 };

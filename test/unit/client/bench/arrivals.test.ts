@@ -21,7 +21,10 @@ function mean(values: readonly number[]): number {
 }
 
 function isNear(value: number, wanted: number, share: number): void {
-  assert.ok(Math.abs(value / wanted - 1) < share, `${value}, expected ${wanted} ± ${share * 100} %`);
+  assert.ok(
+    Math.abs(value / wanted - 1) < share,
+    `${value}, expected ${wanted} ± ${share * 100} %`,
+  );
 }
 
 describe('uniform numbers', () => {
@@ -35,7 +38,8 @@ describe('uniform numbers', () => {
       cells[cell] = (cells[cell] ?? 0) + 1;
     }
     // 1,000 expected in each, with a standard deviation of 31.
-    for (const count of cells) assert.ok(count > 850 && count < 1150, `${count} of ${COUNT} pairs in one of 100 cells`);
+    for (const count of cells)
+      assert.ok(count > 850 && count < 1150, `${count} of ${COUNT} pairs in one of 100 cells`);
   });
 });
 
@@ -44,12 +48,15 @@ describe('Poisson arrivals', () => {
     const found = gaps(200, 1);
     isNear(mean(found), 5, 0.02);
     assert.ok(found.every((gap) => gap >= 0));
-    // A share of exp(-k) of exponential gaps is longer than k means; evenly spaced calls would have none.
+    // A share of exp(-k) of exponential gaps is longer than k means; evenly spaced calls would have
+    // none.
     for (const means of [0.5, 1, 3]) {
       isNear(found.filter((gap) => gap > 5 * means).length / COUNT, Math.exp(-means), 0.05);
     }
     const deviations = found.map((gap) => gap - 5);
-    const products = deviations.slice(1).map((deviation, index) => deviation * (deviations[index] ?? 0));
+    const products = deviations
+      .slice(1)
+      .map((deviation, index) => deviation * (deviations[index] ?? 0));
     assert.ok(Math.abs(mean(products) / 25) < 0.02, 'the next gap does not follow from the last');
   });
 

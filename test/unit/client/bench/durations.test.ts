@@ -25,7 +25,10 @@ describe('durations', () => {
       ['max', 1],
     ] as const) {
       const exact = sorted[Math.ceil(share * sorted.length) - 1] ?? 0;
-      assert.ok(Math.abs(summary[name] / exact - 1) < 0.0011, `${name}: ${summary[name]}, exactly ${exact}`);
+      assert.ok(
+        Math.abs(summary[name] / exact - 1) < 0.0011,
+        `${name}: ${summary[name]}, exactly ${exact}`,
+      );
     }
     const mean = sorted.reduce((sum, value) => sum + value, 0) / sorted.length;
     assert.ok(Math.abs(summary.mean / mean - 1) < 0.0011);

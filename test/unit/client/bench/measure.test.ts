@@ -5,10 +5,22 @@ import { MOST_IN_FLIGHT } from '#vitserve/client/bench/load.js';
 import type { Outcome } from '#vitserve/client/bench/tally.js';
 import { measured, OK, type Stand } from './stand.js';
 
-const OVERLOADED: Outcome = { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED', message: 'full', timing: null };
-const NO_CONNECTION: Outcome = { code: 'UNAVAILABLE', reason: '', message: 'no connection', timing: null };
+const OVERLOADED: Outcome = {
+  code: 'RESOURCE_EXHAUSTED',
+  reason: 'OVERLOADED',
+  message: 'full',
+  timing: null,
+};
+const NO_CONNECTION: Outcome = {
+  code: 'UNAVAILABLE',
+  reason: '',
+  message: 'no connection',
+  timing: null,
+};
 
-/** Answers each call after 10 ms, one at a time, in their order; stands still between these times. */
+/**
+ * Answers each call after 10 ms, one at a time, in their order; stands still between these times.
+ */
 function server(stallFrom: number, stallUntil: number) {
   return ({ clock, later }: Stand) => {
     let freeAt = 0;
@@ -77,11 +89,17 @@ describe('a closed loop', () => {
 
   test('goes on where the server comes back, or says itself that it is not available', async () => {
     for (const reason of ['', 'DRAINING']) {
-      const { lost } = await measured({ load: { kind: 'closed', callers: 1 } }, ({ clock, later }) => async () => {
-        await later(5);
-        const comesBack = reason === '' && clock.now() % 4000 < 150;
-        return comesBack ? OVERLOADED : { code: 'UNAVAILABLE', reason, message: '', timing: null };
-      });
+      const { lost } = await measured(
+        { load: { kind: 'closed', callers: 1 } },
+        ({ clock, later }) =>
+          async () => {
+            await later(5);
+            const comesBack = reason === '' && clock.now() % 4000 < 150;
+            return comesBack
+              ? OVERLOADED
+              : { code: 'UNAVAILABLE', reason, message: '', timing: null };
+          },
+      );
       assert.equal(lost, false);
     }
   });
@@ -103,7 +121,10 @@ describe('an open loop', () => {
 
   test('shows a stall in every call that it held up, where a closed loop sees it once', async () => {
     const closed = await measured({ load: { kind: 'closed', callers: 1 } }, server(4000, 5000));
-    const open = await measured({ load: { kind: 'open', ratePerSecond: 40, seed: 1 } }, server(4000, 5000));
+    const open = await measured(
+      { load: { kind: 'open', ratePerSecond: 40, seed: 1 } },
+      server(4000, 5000),
+    );
     isNear(closed.latencyMs?.max, 1010, 5);
     isNear(closed.latencyMs?.p99, 10, 2);
     isNear(open.latencyMs?.max, 1010, 60);
@@ -217,7 +238,15 @@ describe('what is counted', () => {
         async () => {
           await later(5);
           // Two images of a batch of two for each image alone: two executions for three images.
-          return { ...OK, timing: { decodeMs: 1, queueMs: 0, inferenceMs: 1, batchSize: call++ % 3 === 0 ? 1 : 2 } };
+          return {
+            ...OK,
+            timing: {
+              decodeMs: 1,
+              queueMs: 0,
+              inferenceMs: 1,
+              batchSize: call++ % 3 === 0 ? 1 : 2,
+            },
+          };
         },
     );
     isNear(told?.meanBatchSize, 1.5, 0.02);

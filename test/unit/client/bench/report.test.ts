@@ -4,7 +4,14 @@ import { describe, test } from 'node:test';
 import type { Measurement } from '#vitserve/client/bench/measure.js';
 import { renderReport, warningsOf } from '#vitserve/client/bench/report.js';
 
-const spread = (p50: number) => ({ mean: p50, p50, p90: p50 * 2, p99: p50 * 10, p999: p50 * 100, max: p50 * 1000 });
+const spread = (p50: number) => ({
+  mean: p50,
+  p50,
+  p90: p50 * 2,
+  p99: p50 * 10,
+  p999: p50 * 100,
+  max: p50 * 1000,
+});
 
 const CLOSED: Measurement = {
   load: { kind: 'closed', callers: 32 },
@@ -68,7 +75,9 @@ describe('the table', () => {
   test('counts calls by status and reason, OK first, and only those that there were', () => {
     const lines = renderReport([OPEN, CLOSED]).split('\n');
     const at = lines.findIndex((line) => line.startsWith('calls:'));
-    const counted = lines.slice(at, at + 4).map((line) => line.replace('calls:', '').trim().split(/ {2,}/));
+    const counted = lines
+      .slice(at, at + 4)
+      .map((line) => line.replace('calls:', '').trim().split(/ {2,}/));
     assert.deepEqual(counted, [
       ['OK', '–', '12345'],
       ['RESOURCE_EXHAUSTED OVERLOADED', '700', '–'],
@@ -79,13 +88,17 @@ describe('the table', () => {
 
   test('leaves out rows that no measurement has', () => {
     const text = renderReport([CLOSED]);
-    for (const absent of ['not OK', 'sent late', 'unfinished']) assert.ok(!text.includes(absent), absent);
+    for (const absent of ['not OK', 'sent late', 'unfinished'])
+      assert.ok(!text.includes(absent), absent);
     assert.match(renderReport([{ ...CLOSED, unfinished: 3 }]), /unfinished +3\n/);
   });
 });
 
 test('what an error of the transport says is shown once, for an example', () => {
-  const broken = { ...OPEN, outcomes: [{ code: 'INTERNAL', reason: '', message: 'stream reset', calls: 7 }] };
+  const broken = {
+    ...OPEN,
+    outcomes: [{ code: 'INTERNAL', reason: '', message: 'stream reset', calls: 7 }],
+  };
   const text = renderReport([OPEN, broken, broken]);
   assert.equal(text.split('INTERNAL, for example: stream reset\n').length, 2);
   for (const own of ['full', 'too late', 'gave up']) assert.ok(!text.includes(own), text);
@@ -103,7 +116,11 @@ describe('warnings', () => {
       warningsOf({ ...OPEN, sendLagMs: spread(4) }).join(),
       /^2000\/s: calls were sent late \(p99 40\.0 ms\)/,
     );
-    assert.deepEqual(warningsOf({ ...CLOSED, sendLagMs: spread(4) }), [], 'a closed loop has no time table');
+    assert.deepEqual(
+      warningsOf({ ...CLOSED, sendLagMs: spread(4) }),
+      [],
+      'a closed loop has no time table',
+    );
     const unsent = { ...OPEN, outcomes: [{ code: 'NOT_SENT', reason: '', message: '', calls: 1 }] };
     assert.match(warningsOf(unsent).join(), /2000 calls under way/);
     assert.match(warningsOf({ ...CLOSED, lost: true }).join(), /out of reach/);

@@ -1,4 +1,7 @@
-/** Measurements on a clock of their own, which goes from one timer to the next: hours of load in a moment. */
+/**
+ * Measurements on a clock of their own, which goes from one timer to the next: hours of load in a
+ * moment.
+ */
 import { type Measurement, type MeasureOptions, measure } from '#vitserve/client/bench/measure.js';
 import type { Outcome } from '#vitserve/client/bench/tally.js';
 import type { Clock } from '#vitserve/clock.js';
@@ -14,7 +17,10 @@ export interface Stand {
   readonly clock: Clock;
   /** Resolves so much later on the clock. */
   later(milliseconds: number): Promise<void>;
-  /** It is so much later at once, and what was due meanwhile comes late: as for a program that was held up. */
+  /**
+   * It is so much later at once, and what was due meanwhile comes late: as for a program that was
+   * held up.
+   */
   jump(milliseconds: number): void;
 }
 
@@ -61,7 +67,8 @@ export async function measured(
     if (finished) return await run;
     let next: { dueAt: number; callback: () => void } | undefined;
     for (const timer of timers) if (next === undefined || timer.dueAt < next.dueAt) next = timer;
-    if (next === undefined || next.dueAt > LONGEST_MS) throw new Error('the measurement does not end');
+    if (next === undefined || next.dueAt > LONGEST_MS)
+      throw new Error('the measurement does not end');
     timers.delete(next);
     now = Math.max(now, next.dueAt);
     next.callback();

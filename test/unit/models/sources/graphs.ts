@@ -1,4 +1,7 @@
-/** Graphs as recognition sees them, written down: an ordinary classifier, with whatever a test changes. */
+/**
+ * Graphs as recognition sees them, written down: an ordinary classifier, with whatever a test
+ * changes.
+ */
 import type { GraphView, ValueView } from '#vitserve/models/sources/graph-view.js';
 import type { RecognitionFlags } from '#vitserve/models/sources/recognize.js';
 

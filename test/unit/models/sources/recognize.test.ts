@@ -1,4 +1,7 @@
-/** Recognition: what is found where, that flags are stronger, and that everything missing is told at once. */
+/**
+ * Recognition: what is found where, that flags are stronger, and that everything missing is told at
+ * once.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,11 +9,23 @@ import { describe, test } from 'node:test';
 import { COMMANDS } from '#vitserve/cli/commands.js';
 import type { GraphView } from '#vitserve/models/sources/graph-view.js';
 import { presetRecipe, RECIPE_PRESETS } from '#vitserve/models/sources/recipe-presets.js';
-import { type RecognitionFlags, type RecognizedModel, recognizeModel } from '#vitserve/models/sources/recognize.js';
+import {
+  type RecognitionFlags,
+  type RecognizedModel,
+  recognizeModel,
+} from '#vitserve/models/sources/recognize.js';
 import { readSourceConfig } from '#vitserve/models/sources/source-config.js';
 import { suitedProvider } from '#vitserve/models/sources/suited-provider.js';
 import { REPOSITORY } from '../../../support/server.js';
-import { graph, HF_CONFIG, HF_PREPROCESSOR, LOGITS, NO_FLAGS, TIMM_CONFIG, value } from './graphs.js';
+import {
+  graph,
+  HF_CONFIG,
+  HF_PREPROCESSOR,
+  LOGITS,
+  NO_FLAGS,
+  TIMM_CONFIG,
+  value,
+} from './graphs.js';
 
 interface Beside {
   readonly config?: unknown;
@@ -20,25 +35,38 @@ interface Beside {
 const HF: Beside = { config: HF_CONFIG, preprocessor: HF_PREPROCESSOR };
 const BARE: Partial<RecognitionFlags> = { recipe: 'torchvision', labels: ['ant', 'bee', 'cat'] };
 
-function recognize(view: GraphView, { config, preprocessor }: Beside, flags: Partial<RecognitionFlags>) {
+function recognize(
+  view: GraphView,
+  { config, preprocessor }: Beside,
+  flags: Partial<RecognitionFlags>,
+) {
   const evidence = { config: readSourceConfig(config), preprocessor: preprocessor ?? null };
   return recognizeModel(view, evidence, { ...NO_FLAGS, ...flags });
 }
 
-function found(view: GraphView, beside: Beside, flags: Partial<RecognitionFlags> = {}): RecognizedModel {
+function found(
+  view: GraphView,
+  beside: Beside,
+  flags: Partial<RecognitionFlags> = {},
+): RecognizedModel {
   const result = recognize(view, beside, flags);
   assert.ok(!('problems' in result), JSON.stringify(result));
   return result;
 }
 
-function problems(view: GraphView, beside: Beside, flags: Partial<RecognitionFlags> = {}): readonly string[] {
+function problems(
+  view: GraphView,
+  beside: Beside,
+  flags: Partial<RecognitionFlags> = {},
+): readonly string[] {
   const result = recognize(view, beside, flags);
   assert.ok('problems' in result, 'nothing was wrong');
   return result.problems;
 }
 
 const withInput = (...dims: (number | string | null)[]) => graph({ inputs: [value('x', dims)] });
-const withOutput = (...dims: (number | string | null)[]) => graph({ outputs: [value('output', dims)] });
+const withOutput = (...dims: (number | string | null)[]) =>
+  graph({ outputs: [value('output', dims)] });
 
 describe('exports', () => {
   test('optimum leaves the size open: it comes from config.json', () => {
@@ -53,7 +81,10 @@ describe('exports', () => {
       typeName: 'float32',
       size: { height: 224, width: 224 },
     });
-    assert.deepEqual([output.kind, output.activation, output.activationFrom], ['logits', 'softmax', 'config.json']);
+    assert.deepEqual(
+      [output.kind, output.activation, output.activationFrom],
+      ['logits', 'softmax', 'config.json'],
+    );
     assert.deepEqual(labels, ['ant', 'bee', 'cat']);
     assert.deepEqual(recipe, { ...presetRecipe('hf-vit', input.size), normalizedInGraph: false });
     assert.equal(recipeFrom, 'preprocessor_config.json');
@@ -80,9 +111,19 @@ describe('exports', () => {
   });
 
   test('one sigmoid output with two labels answers with both', () => {
-    const { output, binaryClasses } = found(withOutput('batch'), {}, { ...BARE, labels: ['no', 'yes'] });
-    assert.deepEqual([output.rank, output.classCount, output.activation, binaryClasses], [1, 1, 'sigmoid', 'two']);
-    assert.equal(found(withOutput('batch', 1), {}, { ...BARE, labels: ['yes'] }).binaryClasses, 'one');
+    const { output, binaryClasses } = found(
+      withOutput('batch'),
+      {},
+      { ...BARE, labels: ['no', 'yes'] },
+    );
+    assert.deepEqual(
+      [output.rank, output.classCount, output.activation, binaryClasses],
+      [1, 1, 'sigmoid', 'two'],
+    );
+    assert.equal(
+      found(withOutput('batch', 1), {}, { ...BARE, labels: ['yes'] }).binaryClasses,
+      'one',
+    );
   });
 
   test('a last Softmax or Sigmoid is seen', () => {
@@ -129,7 +170,10 @@ describe('layouts', () => {
   });
 
   test('a flag against the shape is refused', () => {
-    assert.match(problems(graph(), {}, { ...BARE, layout: 'NHWC' })[0] ?? '', /which can't be NHWC/);
+    assert.match(
+      problems(graph(), {}, { ...BARE, layout: 'NHWC' })[0] ?? '',
+      /which can't be NHWC/,
+    );
   });
 });
 
@@ -160,8 +204,18 @@ describe('what is missing', () => {
 
 describe('what can not be served is refused by name', () => {
   const ids = value('input_ids', ['batch', 'tokens'], 'int64');
-  const refusals: [what: string, view: GraphView, flags: Partial<RecognitionFlags>, line: RegExp][] = [
-    ['several inputs', graph({ inputs: [LOGITS, ids] }), BARE, /^the graph has 2 inputs \(output, input_ids\): one/],
+  const refusals: [
+    what: string,
+    view: GraphView,
+    flags: Partial<RecognitionFlags>,
+    line: RegExp,
+  ][] = [
+    [
+      'several inputs',
+      graph({ inputs: [LOGITS, ids] }),
+      BARE,
+      /^the graph has 2 inputs \(output, input_ids\): one/,
+    ],
     ['no input', graph({ inputs: [] }), BARE, /^the graph has no input$/],
     [
       'an input that is no image',
@@ -197,7 +251,12 @@ describe('what can not be served is refused by name', () => {
       { ...BARE, output: 'y' },
       /^--output y: the graph has no such output; it has output$/,
     ],
-    ['wrong labels', graph(), { ...BARE, labels: ['ant'] }, /^--labels has 1 labels, the graph has 3 classes/],
+    [
+      'wrong labels',
+      graph(),
+      { ...BARE, labels: ['ant'] },
+      /^--labels has 1 labels, the graph has 3 classes/,
+    ],
     [
       'no labels for an open number of classes',
       withOutput('n', 'c'),
@@ -252,7 +311,11 @@ describe('recipes by name', () => {
   test('at other sizes the resize grows', () => {
     const side = { height: 384, width: 384 };
     assert.deepEqual(presetRecipe('timm', side).resize, { mode: 'shortest-edge', size: 426 });
-    assert.deepEqual(presetRecipe('hf-deit', side).resize, { mode: 'squash', height: 438, width: 438 });
+    assert.deepEqual(presetRecipe('hf-deit', side).resize, {
+      mode: 'squash',
+      height: 438,
+      width: 438,
+    });
   });
 
   test('the option offers these', () => {
@@ -263,8 +326,13 @@ describe('recipes by name', () => {
 
 test('which execution provider a graph is for', () => {
   assert.equal(suitedProvider(graph()), null);
-  const quantized = suitedProvider(graph({ operators: new Set(['DynamicQuantizeLinear', 'MatMulInteger']) }));
+  const quantized = suitedProvider(
+    graph({ operators: new Set(['DynamicQuantizeLinear', 'MatMulInteger']) }),
+  );
   assert.equal(quantized?.provider, 'cpu');
   assert.match(quantized?.warning ?? '', /CUDA has no kernels/);
-  assert.equal(suitedProvider(graph({ weightTypes: new Set(['float16', 'int64']) }))?.provider, 'cuda');
+  assert.equal(
+    suitedProvider(graph({ weightTypes: new Set(['float16', 'int64']) }))?.provider,
+    'cuda',
+  );
 });

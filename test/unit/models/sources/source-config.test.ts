@@ -29,8 +29,18 @@ describe('config.json', () => {
   });
 
   test('placeholders and gaps are no labels', () => {
-    for (const id2label of [{ 0: 'LABEL_0', 1: 'LABEL_1' }, { 0: 'ant', 2: 'cat' }, {}, ['ant'], { 0: 7 }]) {
-      assert.equal(readSourceConfig({ ...HF_CONFIG, id2label })?.labels, null, JSON.stringify(id2label));
+    for (const id2label of [
+      { 0: 'LABEL_0', 1: 'LABEL_1' },
+      { 0: 'ant', 2: 'cat' },
+      {},
+      ['ant'],
+      { 0: 7 },
+    ]) {
+      assert.equal(
+        readSourceConfig({ ...HF_CONFIG, id2label })?.labels,
+        null,
+        JSON.stringify(id2label),
+      );
     }
   });
 
@@ -44,7 +54,8 @@ describe('config.json', () => {
   });
 
   test('of something else is not taken for a model', () => {
-    for (const json of [null, [], 'text', { address: '0.0.0.0:1' }]) assert.equal(readSourceConfig(json), null);
+    for (const json of [null, [], 'text', { address: '0.0.0.0:1' }])
+      assert.equal(readSourceConfig(json), null);
   });
 });
 

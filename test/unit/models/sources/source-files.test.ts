@@ -6,7 +6,10 @@ import { findSourceFiles } from '#vitserve/models/sources/source-files.js';
 const FOLDER = { file: null, variant: null };
 const ASIDE = ['README.md', 'config.json', 'preprocessor_config.json'];
 
-function graphOf(files: readonly string[], request: { file: string | null; variant: string | null } = FOLDER): string {
+function graphOf(
+  files: readonly string[],
+  request: { file: string | null; variant: string | null } = FOLDER,
+): string {
   const found = findSourceFiles(files, request);
   return 'problem' in found ? found.problem : found.graph;
 }
@@ -22,7 +25,12 @@ describe('a folder', () => {
   });
 
   test('of transformers.js: onnx/model.onnx, or the variant that is asked for', () => {
-    const files = ['config.json', 'onnx/model.onnx', 'onnx/model_fp16.onnx', 'onnx/model_quantized.onnx'];
+    const files = [
+      'config.json',
+      'onnx/model.onnx',
+      'onnx/model_fp16.onnx',
+      'onnx/model_quantized.onnx',
+    ];
     assert.equal(graphOf(files), 'onnx/model.onnx');
     assert.equal(graphOf(files, { file: null, variant: 'fp16' }), 'onnx/model_fp16.onnx');
     assert.equal(
@@ -53,8 +61,16 @@ describe('a folder', () => {
 
 describe('a file', () => {
   test('is taken as it is named, with what lies beside it', () => {
-    const found = findSourceFiles(['a.onnx', 'b.onnx', 'config.json'], { file: 'b.onnx', variant: null });
-    assert.deepEqual(found, { graph: 'b.onnx', config: 'config.json', preprocessor: null, card: null });
+    const found = findSourceFiles(['a.onnx', 'b.onnx', 'config.json'], {
+      file: 'b.onnx',
+      variant: null,
+    });
+    assert.deepEqual(found, {
+      graph: 'b.onnx',
+      config: 'config.json',
+      preprocessor: null,
+      card: null,
+    });
   });
 
   test('has no variants', () => {

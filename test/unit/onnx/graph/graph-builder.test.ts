@@ -10,9 +10,14 @@ test('nodes, constants, inputs and outputs are in the model, and it is sound', (
   const graph = new GraphBuilder();
   graph.input('x', DataType.FLOAT, ['batch', 2]);
   const shifted = graph.node('Add', 'shifted', ['x', graph.scalar('one', 1)]);
-  const [left, right] = graph.nodes('Split', ['left', 'right'], [shifted, graph.ints('sizes', [1, 1])], {
-    axis: int(1),
-  });
+  const [left, right] = graph.nodes(
+    'Split',
+    ['left', 'right'],
+    [shifted, graph.ints('sizes', [1, 1])],
+    {
+      axis: int(1),
+    },
+  );
   graph.node(
     'BiasGelu',
     'y',

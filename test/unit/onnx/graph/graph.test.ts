@@ -27,7 +27,12 @@ import {
   textAttribute,
   uniqueNames,
 } from '#vitserve/onnx/graph/graph.js';
-import { AttributeType, DataType, type GraphProto, type ModelProto } from '#vitserve/onnx/proto/model-proto.js';
+import {
+  AttributeType,
+  DataType,
+  type GraphProto,
+  type ModelProto,
+} from '#vitserve/onnx/proto/model-proto.js';
 import { float32Tensor, floatsOf, int64Tensor, intsOf } from '#vitserve/onnx/proto/tensors.js';
 import { PLAIN, tinyVit } from '../../../support/tiny-vit.js';
 
@@ -37,10 +42,16 @@ function subgraph(g: GraphProto): AttributeValue {
 
 /** x → Relu → a; If takes a inside; w comes through two Identities into Add. */
 function sample(): ModelProto {
-  const inner = graphOf('then', { node: [nodeOf('Neg', ['a'], ['inner'])], output: [valueInfoOf('inner', 1, [2])] });
+  const inner = graphOf('then', {
+    node: [nodeOf('Neg', ['a'], ['inner'])],
+    output: [valueInfoOf('inner', 1, [2])],
+  });
   return modelOf(
     graphOf('g', {
-      input: [valueInfoOf('x', DataType.FLOAT, ['batch', 2, null]), valueInfoOf('w', DataType.FLOAT, [2])],
+      input: [
+        valueInfoOf('x', DataType.FLOAT, ['batch', 2, null]),
+        valueInfoOf('w', DataType.FLOAT, [2]),
+      ],
       initializer: [float32Tensor('w', [2], [1, 2]), int64Tensor('yes', [], [1])],
       node: [
         nodeOf('Relu', ['x'], ['a']),
@@ -86,19 +97,27 @@ describe('an index', () => {
     for (const [name, value] of forms) {
       const node = nodeOf('Constant', [], ['c'], { attributes: { [name]: value } });
       assert.deepEqual(
-        intsOf(indexGraph(graphOf('g', { node: [node] })).constantOf('c') ?? float32Tensor('', [], [0])),
+        intsOf(
+          indexGraph(graphOf('g', { node: [node] })).constantOf('c') ?? float32Tensor('', [], [0]),
+        ),
         [7],
       );
     }
     const node = nodeOf('Constant', [], ['c'], { attributes: { value_floats: floats([0.5]) } });
     assert.deepEqual(
-      [...floatsOf(indexGraph(graphOf('g', { node: [node] })).constantOf('c') ?? int64Tensor('', [], [0]))],
+      [
+        ...floatsOf(
+          indexGraph(graphOf('g', { node: [node] })).constantOf('c') ?? int64Tensor('', [], [0]),
+        ),
+      ],
       [0.5],
     );
   });
 
   test('comes to an end in a ring of Identity nodes', () => {
-    const ring = graphOf('g', { node: [nodeOf('Identity', ['a'], ['b']), nodeOf('Identity', ['b'], ['a'])] });
+    const ring = graphOf('g', {
+      node: [nodeOf('Identity', ['a'], ['b']), nodeOf('Identity', ['b'], ['a'])],
+    });
     assert.equal(indexGraph(ring).constantOf('a'), undefined);
   });
 });
@@ -115,7 +134,10 @@ test('attributes are read by type, with a default, and refused by name where the
   assert.deepEqual([intAttribute(node, 'i', 0), intAttribute(node, 'none', 9)], [3, 9]);
   assert.deepEqual([floatAttribute(node, 'f', 0), floatAttribute(node, 'none', 9)], [0.5, 9]);
   assert.deepEqual([intsAttribute(node, 'n'), intsAttribute(node, 'none')], [[1, 2], undefined]);
-  assert.deepEqual([textAttribute(node, 's', ''), textAttribute(node, 'none', 'NOTSET')], ['SAME_UPPER', 'NOTSET']);
+  assert.deepEqual(
+    [textAttribute(node, 's', ''), textAttribute(node, 'none', 'NOTSET')],
+    ['SAME_UPPER', 'NOTSET'],
+  );
   assert.equal(tensorAttribute(node, 't')?.name, 't');
   assert.throws(
     () => intAttribute(node, 'f', 0),
@@ -142,7 +164,9 @@ test('inputs without initializers, and outputs', () => {
     outputs: [{ name: 'y', dataType: 1, typeName: 'float32', dims: ['batch', 2] }],
   });
   const untyped = modelOf(graphOf('g', { output: [{ name: 'y', docString: '' }] }), { opsets: {} });
-  assert.deepEqual(describeGraph(untyped).outputs, [{ name: 'y', dataType: 0, typeName: 'type 0', dims: null }]);
+  assert.deepEqual(describeGraph(untyped).outputs, [
+    { name: 'y', dataType: 0, typeName: 'type 0', dims: null },
+  ]);
 });
 
 describe('checking', () => {
@@ -151,73 +175,78 @@ describe('checking', () => {
     assert.deepEqual(checkGraph(tinyVit(PLAIN)), []);
   });
 
-  const PROBLEMS: readonly [what: string, breakIt: (model: ModelProto) => void, problem: string][] = [
+  const PROBLEMS: readonly [what: string, breakIt: (model: ModelProto) => void, problem: string][] =
     [
-      'a value made twice',
-      ({ graph }) => graph.node.push(nodeOf('Neg', ['x'], ['a'], { name: 'again' })),
-      'value "a" is made twice: by node Relu "a" and by node Neg "again"',
-    ],
-    [
-      'an input nobody makes',
-      ({ graph }) => graph.node.push(nodeOf('Neg', ['ghost'], ['z'])),
-      'node Neg "z": input "ghost" is made by nothing',
-    ],
-    [
-      'an order that can not be',
-      ({ graph }) => graph.node.reverse(),
-      'node Mul "y": input "sum" is made only after it',
-    ],
-    [
-      'an output nobody makes',
-      ({ graph }) => graph.output.push(valueInfoOf('ghost', 1, [])),
-      'graph output "ghost" is made by nothing',
-    ],
-    [
-      'a constant of another size',
-      ({ graph }) => graph.initializer.push({ ...float32Tensor('odd', [1], [1]), dims: [2] }),
-      'initializer tensor "odd" has 4 bytes, and float32 [2] takes 8',
-    ],
-    [
-      'a constant of another size in a node',
-      ({ graph }) =>
-        graph.node.push(
-          nodeOf('Constant', [], ['c'], {
-            attributes: { value: tensor({ ...float32Tensor('odd', [1], [1]), dims: [2] }) },
-          }),
-        ),
-      'node Constant "c", attribute value: tensor "odd" has 4 bytes, and float32 [2] takes 8',
-    ],
-    [
-      'an operator set that is not imported',
-      ({ graph }) => graph.node.push(nodeOf('Magic', ['x'], ['z'], { domain: 'org.example' })),
-      'node Magic "z": the model does not import the operator set "org.example"',
-    ],
-    [
-      'two nodes of one name',
-      ({ graph }) => graph.node.push(nodeOf('Neg', ['x'], ['z'], { name: 'a' })),
-      'two nodes have the name "a"',
-    ],
-    ['a node without operator', ({ graph }) => graph.node.push(nodeOf('', ['x'], ['z'])), 'node "z" has no operator'],
-    [
-      'a node without outputs',
-      ({ graph }) => graph.node.push(nodeOf('Neg', ['x'], [], { name: 'mute' })),
-      'node Neg "mute" has no outputs',
-    ],
-    [
-      'an old version',
-      (model) => {
-        model.irVersion = 2;
-      },
-      'the model has IR version 2, and 3 is the oldest that is read',
-    ],
-    [
-      'no operator set',
-      (model) => {
-        model.opsetImport = [];
-      },
-      'the model imports no operator set',
-    ],
-  ];
+      [
+        'a value made twice',
+        ({ graph }) => graph.node.push(nodeOf('Neg', ['x'], ['a'], { name: 'again' })),
+        'value "a" is made twice: by node Relu "a" and by node Neg "again"',
+      ],
+      [
+        'an input nobody makes',
+        ({ graph }) => graph.node.push(nodeOf('Neg', ['ghost'], ['z'])),
+        'node Neg "z": input "ghost" is made by nothing',
+      ],
+      [
+        'an order that can not be',
+        ({ graph }) => graph.node.reverse(),
+        'node Mul "y": input "sum" is made only after it',
+      ],
+      [
+        'an output nobody makes',
+        ({ graph }) => graph.output.push(valueInfoOf('ghost', 1, [])),
+        'graph output "ghost" is made by nothing',
+      ],
+      [
+        'a constant of another size',
+        ({ graph }) => graph.initializer.push({ ...float32Tensor('odd', [1], [1]), dims: [2] }),
+        'initializer tensor "odd" has 4 bytes, and float32 [2] takes 8',
+      ],
+      [
+        'a constant of another size in a node',
+        ({ graph }) =>
+          graph.node.push(
+            nodeOf('Constant', [], ['c'], {
+              attributes: { value: tensor({ ...float32Tensor('odd', [1], [1]), dims: [2] }) },
+            }),
+          ),
+        'node Constant "c", attribute value: tensor "odd" has 4 bytes, and float32 [2] takes 8',
+      ],
+      [
+        'an operator set that is not imported',
+        ({ graph }) => graph.node.push(nodeOf('Magic', ['x'], ['z'], { domain: 'org.example' })),
+        'node Magic "z": the model does not import the operator set "org.example"',
+      ],
+      [
+        'two nodes of one name',
+        ({ graph }) => graph.node.push(nodeOf('Neg', ['x'], ['z'], { name: 'a' })),
+        'two nodes have the name "a"',
+      ],
+      [
+        'a node without operator',
+        ({ graph }) => graph.node.push(nodeOf('', ['x'], ['z'])),
+        'node "z" has no operator',
+      ],
+      [
+        'a node without outputs',
+        ({ graph }) => graph.node.push(nodeOf('Neg', ['x'], [], { name: 'mute' })),
+        'node Neg "mute" has no outputs',
+      ],
+      [
+        'an old version',
+        (model) => {
+          model.irVersion = 2;
+        },
+        'the model has IR version 2, and 3 is the oldest that is read',
+      ],
+      [
+        'no operator set',
+        (model) => {
+          model.opsetImport = [];
+        },
+        'the model imports no operator set',
+      ],
+    ];
   for (const [what, breakIt, problem] of PROBLEMS) {
     test(`finds ${what}`, () => {
       const model = sample();

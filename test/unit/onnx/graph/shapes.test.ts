@@ -1,4 +1,7 @@
-/** Shapes as exporters hide them, and what the figures of a summary come to. Every shape of a whole graph is held against onnxruntime in test/integration. */
+/**
+ * Shapes as exporters hide them, and what the figures of a summary come to. Every shape of a whole
+ * graph is held against onnxruntime in test/integration.
+ */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -18,9 +21,15 @@ describe('inferShapes', () => {
     const sizes = graph.node('Shape', 'sizes', ['x']);
     const batch = graph.node('Gather', 'size', [sizes, graph.ints('zero', 0)]);
     const listed = graph.node('Unsqueeze', 'listed', [batch, graph.ints('axes', [0])]);
-    const tokens = graph.node('Slice', 'tokens', [sizes, graph.ints('one', [1]), graph.ints('two', [2])]);
+    const tokens = graph.node('Slice', 'tokens', [
+      sizes,
+      graph.ints('one', [1]),
+      graph.ints('two', [2]),
+    ]);
     const halved = graph.node('Div', 'halved', [tokens, graph.ints('half', [2])]);
-    const target = graph.node('Concat', 'target', [listed, halved, graph.ints('rest', [-1])], { axis: int(0) });
+    const target = graph.node('Concat', 'target', [listed, halved, graph.ints('rest', [-1])], {
+      axis: int(0),
+    });
     graph.node('Reshape', 'y', ['x', target]);
     graph.output('y', ['batch', 'tokens', 'width']);
     const shapes = inferShapes(graph.model('shapes', 17, ''), { x: [5, 6, 4] });
@@ -44,7 +53,9 @@ describe('summarizeGraph', () => {
   const [tokens, width, hidden, layers, classes, patchInputs] = [65, 192, 384, 4, 10, 48];
   /** Of one block that makes `wanted` tokens: keys and values are made of all. */
   const block = (wanted: number) =>
-    tokens * width * 2 * width + wanted * width * (2 * width + 2 * hidden) + 2 * wanted * tokens * width;
+    tokens * width * 2 * width +
+    wanted * width * (2 * width + 2 * hidden) +
+    2 * wanted * tokens * width;
   const macs = 64 * patchInputs * width + (layers - 1) * block(tokens) + block(1) + width * classes;
 
   test('counts the work of the default model as it is worked out by hand, before and after quantizing', async () => {
@@ -55,7 +66,10 @@ describe('summarizeGraph', () => {
     assert.equal(summary.operators.Softmax, layers + 1);
     const quantized = summarizeGraph(quantizeToInt8(model).model);
     assert.equal(quantized.macs, macs);
-    assert.equal(quantized.parameterBytes.int8, patchInputs * width + layers * width * (4 * width + 2 * hidden));
+    assert.equal(
+      quantized.parameterBytes.int8,
+      patchInputs * width + layers * width * (4 * width + 2 * hidden),
+    );
   });
 
   test('counts fused attention', () => {
@@ -84,9 +98,16 @@ describe('summarizeGraph', () => {
   test('says nothing of the work where a product is out of sight', () => {
     const graph = new GraphBuilder();
     graph.input('x', DataType.FLOAT, ['batch', 2]);
-    graph.node('MatMul', 'z', [graph.node('Whirl', 'y', ['x']), graph.floats('w', [2, 2], new Float32Array(4))]);
+    graph.node('MatMul', 'z', [
+      graph.node('Whirl', 'y', ['x']),
+      graph.floats('w', [2, 2], new Float32Array(4)),
+    ]);
     graph.output('z', ['batch', 2]);
-    const { macs: unknown, unknownOperators, parameters } = summarizeGraph(graph.model('strange', 17, ''));
+    const {
+      macs: unknown,
+      unknownOperators,
+      parameters,
+    } = summarizeGraph(graph.model('strange', 17, ''));
     assert.deepEqual([unknown, unknownOperators, parameters], [null, ['Whirl'], 4]);
   });
 });

@@ -1,4 +1,7 @@
-/** What preparing changes, what it leaves, and what it refuses. That answers stay the same is tested with onnxruntime. */
+/**
+ * What preparing changes, what it leaves, and what it refuses. That answers stay the same is tested
+ * with onnxruntime.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
@@ -42,7 +45,12 @@ describe('preparing', () => {
   test('puts two nodes in front and one behind, and the normalization into the patch embedding', () => {
     const model = tinyVit(PLAIN);
     const prepared = prepareGraph(model, OPTIONS);
-    assert.deepEqual(operators(prepared.model), ['Transpose', 'Cast', ...operators(model), 'Softmax']);
+    assert.deepEqual(operators(prepared.model), [
+      'Transpose',
+      'Cast',
+      ...operators(model),
+      'Softmax',
+    ]);
     const conv = prepared.model.graph.node.find(({ opType }) => opType === 'Conv');
     const constant = (name = '') => {
       const found = prepared.model.graph.initializer.find((one) => one.name === name);
@@ -79,7 +87,10 @@ describe('preparing', () => {
       nodeOf('Add', ['logits', 'brightness'], ['brighter']),
     );
     model.graph.output = [valueInfoOf('brighter', DataType.FLOAT, ['n', classes])];
-    const prepared = prepareGraph(model, { ...OPTIONS, output: { ...OPTIONS.output, name: 'brighter' } });
+    const prepared = prepareGraph(model, {
+      ...OPTIONS,
+      output: { ...OPTIONS.output, name: 'brighter' },
+    });
     assert.equal(prepared.foldedNormalization, false);
     assert.deepEqual(operators(prepared.model).slice(0, 4), ['Transpose', 'Cast', 'Mul', 'Add']);
     assert.match(prepared.notes.join('\n'), /nodes in front of the graph: 2 nodes take the pixels/);
@@ -94,12 +105,16 @@ describe('preparing', () => {
 
   test('finds the representation behind logits[:, 0], and not behind a choice among patches', () => {
     const model = tinyVit(PLAIN);
-    model.graph.node.push(nodeOf('Gather', ['logits', 'class_index'], ['first'], { attributes: { axis: int(1) } }));
+    model.graph.node.push(
+      nodeOf('Gather', ['logits', 'class_index'], ['first'], { attributes: { axis: int(1) } }),
+    );
     model.graph.output = [valueInfoOf('first', DataType.FLOAT, ['n'])];
     const output = { name: 'first', activation: 'sigmoid', kind: 'logits' } as const;
     assert.equal(prepareGraph(model, { ...OPTIONS, output }).embeddingSize, width);
     const patches = tinyVit(PLAIN);
-    patches.graph.initializer.push(float32Tensor('every.weight', [width, 2], new Float32Array(2 * width)));
+    patches.graph.initializer.push(
+      float32Tensor('every.weight', [width, 2], new Float32Array(2 * width)),
+    );
     for (const [name, value] of Object.entries({ from: 0, to: 1, axis: 1 })) {
       patches.graph.initializer.push(int64Tensor(name, [1], [value]));
     }
@@ -109,7 +124,10 @@ describe('preparing', () => {
       nodeOf('Squeeze', ['one', 'axis'], ['answer']),
     );
     patches.graph.output = [valueInfoOf('answer', DataType.FLOAT, ['n', 2])];
-    const prepared = prepareGraph(patches, { ...OPTIONS, output: { ...OPTIONS.output, name: 'answer' } });
+    const prepared = prepareGraph(patches, {
+      ...OPTIONS,
+      output: { ...OPTIONS.output, name: 'answer' },
+    });
     assert.equal(prepared.embeddingSize, null);
     assert.match(
       prepared.notes.join(),
@@ -121,7 +139,9 @@ describe('preparing', () => {
     const chosen = (model: ModelProto) => {
       const { notes, model: after } = prepareGraph(model, OPTIONS);
       assert.deepEqual(checkGraph(after), []);
-      const slices = after.graph.node.filter(({ opType }) => opType === 'Slice').map(({ input }) => input[0]);
+      const slices = after.graph.node
+        .filter(({ opType }) => opType === 'Slice')
+        .map(({ input }) => input[0]);
       assert.equal(/for the one token/.test(notes.join()), slices.length > 0);
       return slices;
     };
@@ -140,7 +160,9 @@ describe('preparing', () => {
       node.splice(
         head,
         0,
-        nodeOf('ReduceMean', ['norm2'], ['mean'], { attributes: { axes: ints([1]), keepdims: int(0) } }),
+        nodeOf('ReduceMean', ['norm2'], ['mean'], {
+          attributes: { axes: ints([1]), keepdims: int(0) },
+        }),
         nodeOf('Add', ['representation', 'mean'], ['both']),
       );
       const gemm = node[head + 2];
@@ -190,7 +212,9 @@ describe('preparing', () => {
 
   test('leaves out outputs that are not asked for and what only they need', () => {
     const model = tinyVit(PLAIN);
-    model.graph.initializer.push(float32Tensor('aside.weight', [width, 2], new Float32Array(2 * width)));
+    model.graph.initializer.push(
+      float32Tensor('aside.weight', [width, 2], new Float32Array(2 * width)),
+    );
     model.graph.node.push(nodeOf('MatMul', ['representation', 'aside.weight'], ['aside']));
     model.graph.output.push(valueInfoOf('aside', DataType.FLOAT, ['n', 2]));
     const prepared = prepareGraph(model, { ...OPTIONS, embedding: 'none' });
@@ -216,7 +240,12 @@ describe('what can not be prepared is refused by name', () => {
     broken(({ graph }) => {
       graph.input = [valueInfoOf('image', dataType, dims)];
     });
-  const REFUSED: readonly [what: string, model: ModelProto, options: Partial<PrepareOptions>, problem: RegExp][] = [
+  const REFUSED: readonly [
+    what: string,
+    model: ModelProto,
+    options: Partial<PrepareOptions>,
+    problem: RegExp,
+  ][] = [
     [
       'an input that is not there',
       tinyVit(PLAIN),

@@ -2,10 +2,17 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { quantizeColumns, transposed, WEIGHT_LIMITS } from '#vitserve/onnx/passes/quantize-weights.js';
+import {
+  quantizeColumns,
+  transposed,
+  WEIGHT_LIMITS,
+} from '#vitserve/onnx/passes/quantize-weights.js';
 
 /** Finite float32 values of every size, subnormal ones too. */
-const weight = fc.oneof(fc.float({ noNaN: true, noDefaultInfinity: true }), fc.float({ noNaN: true, min: -4, max: 4 }));
+const weight = fc.oneof(
+  fc.float({ noNaN: true, noDefaultInfinity: true }),
+  fc.float({ noNaN: true, min: -4, max: 4 }),
+);
 
 const matrix = fc
   .record({ rows: fc.integer({ min: 1, max: 9 }), columns: fc.integer({ min: 1, max: 7 }) })
@@ -27,8 +34,12 @@ describe('quantizeColumns', () => {
             const scale = scales[at % columns] as number;
             const integer = values[at] as number;
             assert.ok(integer >= -limit && integer <= limit);
-            // Products of a float32 and an 8-bit integer are exact in doubles, and so is this difference of near values.
-            assert.ok(Math.abs(weight - scale * integer) <= scale / 2, `${weight} as ${scale} · ${integer}`);
+            // Products of a float32 and an 8-bit integer are exact in doubles, and so is this
+            // difference of near values.
+            assert.ok(
+              Math.abs(weight - scale * integer) <= scale / 2,
+              `${weight} as ${scale} · ${integer}`,
+            );
           });
         }),
         { numRuns: 2000 },
@@ -36,10 +47,18 @@ describe('quantizeColumns', () => {
     });
 
     test(`a column uses its whole range, whatever its neighbours hold: ${bits} bits`, () => {
-      const { values, scales } = quantizeColumns(Float32Array.of(1000, 0.001, -400, 0.0004, 0, -0.001), 3, 2, bits);
+      const { values, scales } = quantizeColumns(
+        Float32Array.of(1000, 0.001, -400, 0.0004, 0, -0.001),
+        3,
+        2,
+        bits,
+      );
       const part = Math.round(limit * 0.4);
       assert.deepEqual([...values], [limit, limit, -part, part, 0, -limit]);
-      assert.deepEqual([...scales], [Math.fround(1000 / limit), Math.fround(Math.fround(0.001) / limit)]);
+      assert.deepEqual(
+        [...scales],
+        [Math.fround(1000 / limit), Math.fround(Math.fround(0.001) / limit)],
+      );
     });
   }
 

@@ -1,4 +1,7 @@
-/** What becomes int8, what stays, and what the graph looks like then. That it computes the same is in test/integration. */
+/**
+ * What becomes int8, what stays, and what the graph looks like then. That it computes the same is
+ * in test/integration.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
@@ -16,12 +19,20 @@ const EYE = Float32Array.of(1, 0, 0, 1);
 function attention(): ModelProto {
   const graph = new GraphBuilder();
   graph.input('x', DataType.FLOAT, ['batch', 3, 2]);
-  const part = (name: string) => graph.node('MatMul', name, ['x', graph.floats(`${name}.weight`, [2, 2], EYE)]);
+  const part = (name: string) =>
+    graph.node('MatMul', name, ['x', graph.floats(`${name}.weight`, [2, 2], EYE)]);
   const [query, key, value] = [part('query'), part('key'), part('value')];
-  const turned = graph.node('Transpose', 'turned', [key], { perm: { ...int(0), type: 7, ints: [0, 2, 1] } });
-  const weights = graph.node('Softmax', 'weights', [graph.node('MatMul', 'scores', [query, turned])], {
-    axis: int(-1),
+  const turned = graph.node('Transpose', 'turned', [key], {
+    perm: { ...int(0), type: 7, ints: [0, 2, 1] },
   });
+  const weights = graph.node(
+    'Softmax',
+    'weights',
+    [graph.node('MatMul', 'scores', [query, turned])],
+    {
+      axis: int(-1),
+    },
+  );
   const mixed = graph.node('MatMul', 'mixed', [weights, value]);
   graph.node('MatMul', 'y', [mixed, graph.floats('head.weight', [2, 2], EYE)]);
   graph.output('y', ['batch', 3, 2]);
@@ -147,7 +158,12 @@ describe('quantizeToInt8', () => {
     graph.node('MatMul', 'y', ['x', weight]);
     graph.output('y', ['batch', 2]);
     const { model } = quantizeToInt8(graph.model('passed', 17, ''), { head: true });
-    assert.deepEqual(counts(model), { DynamicQuantizeLinear: 1, MatMulInteger: 1, Cast: 1, Mul: 2 });
+    assert.deepEqual(counts(model), {
+      DynamicQuantizeLinear: 1,
+      MatMulInteger: 1,
+      Cast: 1,
+      Mul: 2,
+    });
     assert.equal(model.graph.initializer.length, 2);
   });
 
@@ -156,15 +172,25 @@ describe('quantizeToInt8', () => {
     graph.input('pixels', DataType.UINT8, ['batch', 2, 2, 3]);
     const rows = graph.node('Reshape', 'rows', ['pixels', graph.ints('shape', [-1, 2])]);
     const floats = graph.node('Cast', 'floats', [rows], { to: int(DataType.FLOAT) });
-    // Columns of 1 and −127, and of 0.6 and 127: scales of 1, so 0.4 is added to the second, and mid-grey loses it again.
-    const patches = graph.node('MatMul', 'y', [floats, graph.floats('v', [2, 2], Float32Array.of(1, 0.6, -127, 127))]);
+    // Columns of 1 and −127, and of 0.6 and 127: scales of 1, so 0.4 is added to the second, and
+    // mid-grey loses it again.
+    const patches = graph.node('MatMul', 'y', [
+      floats,
+      graph.floats('v', [2, 2], Float32Array.of(1, 0.6, -127, 127)),
+    ]);
     graph.output(patches, ['batch', 2]);
-    const { model, products, kept } = quantizeToInt8(graph.model('patches', 17, ''), { head: true, bits: 8 });
+    const { model, products, kept } = quantizeToInt8(graph.model('patches', 17, ''), {
+      head: true,
+      bits: 8,
+    });
     assert.deepEqual(checkGraph(model), []);
     assert.deepEqual([products, kept], [1, []]);
     assert.deepEqual(counts(model), { Reshape: 1, MatMulInteger: 1, Cast: 1, Mul: 1, Add: 1 });
     const correction = model.graph.initializer.find(({ name }) => name === 'y.correction');
-    assert.deepEqual(correction && floatsOf(correction), Float32Array.of(0, 128 * (Math.fround(0.6) - 1)));
+    assert.deepEqual(
+      correction && floatsOf(correction),
+      Float32Array.of(0, 128 * (Math.fround(0.6) - 1)),
+    );
   });
 
   test('bytes that something else takes as well, or that something is done to, stay float32', () => {
@@ -177,7 +203,10 @@ describe('quantizeToInt8', () => {
       graph.output('y', ['batch', 1, 2, 2]);
       graph.node('Neg', 'other', [spoil === 'shared' ? floats : 'y']);
       graph.output('other', ['batch', 1, 2, 2]);
-      assert.throws(() => quantizeToInt8(graph.model(spoil, 17, ''), { head: true }), /the patch embedding/);
+      assert.throws(
+        () => quantizeToInt8(graph.model(spoil, 17, ''), { head: true }),
+        /the patch embedding/,
+      );
     }
   });
 
@@ -194,7 +223,9 @@ describe('quantizeToInt8', () => {
 
   test('float16 weights are refused in one line', () => {
     const model = attention();
-    const initializer = model.graph.initializer.map(({ name, dims }) => float16Tensor(name, dims, EYE));
+    const initializer = model.graph.initializer.map(({ name, dims }) =>
+      float16Tensor(name, dims, EYE),
+    );
     assert.throws(
       () => quantizeToInt8({ ...model, graph: { ...model.graph, initializer } }),
       (error) =>
@@ -231,7 +262,10 @@ describe('quantizeToInt8', () => {
         const [first, ...others] = model.graph.initializer;
         assert.ok(first !== undefined);
         const rawData = new Uint8Array(Float32Array.of(1, Number.NaN, 0, 1).buffer);
-        return { ...model, graph: { ...model.graph, initializer: [{ ...first, rawData }, ...others] } };
+        return {
+          ...model,
+          graph: { ...model.graph, initializer: [{ ...first, rawData }, ...others] },
+        };
       },
       /MatMul "query": the weights "query\.weight" can't become int8: the weight at row 0, column 1 is NaN/,
     ],

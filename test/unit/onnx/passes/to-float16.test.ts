@@ -1,4 +1,7 @@
-/** Which nodes become float16, and where Casts stand. That it computes the same is in test/integration. */
+/**
+ * Which nodes become float16, and where Casts stand. That it computes the same is in
+ * test/integration.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
@@ -13,14 +16,20 @@ function small(shift = 1): ModelProto {
   const graph = new GraphBuilder();
   graph.input('pixels', DataType.UINT8, ['batch', 3, 2, 2]);
   const cast = graph.node('Cast', 'floats', ['pixels'], { to: int(DataType.FLOAT) });
-  const patches = graph.node('Conv', 'patches', [cast, graph.floats('kernel', [2, 3, 2, 2], new Float32Array(24))]);
+  const patches = graph.node('Conv', 'patches', [
+    cast,
+    graph.floats('kernel', [2, 3, 2, 2], new Float32Array(24)),
+  ]);
   const flat = graph.node('Reshape', 'flat', [patches, graph.ints('shape', [-1, 2])]);
   const shifted = graph.node('Add', 'shifted', [flat, graph.scalar('shift', shift)]);
   const embedding = graph.node('MatMul', 'embedding', [
     shifted,
     graph.floats('w', [2, 2], Float32Array.of(1, 2, 3, 4)),
   ]);
-  const logits = graph.node('MatMul', 'logits', [embedding, graph.floats('v', [2, 2], Float32Array.of(1, 2, 3, 4))]);
+  const logits = graph.node('MatMul', 'logits', [
+    embedding,
+    graph.floats('v', [2, 2], Float32Array.of(1, 2, 3, 4)),
+  ]);
   graph.node('Softmax', 'probabilities', [logits], { axis: int(-1) });
   graph.output('probabilities', ['batch', 2]);
   graph.output('embedding', ['batch', 2]);
@@ -28,7 +37,9 @@ function small(shift = 1): ModelProto {
 }
 
 function text({ graph }: ModelProto): string[] {
-  return graph.node.map(({ opType, input, output }) => `${output.join()} = ${opType}(${input.join()})`);
+  return graph.node.map(
+    ({ opType, input, output }) => `${output.join()} = ${opType}(${input.join()})`,
+  );
 }
 
 describe('convertToFloat16', () => {

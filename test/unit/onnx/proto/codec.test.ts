@@ -3,8 +3,21 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { float, graphOf, int, ints, modelOf, nodeOf, valueInfoOf } from '#vitserve/onnx/graph/build.js';
-import { decodeModel, encodedSizeOf, encodeModel, encodeModelChunks } from '#vitserve/onnx/proto/codec.js';
+import {
+  float,
+  graphOf,
+  int,
+  ints,
+  modelOf,
+  nodeOf,
+  valueInfoOf,
+} from '#vitserve/onnx/graph/build.js';
+import {
+  decodeModel,
+  encodedSizeOf,
+  encodeModel,
+  encodeModelChunks,
+} from '#vitserve/onnx/proto/codec.js';
 import type {
   AttributeProto,
   GraphProto,
@@ -16,7 +29,9 @@ import { float32Tensor } from '#vitserve/onnx/proto/tensors.js';
 import { OnnxFormatError } from '#vitserve/onnx/proto/wire.js';
 import { modelType, plainModel } from '../onnx-schema.js';
 
-const DEFAULT_MODEL = readFileSync(new URL('../../../../models/vit-cifar10/1/model.onnx', import.meta.url));
+const DEFAULT_MODEL = readFileSync(
+  new URL('../../../../models/vit-cifar10/1/model.onnx', import.meta.url),
+);
 
 const text = fc.string({ unit: 'binary' });
 const bytes = fc.uint8Array({ maxLength: 20 });
@@ -91,48 +106,50 @@ const valueInfo = fc.record({
   }),
 });
 
-const { graph } = fc.letrec<{ graph: GraphProto; node: NodeProto; attribute: AttributeProto }>((tie) => ({
-  graph: withUnknown(
-    fc.record({
-      node: fc.array(tie('node'), { maxLength: 2 }),
-      name: text,
-      initializer: fc.array(tensor, { maxLength: 2 }),
-      docString: text,
-      input: fc.array(valueInfo, { maxLength: 2 }),
-      output: fc.array(valueInfo, { maxLength: 2 }),
-      valueInfo: fc.array(valueInfo, { maxLength: 1 }),
-      metadataProps: entries,
-    }),
-  ),
-  node: withUnknown(
-    fc.record({
-      input: fc.array(text, { maxLength: 3 }),
-      output: fc.array(text, { maxLength: 2 }),
-      name: text,
-      opType: text,
-      domain: text,
-      attribute: fc.array(tie('attribute'), { maxLength: 2 }),
-      docString: text,
-      metadataProps: entries,
-    }),
-  ),
-  attribute: fc.record(
-    {
-      name: text,
-      docString: text,
-      type: int32,
-      f: fc.float(),
-      i: int64,
-      s: bytes,
-      t: tensor,
-      g: fc.option(tie('graph'), { nil: graphOf('', {}), maxDepth: 2 }),
-      floats: fc.array(fc.float(), { maxLength: 3 }),
-      ints: fc.array(int64, { maxLength: 3 }),
-      strings: fc.array(bytes, { maxLength: 2 }),
-    },
-    { requiredKeys: ['name', 'docString', 'type', 'floats', 'ints', 'strings'] },
-  ),
-}));
+const { graph } = fc.letrec<{ graph: GraphProto; node: NodeProto; attribute: AttributeProto }>(
+  (tie) => ({
+    graph: withUnknown(
+      fc.record({
+        node: fc.array(tie('node'), { maxLength: 2 }),
+        name: text,
+        initializer: fc.array(tensor, { maxLength: 2 }),
+        docString: text,
+        input: fc.array(valueInfo, { maxLength: 2 }),
+        output: fc.array(valueInfo, { maxLength: 2 }),
+        valueInfo: fc.array(valueInfo, { maxLength: 1 }),
+        metadataProps: entries,
+      }),
+    ),
+    node: withUnknown(
+      fc.record({
+        input: fc.array(text, { maxLength: 3 }),
+        output: fc.array(text, { maxLength: 2 }),
+        name: text,
+        opType: text,
+        domain: text,
+        attribute: fc.array(tie('attribute'), { maxLength: 2 }),
+        docString: text,
+        metadataProps: entries,
+      }),
+    ),
+    attribute: fc.record(
+      {
+        name: text,
+        docString: text,
+        type: int32,
+        f: fc.float(),
+        i: int64,
+        s: bytes,
+        t: tensor,
+        g: fc.option(tie('graph'), { nil: graphOf('', {}), maxDepth: 2 }),
+        floats: fc.array(fc.float(), { maxLength: 3 }),
+        ints: fc.array(int64, { maxLength: 3 }),
+        strings: fc.array(bytes, { maxLength: 2 }),
+      },
+      { requiredKeys: ['name', 'docString', 'type', 'floats', 'ints', 'strings'] },
+    ),
+  }),
+);
 
 const model: fc.Arbitrary<ModelProto> = withUnknown(
   fc.record({
@@ -162,9 +179,21 @@ describe('what is written is read', () => {
   });
 
   test('integers of 64 bits are exact at their ends, and numbers where they are safe', () => {
-    const values = [0, -1, 127, 128, 2 ** 53 - 1, -(2 ** 53) + 1, 2n ** 53n, 2n ** 63n - 1n, -(2n ** 63n)];
+    const values = [
+      0,
+      -1,
+      127,
+      128,
+      2 ** 53 - 1,
+      -(2 ** 53) + 1,
+      2n ** 53n,
+      2n ** 63n - 1n,
+      -(2n ** 63n),
+    ];
     const given = modelOf(
-      graphOf('g', { node: [nodeOf('N', [], ['x'], { attributes: { a: { ...ints([]), ints: values } } })] }),
+      graphOf('g', {
+        node: [nodeOf('N', [], ['x'], { attributes: { a: { ...ints([]), ints: values } } })],
+      }),
       { opsets: { '': 17 } },
     );
     assert.deepEqual(decodeModel(encodeModel(given)).graph.node[0]?.attribute[0]?.ints, values);
@@ -175,7 +204,11 @@ describe('what is written is read', () => {
     const given = modelOf(graphOf('g', { initializer: [float32Tensor('w', [100_000], weights)] }), {
       opsets: { '': 17 },
     });
-    assert.ok(encodeModelChunks(given).some((chunk) => chunk.buffer === weights.buffer && chunk.length === 400_000));
+    assert.ok(
+      encodeModelChunks(given).some(
+        (chunk) => chunk.buffer === weights.buffer && chunk.length === 400_000,
+      ),
+    );
     const written = encodeModel(given);
     const rawData = decodeModel(written).graph.initializer[0]?.rawData;
     assert.equal(rawData?.buffer, written.buffer);
@@ -184,7 +217,9 @@ describe('what is written is read', () => {
 
   test('more than 2 GiB are measured and refused, without being gathered', () => {
     const half = new Float32Array(2 ** 27);
-    const initializer = Array.from({ length: 5 }, (_, at) => float32Tensor(`w${at}`, [2 ** 27], half));
+    const initializer = Array.from({ length: 5 }, (_, at) =>
+      float32Tensor(`w${at}`, [2 ** 27], half),
+    );
     const given = modelOf(graphOf('g', { initializer }), { opsets: { '': 17 } });
     assert.ok(encodedSizeOf(given) > 5 * 2 ** 29);
     assert.throws(
@@ -222,7 +257,14 @@ describe('beside protobufjs', () => {
     const given = {
       graph: {
         initializer: [
-          { name: 't', dims: [2], floatData: [1.5, -2], int32Data: [-3, 4], int64Data: [5, -6], doubleData: [0.1] },
+          {
+            name: 't',
+            dims: [2],
+            floatData: [1.5, -2],
+            int32Data: [-3, 4],
+            int64Data: [5, -6],
+            doubleData: [0.1],
+          },
         ],
         node: [{ opType: 'N', attribute: [{ name: 'a', floats: [0.5], ints: [1, -2] }] }],
       },
@@ -245,7 +287,9 @@ describe('what is no model', () => {
   const small = encodeModel(
     modelOf(
       graphOf('g', {
-        node: [nodeOf('Gemm', ['x', 'w'], ['y'], { attributes: { alpha: float(2), transB: int(1) } })],
+        node: [
+          nodeOf('Gemm', ['x', 'w'], ['y'], { attributes: { alpha: float(2), transB: int(1) } }),
+        ],
         initializer: [float32Tensor('w', [2, 2], [1, 2, 3, 4])],
         input: [valueInfoOf('x', 1, ['batch', 2])],
         output: [valueInfoOf('y', 1, [null, 2])],
@@ -297,7 +341,11 @@ describe('what is no model', () => {
     ],
     ['field number 0', [0x00, 0x00], /^malformed at byte 0: no such field$/],
     ['a group', [0x9b, 0x01], /^malformed at byte 2: wire type 3$/],
-    ['a graph that is a number', [0x38, 0x01], /^malformed: ModelProto.graph at byte 0 has wire type 0 in place of 2$/],
+    [
+      'a graph that is a number',
+      [0x38, 0x01],
+      /^malformed: ModelProto.graph at byte 0 has wire type 0 in place of 2$/,
+    ],
     [
       'an absurd version',
       [0x08, ...Array(8).fill(0xff), 0x7f],

@@ -1,4 +1,7 @@
-/** Models on the disk: one file or two, written whole or not at all, and what a model may not make us read. */
+/**
+ * Models on the disk: one file or two, written whole or not at all, and what a model may not make
+ * us read.
+ */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import {
@@ -22,7 +25,9 @@ import type { ModelProto, TensorProto } from '#vitserve/onnx/proto/model-proto.j
 import { float32Tensor, int64Tensor } from '#vitserve/onnx/proto/tensors.js';
 
 function modelWith(initializer: TensorProto[]): ModelProto {
-  return modelOf(graphOf('g', { initializer, output: [valueInfoOf('w', 1, [null])] }), { opsets: { '': 17 } });
+  return modelOf(graphOf('g', { initializer, output: [valueInfoOf('w', 1, [null])] }), {
+    opsets: { '': 17 },
+  });
 }
 
 const WEIGHTS = [
@@ -64,7 +69,12 @@ describe('one file', () => {
     const model = modelWith(WEIGHTS);
     const written = await writeModel(path, model);
     assert.deepEqual(await readModel(path), model);
-    assert.deepEqual(written, { path, bytes: readFileSync(path).length, sha256: sha256(path), externalData: null });
+    assert.deepEqual(written, {
+      path,
+      bytes: readFileSync(path).length,
+      sha256: sha256(path),
+      externalData: null,
+    });
   });
 
   test('takes the place of another at once, and nothing else is left in the folder', async (t) => {
@@ -89,9 +99,14 @@ describe('one file', () => {
   test('above 2 GiB is refused where a second file is not wanted', async (t) => {
     const folder = folderOf(t);
     const half = new Float32Array(2 ** 27);
-    const large = modelWith(Array.from({ length: 5 }, (_, at) => float32Tensor(`w${at}`, [2 ** 27], half)));
+    const large = modelWith(
+      Array.from({ length: 5 }, (_, at) => float32Tensor(`w${at}`, [2 ** 27], half)),
+    );
     const writing = writeModel(join(folder, 'model.onnx'), large, { externalData: 'never' });
-    await assert.rejects(writing, /can't be written \(the model has 26\d{8} bytes, and protobuf ends at 2147483647\)/);
+    await assert.rejects(
+      writing,
+      /can't be written \(the model has 26\d{8} bytes, and protobuf ends at 2147483647\)/,
+    );
     assert.deepEqual(readdirSync(folder), []);
   });
 
@@ -110,13 +125,15 @@ describe('one file', () => {
     const path = join(folder, 'model.onnx');
     await assert.rejects(
       readModel(path),
-      (error) => error instanceof SetupError && error.message.startsWith(`${path}: can't be read (ENOENT`),
+      (error) =>
+        error instanceof SetupError && error.message.startsWith(`${path}: can't be read (ENOENT`),
     );
     await assert.rejects(readModel(folder), /can't be read \(it is no regular file\)/);
     writeFileSync(path, 'PK\u0003\u0004');
     await assert.rejects(
       readModel(path),
-      (error) => error instanceof SetupError && error.message.startsWith(`${path}: not an ONNX model (`),
+      (error) =>
+        error instanceof SetupError && error.message.startsWith(`${path}: not an ONNX model (`),
     );
   });
 });
@@ -145,13 +162,20 @@ describe('weights in a second file', () => {
         [undefined, 'location=model.onnx.data', 'offset=4096', 'length=1200'],
       ],
     );
-    await assert.rejects(writeModel(`${path}.copy`, left), /tensor "w" has its values in a file that was not read/);
+    await assert.rejects(
+      writeModel(`${path}.copy`, left),
+      /tensor "w" has its values in a file that was not read/,
+    );
   });
 
   test('are read for attributes too, and shared regions once', async (t) => {
     const folder = folderOf(t);
     const { rawData: _, ...rest } = float32Tensor('w', [2], [0, 0]);
-    const outside = { ...rest, externalData: [{ key: 'location', value: 'weights' }], dataLocation: 1 };
+    const outside = {
+      ...rest,
+      externalData: [{ key: 'location', value: 'weights' }],
+      dataLocation: 1,
+    };
     const model = modelWith([outside, { ...outside, name: 'same' }]);
     model.graph.node = [nodeOf('Constant', [], ['c'], { attributes: { value: tensor(outside) } })];
     const path = join(folder, 'model.onnx');
@@ -173,7 +197,11 @@ describe('weights in a second file', () => {
       { location: '/etc/passwd' },
       /tensor "w" has its values in "\/etc\/passwd", which can't be read \(an absolute path is not followed\)$/,
     ],
-    ['an absolute path of Windows', { location: 'C:\\weights' }, /an absolute path is not followed/],
+    [
+      'an absolute path of Windows',
+      { location: 'C:\\weights' },
+      /an absolute path is not followed/,
+    ],
     ['a way out', { location: 'inside/../../outside' }, /\(a path with ".." is not followed\)$/],
     ['a way out of Windows', { location: '..\\outside' }, /\(a path with ".." is not followed\)$/],
     [
@@ -188,7 +216,11 @@ describe('weights in a second file', () => {
     ],
     ['the folder itself', { location: '.' }, /a link leads out|no regular file/],
     ['a folder', { location: 'inside' }, /it is no regular file/],
-    ['a file that is not there', { location: 'missing' }, /"missing", which can't be read \(ENOENT/],
+    [
+      'a file that is not there',
+      { location: 'missing' },
+      /"missing", which can't be read \(ENOENT/,
+    ],
     [
       'an end beyond the file',
       { location: 'weights', offset: '4096' },
@@ -199,8 +231,16 @@ describe('weights in a second file', () => {
       { location: 'weights', length: '12' },
       /tensor "w" has 12 bytes in weights, and its dims take 8$/,
     ],
-    ['a negative offset', { location: 'weights', offset: '-8' }, /tensor "w" has the offset "-8" in weights$/],
-    ['no location', { offset: '0' }, /tensor "w" has its values in another file and does not say in which$/],
+    [
+      'a negative offset',
+      { location: 'weights', offset: '-8' },
+      /tensor "w" has the offset "-8" in weights$/,
+    ],
+    [
+      'no location',
+      { offset: '0' },
+      /tensor "w" has its values in another file and does not say in which$/,
+    ],
   ];
   for (const [what, entries, reason] of REFUSED) {
     test(`${what} is refused by name`, async (t) => {

@@ -87,7 +87,11 @@ describe('a checkpoint', () => {
   for (const [what, map, wanted] of [
     ['a file elsewhere', { one: '../a.safetensors' }, /one is in "\.\.\/a\.safetensors"/],
     ['a file that is not there', { one: 'none.safetensors' }, /none\.safetensors: can't be read/],
-    ['a tensor that its file has not', { other: 'a.safetensors' }, /other is not in a\.safetensors/],
+    [
+      'a tensor that its file has not',
+      { other: 'a.safetensors' },
+      /other is not in a\.safetensors/,
+    ],
     ['no map', null, /no weight_map/],
   ] as const) {
     test(`with an index that names ${what} is refused`, () => {
@@ -103,13 +107,25 @@ describe('a checkpoint', () => {
     ['a header that is no object', '[1]', /not a JSON object/],
     ['an entry that is no object', { a: 3 }, /tensor a: its entry/],
     ['an unknown type', { a: entry('F3', [2], 0, 8) }, /dtype "F3" is not known/],
-    ['a type out of the prototype', { a: entry('constructor', [2], 0, 8) }, /dtype "constructor" is not known/],
+    [
+      'a type out of the prototype',
+      { a: entry('constructor', [2], 0, 8) },
+      /dtype "constructor" is not known/,
+    ],
     ['a negative size', { a: entry('F32', [-2], 0, 8) }, /shape \[-2\]/],
     ['a fractional size', { a: entry('F32', [0.5], 0, 8) }, /shape \[0\.5\]/],
-    ['a shape beyond its bytes', { a: entry('F32', [3], 0, 8) }, /takes 12 bytes, data_offsets give 8/],
+    [
+      'a shape beyond its bytes',
+      { a: entry('F32', [3], 0, 8) },
+      /takes 12 bytes, data_offsets give 8/,
+    ],
     ['bytes outside the file', { a: entry('F32', [4], 0, 16) }, /outside the file/],
     ['offsets in reverse', { a: entry('F32', [2], 8, 0) }, /outside the file/],
-    ['offsets that are none', { a: { dtype: 'F32', shape: [2], data_offsets: [0] } }, /data_offsets \[0\]/],
+    [
+      'offsets that are none',
+      { a: { dtype: 'F32', shape: [2], data_offsets: [0] } },
+      /data_offsets \[0\]/,
+    ],
     [
       'tensors that overlap',
       { a: entry('F32', [1], 0, 4), b: entry('F16', [2], 2, 6) },
@@ -117,11 +133,14 @@ describe('a checkpoint', () => {
     ],
     ['a size that overflows', { a: entry('F32', [2 ** 40, 2 ** 40], 0, 8) }, /data_offsets give 8/],
   ] as const) {
-    test(`with ${what} is refused`, () => assert.match(refusal(write('model.safetensors', header, FLOATS)), wanted));
+    test(`with ${what} is refused`, () =>
+      assert.match(refusal(write('model.safetensors', header, FLOATS)), wanted));
   }
 
   test('has all its problems told at once', () => {
-    const problems = refusal(write('model.safetensors', { a: entry('F3', [2], 0, 8), b: 1 }, FLOATS));
+    const problems = refusal(
+      write('model.safetensors', { a: entry('F3', [2], 0, 8), b: 1 }, FLOATS),
+    );
     assert.equal(problems.split('\n').length, 2);
   });
 
@@ -135,14 +154,18 @@ describe('a checkpoint', () => {
   });
 
   test('with values that are no floats is refused when they are read', () => {
-    assert.match(refusal(write('model.safetensors', { a: entry('I64', [1], 0, 8) }, FLOATS), 'a'), /tensor a is I64/);
+    assert.match(
+      refusal(write('model.safetensors', { a: entry('I64', [1], 0, 8) }, FLOATS), 'a'),
+      /tensor a is I64/,
+    );
     assert.match(refusal(write('model.safetensors', {}), 'a'), /has no tensor a/);
   });
 
   for (const name of ['pytorch_model.bin', 'model.pth', 'last.ckpt']) {
     test(`that is a pickle (${name}) is refused with the remedy`, () => {
       writeFileSync(join(folder, name), 'pickle');
-      for (const path of [join(folder, name), folder]) assert.match(refusal(path), /save the weights as safetensors/);
+      for (const path of [join(folder, name), folder])
+        assert.match(refusal(path), /save the weights as safetensors/);
     });
   }
 

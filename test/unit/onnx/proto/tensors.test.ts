@@ -142,7 +142,9 @@ describe('values', () => {
     const bytes = new Uint8Array(BigInt64Array.of(2n ** 63n - 1n, -(2n ** 63n)).buffer);
     const limits = [Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER];
     assert.deepEqual(intsOf(rawTensor('t', DataType.INT64, [2], bytes)), limits);
-    assert.deepEqual(intsOf(listed(DataType.INT64, [1], { int64Data: [2n ** 63n - 1n] })), [limits[0]]);
+    assert.deepEqual(intsOf(listed(DataType.INT64, [1], { int64Data: [2n ** 63n - 1n] })), [
+      limits[0],
+    ]);
   });
 
   test('that are aligned float32 are a view, others a copy', () => {
@@ -161,7 +163,11 @@ describe('values', () => {
       [elementSizeOf(DataType.INT64), elementSizeOf(DataType.STRING), elementSizeOf(99)],
       [8, undefined, undefined],
     );
-    assert.deepEqual([DataType.FLOAT, DataType.BFLOAT16, 99].map(typeNameOf), ['float32', 'bfloat16', 'type 99']);
+    assert.deepEqual([DataType.FLOAT, DataType.BFLOAT16, 99].map(typeNameOf), [
+      'float32',
+      'bfloat16',
+      'type 99',
+    ]);
   });
 });
 
@@ -189,7 +195,8 @@ describe('what does not fit is refused by name', () => {
     ],
     [
       'values elsewhere',
-      () => floatsOf(listed(DataType.FLOAT, [1], { externalData: [{ key: 'location', value: 'f' }] })),
+      () =>
+        floatsOf(listed(DataType.FLOAT, [1], { externalData: [{ key: 'location', value: 'f' }] })),
       'tensor "t" has its values in another file, which was not read',
     ],
     [
@@ -202,7 +209,11 @@ describe('what does not fit is refused by name', () => {
       () => checkTensor(listed(DataType.INT8, [2 ** 40, 2 ** 40], {})),
       'tensor "t" has dims [1099511627776,1099511627776], which no constant can have',
     ],
-    ['an unknown type', () => byteSizeOf(listed(99, [1], {})), 'tensor "t" has element type 99, which is unknown here'],
+    [
+      'an unknown type',
+      () => byteSizeOf(listed(99, [1], {})),
+      'tensor "t" has element type 99, which is unknown here',
+    ],
     [
       'bytes at making',
       () => rawTensor('w', DataType.FLOAT, [2], new Uint8Array(7)),

@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { foldLayerScale, foldNormalization, transpose } from '#vitserve/onnx/vit/fold.js';
 
-const counted = (length: number) => Float32Array.from({ length }, (_, index) => ((index * 37) % 101) / 50 - 1);
+const counted = (length: number) =>
+  Float32Array.from({ length }, (_, index) => ((index * 37) % 101) / 50 - 1);
 
 test('transposing puts every value where it belongs, also past a tile, scaled and beside others', () => {
   const side = fc.integer({ min: 1, max: 70 });
@@ -17,10 +18,21 @@ test('transposing puts every value where it belongs, also past a tile, scaled an
       (rows, columns, factor, offset) => {
         const values = counted(rows * columns);
         const stride = rows + offset;
-        const made = transpose(values, rows, columns, factor, new Float32Array(columns * stride), offset, stride);
+        const made = transpose(
+          values,
+          rows,
+          columns,
+          factor,
+          new Float32Array(columns * stride),
+          offset,
+          stride,
+        );
         for (let row = 0; row < rows; row++) {
           for (let column = 0; column < columns; column++) {
-            assert.equal(made[offset + column * stride + row], (values[row * columns + column] as number) * factor);
+            assert.equal(
+              made[offset + column * stride + row],
+              (values[row * columns + column] as number) * factor,
+            );
           }
         }
       },
@@ -55,7 +67,9 @@ test('a projection of raw bytes is the projection of normalised pixels', () => {
     for (let channel = 0; channel < 3; channel++) {
       for (let at = 0; at < 6; at++) {
         const pixel = pixels[at * 3 + channel] as number;
-        const normal = (pixel * recipe.rescale - (recipe.mean[channel] as number)) / (recipe.std[channel] as number);
+        const normal =
+          (pixel * recipe.rescale - (recipe.mean[channel] as number)) /
+          (recipe.std[channel] as number);
         wanted += normal * (weight[(output * 3 + channel) * 6 + at] as number);
         made += pixel * (folded.weight[(at * 3 + channel) * hidden + output] as number);
       }

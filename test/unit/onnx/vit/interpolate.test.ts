@@ -20,10 +20,19 @@ describe('interpolated positions', () => {
     for (const how of ['bicubic', 'bicubic-antialias'] as const) {
       test(`${golden.from.join(' × ')} to ${golden.to.join(' × ')}, ${how}, are those of PyTorch`, () => {
         const values = Float32Array.from(golden.values);
-        const made = interpolateGrid(values, golden.width, gridOf(golden.from), gridOf(golden.to), how);
+        const made = interpolateGrid(
+          values,
+          golden.width,
+          gridOf(golden.from),
+          gridOf(golden.to),
+          how,
+        );
         assert.equal(made.length, golden[how].length);
         for (const [index, value] of made.entries()) {
-          assert.ok(Math.abs(value - (golden[how][index] as number)) < 2e-6, `value ${index}: ${value}`);
+          assert.ok(
+            Math.abs(value - (golden[how][index] as number)) < 2e-6,
+            `value ${index}: ${value}`,
+          );
         }
       });
     }

@@ -1,4 +1,6 @@
-/** What a checkpoint is, from its config and the shapes of its tensors; values are not looked at. */
+/**
+ * What a checkpoint is, from its config and the shapes of its tensors; values are not looked at.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { TensorSource } from '#vitserve/onnx/proto/safetensors.js';
@@ -11,7 +13,8 @@ function sourceOf(shapes: Shapes): TensorSource {
   return {
     names: Object.keys(shapes),
     shapeOf: (name) => shapes[name],
-    read: (name) => new Float32Array((shapes[name] as number[]).reduce((product, size) => product * size, 1)),
+    read: (name) =>
+      new Float32Array((shapes[name] as number[]).reduce((product, size) => product * size, 1)),
   };
 }
 
@@ -36,7 +39,9 @@ function timm(changes: Shapes = {}, without: readonly string[] = []): TensorSour
     ...dense('head', 4, D),
     ...changes,
   };
-  return sourceOf(Object.fromEntries(Object.entries(shapes).filter(([name]) => !without.includes(name))));
+  return sourceOf(
+    Object.fromEntries(Object.entries(shapes).filter(([name]) => !without.includes(name))),
+  );
 }
 
 function norm1(name: string): Shapes {
@@ -77,20 +82,37 @@ describe('a checkpoint of timm', () => {
   });
 
   test('shows a distillation token, registers, norms and pooling', () => {
-    const distilled = timm({ dist_token: [1, 1, D], pos_embed: [1, 6, D], ...dense('head_dist', 4, D) });
-    assert.deepEqual(pick(architecture(NAMED, distilled)), [2, 'distilled', false, 'before-pooling']);
+    const distilled = timm({
+      dist_token: [1, 1, D],
+      pos_embed: [1, 6, D],
+      ...dense('head_dist', 4, D),
+    });
+    assert.deepEqual(pick(architecture(NAMED, distilled)), [
+      2,
+      'distilled',
+      false,
+      'before-pooling',
+    ]);
     const registers = timm({ reg_token: [1, 4, D], pos_embed: [1, 4, D], ...norm1('norm_pre') });
     assert.deepEqual(pick(architecture(NAMED, registers)), [5, 'token', true, 'before-pooling']);
-    const average = timm({ ...norm1('fc_norm'), pos_embed: [1, 4, D] }, ['cls_token', 'norm.weight', 'norm.bias']);
+    const average = timm({ ...norm1('fc_norm'), pos_embed: [1, 4, D] }, [
+      'cls_token',
+      'norm.weight',
+      'norm.bias',
+    ]);
     assert.deepEqual(pick(architecture(NAMED, average)), [0, 'average', false, 'after-pooling']);
     assert.equal(architecture({ ...NAMED, global_pool: 'avg' }, timm()).pooling, 'average');
   });
 
   test('takes what tensors do not show from its name or its arguments', () => {
-    const clip = architecture({ ...NAMED, architecture: 'vit_base_patch8_clip_quickgelu_224' }, timm());
+    const clip = architecture(
+      { ...NAMED, architecture: 'vit_base_patch8_clip_quickgelu_224' },
+      timm(),
+    );
     assert.deepEqual([clip.epsilon, clip.activation], [1e-5, 'quick_gelu']);
     assert.equal(
-      architecture({ ...NAMED, model_args: { num_heads: 4, act_layer: 'gelu_tanh' } }, timm()).activation,
+      architecture({ ...NAMED, model_args: { num_heads: 4, act_layer: 'gelu_tanh' } }, timm())
+        .activation,
       'gelu_tanh',
     );
     assert.equal(architecture({ architecture: 'vit_base_patch16_gap_224' }, timm()).heads, 16);
@@ -106,16 +128,34 @@ describe('a checkpoint of timm', () => {
     );
     assert.match(problems(fromTimm({ architecture: 'swin_tiny' }, timm(), null)), /swin_tiny/);
     const normed = timm({ 'blocks.0.attn.q_norm.weight': [8] });
-    assert.match(problems(fromTimm(NAMED, normed, null)), /not known here: blocks\.0\.attn\.q_norm\.weight/);
-    assert.match(problems(fromTimm({ ...NAMED, global_pool: 'map' }, timm(), null)), /global_pool map/);
-    assert.match(problems(fromTimm(NAMED, timm({}, ['head.weight', 'head.bias']), null)), /no classifier/);
-    assert.match(problems(fromTimm(NAMED, timm({ pos_embed: [1, 7, D] }), null)), /pos_embed is \[1, 7, 16\]/);
+    assert.match(
+      problems(fromTimm(NAMED, normed, null)),
+      /not known here: blocks\.0\.attn\.q_norm\.weight/,
+    );
+    assert.match(
+      problems(fromTimm({ ...NAMED, global_pool: 'map' }, timm(), null)),
+      /global_pool map/,
+    );
+    assert.match(
+      problems(fromTimm(NAMED, timm({}, ['head.weight', 'head.bias']), null)),
+      /no classifier/,
+    );
+    assert.match(
+      problems(fromTimm(NAMED, timm({ pos_embed: [1, 7, D] }), null)),
+      /pos_embed is \[1, 7, 16\]/,
+    );
   });
 });
 
 describe('a checkpoint of transformers', () => {
   const CONFIG = {
-    ...{ model_type: 'vit', hidden_size: D, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: MLP },
+    ...{
+      model_type: 'vit',
+      hidden_size: D,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      intermediate_size: MLP,
+    },
     ...{ image_size: 16, patch_size: 8, layer_norm_eps: 1e-6 },
   };
   const layer = (prefix: string): Shapes => ({
@@ -147,7 +187,11 @@ describe('a checkpoint of transformers', () => {
   });
 
   test('with the parts of pre-training has them left out; with others it is refused', () => {
-    const more = { ...whole('vit.'), ...dense('vit.pooler.dense', D, D), 'vit.embeddings.mask_token': [1, 1, D] };
+    const more = {
+      ...whole('vit.'),
+      ...dense('vit.pooler.dense', D, D),
+      'vit.embeddings.mask_token': [1, 1, D],
+    };
     assert.ok('architecture' in fromHuggingFace(CONFIG, sourceOf(more), null));
     const strange = { ...whole('vit.'), 'vit.embeddings.register_tokens': [1, 4, D] };
     assert.match(
@@ -170,7 +214,10 @@ describe('a checkpoint of transformers', () => {
       Object.entries(whole('vit.')).filter(([name]) => !name.startsWith('classifier')),
     );
     assert.match(problems(fromHuggingFace(CONFIG, sourceOf(headless), null)), /no classifier/);
-    assert.match(problems(fromHuggingFace(CONFIG, sourceOf({ x: [1] }), null)), /not named as transformers names/);
+    assert.match(
+      problems(fromHuggingFace(CONFIG, sourceOf({ x: [1] }), null)),
+      /not named as transformers names/,
+    );
     assert.match(problems(fromHuggingFace([], sourceOf(whole('vit.')), null)), /not a JSON object/);
     assert.match(
       problems(fromHuggingFace({ ...CONFIG, hidden_size: 'x' }, sourceOf(whole('')), null)),
@@ -183,6 +230,11 @@ describe('a checkpoint of transformers', () => {
   });
 });
 
-function pick({ prefixTokens, pooling, preNorm, finalNorm }: ReturnType<typeof architecture>): unknown[] {
+function pick({
+  prefixTokens,
+  pooling,
+  preNorm,
+  finalNorm,
+}: ReturnType<typeof architecture>): unknown[] {
   return [prefixTokens, pooling, preNorm, finalNorm];
 }

@@ -8,7 +8,11 @@ import { FakeClock } from '../../../support/fake-clock.js';
 
 const UPLOAD_TIMEOUT_MS = 1_000;
 
-function createAdmission(limits: { readonly permits: number; readonly uploads: number; readonly random?: number }) {
+function createAdmission(limits: {
+  readonly permits: number;
+  readonly uploads: number;
+  readonly random?: number;
+}) {
   const clock = new FakeClock();
   const permits = new Permits(limits.permits, clock);
   const admission = new Admission({
@@ -163,7 +167,12 @@ describe('overload', () => {
   test('the number of uploads may follow the number of permits', () => {
     const clock = new FakeClock();
     const permits = new Permits(1, clock);
-    const admission = new Admission({ permits, clock, maxUploads: () => permits.limit, uploadTimeoutMs: 1_000 });
+    const admission = new Admission({
+      permits,
+      clock,
+      maxUploads: () => permits.limit,
+      uploadTimeoutMs: 1_000,
+    });
     admission.beginUpload(() => {});
     assert.equal(refusal(() => admission.beginUpload(() => {})).reason, 'OVERLOADED');
     permits.setLimit(2);
@@ -207,7 +216,10 @@ describe('the hint when to come back', () => {
     clock.advance(1_000);
     held?.release();
     admission.permits.tryTake();
-    const hints = Array.from({ length: 50 }, () => refusal(() => admission.beginUpload(() => {})).retryAfterMs ?? 0);
+    const hints = Array.from(
+      { length: 50 },
+      () => refusal(() => admission.beginUpload(() => {})).retryAfterMs ?? 0,
+    );
     assert.ok(new Set(hints).size > 10);
     for (const milliseconds of hints) assert.ok(milliseconds >= 500 && milliseconds <= 1_500);
   });
@@ -235,7 +247,11 @@ describe('a message of a stream', () => {
     clock.advance(UPLOAD_TIMEOUT_MS - 1);
     assert.deepEqual(turns, ['3']);
     clock.advance(1);
-    assert.deepEqual(turns, ['3', '5', '1 is late', '3 is late'], 'a place that has become free is given on');
+    assert.deepEqual(
+      turns,
+      ['3', '5', '1 is late', '3 is late'],
+      'a place that has become free is given on',
+    );
     fifth?.end();
     for (const upload of [first, third]) upload?.end();
     assert.equal(clock.timers, 0);

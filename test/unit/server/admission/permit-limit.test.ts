@@ -8,7 +8,12 @@ import { FakeClock } from '../../../support/fake-clock.js';
 
 const SLOT_BYTES = 3_136;
 const PHOTO_BYTES = 128 * 1024;
-const ample: Room = { slotBytes: SLOT_BYTES, slots: 64, freeSharedBytes: 2 ** 40, memoryBytes: 2 ** 50 };
+const ample: Room = {
+  slotBytes: SLOT_BYTES,
+  slots: 64,
+  freeSharedBytes: 2 ** 40,
+  memoryBytes: 2 ** 50,
+};
 const permitsOf = (imagesPerSecond: number, fewest = 20, room = ample) =>
   choosePermits({ imagesPerSecond, fewest }, room).permits;
 
@@ -41,7 +46,10 @@ describe('permits', () => {
 
   test('leave three quarters of the memory to others, a waiting photo counted with each slot', () => {
     const room = { ...ample, memoryBytes: 4 * 100 * (SLOT_BYTES + PHOTO_BYTES) };
-    assert.deepEqual(choosePermits({ imagesPerSecond: 300, fewest: 20 }, room), { permits: 100, short: 'memory' });
+    assert.deepEqual(choosePermits({ imagesPerSecond: 300, fewest: 20 }, room), {
+      permits: 100,
+      short: 'memory',
+    });
   });
 
   test('never want more than there is room for, and are never none', () => {
@@ -57,7 +65,9 @@ describe('permits', () => {
       fc.property(shape, (machine) => {
         const { permits } = choosePermits(machine, machine);
         assert.ok(Number.isInteger(permits) && permits > 0);
-        assert.ok(Math.max(0, permits - machine.slots) * machine.slotBytes <= machine.freeSharedBytes / 2);
+        assert.ok(
+          Math.max(0, permits - machine.slots) * machine.slotBytes <= machine.freeSharedBytes / 2,
+        );
       }),
     );
   });

@@ -176,7 +176,10 @@ describe('permits of streams', () => {
     const unary = take(permits);
     const leaving = new AbortController();
     const reason = new Error('gone');
-    const [first, second] = [watch(permits.takeForStream(leaving.signal)), watch(permits.takeForStream(NEVER))];
+    const [first, second] = [
+      watch(permits.takeForStream(leaving.signal)),
+      watch(permits.takeForStream(NEVER)),
+    ];
     leaving.abort(reason);
     unary.release();
     await settled();

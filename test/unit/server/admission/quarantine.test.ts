@@ -3,18 +3,28 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
-import { MOST_REMEMBERED, Quarantine, REMEMBERED_MS } from '#vitserve/server/admission/quarantine.js';
+import {
+  MOST_REMEMBERED,
+  Quarantine,
+  REMEMBERED_MS,
+} from '#vitserve/server/admission/quarantine.js';
 import { FakeClock } from '../../../support/fake-clock.js';
 
 const imageOf = (text: string) => Buffer.from(text);
 const POISON = imageOf('poison');
-const isQuarantined = (error: unknown) => error instanceof RequestError && error.reason === 'IMAGE_QUARANTINED';
+const isQuarantined = (error: unknown) =>
+  error instanceof RequestError && error.reason === 'IMAGE_QUARANTINED';
 
 function stand() {
   const clock = new FakeClock(5_000);
   const found: [string, number][] = [];
   const list = new Quarantine(clock, (...about) => found.push(about));
-  return { clock, found, list, refuses: (image: Buffer) => assert.throws(() => list.check(image), isQuarantined) };
+  return {
+    clock,
+    found,
+    list,
+    refuses: (image: Buffer) => assert.throws(() => list.check(image), isQuarantined),
+  };
 }
 
 describe('a quarantine', () => {
@@ -78,7 +88,10 @@ describe('a quarantine', () => {
     for (const image of [POISON, imageOf('another')]) {
       const refusal = list.suspect(image, true);
       assert.ok(isQuarantined(refusal));
-      assert.match(String(refusal?.message), /takes more processor time than decode-timeout allows/);
+      assert.match(
+        String(refusal?.message),
+        /takes more processor time than decode-timeout allows/,
+      );
       assert.throws(() => list.check(image), { message: refusal?.message });
     }
     assert.equal(found.length, 2);

@@ -1,4 +1,7 @@
-/** Who is told at once that he is rejected, and who later; time is moved by hand, and everybody is rejected. */
+/**
+ * Who is told at once that he is rejected, and who later; time is moved by hand, and everybody is
+ * rejected.
+ */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import {
@@ -53,7 +56,10 @@ function call(
 }
 
 /** A caller who calls again a millisecond after he was told. Returns what he was told. */
-function naive(on: object, options: { readonly pushbackMs?: number; readonly leftMs?: number } = {}): Rejection[] {
+function naive(
+  on: object,
+  options: { readonly pushbackMs?: number; readonly leftMs?: number } = {},
+): Rejection[] {
   const rejections: Rejection[] = [];
   const again = () =>
     call(
@@ -80,7 +86,8 @@ function good(on: object): Rejection[] {
   return rejections;
 }
 
-const many = <Value>(count: number, make: () => Value): Value[] => Array.from({ length: count }, make);
+const many = <Value>(count: number, make: () => Value): Value[] =>
+  Array.from({ length: count }, make);
 
 /** Rejections of the next ten seconds. */
 function inTenSeconds(all: readonly Rejection[][]): number {
@@ -159,7 +166,10 @@ describe('a caller who heeds the pushback', () => {
   test('is told the pushback that was given, as long as rejections are few', () => {
     const [rejections] = [good({})];
     clock.advance(60_000);
-    assert.deepEqual([...new Set(rejections.map(({ retryAfterMs }) => retryAfterMs))], [PUSHBACK_MS]);
+    assert.deepEqual(
+      [...new Set(rejections.map(({ retryAfterMs }) => retryAfterMs))],
+      [PUSHBACK_MS],
+    );
   });
 });
 
@@ -184,7 +194,9 @@ describe('many callers behind a proxy', () => {
     const rejections: Rejection[] = [];
     // A second's worth at once would be a burst: they come evenly.
     for (let at = 0; at < 10_000; at += 1000 / 600) {
-      clock.after(at, () => call(proxy, (rejection) => rejections.push(rejection), { pushbackMs: 150, leftMs: 500 }));
+      clock.after(at, () =>
+        call(proxy, (rejection) => rejections.push(rejection), { pushbackMs: 150, leftMs: 500 }),
+      );
     }
     clock.advance(12_000);
     assert.ok(rejections.length >= 5_990);

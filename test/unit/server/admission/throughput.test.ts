@@ -14,7 +14,10 @@ beforeEach(() => {
   throughput.estimate(500);
 });
 
-/** So many callers, each of whom asks again when he is answered; one image is answered every `everyMs`. */
+/**
+ * So many callers, each of whom asks again when he is answered; one image is answered every
+ * `everyMs`.
+ */
 function serve(
   callers: number,
   everyMs: number,

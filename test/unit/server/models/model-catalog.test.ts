@@ -1,4 +1,6 @@
-/** Which versions are served, and how one takes the place of another, with processes that are none. */
+/**
+ * Which versions are served, and how one takes the place of another, with processes that are none.
+ */
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -54,7 +56,10 @@ describe('the first models', () => {
   test('tell what a decoder has to make of an image', async () => {
     stand.write('small', '1');
     await stand.start('small');
-    const { height, width, recipe } = JSON.parse(stand.catalog.resolve('').plan) as Record<string, unknown>;
+    const { height, width, recipe } = JSON.parse(stand.catalog.resolve('').plan) as Record<
+      string,
+      unknown
+    >;
     assert.deepEqual([height, width, typeof recipe], [32, 32, 'object']);
   });
 
@@ -158,7 +163,10 @@ describe('a new version', () => {
     stand.writeGraph('small', '2', 'not really');
     await look();
     assert.equal(stand.events.length, 1);
-    assert.match(stand.events[0] ?? '', /^failed small\/2: .* is not the graph that the manifest describes/);
+    assert.match(
+      stand.events[0] ?? '',
+      /^failed small\/2: .* is not the graph that the manifest describes/,
+    );
     // Longer at every look: it is still being copied, and is not read again and again meanwhile.
     for (const graph of ['not really a', 'not really a gr']) {
       stand.writeGraph('small', '2', graph);
@@ -179,7 +187,10 @@ describe('a new version', () => {
     for (let looks = 0; looks < 4; looks++) await look();
     assert.equal(stand.events.length, 2);
     assert.match(stand.events[0] ?? '', /^failed small\/2: .*can't read .*model\.json/);
-    assert.match(stand.events[1] ?? '', /^failed small\/2: .* is not the graph that the manifest describes/);
+    assert.match(
+      stand.events[1] ?? '',
+      /^failed small\/2: .* is not the graph that the manifest describes/,
+    );
     assert.deepEqual(stand.served, ['small/1']);
   });
 
@@ -202,11 +213,18 @@ describe('a new version', () => {
     await reload();
     await settled();
     assert.deepEqual(stand.served, ['small/1']);
-    assert.deepEqual(stand.events.slice(-3), ['withdrawn small/2', 'served small/1', 'retired small/2']);
+    assert.deepEqual(stand.events.slice(-3), [
+      'withdrawn small/2',
+      'served small/1',
+      'retired small/2',
+    ]);
   });
 
   test('whose pixels are more than the slots hold is refused and not started', async () => {
-    const large = { 'input.width': 48, 'preprocessing.resize': { mode: 'squash', height: 32, width: 48 } };
+    const large = {
+      'input.width': 48,
+      'preprocessing.resize': { mode: 'squash', height: 32, width: 48 },
+    };
     stand.write('small', '3', large);
     await reload();
     assert.deepEqual(stand.events, [
@@ -247,7 +265,10 @@ describe('a version that is overwritten while it is served', () => {
     for (let looks = 0; looks < 4; looks++) await look();
     assert.equal(stand.events.length, 1);
     assert.match(stand.events[0] ?? '', GONE_WRONG('model.onnx'));
-    assert.match(stand.events[0] ?? '', /not loaded again, and lost processes of it can not be replaced: put the old/);
+    assert.match(
+      stand.events[0] ?? '',
+      /not loaded again, and lost processes of it can not be replaced: put the old/,
+    );
     assert.deepEqual([stand.served, stand.pool('small/1').stops], [['small/1'], 0]);
     await reload();
     assert.equal(stand.events.length, 2);
@@ -319,7 +340,9 @@ describe('a repository that changes', () => {
     stand.remove('small');
     await look();
     await look();
-    assert.deepEqual(stand.events, ['failed small/1: the default model is gone from the repository']);
+    assert.deepEqual(stand.events, [
+      'failed small/1: the default model is gone from the repository',
+    ]);
     assert.equal(stand.catalog.resolve('').model.name, 'small');
     await reload();
     assert.equal(stand.events.length, 2);
@@ -330,7 +353,11 @@ describe('a repository that changes', () => {
     stand.write('small', '2');
     await look();
     await look();
-    assert.equal(stand.events.filter((event) => event.startsWith('failed /: model large: no version in ')).length, 1);
+    assert.equal(
+      stand.events.filter((event) => event.startsWith('failed /: model large: no version in '))
+        .length,
+      1,
+    );
     assert.deepEqual(stand.served, ['large/1', 'small/2']);
     stand.remove();
     await look();

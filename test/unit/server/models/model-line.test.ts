@@ -26,7 +26,9 @@ describe('a model', () => {
 
   test('is unused when the last of its users is done, whether he succeeds or fails', async () => {
     const [first, second] = [deferred(), deferred()];
-    const works = [line.model.use(() => first.promise), line.model.use(() => second.promise)].map(watch);
+    const works = [line.model.use(() => first.promise), line.model.use(() => second.promise)].map(
+      watch,
+    );
     const unused = watch(line.model.unused());
     first.resolve(1);
     await settled();

@@ -1,4 +1,7 @@
-/** A catalog over a real folder with fake processes: the test writes versions and says what becomes of them. */
+/**
+ * A catalog over a real folder with fake processes: the test writes versions and says what becomes
+ * of them.
+ */
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -69,7 +72,8 @@ export class CatalogStand {
       modelServed: ({ model }) => this.events.push(`served ${model.name}/${model.version}`),
       modelWithdrawn: ({ name, version }) => this.events.push(`withdrawn ${name}/${version}`),
       modelRetired: ({ name, version }) => this.events.push(`retired ${name}/${version}`),
-      modelFailed: (name, version, problems) => this.events.push(`failed ${name}/${version}: ${problems.join('; ')}`),
+      modelFailed: (name, version, problems) =>
+        this.events.push(`failed ${name}/${version}: ${problems.join('; ')}`),
     },
   });
 
@@ -78,7 +82,10 @@ export class CatalogStand {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'model.onnx'), GRAPH);
     const sha256 = createHash('sha256').update(GRAPH).digest('hex');
-    writeFileSync(join(folder, 'model.json'), JSON.stringify(manifestWith({ 'graph.sha256': sha256, ...changes })));
+    writeFileSync(
+      join(folder, 'model.json'),
+      JSON.stringify(manifestWith({ 'graph.sha256': sha256, ...changes })),
+    );
   }
 
   /** Another graph in the place of one that is there. */

@@ -11,7 +11,11 @@ const EXECUTE_MS = 40;
 
 let line: Line;
 beforeEach(async () => {
-  line = createLine({ permits: 20, maxBatchSize: 1, warmUpCosts: [{ batchSize: 1, milliseconds: EXECUTE_MS }] });
+  line = createLine({
+    permits: 20,
+    maxBatchSize: 1,
+    warmUpCosts: [{ batchSize: 1, milliseconds: EXECUTE_MS }],
+  });
   await answerOne();
 });
 afterEach(() => line.close());
@@ -42,7 +46,8 @@ function refusalOf({ outcome, releases }: Asked): RequestError {
 }
 
 describe('an image that has not come yet', () => {
-  const other = () => createLine({ permits: 1, maxBatchSize: 1, warmUpCosts: [{ batchSize: 1, milliseconds: 10 }] });
+  const other = () =>
+    createLine({ permits: 1, maxBatchSize: 1, warmUpCosts: [{ batchSize: 1, milliseconds: 10 }] });
 
   test('is refused where no model could answer it in time', () => {
     const { expiresAt } = within(50);

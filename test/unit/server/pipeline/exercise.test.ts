@@ -49,7 +49,8 @@ describe('the exercise', () => {
 
     answerAll(250);
     assert.ok(Math.abs((await run(2)) - 4) < 1e-9);
-    // Woken up with two or three of them, it is measured for a second; those that have begun by then are finished.
+    // Woken up with two or three of them, it is measured for a second; those that have begun by
+    // then are finished.
     const more = line.inference.sent.length - 3;
     assert.ok(more >= 1 + 2 + 4 && more <= 1 + 3 + 5, `${more} images`);
   });
@@ -62,7 +63,8 @@ describe('the exercise', () => {
   });
 
   test('fails where the line can not answer', async () => {
-    line.decoder.onCall = () => line.decoder.answer({ kind: 'refused', reason: 'INTERNAL', message: 'no memory' });
+    line.decoder.onCall = () =>
+      line.decoder.answer({ kind: 'refused', reason: 'INTERNAL', message: 'no memory' });
     await assert.rejects(run(2), /decoder: no memory/);
     assert.equal(line.permits.inUse, 0);
   });
@@ -72,7 +74,11 @@ describe('the proof', () => {
   test('of a version takes as many images as are asked for, after one alone', async () => {
     answerAll(10);
     await prove(options(3), 6);
-    assert.equal(line.decoder.sent.length, 1 + 6 + 2, 'those that had begun with the last one are finished');
+    assert.equal(
+      line.decoder.sent.length,
+      1 + 6 + 2,
+      'those that had begun with the last one are finished',
+    );
     assert.equal(line.permits.inUse, 0);
   });
 

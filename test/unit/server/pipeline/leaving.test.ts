@@ -131,7 +131,9 @@ describe('an image whose deadline has passed', () => {
 
 describe('an image whose process is lost', () => {
   /** Loses the process as often as an image is given to one. */
-  async function loseAllAttempts(lane: Pick<FakeLane<never, never>, 'lose' | 'recover'>): Promise<void> {
+  async function loseAllAttempts(
+    lane: Pick<FakeLane<never, never>, 'lose' | 'recover'>,
+  ): Promise<void> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       lane.lose();
       await settled();
@@ -172,7 +174,11 @@ describe('an image whose process is lost', () => {
     const error = errorOf(asked);
     assert.ok(error instanceof RequestError);
     assert.equal(error.reason, 'PROCESS_LOST');
-    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'retried batch small', 'retried batch small']);
+    assert.deepEqual(line.events, [
+      'decoded jpeg turbojpeg 5',
+      'retried batch small',
+      'retried batch small',
+    ]);
   });
 });
 

@@ -1,4 +1,7 @@
-/** The whole line with fake processes: what a request looks like, and what its two stages do when a test says so. */
+/**
+ * The whole line with fake processes: what a request looks like, and what its two stages do when a
+ * test says so.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -63,7 +66,9 @@ export interface Line {
   readonly events: string[];
   /** A child's view of the slots. */
   readonly slots: SlotView;
-  /** Asks for one image with a permit of its own; `releases` counts how often that is given back. */
+  /**
+   * Asks for one image with a permit of its own; `releases` counts how often that is given back.
+   */
   ask(request?: Partial<ImageRequest>): {
     readonly permit: Permit;
     readonly releases: { count: number };
@@ -92,7 +97,8 @@ export function createLine({
     throughput: new Throughput(clock, () => Number.POSITIVE_INFINITY),
     clock,
     observer: {
-      decoded: (format, decoder, decodeMs) => events.push(`decoded ${format} ${decoder} ${decodeMs}`),
+      decoded: (format, decoder, decodeMs) =>
+        events.push(`decoded ${format} ${decoder} ${decodeMs}`),
       answered: (queueMs, slackMs) => events.push(`answered ${queueMs} ${slackMs}`),
       dropped: (stage, cause) => events.push(`dropped ${stage} ${cause}`),
       decodeRetried: () => events.push('retried decode'),
@@ -109,7 +115,8 @@ export function createLine({
     maxQueueDelayMs: 0,
     clock,
     observer: {
-      executed: (name, batchSize, executionMs) => events.push(`executed ${name} ${batchSize} ${executionMs}`),
+      executed: (name, batchSize, executionMs) =>
+        events.push(`executed ${name} ${batchSize} ${executionMs}`),
       batchRetried: (name) => events.push(`retried batch ${name}`),
       batchQueueLength: () => {},
       batchQuarantined: (_sha256, bytes) => events.push(`quarantined batch ${bytes}`),

@@ -54,7 +54,11 @@ describe('an image', () => {
     });
     assert.equal(asked.releases.count, 1);
     assert.equal(line.permits.inUse, 0);
-    assert.deepEqual(line.events, ['decoded jpeg turbojpeg 5', 'executed small 3 7', 'answered 28 470']);
+    assert.deepEqual(line.events, [
+      'decoded jpeg turbojpeg 5',
+      'executed small 3 7',
+      'answered 28 470',
+    ]);
   });
 
   test('without a deadline has no slack to report', async () => {
@@ -93,10 +97,14 @@ describe('an image', () => {
       [images.slice(1).map(({ permit }) => permit.slot)],
     );
     const predictions = [4, 5].map((classIndex) => [{ classIndex, score: 0.5 }]);
-    line.inference.answer(predictions.map((of) => ({ ...EXECUTED, predictions: of, batchSize: 2 })));
+    line.inference.answer(
+      predictions.map((of) => ({ ...EXECUTED, predictions: of, batchSize: 2 })),
+    );
     await settled();
     assert.deepEqual(
-      images.slice(1).map(({ outcome }) => outcome.state.kind === 'resolved' && outcome.state.value.predictions),
+      images
+        .slice(1)
+        .map(({ outcome }) => outcome.state.kind === 'resolved' && outcome.state.value.predictions),
       predictions,
     );
     assert.deepEqual(

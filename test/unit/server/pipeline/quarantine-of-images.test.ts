@@ -34,7 +34,10 @@ async function askAt(stage: Stage, request: Partial<ImageRequest> = {}): Promise
   return asked;
 }
 
-async function lose(stage: Stage, how: { selfInflicted: boolean; usedUp?: boolean }): Promise<void> {
+async function lose(
+  stage: Stage,
+  how: { selfInflicted: boolean; usedUp?: boolean },
+): Promise<void> {
   line[stage].lose(how);
   await settled();
   line[stage].recover();
@@ -128,7 +131,12 @@ for (const [stage, name] of [
         reasons.push(reasonOf(asked));
       }
       // What was decoded says nothing of the inference processes, and the other way round.
-      assert.deepEqual(reasons, ['IMAGE_QUARANTINED', 'PROCESS_LOST', 'PROCESS_LOST', 'PROCESS_LOST']);
+      assert.deepEqual(reasons, [
+        'IMAGE_QUARANTINED',
+        'PROCESS_LOST',
+        'PROCESS_LOST',
+        'PROCESS_LOST',
+      ]);
     });
   });
 }
@@ -140,7 +148,11 @@ test('an image that uses up a decoder’s time costs one and no more, and is ref
     await settled();
     await lose('decoder', { selfInflicted: true, usedUp: true });
     assert.equal(reasonOf(asked), 'IMAGE_QUARANTINED');
-    assert.equal(line.decoder.sent.length, 2 * image + 2, 'it is not tried again, and the next one is');
+    assert.equal(
+      line.decoder.sent.length,
+      2 * image + 2,
+      'it is not tried again, and the next one is',
+    );
     await answerAll();
     assert.equal(reasonOf(again), 'resolved');
     const later = line.ask({ image: bytes });
@@ -175,7 +187,8 @@ test('a batch that is lost accuses nobody; executed alone, the one at fault is f
   const slotOf = (index: number) => asked[index]?.permit.slot;
   for (let turn = 0; turn < 50 && line.inference.inFlight > 0; turn++) {
     const [batch] = line.inference.pending;
-    if (batch?.some(({ slot }) => slot === slotOf(fatal))) await lose('inference', { selfInflicted: true });
+    if (batch?.some(({ slot }) => slot === slotOf(fatal)))
+      await lose('inference', { selfInflicted: true });
     else line.inference.answer((batch ?? []).map(() => EXECUTED));
     await settled();
   }

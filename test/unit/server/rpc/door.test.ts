@@ -5,7 +5,13 @@ import { describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
 import { Admission } from '#vitserve/server/admission/admission.js';
 import { Permits } from '#vitserve/server/admission/permits.js';
-import { Door, kindOf, MOST_OTHERS, MOST_STREAMS, OTHER_MESSAGE_BYTES } from '#vitserve/server/rpc/door.js';
+import {
+  Door,
+  kindOf,
+  MOST_OTHERS,
+  MOST_STREAMS,
+  OTHER_MESSAGE_BYTES,
+} from '#vitserve/server/rpc/door.js';
 import { FakeClock } from '../../../support/fake-clock.js';
 
 const UPLOAD_TIMEOUT_MS = 1_000;
@@ -36,11 +42,21 @@ function createDoor({ uploads = 1 } = {}) {
     maxUploads: () => uploads,
     uploadTimeoutMs: UPLOAD_TIMEOUT_MS,
   });
-  const door = new Door({ admission, clock, maxImageBytes: MAX_IMAGE_BYTES, uploadTimeoutMs: UPLOAD_TIMEOUT_MS });
+  const door = new Door({
+    admission,
+    clock,
+    maxImageBytes: MAX_IMAGE_BYTES,
+    uploadTimeoutMs: UPLOAD_TIMEOUT_MS,
+  });
   const refused: string[] = [];
   const enter = (kind: Parameters<Door['enter']>[0], name = kind as string, options = {}) => {
     const call = new FakeCall();
-    const stay = door.enter(kind, call as unknown as Call, ({ reason }) => refused.push(`${name} ${reason}`), options);
+    const stay = door.enter(
+      kind,
+      call as unknown as Call,
+      ({ reason }) => refused.push(`${name} ${reason}`),
+      options,
+    );
     return { call, stay };
   };
   return { clock, admission, enter, refused };
@@ -49,7 +65,9 @@ function createDoor({ uploads = 1 } = {}) {
 test('a call is of the kind that its path says', () => {
   const service = '/vitserve.v1.ClassificationService';
   assert.deepEqual(
-    ['Classify', 'Embed', 'ClassifyStream', 'GetModel', 'classify'].map((method) => kindOf(`${service}/${method}`)),
+    ['Classify', 'Embed', 'ClassifyStream', 'GetModel', 'classify'].map((method) =>
+      kindOf(`${service}/${method}`),
+    ),
     ['image', 'image', 'stream', 'other', 'other'],
   );
   assert.equal(kindOf('/grpc.health.v1.Health/Check'), 'other');
@@ -145,5 +163,7 @@ describe('any other call', () => {
 });
 
 function isOverloaded(error: unknown): boolean {
-  return error instanceof RequestError && error.reason === 'OVERLOADED' && error.retryAfterMs === 1_000;
+  return (
+    error instanceof RequestError && error.reason === 'OVERLOADED' && error.retryAfterMs === 1_000
+  );
 }

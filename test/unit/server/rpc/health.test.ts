@@ -3,7 +3,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { status as grpcStatus } from '@grpc/grpc-js';
 import { SERVICE_NAME } from '#vitserve/contract/contract.js';
-import { Health, MOST_WATCHES, MOST_WATCHES_OF_A_CONNECTION, type Statuses } from '#vitserve/server/rpc/health.js';
+import {
+  Health,
+  MOST_WATCHES,
+  MOST_WATCHES_OF_A_CONNECTION,
+  type Statuses,
+} from '#vitserve/server/rpc/health.js';
 
 type Check = Health['handlers']['Check'];
 type Watch = Health['handlers']['Watch'];
@@ -20,7 +25,9 @@ function check(health: Health, service: string): string {
 
 /** Of the server and of these models. */
 function statuses(serving: boolean, models: Readonly<Record<string, boolean>> = {}): Statuses {
-  const ofModels = Object.entries(models).map(([name, each]) => [`${SERVICE_NAME}/${name}`, each] as const);
+  const ofModels = Object.entries(models).map(
+    ([name, each]) => [`${SERVICE_NAME}/${name}`, each] as const,
+  );
   return new Map([['', serving], [SERVICE_NAME, serving], ...ofModels]);
 }
 
@@ -130,7 +137,9 @@ describe('Watch', () => {
 
   test('is ended when the server stops, whatever its name, and only once', () => {
     const health = new Health();
-    const watches = ['', SERVICE_NAME, 'vitserve.v1.Other'].map((service) => new FakeWatch(health, service));
+    const watches = ['', SERVICE_NAME, 'vitserve.v1.Other'].map(
+      (service) => new FakeWatch(health, service),
+    );
     health.close();
     health.close();
     health.show(statuses(true));
@@ -143,7 +152,10 @@ describe('Watch', () => {
   test('that begins after that is told the status and ended', () => {
     const health = new Health();
     health.close();
-    const [known, unknown] = [new FakeWatch(health, ''), new FakeWatch(health, 'vitserve.v1.Other')];
+    const [known, unknown] = [
+      new FakeWatch(health, ''),
+      new FakeWatch(health, 'vitserve.v1.Other'),
+    ];
     assert.deepEqual([known.written, known.ended], [['NOT_SERVING'], 1]);
     assert.deepEqual([unknown.written, unknown.ended], [['SERVICE_UNKNOWN'], 1]);
   });
@@ -182,10 +194,22 @@ describe('a model', () => {
     const health = new Health();
     const watch = new FakeWatch(health, small);
     const other = new FakeWatch(health, SERVICE_NAME);
-    for (const models of [{ small: true }, { small: true, large: true }, { small: false }, {}, { small: true }]) {
+    for (const models of [
+      { small: true },
+      { small: true, large: true },
+      { small: false },
+      {},
+      { small: true },
+    ]) {
       health.show(statuses(false, models));
     }
-    assert.deepEqual(watch.written, ['SERVICE_UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN', 'SERVING']);
+    assert.deepEqual(watch.written, [
+      'SERVICE_UNKNOWN',
+      'SERVING',
+      'NOT_SERVING',
+      'SERVICE_UNKNOWN',
+      'SERVING',
+    ]);
     assert.deepEqual(other.written, ['NOT_SERVING']);
     assert.equal(watch.ended, 0);
   });
@@ -206,7 +230,11 @@ describe('Watch in numbers', () => {
       'a client takes the server for healthy after this status and no other',
     );
     assert.deepEqual(extra.written, []);
-    assert.equal(new FakeWatch(health, '', '127.0.0.1:2').refused, null, 'other connections have their own');
+    assert.equal(
+      new FakeWatch(health, '', '127.0.0.1:2').refused,
+      null,
+      'other connections have their own',
+    );
     watches[0]?.cancel();
     assert.equal(new FakeWatch(health, '').refused, null);
     assert.notEqual(new FakeWatch(health, '').refused, null);

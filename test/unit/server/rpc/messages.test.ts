@@ -56,10 +56,15 @@ describe('a classification', () => {
   });
 
   test('has times whose nanoseconds stay below a second', () => {
-    for (const decodeMs of [0.000_001, 0.999_999_9, 999.999_999_9, 999.999_999_999_99, 1_000, 59_999.999_999]) {
+    for (const decodeMs of [
+      0.000_001, 0.999_999_9, 999.999_999_9, 999.999_999_999_99, 1_000, 59_999.999_999,
+    ]) {
       const decode = toClassifyResponse({ ...ANSWER, decodeMs }, MODEL).timing?.decode;
       const [seconds, nanos] = [Number(decode?.seconds), Number(decode?.nanos)];
-      assert.ok(Number.isInteger(nanos) && nanos >= 0 && nanos < 1e9, `${decodeMs} ms has ${nanos} ns`);
+      assert.ok(
+        Number.isInteger(nanos) && nanos >= 0 && nanos < 1e9,
+        `${decodeMs} ms has ${nanos} ns`,
+      );
       assert.ok(Math.abs(seconds * 1e3 + nanos / 1e6 - decodeMs) < 2e-6);
     }
   });
@@ -67,7 +72,11 @@ describe('a classification', () => {
 
 describe('an embedding', () => {
   test('is what the graph gave', () => {
-    assert.deepEqual(toEmbedResponse(ANSWER, MODEL, false), { embedding: [3, -4], model: VERSION, timing: TIMING });
+    assert.deepEqual(toEmbedResponse(ANSWER, MODEL, false), {
+      embedding: [3, -4],
+      model: VERSION,
+      timing: TIMING,
+    });
   });
 
   test('has length 1 where that is asked for', () => {
@@ -75,7 +84,10 @@ describe('an embedding', () => {
   });
 
   test('of nothing but zeroes stays so', () => {
-    assert.deepEqual(toEmbedResponse({ ...ANSWER, embedding: [0, 0] }, MODEL, true).embedding, [0, 0]);
+    assert.deepEqual(
+      toEmbedResponse({ ...ANSWER, embedding: [0, 0] }, MODEL, true).embedding,
+      [0, 0],
+    );
   });
 });
 

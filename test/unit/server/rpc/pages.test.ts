@@ -9,7 +9,10 @@ const list = (names: readonly string[]) => [...names].sort().map((name) => ({ na
 const names = fc.uniqueArray(fc.string({ unit: 'grapheme', minLength: 1 }), { maxLength: 30 });
 
 /** Every page from the first on. Fails where they don't come to an end. */
-function pagesOf(entries: readonly { readonly name: string }[], pageSize: number): (readonly { name: string }[])[] {
+function pagesOf(
+  entries: readonly { readonly name: string }[],
+  pageSize: number,
+): (readonly { name: string }[])[] {
   const pages = [];
   let token = '';
   do {

@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { PackageDefinition } from '@grpc/proto-loader';
-import descriptor, { type IDescriptorProto, type IFileDescriptorProto } from 'protobufjs/ext/descriptor/index.js';
+import descriptor, {
+  type IDescriptorProto,
+  type IFileDescriptorProto,
+} from 'protobufjs/ext/descriptor/index.js';
 import { loadContract, SERVICE_NAME } from '#vitserve/contract/contract.js';
 import { withLinkedDescriptors } from '#vitserve/server/rpc/reflection.js';
 
@@ -31,13 +34,17 @@ function messagesOf(file: IFileDescriptorProto): [name: string, message: IDescri
 
 function declaredIn(file: IFileDescriptorProto): string[] {
   const messages = messagesOf(file);
-  const nested = messages.flatMap(([name, { enumType }]) => (enumType ?? []).map((each) => `${name}.${each.name}`));
+  const nested = messages.flatMap(([name, { enumType }]) =>
+    (enumType ?? []).map((each) => `${name}.${each.name}`),
+  );
   const enums = (file.enumType ?? []).map(({ name }) => `.${file.package}.${name}`);
   return [...messages.map(([name]) => name), ...nested, ...enums];
 }
 
 function referredToIn(file: IFileDescriptorProto): string[] {
-  const fields = messagesOf(file).flatMap(([, { field }]) => (field ?? []).map(({ typeName }) => typeName));
+  const fields = messagesOf(file).flatMap(([, { field }]) =>
+    (field ?? []).map(({ typeName }) => typeName),
+  );
   const methods = (file.service ?? []).flatMap(({ method }) => method ?? []);
   const types = methods.flatMap(({ inputType, outputType }) => [inputType, outputType]);
   return [...fields, ...types].filter((name): name is string => Boolean(name));
@@ -47,7 +54,10 @@ const files = filesOf(withLinkedDescriptors(loadContract().definition));
 
 describe('every file', () => {
   test('says where generated code goes only where that is true of all that is in it', () => {
-    const goPackages = [...files.values()].map(({ package: name, options }) => [name, options?.goPackage ?? null]);
+    const goPackages = [...files.values()].map(({ package: name, options }) => [
+      name,
+      options?.goPackage ?? null,
+    ]);
     assert.deepEqual(Object.fromEntries(goPackages), {
       'vitserve.v1': 'vitserve/v1;vitservev1',
       'grpc.health.v1': 'google.golang.org/grpc/health/grpc_health_v1',
@@ -58,7 +68,8 @@ describe('every file', () => {
 
   test('that a file imports is there', () => {
     for (const { name, dependency } of files.values()) {
-      for (const imported of dependency ?? []) assert.ok(files.has(imported), `${name} imports ${imported}`);
+      for (const imported of dependency ?? [])
+        assert.ok(files.has(imported), `${name} imports ${imported}`);
     }
   });
 
@@ -104,7 +115,9 @@ test('well-known types lie in the files in which every client has them', () => {
 
 test('the service is declared with its five methods', () => {
   const services = [...files.values()].flatMap((file) =>
-    (file.service ?? []).map(({ name, method }) => [`${file.package}.${name}`, method?.length] as const),
+    (file.service ?? []).map(
+      ({ name, method }) => [`${file.package}.${name}`, method?.length] as const,
+    ),
   );
   assert.equal(new Map(services).get(SERVICE_NAME), 5);
 });

@@ -43,7 +43,9 @@ function see(error: RequestError): Seen {
 }
 
 /** What callers rely on: reason, code, the field at fault, whether a retry may help. */
-const EXPECTED: Readonly<Record<Reason, readonly [code: string, field: string | null, retryable: boolean]>> = {
+const EXPECTED: Readonly<
+  Record<Reason, readonly [code: string, field: string | null, retryable: boolean]>
+> = {
   IMAGE_EMPTY: ['INVALID_ARGUMENT', 'image', false],
   IMAGE_TOO_LARGE: ['INVALID_ARGUMENT', 'image', false],
   IMAGE_UNSUPPORTED: ['INVALID_ARGUMENT', 'image', false],
@@ -68,7 +70,10 @@ const EXPECTED: Readonly<Record<Reason, readonly [code: string, field: string | 
 };
 
 describe('every reason', () => {
-  for (const [reason, [code, field, retryable]] of Object.entries(EXPECTED) as [Reason, (typeof EXPECTED)[Reason]][]) {
+  for (const [reason, [code, field, retryable]] of Object.entries(EXPECTED) as [
+    Reason,
+    (typeof EXPECTED)[Reason],
+  ][]) {
     test(`${reason} is ${code}${retryable ? ', worth a retry' : ''}${field === null ? '' : `, at fault is ${field}`}`, () => {
       const seen = see(new RequestError(reason, 'what is wrong', { retryAfterMs: 2_250 }));
       assert.equal(seen.code, code);
@@ -80,7 +85,10 @@ describe('every reason', () => {
       );
       assert.equal(seen.pushback, retryable ? '2250' : undefined);
       const delay = seen.retryInfo?.retryDelay;
-      assert.deepEqual([delay?.seconds, delay?.nanos], retryable ? [2, 250_000_000] : [undefined, undefined]);
+      assert.deepEqual(
+        [delay?.seconds, delay?.nanos],
+        retryable ? [2, 250_000_000] : [undefined, undefined],
+      );
       assert.equal(seen.detailCount, 1 + (field === null ? 0 : 1) + (retryable ? 1 : 0));
     });
   }
@@ -94,15 +102,23 @@ describe('the pushback', () => {
   test('is 100 ms where the thrower knew no better', () => {
     const { pushback, retryInfo } = see(new RequestError('PROCESS_LOST', 'lost'));
     assert.equal(pushback, '100');
-    assert.deepEqual([retryInfo?.retryDelay?.seconds, retryInfo?.retryDelay?.nanos], [0, 100_000_000]);
+    assert.deepEqual(
+      [retryInfo?.retryDelay?.seconds, retryInfo?.retryDelay?.nanos],
+      [0, 100_000_000],
+    );
   });
 
   test('is a whole number of milliseconds', () => {
-    assert.equal(see(new RequestError('OVERLOADED', 'full', { retryAfterMs: 12.6 })).pushback, '13');
+    assert.equal(
+      see(new RequestError('OVERLOADED', 'full', { retryAfterMs: 12.6 })).pushback,
+      '13',
+    );
   });
 
   test('of nothing means at once', () => {
-    const { pushback, retryInfo } = see(new RequestError('OVERLOADED', 'full', { retryAfterMs: 0 }));
+    const { pushback, retryInfo } = see(
+      new RequestError('OVERLOADED', 'full', { retryAfterMs: 0 }),
+    );
     assert.deepEqual([pushback, retryInfo?.retryDelay?.nanos], ['0', 0]);
   });
 });
@@ -147,7 +163,11 @@ describe('a fault of the server', () => {
       const { code, details, metadata } = toCallStatus(error);
       assert.equal(code, grpcStatus.INTERNAL);
       assert.equal(details, 'internal error: the server log has the cause');
-      const wire = [details, ...metadata.get('grpc-status-details-bin').map(String), JSON.stringify(metadata.getMap())];
+      const wire = [
+        details,
+        ...metadata.get('grpc-status-details-bin').map(String),
+        JSON.stringify(metadata.getMap()),
+      ];
       assert.ok(!wire.join().includes('secret'));
     }
   });
@@ -155,7 +175,9 @@ describe('a fault of the server', () => {
   test('keeps the cause of an error of the table off the wire too', () => {
     const error = new RequestError('PROCESS_LOST', 'lost', { cause: new Error(SECRET) });
     const { details, metadata } = toCallStatus(error);
-    assert.ok(![details, ...metadata.get('grpc-status-details-bin').map(String)].join().includes('secret'));
+    assert.ok(
+      ![details, ...metadata.get('grpc-status-details-bin').map(String)].join().includes('secret'),
+    );
   });
 });
 
@@ -170,7 +192,10 @@ test('an image of a stream gets the same status as data', () => {
 });
 
 test('the reason behind a status is found by its metadata, and none behind a status of the transport’s own', () => {
-  assert.equal(reasonOf(toCallStatus(new RequestError('DRAINING', 'stopping')).metadata), 'DRAINING');
+  assert.equal(
+    reasonOf(toCallStatus(new RequestError('DRAINING', 'stopping')).metadata),
+    'DRAINING',
+  );
   assert.equal(reasonOf(new Metadata()), undefined);
   assert.equal(reasonOf(null), undefined);
   assert.equal(reasonOf(undefined), undefined);

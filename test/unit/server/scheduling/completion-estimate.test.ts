@@ -46,7 +46,14 @@ describe('an image', () => {
   test('can not be told anything where no process takes batches or no cost is known', () => {
     assert.equal(predict(0, []), null);
     assert.equal(
-      estimateCompletionMs({ freeInMs: [0], alone: 0, ahead: 0, maxBatchSize: 4, gapMs: 1, costs: new CostTable() }),
+      estimateCompletionMs({
+        freeInMs: [0],
+        alone: 0,
+        ahead: 0,
+        maxBatchSize: 4,
+        gapMs: 1,
+        costs: new CostTable(),
+      }),
       null,
     );
   });
@@ -60,13 +67,17 @@ describe('an image', () => {
         fc.array(arrival, { minLength: 1, maxLength: 40 }),
         async (lanes, maxBatchSize, arrivals) => {
           const serviceMs = (size: number) => 10 + 2 * size;
-          const warmUpCosts = [1, 5].map((batchSize) => ({ batchSize, milliseconds: serviceMs(batchSize) }));
+          const warmUpCosts = [1, 5].map((batchSize) => ({
+            batchSize,
+            milliseconds: serviceMs(batchSize),
+          }));
           const images = await simulate({
             ...{ lanes, maxBatchSize, serviceMs, warmUpCosts, overtakingLimitMs: 1_000 },
             arrivals: arrivals.sort((one, other) => one.atMs - other.atMs),
           });
           for (const { index, atMs, predictedAt, endedAt } of images) {
-            // An image that finds a process free a second after the last measurement, or before the first, is not judged.
+            // An image that finds a process free a second after the last measurement, or before the
+            // first, is not judged.
             if (predictedAt === null || predictedAt === atMs) continue;
             const off = endedAt - predictedAt;
             assert.ok(
@@ -118,7 +129,10 @@ describe('the refusal', () => {
   test('says how much time would have been enough, and when to come back', () => {
     const error = unreachable(240.2, 99.9);
     assert.equal(error.reason, 'DEADLINE_UNREACHABLE');
-    assert.match(error.message, /deadline is in 99 ms .* with 241 ms it could be, .*: allow that much/);
+    assert.match(
+      error.message,
+      /deadline is in 99 ms .* with 241 ms it could be, .*: allow that much/,
+    );
     assert.equal(error.retryAfterMs, 141);
     assert.equal(unreachable(100, 99.5).retryAfterMs, 10);
     assert.equal(unreachable(1e6, 1).retryAfterMs, 5_000);

@@ -5,14 +5,20 @@ import fc from 'fast-check';
 import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
 import { chance } from './simulation.js';
 
-function tableOf(rows: Readonly<Record<number, number>>, fixedSizes: readonly number[] | null = null): CostTable {
+function tableOf(
+  rows: Readonly<Record<number, number>>,
+  fixedSizes: readonly number[] | null = null,
+): CostTable {
   const table = new CostTable(fixedSizes);
   for (const [size, milliseconds] of Object.entries(rows)) table.record(Number(size), milliseconds);
   return table;
 }
 
 const near = (actual: number | null, expected: number, tolerance = 1e-9) =>
-  assert.ok(actual !== null && Math.abs(actual - expected) <= tolerance, `${actual}, expected ${expected}`);
+  assert.ok(
+    actual !== null && Math.abs(actual - expected) <= tolerance,
+    `${actual}, expected ${expected}`,
+  );
 
 describe('the cost of a batch', () => {
   test('is not known before anything was measured', () => {
@@ -124,11 +130,15 @@ describe('a table in a noisy world', () => {
 
   test('is not moved by fewer outliers than half of what it remembers, in whatever order they come', () => {
     fc.assert(
-      fc.property(fc.shuffledSubarray([...Array(15).keys()], { minLength: 0, maxLength: 7 }), (outliers) => {
-        const table = new CostTable();
-        for (let batch = 0; batch < 15; batch++) table.record(1, outliers.includes(batch) ? 1e6 : 10);
-        assert.ok((table.of(1) ?? 0) <= 20, `${table.of(1)}`);
-      }),
+      fc.property(
+        fc.shuffledSubarray([...Array(15).keys()], { minLength: 0, maxLength: 7 }),
+        (outliers) => {
+          const table = new CostTable();
+          for (let batch = 0; batch < 15; batch++)
+            table.record(1, outliers.includes(batch) ? 1e6 : 10);
+          assert.ok((table.of(1) ?? 0) <= 20, `${table.of(1)}`);
+        },
+      ),
       { seed: 1 },
     );
   });

@@ -5,12 +5,17 @@ import fc from 'fast-check';
 import { DeadlineQueue, type Ordered } from '#vitserve/server/scheduling/deadline-queue.js';
 import { schedulingDeadlineOf } from '#vitserve/server/scheduling/scheduling-deadline.js';
 
-type Command = { readonly kind: 'add' | 'delete' | 'count'; readonly value: number } | { readonly kind: 'shift' };
+type Command =
+  | { readonly kind: 'add' | 'delete' | 'count'; readonly value: number }
+  | { readonly kind: 'shift' };
 
 const value = fc.nat({ max: 12 });
 const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('add' as const), value }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('delete' as const), value: fc.nat({ max: 60 }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant('delete' as const), value: fc.nat({ max: 60 }) }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('count' as const), value }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('shift' as const) }) },
 );
@@ -28,7 +33,10 @@ describe('the queue', () => {
             all.push(entry);
             queue.add(entry);
             sorted.push(entry);
-            sorted.sort((one, other) => one.schedulingDeadline - other.schedulingDeadline || one.order - other.order);
+            sorted.sort(
+              (one, other) =>
+                one.schedulingDeadline - other.schedulingDeadline || one.order - other.order,
+            );
           } else if (each.kind === 'delete') {
             const entry = all[each.value];
             if (entry === undefined) continue;
@@ -50,7 +58,10 @@ describe('the queue', () => {
 
   test('keeps its branches short, also where images come in order', () => {
     const queue = new DeadlineQueue<Ordered>();
-    const entries = Array.from({ length: 100_000 }, (_, order) => ({ schedulingDeadline: order, order }));
+    const entries = Array.from({ length: 100_000 }, (_, order) => ({
+      schedulingDeadline: order,
+      order,
+    }));
     // Each takes as many steps as the branch is long: a list would take five thousand million.
     for (const entry of entries) queue.add(entry);
     assert.equal(queue.countBefore(49_999), 50_000);

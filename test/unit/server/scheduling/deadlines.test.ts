@@ -1,4 +1,7 @@
-/** Deadlines in the dispatcher: order, batches cut for somebody's sake, refusals, and free processes that wait. */
+/**
+ * Deadlines in the dispatcher: order, batches cut for somebody's sake, refusals, and free processes
+ * that wait.
+ */
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, test } from 'node:test';
@@ -188,8 +191,18 @@ describe('a free process', () => {
     const batches = async (maxQueueDelayMs: number) => {
       let count = 0;
       const images = await simulate({
-        ...{ lanes: 1, maxBatchSize: 32, overtakingLimitMs: 1_000, serviceMs, maxQueueDelayMs, arrivals },
-        warmUpCosts: [1, 32].map((batchSize) => ({ batchSize, milliseconds: serviceMs(batchSize) })),
+        ...{
+          lanes: 1,
+          maxBatchSize: 32,
+          overtakingLimitMs: 1_000,
+          serviceMs,
+          maxQueueDelayMs,
+          arrivals,
+        },
+        warmUpCosts: [1, 32].map((batchSize) => ({
+          batchSize,
+          milliseconds: serviceMs(batchSize),
+        })),
         onBatch: () => count++,
       });
       assert.ok(images.every(({ outcome }) => outcome === 'answered'));
@@ -208,7 +221,11 @@ describe('at three times of what can be done', () => {
     let atMs = 0;
     const lengthMs = 20_000;
     const arrivals = [];
-    for (const meanGap = 20 / 8 / load; atMs < lengthMs; atMs += -Math.log(1 - random()) * meanGap) {
+    for (
+      const meanGap = 20 / 8 / load;
+      atMs < lengthMs;
+      atMs += -Math.log(1 - random()) * meanGap
+    ) {
       arrivals.push({ atMs, deadlineMs: 100 });
     }
     const images = await simulate({
@@ -216,16 +233,28 @@ describe('at three times of what can be done', () => {
       warmUpCosts: [1, 4].map((batchSize) => ({ batchSize, milliseconds: 4 + 4 * batchSize })),
     });
     const of = (outcome: string) => images.filter((image) => image.outcome === outcome);
-    return { images, goodput: of('answered').filter((i) => i.endedAt <= i.expiresAt).length / lengthMs, of };
+    return {
+      images,
+      goodput: of('answered').filter((i) => i.endedAt <= i.expiresAt).length / lengthMs,
+      of,
+    };
   };
 
   test('as much is answered in time as ever, and refusals are immediate', async () => {
     const [peak, flood] = [await day(0.95), await day(3)];
-    assert.ok(flood.goodput >= 0.95 * peak.goodput, `${flood.goodput} images/ms, ${peak.goodput} at 95 %`);
+    assert.ok(
+      flood.goodput >= 0.95 * peak.goodput,
+      `${flood.goodput} images/ms, ${peak.goodput} at 95 %`,
+    );
     const refused = flood.of('refused');
     const atOnce = refused.filter(({ atMs, endedAt }) => endedAt === atMs);
-    assert.ok(atOnce.length >= 0.98 * refused.length, `${atOnce.length} of ${refused.length} at once`);
-    const inVain = flood.images.filter(({ givenAt, outcome }) => givenAt !== null && outcome !== 'answered').length;
+    assert.ok(
+      atOnce.length >= 0.98 * refused.length,
+      `${atOnce.length} of ${refused.length} at once`,
+    );
+    const inVain = flood.images.filter(
+      ({ givenAt, outcome }) => givenAt !== null && outcome !== 'answered',
+    ).length;
     assert.ok(inVain <= 0.02 * flood.of('answered').length, `${inVain} executed in vain`);
   });
 
@@ -238,15 +267,28 @@ describe('at three times of what can be done', () => {
 test('as long a queue as the server lets calls without deadlines make holds up none of those with one', async () => {
   const overtakingLimitMs = SERVE_OPTIONS.overtakingLimitMs.default as number;
   // A hundred images a second can be answered: the queue is full from the start and stays so.
-  const queued = Array.from({ length: SECONDS_OF_WORK * 100 }, (_, index) => ({ atMs: index / 100, deadlineMs: null }));
-  const later = Array.from({ length: 900 }, (_, index) => ({ atMs: 12 + index * 12, deadlineMs: null }));
-  const urgent = Array.from({ length: 80 }, (_, index) => ({ atMs: 2_000 + index * 100, deadlineMs: 1_000 }));
+  const queued = Array.from({ length: SECONDS_OF_WORK * 100 }, (_, index) => ({
+    atMs: index / 100,
+    deadlineMs: null,
+  }));
+  const later = Array.from({ length: 900 }, (_, index) => ({
+    atMs: 12 + index * 12,
+    deadlineMs: null,
+  }));
+  const urgent = Array.from({ length: 80 }, (_, index) => ({
+    atMs: 2_000 + index * 100,
+    deadlineMs: 1_000,
+  }));
   const images = await simulate({
     ...{ lanes: 1, maxBatchSize: 1, overtakingLimitMs, serviceMs: () => 10 },
     warmUpCosts: [{ batchSize: 1, milliseconds: 10 }],
     arrivals: [...queued, ...later, ...urgent].sort((one, other) => one.atMs - other.atMs),
   });
-  const answered = images.filter(({ deadlineMs, outcome }) => deadlineMs !== null && outcome === 'answered');
+  const answered = images.filter(
+    ({ deadlineMs, outcome }) => deadlineMs !== null && outcome === 'answered',
+  );
   assert.equal(answered.length, urgent.length);
-  assert.ok(images.every(({ deadlineMs, outcome }) => deadlineMs !== null || outcome === 'answered'));
+  assert.ok(
+    images.every(({ deadlineMs, outcome }) => deadlineMs !== null || outcome === 'answered'),
+  );
 });

@@ -11,7 +11,8 @@ function only({ lanes }: Stand): Stand['lanes'][number] {
   return lane;
 }
 
-const batches = (lane: FakeLane<readonly number[], readonly string[]>) => lane.sent.map((images) => [...images]);
+const batches = (lane: FakeLane<readonly number[], readonly string[]>) =>
+  lane.sent.map((images) => [...images]);
 
 describe('batches', () => {
   test('a lone image goes at once', async () => {
@@ -61,7 +62,11 @@ describe('batches', () => {
     assert.deepEqual([first?.pending, second?.pending], [[[0]], [[1]]]);
     answer(second as NonNullable<typeof second>);
     answer(second as NonNullable<typeof second>);
-    assert.deepEqual([first?.pending, second?.pending], [[[0]], [[3]]], 'whatever the first one takes');
+    assert.deepEqual(
+      [first?.pending, second?.pending],
+      [[[0]], [[3]]],
+      'whatever the first one takes',
+    );
   });
 
   test('a free process comes before a busy one', () => {

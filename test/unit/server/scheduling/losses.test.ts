@@ -22,7 +22,8 @@ async function crash(lane: NumberLane): Promise<void> {
   lane.recover();
 }
 
-const isLost = (state: Outcome<string>) => state.kind === 'rejected' && state.error instanceof ProcessLostError;
+const isLost = (state: Outcome<string>) =>
+  state.kind === 'rejected' && state.error instanceof ProcessLostError;
 
 describe('a lost process', () => {
   test('its batch is executed again image by image, before what came later', async () => {

@@ -1,4 +1,7 @@
-/** Any order of events whatever, driven by hand: what the dispatcher promises has to hold after each of them. */
+/**
+ * Any order of events whatever, driven by hand: what the dispatcher promises has to hold after each
+ * of them.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -25,7 +28,10 @@ type Command =
 const lane = fc.nat({ max: 3 });
 const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 8, arbitrary: fc.record({ kind: fc.constant('arrive' as const) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('leave' as const), image: fc.nat({ max: 40 }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant('leave' as const), image: fc.nat({ max: 40 }) }),
+  },
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('answer' as const), lane }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('fail' as const), lane }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('lose' as const), lane }) },
@@ -50,7 +56,9 @@ class Schedule {
 
   /** `settle`: whether promises get to settle before the next command. */
   async run(command: Command, settle: boolean): Promise<void> {
-    this.#gone = new Set([...this.#images.keys()].filter((image) => this.#images[image]?.leaving.signal.aborted));
+    this.#gone = new Set(
+      [...this.#images.keys()].filter((image) => this.#images[image]?.leaving.signal.aborted),
+    );
     this.#apply(command);
     this.#checkFormed();
     if (!settle) return;
@@ -78,7 +86,8 @@ class Schedule {
       else {
         assert.equal(state.kind, 'rejected', `image ${image} was never settled`);
         if (state.error === LEFT) assert.ok(leaving.signal.aborted);
-        else if (state.error instanceof ProcessLostError) assert.equal(this.#attempts.get(image), MAX_ATTEMPTS);
+        else if (state.error instanceof ProcessLostError)
+          assert.equal(this.#attempts.get(image), MAX_ATTEMPTS);
         else assert.equal(state.error, FAILED);
       }
     }
@@ -103,7 +112,10 @@ class Schedule {
   #checkFormed(): void {
     const { formed, lanes } = this.#stand;
     for (const batch of formed.slice(this.#checked)) {
-      assert.ok(batch.length > 0 && batch.length <= this.#maxBatchSize, `a batch of ${batch.length}`);
+      assert.ok(
+        batch.length > 0 && batch.length <= this.#maxBatchSize,
+        `a batch of ${batch.length}`,
+      );
       for (const image of batch) {
         const attempts = (this.#attempts.get(image) ?? 0) + 1;
         this.#attempts.set(image, attempts);
@@ -133,10 +145,17 @@ class Schedule {
   #checkWork(): void {
     const { lanes, dispatcher } = this.#stand;
     const idle = lanes.filter(({ ready, inFlight }) => ready && inFlight === 0);
-    assert.ok(idle.length === 0 || dispatcher.queueLength === 0, 'a process is idle while images wait');
+    assert.ok(
+      idle.length === 0 || dispatcher.queueLength === 0,
+      'a process is idle while images wait',
+    );
     const executing = lanes.flatMap(({ pending }) => pending.flat()).length;
     const open = this.#images.filter(({ outcome }) => outcome.state.kind === 'open').length;
-    assert.equal(open, dispatcher.queueLength + executing, 'an image is waiting, executing or settled');
+    assert.equal(
+      open,
+      dispatcher.queueLength + executing,
+      'an image is waiting, executing or settled',
+    );
   }
 }
 

@@ -1,4 +1,7 @@
-/** Ten thousand days of arrivals, deadlines, leavers, streams and lost processes, in simulated time: what has to hold in each. */
+/**
+ * Ten thousand days of arrivals, deadlines, leavers, streams and lost processes, in simulated time:
+ * what has to hold in each.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -18,7 +21,9 @@ const arrival: fc.Arbitrary<Arrival & { readonly gapMs: number }> = fc.record({
   gapMs: fc.nat({ max: 15 }),
   deadlineMs: fc.option(fc.integer({ min: 1, max: 200 }), { nil: null, freq: 3 }),
   ofStream: fc.nat({ max: 4 }).map((dice) => dice === 0),
-  leavesMs: fc.option(fc.nat({ max: 60 }), { nil: null, freq: 8 }).map((ms) => (ms === null || ms % 3 > 0 ? null : ms)),
+  leavesMs: fc
+    .option(fc.nat({ max: 60 }), { nil: null, freq: 8 })
+    .map((ms) => (ms === null || ms % 3 > 0 ? null : ms)),
 });
 const loss: fc.Arbitrary<Loss> = fc.record({
   atMs: fc.nat({ max: 200 }),
@@ -31,7 +36,9 @@ const schedule = fc.record({
   lanes: fc.integer({ min: 1, max: 3 }),
   maxBatchSize: fc.integer({ min: 1, max: 6 }),
   overtakingLimitMs: fc.integer({ min: 5, max: 100 }),
-  maxQueueDelayMs: fc.option(fc.integer({ min: 1, max: 30 }), { nil: 0, freq: 4 }).map((ms) => ms ?? 0),
+  maxQueueDelayMs: fc
+    .option(fc.integer({ min: 1, max: 30 }), { nil: 0, freq: 4 })
+    .map((ms) => ms ?? 0),
   baseMs: fc.integer({ min: 0, max: 20 }),
   eachMs: fc.integer({ min: 1, max: 10 }),
   noise: fc.constantFrom(0, 0.3, 3),
@@ -39,8 +46,16 @@ const schedule = fc.record({
   seed: fc.nat(),
 });
 
-/** That an image of the batch goes before one that waits is against the rules. Images that are executed again go first anyway. */
-function isOvertaking(image: SimulatedImage, waiting: SimulatedImage, limitMs: number, now: number): boolean {
+/**
+ * That an image of the batch goes before one that waits is against the rules. Images that are
+ * executed again go first anyway.
+ */
+function isOvertaking(
+  image: SimulatedImage,
+  waiting: SimulatedImage,
+  limitMs: number,
+  now: number,
+): boolean {
   if (image.givenAt !== null) return false;
   const lead = image.atMs - waiting.atMs;
   if (waiting.ofStream) return lead > (image.ofStream ? 0 : 2 * limitMs);
@@ -66,28 +81,44 @@ describe('in any schedule', () => {
           ...given,
           arrivals,
           serviceMs: (size) => costMs(size) * (1 + noise * random()),
-          warmUpCosts: warm ? [1, 6].map((batchSize) => ({ batchSize, milliseconds: costMs(batchSize) })) : [],
+          warmUpCosts: warm
+            ? [1, 6].map((batchSize) => ({ batchSize, milliseconds: costMs(batchSize) }))
+            : [],
           onArrival: (image) => waiting.add(image),
           onEnd: (image) => waiting.delete(image),
           onBatch: (batch, now) => {
             seen.batches++;
-            assert.ok(batch.length > 0 && batch.length <= maxBatchSize, `a batch of ${batch.length}`);
+            assert.ok(
+              batch.length > 0 && batch.length <= maxBatchSize,
+              `a batch of ${batch.length}`,
+            );
             for (const image of batch) {
-              assert.equal(image.gone, null, 'an image that had left or expired was given to a process');
+              assert.equal(
+                image.gone,
+                null,
+                'an image that had left or expired was given to a process',
+              );
               assert.ok(image.expiresAt >= now);
-              assert.ok(image.givenAt === null || batch.length === 1, 'an image is executed again alone');
+              assert.ok(
+                image.givenAt === null || batch.length === 1,
+                'an image is executed again alone',
+              );
               waiting.delete(image);
             }
             for (const image of batch) {
               for (const other of waiting) {
-                if (isOvertaking(image, other, overtakingLimitMs, now)) passed.push([image.index, other]);
+                if (isOvertaking(image, other, overtakingLimitMs, now))
+                  passed.push([image.index, other]);
               }
             }
           },
           onSettled: ({ lanes, queueLength }) => {
             // Who was refused when the batch was formed is told so a moment later.
             for (const [by, { index, outcome }] of passed.splice(0)) {
-              assert.ok(outcome === 'refused' || outcome === 'expired', `image ${by} goes before ${index}`);
+              assert.ok(
+                outcome === 'refused' || outcome === 'expired',
+                `image ${by} goes before ${index}`,
+              );
             }
             if (maxQueueDelayMs > 0) return;
             const idle = lanes.some(({ ready, inFlight }) => ready && inFlight === 0);
@@ -102,7 +133,8 @@ describe('in any schedule', () => {
           if (outcome === 'answered') assert.equal(result, `${index}!`);
           if (outcome === 'expired') assert.ok(endedAt >= image.expiresAt);
           if (outcome === 'refused') {
-            const [, left, expected] = /in (\d+) ms .* with (\d+) ms/.exec(refusal?.message ?? '') ?? [];
+            const [, left, expected] =
+              /in (\d+) ms .* with (\d+) ms/.exec(refusal?.message ?? '') ?? [];
             assert.ok(Number(expected) >= Number(left), refusal?.message);
             assert.ok(endedAt <= image.expiresAt, 'a refusal comes before the deadline');
           }
@@ -110,7 +142,8 @@ describe('in any schedule', () => {
       }),
       { numRuns: SCHEDULES, seed: 1 },
     );
-    for (const [what, count] of Object.entries(seen)) assert.ok(count > SCHEDULES / 200, `${what}: only ${count}`);
+    for (const [what, count] of Object.entries(seen))
+      assert.ok(count > SCHEDULES / 200, `${what}: only ${count}`);
   });
 
   test('nobody is refused while nothing is known of costs', async () => {

@@ -1,6 +1,7 @@
 /**
- * A day in the life of a dispatcher in simulated time: images come, leave and expire, processes take as long as they are
- * said to, are lost and come back. Nothing waits for a real clock, so thousands of schedules are played in seconds.
+ * A day in the life of a dispatcher in simulated time: images come, leave and expire, processes
+ * take as long as they are said to, are lost and come back. Nothing waits for a real clock, so
+ * thousands of schedules are played in seconds.
  */
 
 import type { Clock } from '#vitserve/clock.js';
@@ -14,7 +15,10 @@ import { schedulingDeadlineOf } from '#vitserve/server/scheduling/scheduling-dea
 import { ProcessLostError } from '#vitserve/workers/process/lane.js';
 import { settled } from '../../../support/fake-lane.js';
 
-/** Time that stands still until the next thing is due, with everything that follows from it settled first. */
+/**
+ * Time that stands still until the next thing is due, with everything that follows from it settled
+ * first.
+ */
 export class SimulatedClock implements Clock {
   #now = 0;
   #timers: { readonly dueAt: number; readonly callback: () => void }[] = [];
@@ -79,12 +83,18 @@ export interface SimulatedImage extends Arrival {
 
 type Images = readonly SimulatedImage[];
 
-/** A process that takes as long as it is told, and skips who is gone when the turn of the batch comes. */
+/**
+ * A process that takes as long as it is told, and skips who is gone when the turn of the batch
+ * comes.
+ */
 export class SimulatedLane implements BatchLane<Images, readonly (string | null)[]> {
   readonly #clock: SimulatedClock;
   readonly #serviceMs: (size: number) => number;
-  #given: { images: Images; resolve: (reply: readonly (string | null)[]) => void; reject: (error: unknown) => void }[] =
-    [];
+  #given: {
+    images: Images;
+    resolve: (reply: readonly (string | null)[]) => void;
+    reject: (error: unknown) => void;
+  }[] = [];
   #cancelEnd: () => void = () => {};
   ready = true;
   onChange: () => void = () => {};
@@ -148,17 +158,34 @@ export interface SimulationOptions {
   /** A batch is given to a process. */
   readonly onBatch?: (images: Images, now: number) => void;
   /** All has settled at a moment. */
-  readonly onSettled?: (stand: { readonly lanes: readonly SimulatedLane[]; readonly queueLength: number }) => void;
+  readonly onSettled?: (stand: {
+    readonly lanes: readonly SimulatedLane[];
+    readonly queueLength: number;
+  }) => void;
 }
 
 /** Plays it to the end. Images by order of arrival. */
 export async function simulate(options: SimulationOptions): Promise<Images> {
-  const { maxBatchSize, maxQueueDelayMs = 0, overtakingLimitMs, warmUpCosts = [], refusesEarly = true } = options;
+  const {
+    maxBatchSize,
+    maxQueueDelayMs = 0,
+    overtakingLimitMs,
+    warmUpCosts = [],
+    refusesEarly = true,
+  } = options;
   const clock = new SimulatedClock();
   const costs = new CostTable();
   for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
-  const lanes = Array.from({ length: options.lanes }, () => new SimulatedLane(clock, options.serviceMs));
-  const dispatcher = new Dispatcher<SimulatedImage, string | null, Images, readonly (string | null)[]>({
+  const lanes = Array.from(
+    { length: options.lanes },
+    () => new SimulatedLane(clock, options.serviceMs),
+  );
+  const dispatcher = new Dispatcher<
+    SimulatedImage,
+    string | null,
+    Images,
+    readonly (string | null)[]
+  >({
     lanes,
     maxBatchSize,
     maxQueueDelayMs,
@@ -194,7 +221,10 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       image.deadlineMs === null ? null : goIn(image.deadlineMs, 'expired'),
     ];
     const { atMs: arrivedAt, expiresAt, ofStream = false } = image;
-    const schedulingDeadline = schedulingDeadlineOf({ arrivedAt, expiresAt, ofStream }, overtakingLimitMs);
+    const schedulingDeadline = schedulingDeadlineOf(
+      { arrivedAt, expiresAt, ofStream },
+      overtakingLimitMs,
+    );
     try {
       const finishMs = dispatcher.estimateMs(schedulingDeadline);
       image.predictedAt = finishMs === null ? null : clock.now() + finishMs;
@@ -202,7 +232,11 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       const refusal = refusesEarly && finishMs !== null ? refusalOf(finishMs, leftMs) : null;
       if (refusal !== null) throw refusal;
       options.onArrival?.(image);
-      image.result = await dispatcher.add(image, { signal: leaving.signal, schedulingDeadline, expiresAt });
+      image.result = await dispatcher.add(image, {
+        signal: leaving.signal,
+        schedulingDeadline,
+        expiresAt,
+      });
       end(image.result === null ? (image.gone ?? 'lost') : 'answered');
     } catch (error) {
       if (error instanceof RequestError) {
@@ -217,7 +251,8 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
     (arrival, index): SimulatedImage => ({
       ...arrival,
       index,
-      expiresAt: arrival.deadlineMs === null ? Number.POSITIVE_INFINITY : arrival.atMs + arrival.deadlineMs,
+      expiresAt:
+        arrival.deadlineMs === null ? Number.POSITIVE_INFINITY : arrival.atMs + arrival.deadlineMs,
       predictedAt: null,
       gone: null,
       givenAt: null,
@@ -229,7 +264,8 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
     }),
   );
   for (const image of images) clock.after(image.atMs, () => void arrive(image));
-  for (const { atMs, lane, downMs } of options.losses ?? []) clock.after(atMs, () => lanes[lane]?.lose(downMs));
+  for (const { atMs, lane, downMs } of options.losses ?? [])
+    clock.after(atMs, () => lanes[lane]?.lose(downMs));
   await clock.run(() => options.onSettled?.({ lanes, queueLength: dispatcher.queueLength }));
   return images;
 }

@@ -30,7 +30,13 @@ export function createStand(options: {
   readonly maxInFlight?: number;
   readonly toResults?: (reply: readonly string[], images: readonly number[]) => readonly string[];
 }): Stand {
-  const { lanes: count = 1, maxBatchSize, ready = true, maxQueueDelayMs = 0, toResults = (reply) => reply } = options;
+  const {
+    lanes: count = 1,
+    maxBatchSize,
+    ready = true,
+    maxQueueDelayMs = 0,
+    toResults = (reply) => reply,
+  } = options;
   const clock = new FakeClock();
   const costs = new CostTable();
   const lanes = Array.from({ length: count }, (): NumberLane => new FakeLane({ ready }));
@@ -67,7 +73,14 @@ export function createStand(options: {
     lengths,
     retries,
     add: (signal = new AbortController().signal, terms = {}) =>
-      watch(dispatcher.add(next++, { signal, schedulingDeadline: 0, expiresAt: Number.POSITIVE_INFINITY, ...terms })),
+      watch(
+        dispatcher.add(next++, {
+          signal,
+          schedulingDeadline: 0,
+          expiresAt: Number.POSITIVE_INFINITY,
+          ...terms,
+        }),
+      ),
   };
 }
 

@@ -36,7 +36,11 @@ function stand(options: { readonly sample?: number; readonly debug?: boolean } =
   return { lines, clock, calls };
 }
 
-function begin(calls: CallObserver, headers: Readonly<Record<string, string>> = {}, path = '/v1.Service/Classify') {
+function begin(
+  calls: CallObserver,
+  headers: Readonly<Record<string, string>> = {},
+  path = '/v1.Service/Classify',
+) {
   const call = calls.callBegan(path, 5_000);
   call.headersReceived((key) => headers[key]);
   call.authenticated();
@@ -46,7 +50,10 @@ function begin(calls: CallObserver, headers: Readonly<Record<string, string>> = 
 describe('the log of calls', () => {
   test('has a call that failed, with its names and times', () => {
     const { lines, clock, calls } = stand();
-    const call = begin(calls, { 'x-request-id': 'order-4711', traceparent: `00-${TRACE}-b7ad6b7169203331-01` });
+    const call = begin(calls, {
+      'x-request-id': 'order-4711',
+      traceparent: `00-${TRACE}-b7ad6b7169203331-01`,
+    });
     const image = newImageRecord(5_001);
     image.model = MODEL;
     image.decoded = { at: 5_010, decodeMs: 2.5, format: 'png', decoder: 'sharp' };
@@ -87,7 +94,8 @@ describe('the log of calls', () => {
   test('has ten of a reason in ten seconds, then how many more there were', () => {
     const { lines, clock, calls } = stand();
     const refuse = (count: number) => {
-      for (let call = 0; call < count; call++) begin(calls).ended('RESOURCE_EXHAUSTED', 'OVERLOADED');
+      for (let call = 0; call < count; call++)
+        begin(calls).ended('RESOURCE_EXHAUSTED', 'OVERLOADED');
     };
     refuse(1_000);
     begin(calls).ended('UNAVAILABLE', 'DRAINING');
@@ -113,7 +121,11 @@ describe('the log of calls', () => {
       call.ended('INTERNAL', 'INTERNAL');
     }
     assert.equal(lines.length, 10);
-    assert.deepEqual(lines[0], ['error', 'call failed', { method: 'Classify', requestId: '0', err: cause }]);
+    assert.deepEqual(lines[0], [
+      'error',
+      'call failed',
+      { method: 'Classify', requestId: '0', err: cause },
+    ]);
   });
 
   test('has of answered calls a sample, where one is asked for', () => {
@@ -164,7 +176,12 @@ describe('the name of a call', () => {
 
   test('of its trace is left out where the header is none', () => {
     const { lines, calls } = stand();
-    const wrong = ['', TRACE, `00-${'0'.repeat(32)}-b7ad6b7169203331-01`, `ff-${TRACE}-b7ad6b7169203331-01`];
+    const wrong = [
+      '',
+      TRACE,
+      `00-${'0'.repeat(32)}-b7ad6b7169203331-01`,
+      `ff-${TRACE}-b7ad6b7169203331-01`,
+    ];
     for (const traceparent of wrong) begin(calls, { traceparent }).ended('UNKNOWN', null);
     for (const [, , fields] of lines) assert.ok(!('traceId' in fields));
     assert.equal(lines.length, wrong.length);

@@ -35,13 +35,16 @@ async function linesOf(metrics: Metrics): Promise<string[]> {
 /** Samples that are not zero, without buckets. */
 async function samplesOf(metrics: Metrics): Promise<string[]> {
   const lines = await linesOf(metrics);
-  return lines.filter((line) => !line.startsWith('#') && !/_bucket\{/.test(line) && !line.endsWith(' 0'));
+  return lines.filter(
+    (line) => !line.startsWith('#') && !/_bucket\{/.test(line) && !line.endsWith(' 0'),
+  );
 }
 
 /** A log that remembers level, text and fields. */
 function createLog(): { readonly log: Logger; readonly lines: unknown[] } {
   const lines: unknown[] = [];
-  const at = (level: string) => (fields: unknown, text: unknown) => lines.push([level, text, fields]);
+  const at = (level: string) => (fields: unknown, text: unknown) =>
+    lines.push([level, text, fields]);
   // What is said of every call is for debugging, and not collected here.
   const log = {
     debug: () => {},
@@ -54,7 +57,14 @@ function createLog(): { readonly log: Logger; readonly lines: unknown[] } {
 }
 
 function observeCalls(metrics: Metrics, log: Logger, clock = new FakeClock()): CallObserver {
-  return createCallObserver({ metrics, log, clock, tracing: null, logSample: 0, service: 'v1.Service' });
+  return createCallObserver({
+    metrics,
+    log,
+    clock,
+    tracing: null,
+    logSample: 0,
+    service: 'v1.Service',
+  });
 }
 
 describe('the exposition', () => {
@@ -69,7 +79,9 @@ describe('the exposition', () => {
     line.answered(2, 30);
     observeCalls(metrics, log).callBegan('/v1.Service/Classify', 0).ended('OK', null);
     const masked = (await linesOf(metrics)).map((sample) =>
-      sample.startsWith('#') ? sample : sample.replace(/\ble="[^"]*"/, 'le="*"').replace(/ \S+$/, ' N'),
+      sample.startsWith('#')
+        ? sample
+        : sample.replace(/\ble="[^"]*"/, 'le="*"').replace(/ \S+$/, ' N'),
     );
     const withoutRepeats = masked.filter((sample, at) => sample !== masked[at - 1]);
     assert.equal(withoutRepeats.join('\n'), EXPOSITION.trim());
@@ -157,8 +169,11 @@ describe('what connections and credentials report', () => {
     const metrics = createMetrics();
     const { log, lines } = createLog();
     const observer = createConnectionObserver(metrics, log);
-    for (const detail of ['TLS', 'TLS', 'HTTP/1.1']) observer.connectionRefused('protocol', '10.0.0.1:5', detail);
-    assert.deepEqual(await samplesOf(metrics), ['vitserve_connections_refused_total{cause="protocol"} 3']);
+    for (const detail of ['TLS', 'TLS', 'HTTP/1.1'])
+      observer.connectionRefused('protocol', '10.0.0.1:5', detail);
+    assert.deepEqual(await samplesOf(metrics), [
+      'vitserve_connections_refused_total{cause="protocol"} 3',
+    ]);
     assert.equal(lines.length, 2);
   });
 
@@ -166,7 +181,11 @@ describe('what connections and credentials report', () => {
     const metrics = createMetrics();
     const { log, lines } = createLog();
     const observer = createCredentialObserver(metrics, log);
-    const loaded = { fingerprint256: 'AB:CD', expiresAt: 1_800_000_000_000, clientCaExpiresAt: 1_900_000_000_000 };
+    const loaded = {
+      fingerprint256: 'AB:CD',
+      expiresAt: 1_800_000_000_000,
+      clientCaExpiresAt: 1_900_000_000_000,
+    };
     observer.credentialLoaded('certificate', loaded);
     observer.credentialLoaded('tokens', { tokens: 2 });
     for (const problems of [['damaged'], ['damaged'], ['expired', 'damaged'], ['damaged']]) {
@@ -252,7 +271,10 @@ describe('what becomes of permits and rejections', () => {
     const rejections = createRejectionObserver(metrics);
     rejections.rejectionHeld();
     rejections.rejectionsHeld(1);
-    assert.deepEqual(await samplesOf(metrics), ['vitserve_held_rejections 1', 'vitserve_held_rejections_total 1']);
+    assert.deepEqual(await samplesOf(metrics), [
+      'vitserve_held_rejections 1',
+      'vitserve_held_rejections_total 1',
+    ]);
     rejections.rejectionsHeld(0);
     assert.deepEqual(await samplesOf(metrics), ['vitserve_held_rejections_total 1']);
   });
@@ -290,7 +312,9 @@ describe('what the catalog reports', () => {
     catalog.modelServed({ ...line, model: { ...model, slowForm } } as ModelLine);
     catalog.modelServed(lineOf('large', '1'));
     const text = 'this form of the model is slow here';
-    const told = (lines as [level: string, text: string, fields: object][]).filter(([, found]) => found === text);
+    const told = (lines as [level: string, text: string, fields: object][]).filter(
+      ([, found]) => found === text,
+    );
     assert.deepEqual(told, [['warn', text, { model: 'small/1', ...slowForm }]]);
   });
 
@@ -334,7 +358,8 @@ describe('what the catalog reports', () => {
       { batchSize: 4, milliseconds: 22 },
     ];
     const [first, second] = [lineOf('small', '1', null, costs), lineOf('small', '2')];
-    const shown = async () => (await samplesOf(metrics)).filter((sample) => sample.startsWith('vitserve_batch_cost'));
+    const shown = async () =>
+      (await samplesOf(metrics)).filter((sample) => sample.startsWith('vitserve_batch_cost'));
     catalog.modelServed(first);
     assert.deepEqual(await shown(), [
       'vitserve_batch_cost_seconds{model="small",version="1",batch_size="1"} 0.01',
@@ -425,11 +450,15 @@ describe('what the children report', () => {
   }, async () => {
     const metrics = createMetrics();
     const children = createChildObserver(metrics, createLog().log);
-    const usage = async () => (await samplesOf(metrics)).filter((line) => /_process_(cpu|resident)/.test(line));
+    const usage = async () =>
+      (await samplesOf(metrics)).filter((line) => /_process_(cpu|resident)/.test(line));
     children.childReady('inference', 0, process.pid, 40);
     const [cpu, memory, ...others] = await usage();
     assert.match(cpu ?? '', /^vitserve_process_cpu_seconds\{role="inference",index="0"\} \d/);
-    assert.match(memory ?? '', /^vitserve_process_resident_memory_bytes\{role="inference",index="0"\} \d{7}/);
+    assert.match(
+      memory ?? '',
+      /^vitserve_process_resident_memory_bytes\{role="inference",index="0"\} \d{7}/,
+    );
     assert.deepEqual(others, []);
     children.childLost('inference', 0, process.pid, 'exit', 'exit code 1');
     assert.deepEqual(await usage(), []);

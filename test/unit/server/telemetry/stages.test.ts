@@ -1,4 +1,7 @@
-/** Stages follow one another without a gap, from the headers to the status, however far the call came. */
+/**
+ * Stages follow one another without a gap, from the headers to the status, however far the call
+ * came.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type ImageRecord, newImageRecord } from '#vitserve/server/pipeline/image-record.js';
@@ -59,11 +62,14 @@ describe('the times of an image', () => {
   test('are those of an answer, as far as it came', () => {
     assert.deepEqual(timesOf(record({})), {});
     assert.deepEqual(timesOf(record({ decoded: DECODED })), { decodeMs: 20 });
-    assert.deepEqual(timesOf(record({ decoded: DECODED, executed: { ...EXECUTED, executionMs: 40.12345 } })), {
-      decodeMs: 20,
-      queueMs: 24.877,
-      inferenceMs: 40.123,
-      batchSize: 3,
-    });
+    assert.deepEqual(
+      timesOf(record({ decoded: DECODED, executed: { ...EXECUTED, executionMs: 40.12345 } })),
+      {
+        decodeMs: 20,
+        queueMs: 24.877,
+        inferenceMs: 40.123,
+        batchSize: 3,
+      },
+    );
   });
 });

@@ -1,4 +1,7 @@
-/** Certificates and tokens while the server runs: looked at by the clock, put to use, or kept and reported. */
+/**
+ * Certificates and tokens while the server runs: looked at by the clock, put to use, or kept and
+ * reported.
+ */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +38,12 @@ test('what changes is put to use by the clock, and what is of no use is reported
   };
   const first = writePair();
   writeFileSync(path('tokens'), OLD);
-  const settings = { ...NOTHING, tlsCert: path('tls.crt'), tlsKey: path('tls.key'), tokenFile: path('tokens') };
+  const settings = {
+    ...NOTHING,
+    tlsCert: path('tls.crt'),
+    tlsKey: path('tls.key'),
+    tokenFile: path('tokens'),
+  };
   const clock = new FakeClock();
   const seen: string[] = [];
   const credentials = await Credentials.open(settings, clock, {
@@ -63,7 +71,8 @@ test('what changes is put to use by the clock, and what is of no use is reported
 
   writeFileSync(path('tls.key'), 'nothing');
   writeFileSync(path('tokens'), '');
-  for (let look = 0; look < 2; look++) assert.deepEqual(await next(), ['certificate kept: 1', 'tokens kept: 1']);
+  for (let look = 0; look < 2; look++)
+    assert.deepEqual(await next(), ['certificate kept: 1', 'tokens kept: 1']);
   assert.deepEqual(used, [second]);
   credentials.authenticate([`Bearer ${NEW}`]);
 
@@ -77,7 +86,12 @@ test('what changes is put to use by the clock, and what is of no use is reported
 
 test('everything that is wrong at start is told at once', async (t) => {
   const folder = temporaryFolder(t);
-  const settings = { ...NOTHING, tlsCert: join(folder, 'a'), tlsKey: join(folder, 'b'), tokenFile: join(folder, 'c') };
+  const settings = {
+    ...NOTHING,
+    tlsCert: join(folder, 'a'),
+    tlsKey: join(folder, 'b'),
+    tokenFile: join(folder, 'c'),
+  };
   await assert.rejects(Credentials.open(settings, new FakeClock(), silent), ({ problems }) => {
     assert.deepEqual(
       problems.map((problem: string) => problem.split(':')[0]),

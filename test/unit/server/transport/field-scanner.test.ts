@@ -1,4 +1,7 @@
-/** The field is found wherever it stands, and however the bytes come; what a reader of protobuf finds is the reference. */
+/**
+ * The field is found wherever it stands, and however the bytes come; what a reader of protobuf
+ * finds is the reference.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -7,10 +10,16 @@ import { FieldScanner } from '#vitserve/server/transport/field-scanner.js';
 
 const MOST_BYTES = 64;
 
-function scan(bytes: Uint8Array, cuts: readonly number[] = [], mostBytes = MOST_BYTES): string | null {
+function scan(
+  bytes: Uint8Array,
+  cuts: readonly number[] = [],
+  mostBytes = MOST_BYTES,
+): string | null {
   const scanner = new FieldScanner(1, mostBytes);
   let from = 0;
-  for (const cut of [...cuts].sort((one, other) => one - other).map((at) => Math.min(at, bytes.length))) {
+  for (const cut of [...cuts]
+    .sort((one, other) => one - other)
+    .map((at) => Math.min(at, bytes.length))) {
     scanner.write(bytes.subarray(from, cut));
     from = cut;
   }
@@ -28,11 +37,26 @@ type Field =
 const otherField = fc.integer({ min: 2, max: 2 ** 29 - 1 });
 const fields: fc.Arbitrary<readonly Field[]> = fc.array(
   fc.oneof(
-    fc.record({ kind: fc.constant('id' as const), text: fc.string({ maxLength: 20, unit: 'grapheme' }) }),
-    fc.record({ kind: fc.constant('bytes' as const), field: otherField, bytes: fc.uint8Array({ maxLength: 300 }) }),
-    fc.record({ kind: fc.constant('number' as const), field: otherField, value: fc.maxSafeInteger() }),
+    fc.record({
+      kind: fc.constant('id' as const),
+      text: fc.string({ maxLength: 20, unit: 'grapheme' }),
+    }),
+    fc.record({
+      kind: fc.constant('bytes' as const),
+      field: otherField,
+      bytes: fc.uint8Array({ maxLength: 300 }),
+    }),
+    fc.record({
+      kind: fc.constant('number' as const),
+      field: otherField,
+      value: fc.maxSafeInteger(),
+    }),
     fc.record({ kind: fc.constant('fixed' as const), field: otherField, wide: fc.boolean() }),
-    fc.record({ kind: fc.constant('group' as const), field: otherField, inside: fc.string({ maxLength: 5 }) }),
+    fc.record({
+      kind: fc.constant('group' as const),
+      field: otherField,
+      inside: fc.string({ maxLength: 5 }),
+    }),
   ),
   { maxLength: 8 },
 );
@@ -81,11 +105,15 @@ describe('a field of a message whose bytes pass by', () => {
 
   test('never throws and keeps no more than allowed, whatever the bytes are', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 200 }), fc.array(fc.nat(200), { maxLength: 6 }), (bytes, cuts) => {
-        const found = scan(bytes, cuts);
-        assert.equal(found, scan(bytes));
-        assert(found === null || Buffer.byteLength(found) <= 3 * MOST_BYTES);
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 200 }),
+        fc.array(fc.nat(200), { maxLength: 6 }),
+        (bytes, cuts) => {
+          const found = scan(bytes, cuts);
+          assert.equal(found, scan(bytes));
+          assert(found === null || Buffer.byteLength(found) <= 3 * MOST_BYTES);
+        },
+      ),
       { numRuns: 2_000 },
     );
   });

@@ -1,4 +1,7 @@
-/** What is unfolded, kept and held back of a compressed message; the bytes are folded by zlib itself. */
+/**
+ * What is unfolded, kept and held back of a compressed message; the bytes are folded by zlib
+ * itself.
+ */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
@@ -21,7 +24,9 @@ class CountingScanner extends FieldScanner {
   }
 }
 
-function begin(options: { isTooLong?: boolean; isCutOff?: boolean; encoding?: 'gzip' | 'deflate' } = {}) {
+function begin(
+  options: { isTooLong?: boolean; isCutOff?: boolean; encoding?: 'gzip' | 'deflate' } = {},
+) {
   const scanner = new CountingScanner(1, 100);
   const holding = { times: 0, now: 0 };
   const inflation = new Inflation({
@@ -126,7 +131,12 @@ describe('a compressed message', () => {
 describe('a body that is cut into messages', () => {
   test('holds nothing of what is skipped, and cuts the same wherever its pieces end', async () => {
     const create = () =>
-      new StreamMessages({ maxImageBytes: 50, maxMessageBytes: 100, encoding: 'identity', hold: () => () => {} });
+      new StreamMessages({
+        maxImageBytes: 50,
+        maxMessageBytes: 100,
+        encoding: 'identity',
+        hold: () => () => {},
+      });
     const frame = (content: Buffer) => {
       const prefix = Buffer.alloc(5);
       prefix.writeUInt32BE(content.length, 1);
@@ -142,7 +152,8 @@ describe('a body that is cut into messages', () => {
     for (let size = 1; size <= body.length; size++) {
       const messages = create();
       const cut: Buffer[] = [];
-      for (let at = 0; at < body.length; at += size) cut.push(...messages.write(body.subarray(at, at + size)));
+      for (let at = 0; at < body.length; at += size)
+        cut.push(...messages.write(body.subarray(at, at + size)));
       assert.deepEqual(cut, [
         frame(Buffer.concat([id, image(20)])),
         frame(Buffer.alloc(0)),

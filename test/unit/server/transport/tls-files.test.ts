@@ -31,9 +31,16 @@ function problemsOf(...contents: string[]): readonly string[] {
 describe('a certificate and its key', () => {
   test('become what TLS takes: 1.2 at least, and no authorities unless some are named', () => {
     const { context, expiresAt, fingerprint256 } = parse(server.cert, server.key);
-    assert.deepEqual([context.minVersion, 'ca' in context, expiresAt.clientCa], ['TLSv1.2', false, null]);
+    assert.deepEqual(
+      [context.minVersion, 'ca' in context, expiresAt.clientCa],
+      ['TLSv1.2', false, null],
+    );
     assert.match(fingerprint256, /^([0-9A-F]{2}:){31}[0-9A-F]{2}$/);
-    const named = parse(server.cert, server.key, `${authority.cert}\n${new Authority('other').cert}`);
+    const named = parse(
+      server.cert,
+      server.key,
+      `${authority.cert}\n${new Authority('other').cert}`,
+    );
     assert.equal((named.context.ca as string[]).length, 2);
     assert.equal(watchedTlsFiles(FILES).length, 2);
     assert.deepEqual(
@@ -51,28 +58,49 @@ describe('a certificate and its key', () => {
 
   test('are not put to use where they are of no use, and all that is wrong is told', () => {
     const other = authority.issue({ name: 'other' });
-    assert.deepEqual(problemsOf(server.cert, other.key), ['tls-key: a.key is not the key of the certificate in a.crt']);
-    const [noCertificate, noKey, noAuthority, ...more] = problemsOf('nothing', 'nothing', 'nothing');
+    assert.deepEqual(problemsOf(server.cert, other.key), [
+      'tls-key: a.key is not the key of the certificate in a.crt',
+    ]);
+    const [noCertificate, noKey, noAuthority, ...more] = problemsOf(
+      'nothing',
+      'nothing',
+      'nothing',
+    );
     assert.equal(
       noCertificate,
       "tls-cert: a.crt holds no certificate in PEM form: give the server's, then its intermediates",
     );
-    assert.match(String(noKey), /^tls-key: a\.key is no private key in PEM form without a passphrase \(/);
+    assert.match(
+      String(noKey),
+      /^tls-key: a\.key is no private key in PEM form without a passphrase \(/,
+    );
     assert.equal(
       noAuthority,
       "tls-client-ca: ca.crt holds no certificate in PEM form: give those of the authorities that callers' come from",
     );
     assert.deepEqual(more, []);
     const damaged = server.cert.replace('MII', 'AAA');
-    assert.match(String(problemsOf(damaged, server.key)), /^tls-cert: a\.crt holds a certificate that is damaged \(/);
-    assert.match(String(problemsOf(server.cert, server.key, damaged)), /^tls-client-ca: ca\.crt .* damaged \(/);
+    assert.match(
+      String(problemsOf(damaged, server.key)),
+      /^tls-cert: a\.crt holds a certificate that is damaged \(/,
+    );
+    assert.match(
+      String(problemsOf(server.cert, server.key, damaged)),
+      /^tls-client-ca: ca\.crt .* damaged \(/,
+    );
   });
 
   test('are not put to use before and after their time', () => {
     const ended = authority.issue({ name: 'server', endsInMs: -HOUR_MS });
-    assert.match(String(problemsOf(ended.cert, ended.key)), /^tls-cert: a\.crt has expired \(.*\): renew it$/);
+    assert.match(
+      String(problemsOf(ended.cert, ended.key)),
+      /^tls-cert: a\.crt has expired \(.*\): renew it$/,
+    );
     const early = authority.issue({ name: 'server', beginsInMs: HOUR_MS });
-    assert.match(String(problemsOf(early.cert, early.key)), /^tls-cert: a\.crt is not valid before /);
+    assert.match(
+      String(problemsOf(early.cert, early.key)),
+      /^tls-cert: a\.crt is not valid before /,
+    );
   });
 
   test('with a passphrase are refused, and no key stands in the text', () => {
@@ -85,7 +113,10 @@ describe('a certificate and its key', () => {
       }),
     );
     const [problem, ...more] = problemsOf(server.cert, locked);
-    assert.match(String(problem), /^tls-key: a\.key is no private key in PEM form without a passphrase \(/);
+    assert.match(
+      String(problem),
+      /^tls-key: a\.key is no private key in PEM form without a passphrase \(/,
+    );
     assert.deepEqual(more, []);
   });
 });

@@ -20,11 +20,16 @@ function problemsOf(text: string): readonly string[] {
 
 describe('a file of tokens', () => {
   test('has one a line, with comments, blank lines and blanks around', () => {
-    assert.deepEqual(tokensIn(`# ours\r\n${ONE}\r\n\n  ${TWO}\t\n  # theirs`, 'tokens'), [ONE, TWO]);
+    assert.deepEqual(tokensIn(`# ours\r\n${ONE}\r\n\n  ${TWO}\t\n  # theirs`, 'tokens'), [
+      ONE,
+      TWO,
+    ]);
   });
 
   test('without a usable token is a problem, and so is each unusable line; none is repeated in the text', () => {
-    assert.deepEqual(problemsOf('\n# none\n'), ['token-file: tokens has no token: give one a line']);
+    assert.deepEqual(problemsOf('\n# none\n'), [
+      'token-file: tokens has no token: give one a line',
+    ]);
     assert.deepEqual(problemsOf(`${ONE}\nshort\ntwo words of some length\n`), [
       'token-file: line 2 of tokens has less than 16 characters',
       'token-file: line 3 of tokens is no token: letters, digits and . _ ~ + / = - are what one is made of',
@@ -36,7 +41,8 @@ describe('a caller', () => {
   const tokens = new Tokens([ONE, TWO]);
 
   test('comes in with any of the tokens, however the scheme is written', () => {
-    for (const value of [`Bearer ${ONE}`, `Bearer ${TWO}`, `bearer ${TWO}`, `BEARER  ${ONE}`]) tokens.check([value]);
+    for (const value of [`Bearer ${ONE}`, `Bearer ${TWO}`, `bearer ${TWO}`, `BEARER  ${ONE}`])
+      tokens.check([value]);
     assert.equal(tokens.count, 2);
   });
 

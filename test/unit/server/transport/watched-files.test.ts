@@ -31,7 +31,8 @@ test('a look finds new content, nothing where there is none, and keeps what it h
   assert.equal(await files.look(), true);
   assert.equal(files.value, 'a and c');
   write('broken', 'c');
-  for (let look = 0; look < 2; look++) await assert.rejects(files.look(), { problems: ['it is broken and c'] });
+  for (let look = 0; look < 2; look++)
+    await assert.rejects(files.look(), { problems: ['it is broken and c'] });
   assert.equal(files.value, 'a and c');
   write('a', 'c');
   assert.equal(await files.look(), false, 'it is as it was');
@@ -46,9 +47,13 @@ test('a look finds new content, nothing where there is none, and keeps what it h
 
 test('what can’t be used from the start is not opened', async (t) => {
   const path = join(temporaryFolder(t), 'file');
-  await assert.rejects(WatchedFiles.open([{ option: 'some-file', path }], parse), { name: 'SetupError' });
+  await assert.rejects(WatchedFiles.open([{ option: 'some-file', path }], parse), {
+    name: 'SetupError',
+  });
   writeFileSync(path, 'broken');
-  await assert.rejects(WatchedFiles.open([{ option: 'some-file', path }], parse), { problems: ['it is broken'] });
+  await assert.rejects(WatchedFiles.open([{ option: 'some-file', path }], parse), {
+    problems: ['it is broken'],
+  });
 });
 
 test('a folder that is swapped behind a link, as Kubernetes does it, is seen at the next look of the clock', async (t) => {
@@ -61,7 +66,10 @@ test('a folder that is swapped behind a link, as Kubernetes does it, is seen at 
   };
   swap('first', 'before');
   symlinkSync(join('..data', 'file'), join(folder, 'file'));
-  const files = await WatchedFiles.open([{ option: 'some-file', path: join(folder, 'file') }], parse);
+  const files = await WatchedFiles.open(
+    [{ option: 'some-file', path: join(folder, 'file') }],
+    parse,
+  );
   const clock = new FakeClock();
   const found: boolean[] = [];
   files.watch(clock, 10_000, async () => {

@@ -27,6 +27,8 @@ test('clients are told of wide windows and large frames, and other settings stay
   assert.equal(session.remoteSettings.maxFrameSize, 256 * 1024);
   assert.equal(session.remoteSettings.maxConcurrentStreams, 77);
   // The window update is a frame of its own, sent with the settings; a ping comes back after it.
-  await new Promise<void>((resolve, reject) => session.ping((error) => (error === null ? resolve() : reject(error))));
+  await new Promise<void>((resolve, reject) =>
+    session.ping((error) => (error === null ? resolve() : reject(error))),
+  );
   assert.equal(session.state.remoteWindowSize, CONNECTION_WINDOW_BYTES);
 });

@@ -56,7 +56,10 @@ test('what is not there, and what is longer or shorter than it should be', async
 
 test('damaged archives are refused, at the latest when the file is read', async (t) => {
   const whole = zipOf([{ name: 'file', bytes: NOISE }]);
-  await assert.rejects(open(t, Buffer.from('PK but no archive, and long enough to have an end')), /no ZIP archive/);
+  await assert.rejects(
+    open(t, Buffer.from('PK but no archive, and long enough to have an end')),
+    /no ZIP archive/,
+  );
   await assert.rejects(open(t, Buffer.alloc(0)), /no ZIP archive/);
   await assert.rejects(open(t, whole.subarray(1000)), /damaged|cut short/);
   const broken = Buffer.from(whole);

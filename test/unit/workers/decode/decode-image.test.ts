@@ -31,7 +31,10 @@ for (const golden of readGolden<DecodeCase>('decode.json')) {
   test(`${golden.name}: ${golden.refused === undefined ? 'the pixels of Pillow' : 'refused, as by Pillow'}`, async () => {
     const file = fromBase64(golden.file);
     if (golden.refused !== undefined) {
-      await assert.rejects(decoder.decode(file), refuses('IMAGE_UNDECODABLE', /image can't be decoded: ./));
+      await assert.rejects(
+        decoder.decode(file),
+        refuses('IMAGE_UNDECODABLE', /image can't be decoded: ./),
+      );
       return;
     }
     const { pixels, width, height } = await decoder.decode(file);
@@ -56,7 +59,10 @@ test('lossless files give back the pixels they were made from', async () => {
 test('the format is reported', async () => {
   const drawn = sharp(gradient(8, 8), { raw: { width: 8, height: 8, channels: 3 } });
   for (const format of ['jpeg', 'png', 'webp'] as const) {
-    assert.equal((await decoder.decode(await drawn.clone().toFormat(format).toBuffer())).format, format);
+    assert.equal(
+      (await decoder.decode(await drawn.clone().toFormat(format).toBuffer())).format,
+      format,
+    );
   }
 });
 
@@ -72,7 +78,10 @@ test('a picture above the pixel limit is refused with its size and the limit, on
   }
 });
 
-/** A PNG that claims a size and has no pixels: what is refused by its header never gets to the missing data. */
+/**
+ * A PNG that claims a size and has no pixels: what is refused by its header never gets to the
+ * missing data.
+ */
 function pngOfSize(width: number, height: number): Buffer {
   const chunk = (name: string, data: Buffer): Buffer => {
     const named = Buffer.concat([Buffer.from(name), data]);
@@ -93,7 +102,10 @@ function pngOfSize(width: number, height: number): Buffer {
 }
 
 test('a size that can only be claimed is refused by the header alone', async () => {
-  await assert.rejects(decoder.decode(pngOfSize(60_000, 60_000)), refuses('IMAGE_TOO_LARGE', /60000 × 60000.*1000000/));
+  await assert.rejects(
+    decoder.decode(pngOfSize(60_000, 60_000)),
+    refuses('IMAGE_TOO_LARGE', /60000 × 60000.*1000000/),
+  );
   await assert.rejects(
     decoder.decode(pngOfSize(65_536, 1)),
     refuses('IMAGE_TOO_LARGE', /65536 × 1.*65535 pixels a side/),
@@ -106,10 +118,16 @@ test('a size that can only be claimed is refused by the header alone', async () 
 
 test('no bytes, foreign bytes and garbage behind a good start are refused, each with its reason', async () => {
   await assert.rejects(decoder.decode(Buffer.alloc(0)), refuses('IMAGE_EMPTY', /empty/));
-  await assert.rejects(decoder.decode(Buffer.from('GIF89a...')), refuses('IMAGE_UNSUPPORTED', /GIF/));
+  await assert.rejects(
+    decoder.decode(Buffer.from('GIF89a...')),
+    refuses('IMAGE_UNSUPPORTED', /GIF/),
+  );
   for (const start of ['\xff\xd8\xff\xe0', '\x89PNG\r\n\x1a\n', 'RIFF\0\x01\0\0WEBPnone']) {
     const bytes = Buffer.concat([Buffer.from(start, 'latin1'), noise(400)]);
-    await assert.rejects(decoder.decode(bytes), refuses('IMAGE_UNDECODABLE', /image can't be decoded: ./));
+    await assert.rejects(
+      decoder.decode(bytes),
+      refuses('IMAGE_UNDECODABLE', /image can't be decoded: ./),
+    );
   }
 });
 
@@ -120,7 +138,9 @@ test('the loaders of other formats are out of reach in this process', async () =
 
 test('the decoder keeps its words about a file short: one line, each thing once, no paths', () => {
   assert.equal(
-    cleanDetail('Input buffer has corrupt header: VipsJpeg: premature end\nVipsJpeg: premature end'),
+    cleanDetail(
+      'Input buffer has corrupt header: VipsJpeg: premature end\nVipsJpeg: premature end',
+    ),
     'premature end',
   );
   assert.equal(cleanDetail('vipspng: libpng read error'), 'libpng read error');

@@ -33,13 +33,16 @@ describe('ordinary', () => {
   });
 
   test('tables, application data, comments and fill bytes are passed over', () => {
-    const passed = [0xc4, 0xdb, 0xdd, 0xe0, 0xe1, 0xe2, 0xee, 0xef, 0xfe].map((marker) => segment(marker, 1, 2, 3));
+    const passed = [0xc4, 0xdb, 0xdd, 0xe0, 0xe1, 0xe2, 0xee, 0xef, 0xfe].map((marker) =>
+      segment(marker, 1, 2, 3),
+    );
     assert.deepEqual(read(...passed, Buffer.alloc(3, 0xff), frame(), ...passed, SCAN), SIZE);
   });
 
   test('whatever its EXIF says, or however broken it is', () => {
     const broken = segment(0xe1, ...ascii('Exif\0\0XX*\0'));
-    for (const parts of [[EXIF], [EXIF, EXIF], [broken]]) assert.deepEqual(read(...parts, frame(), SCAN), SIZE);
+    for (const parts of [[EXIF], [EXIF, EXIF], [broken]])
+      assert.deepEqual(read(...parts, frame(), SCAN), SIZE);
   });
 });
 
@@ -73,6 +76,7 @@ describe('odd', () => {
   test('an ordinary file that ends anywhere before its image data, and never an exception', () => {
     const whole = Buffer.concat([START, EXIF, segment(0xdb, 0, 1), frame(), SCAN]);
     assert.notEqual(readOrdinaryJpeg(whole), null);
-    for (let end = 2; end < whole.length; end++) assert.equal(readOrdinaryJpeg(whole.subarray(0, end)), null);
+    for (let end = 2; end < whole.length; end++)
+      assert.equal(readOrdinaryJpeg(whole.subarray(0, end)), null);
   });
 });

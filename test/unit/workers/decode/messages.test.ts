@@ -24,7 +24,10 @@ const calls: fc.Arbitrary<DecoderCall> = fc.oneof(
     },
     { noNullPrototype: true },
   ),
-  fc.record({ kind: fc.constant('draw' as const), width: u32, height: u32 }, { noNullPrototype: true }),
+  fc.record(
+    { kind: fc.constant('draw' as const), width: u32, height: u32 },
+    { noNullPrototype: true },
+  ),
 );
 
 const REASONS_OF_DECODERS = (Object.keys(REASONS) as Reason[]).filter(
@@ -47,7 +50,10 @@ const replies: fc.Arbitrary<DecoderReply> = fc.oneof(
     message: fc.string({ unit: 'grapheme' }),
   }),
   fc.constant({ kind: 'skipped' as const }),
-  fc.record({ kind: fc.constant('drawn' as const), jpeg: fc.uint8Array().map((bytes) => Buffer.from(bytes)) }),
+  fc.record({
+    kind: fc.constant('drawn' as const),
+    jpeg: fc.uint8Array().map((bytes) => Buffer.from(bytes)),
+  }),
 );
 
 describe('decoder messages', () => {
@@ -76,20 +82,33 @@ describe('decoder messages', () => {
   });
 
   test('a reply of no known kind is an error', () => {
-    assert.throws(() => decodeReply(Buffer.of(9), 'decode'), /^Error: a decoder reply of no known kind$/);
+    assert.throws(
+      () => decodeReply(Buffer.of(9), 'decode'),
+      /^Error: a decoder reply of no known kind$/,
+    );
   });
 
   describe('of a decoder that is not itself are errors:', () => {
-    const decoded = encodeReply({ kind: 'decoded', decodeMs: 1, width: 2, height: 3, format: 'png', decoder: 'sharp' });
+    const decoded = encodeReply({
+      kind: 'decoded',
+      decodeMs: 1,
+      width: 2,
+      height: 3,
+      format: 'png',
+      decoder: 'sharp',
+    });
     const changed = (change: (bytes: Buffer) => void) => {
       const bytes = Buffer.from(decoded);
       change(bytes);
       return bytes;
     };
-    const refused = (refusal: unknown) => Buffer.concat([Buffer.of(2), Buffer.from(JSON.stringify(refusal))]);
+    const refused = (refusal: unknown) =>
+      Buffer.concat([Buffer.of(2), Buffer.from(JSON.stringify(refusal))]);
     for (const [what, bytes] of Object.entries({
       'a time that is none': changed((bytes) => bytes.writeDoubleLE(Number.NaN, 1)),
-      'a time that never ends': changed((bytes) => bytes.writeDoubleLE(Number.POSITIVE_INFINITY, 1)),
+      'a time that never ends': changed((bytes) =>
+        bytes.writeDoubleLE(Number.POSITIVE_INFINITY, 1),
+      ),
       'a time before it began': changed((bytes) => bytes.writeDoubleLE(-1, 1)),
       'a format that there is not': changed((bytes) => bytes.writeUInt8(7, 17)),
       'a decoder that there is not': changed((bytes) => bytes.writeUInt8(7, 18)),
@@ -101,11 +120,15 @@ describe('decoder messages', () => {
       'a message that is none': refused({ reason: 'INTERNAL', message: { text: 'no' } }),
       'no refusal at all': refused(null),
       'a refusal that is no JSON': Buffer.from('\u0002{'),
-      'a picture where pixels were asked for': encodeReply({ kind: 'drawn', jpeg: Buffer.alloc(3) }),
+      'a picture where pixels were asked for': encodeReply({
+        kind: 'drawn',
+        jpeg: Buffer.alloc(3),
+      }),
     })) {
       test(what, () => assert.throws(() => decodeReply(bytes, 'decode')));
     }
 
-    test('pixels where a picture was asked for', () => assert.throws(() => decodeReply(decoded, 'draw')));
+    test('pixels where a picture was asked for', () =>
+      assert.throws(() => decodeReply(decoded, 'draw')));
   });
 });

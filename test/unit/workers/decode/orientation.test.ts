@@ -1,4 +1,7 @@
-/** Which way up a picture is shown, against what Pillow 12 says of the same files (`test/golden/orientation.json`). */
+/**
+ * Which way up a picture is shown, against what Pillow 12 says of the same files
+ * (`test/golden/orientation.json`).
+ */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { deflateSync } from 'node:zlib';
@@ -7,7 +10,10 @@ import { readOrientation } from '#vitserve/workers/decode/orientation.js';
 import { readGolden } from '../../../golden/golden.js';
 import { type OrientationFile, orientationFiles } from '../../../support/orientation-files.js';
 
-/** What is taken where Pillow refuses a file whose metadata it can't read, but which can be decoded: as it is stored. */
+/**
+ * What is taken where Pillow refuses a file whose metadata it can't read, but which can be decoded:
+ * as it is stored.
+ */
 const AS_STORED = 1;
 
 describe('orientation', () => {
@@ -25,7 +31,10 @@ describe('orientation', () => {
       names,
       'test/golden/make_orientation.py has to be run',
     );
-    const here = files.map(({ name, format, bytes }) => ({ name, orientation: readOrientation(format, bytes) }));
+    const here = files.map(({ name, format, bytes }) => ({
+      name,
+      orientation: readOrientation(format, bytes),
+    }));
     const refused = golden.filter(({ orientation }) => orientation === null).length;
     t.diagnostic(`${files.length} files, ${refused} of them refused by Pillow`);
     assert.deepEqual(
@@ -64,14 +73,18 @@ describe('orientation', () => {
         const stored = shown.get(1);
         assert.ok(stored);
         for (const [value, { pixels, width, height }] of shown) {
-          assert.deepEqual([width, height], value < 5 ? [stored.width, stored.height] : [stored.height, stored.width]);
+          assert.deepEqual(
+            [width, height],
+            value < 5 ? [stored.width, stored.height] : [stored.height, stored.width],
+          );
           assert.deepEqual(pixels, turned(stored, value), `${format}, ${value}`);
         }
       }
     });
 
   test('a text that unfolds to more than a mebibyte is not read, nor one behind many others', () => {
-    const plain = files.find(({ name }) => name === 'png: II value 1, eXIf before')?.bytes ?? assert.fail();
+    const plain =
+      files.find(({ name }) => name === 'png: II value 1, eXIf before')?.bytes ?? assert.fail();
     const [upToPixels, pixels] = [plain.subarray(0, 33), plain.subarray(plain.indexOf('IDAT') - 4)];
     const orientationOf = (...chunks: Buffer[]) =>
       readOrientation('png', Buffer.concat([upToPixels, ...chunks, pixels]));
@@ -90,7 +103,10 @@ function rawProfile(padding: string): Buffer {
 }
 
 /** The picture as EXIF says that it is shown: row by row, where each pixel comes from. */
-function turned({ pixels, width, height }: { pixels: Uint8Array; width: number; height: number }, orientation: number) {
+function turned(
+  { pixels, width, height }: { pixels: Uint8Array; width: number; height: number },
+  orientation: number,
+) {
   const exchanged = orientation > 4;
   const [shownWidth, shownHeight] = exchanged ? [height, width] : [width, height];
   const result = Buffer.alloc(pixels.length);

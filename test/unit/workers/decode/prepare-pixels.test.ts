@@ -25,19 +25,33 @@ test('a file becomes the pixels in the middle of its picture, and its size is re
   const file = await sharp(pixels, { raw: { width: 7, height: 5, channels: 3 } })
     .png()
     .toBuffer();
-  const preparer = createPixelPreparer({ maxImagePixels: 1000, recipe: cropOnly(3, 5), height: 3, width: 5 });
+  const preparer = createPixelPreparer({
+    maxImagePixels: 1000,
+    recipe: cropOnly(3, 5),
+    height: 3,
+    width: 5,
+  });
   const target = new Uint8Array(3 * 5 * 3).fill(0xa5);
   const prepared = await preparer.prepare(file, target);
   assert.deepEqual(prepared, { format: 'png', decoder: 'sharp', sourceWidth: 7, sourceHeight: 5 });
-  const wanted = [1, 2, 3].flatMap((row) => [...pixels.subarray((row * 7 + 1) * 3, (row * 7 + 6) * 3)]);
+  const wanted = [1, 2, 3].flatMap((row) => [
+    ...pixels.subarray((row * 7 + 1) * 3, (row * 7 + 6) * 3),
+  ]);
   assert.deepEqual([...target], wanted);
 });
 
 test('a picture smaller than the crop is padded with zeros', async () => {
-  const file = await sharp(new Uint8Array(3).fill(200), { raw: { width: 1, height: 1, channels: 3 } })
+  const file = await sharp(new Uint8Array(3).fill(200), {
+    raw: { width: 1, height: 1, channels: 3 },
+  })
     .png()
     .toBuffer();
-  const preparer = createPixelPreparer({ maxImagePixels: 1000, recipe: cropOnly(3, 3), height: 3, width: 3 });
+  const preparer = createPixelPreparer({
+    maxImagePixels: 1000,
+    recipe: cropOnly(3, 3),
+    height: 3,
+    width: 3,
+  });
   const target = new Uint8Array(27).fill(0xa5);
   await preparer.prepare(file, target);
   assert.deepEqual(
@@ -47,7 +61,12 @@ test('a picture smaller than the crop is padded with zeros', async () => {
 });
 
 test('a refused image leaves the preparer usable', async () => {
-  const preparer = createPixelPreparer({ maxImagePixels: 1000, recipe: cropOnly(1, 1), height: 1, width: 1 });
+  const preparer = createPixelPreparer({
+    maxImagePixels: 1000,
+    recipe: cropOnly(1, 1),
+    height: 1,
+    width: 1,
+  });
   const target = new Uint8Array(3);
   await assert.rejects(
     preparer.prepare(Buffer.from('not an image'), target),
@@ -61,7 +80,8 @@ test('a refused image leaves the preparer usable', async () => {
 });
 
 test('a recipe that does not always yield the size of the model is refused at once', () => {
-  const make = (recipe: Recipe) => () => createPixelPreparer({ maxImagePixels: 1000, recipe, height: 224, width: 224 });
+  const make = (recipe: Recipe) => () =>
+    createPixelPreparer({ maxImagePixels: 1000, recipe, height: 224, width: 224 });
   assert.throws(make(cropOnly(224, 225)), /yields 224 × 225, the model takes 224 × 224/);
   assert.throws(make({ ...cropOnly(1, 1), crop: null }), /varying size/);
 });

@@ -17,7 +17,14 @@ interface ResampleCase {
   pixels: string;
 }
 
-const INTERPOLATIONS: readonly Interpolation[] = ['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos'];
+const INTERPOLATIONS: readonly Interpolation[] = [
+  'nearest',
+  'box',
+  'bilinear',
+  'hamming',
+  'bicubic',
+  'lanczos',
+];
 
 const resampler = createResampler();
 
@@ -67,7 +74,9 @@ test('computing only the crop gives the pixels of cropping the whole, whatever t
   /** An output window on one axis that overlaps the resized picture. */
   const axis = side.chain((resized) =>
     side.chain((output) =>
-      fc.integer({ min: 1 - output, max: resized - 1 }).map((offset) => ({ resized, output, offset })),
+      fc
+        .integer({ min: 1 - output, max: resized - 1 })
+        .map((offset) => ({ resized, output, offset })),
     ),
   );
   fc.assert(
@@ -118,15 +127,28 @@ test('many bands make the same picture as one row at a time would', () => {
   const picture = draw(700, 1000);
   const all = resample(picture, whole(50, 1000), 'bicubic');
   for (const row of [0, 123, 124, 125, 500, 999]) {
-    const line = { pixels: picture.pixels.subarray(row * 2100, (row + 1) * 2100), width: 700, height: 1 };
-    assert.deepEqual(resample(line, whole(50, 1), 'bicubic'), all.subarray(row * 150, (row + 1) * 150));
+    const line = {
+      pixels: picture.pixels.subarray(row * 2100, (row + 1) * 2100),
+      width: 700,
+      height: 1,
+    };
+    assert.deepEqual(
+      resample(line, whole(50, 1), 'bicubic'),
+      all.subarray(row * 150, (row + 1) * 150),
+    );
   }
 });
 
 test('a huge resized size costs only its crop', () => {
   // The shortest edge of a 1 × 5,000 picture to 256 makes 1,280,000 rows, of which 224 are wanted.
   const picture = draw(1, 5000);
-  const geometry = { ...whole(256, 1_280_000), cropLeft: 16, cropTop: 639_888, outputWidth: 224, outputHeight: 224 };
+  const geometry = {
+    ...whole(256, 1_280_000),
+    cropLeft: 16,
+    cropTop: 639_888,
+    outputWidth: 224,
+    outputHeight: 224,
+  };
   const output = resample(picture, geometry, 'bicubic');
   assert.equal(output.length, 224 * 224 * 3);
   assert.ok(resampler.memoryBytes() < 2 * 1024 * 1024);
@@ -137,7 +159,8 @@ test('memory that an unusual picture needed is given back, and the next picture 
   const usual = draw(100, 80);
   const before = Buffer.alloc(30 * 20 * 3);
   own.resample(usual, whole(30, 20), 'bilinear', before);
-  // 800 columns of 20,000 rows between the passes are 48 MB; 200 × 60,000 pixels that go vertically first are 36 MB.
+  // 800 columns of 20,000 rows between the passes are 48 MB; 200 × 60,000 pixels that go vertically
+  // first are 36 MB.
   own.resample(draw(300, 20_000), whole(800, 2), 'bilinear', Buffer.alloc(800 * 2 * 3));
   assert.ok(own.memoryBytes() <= RETAINED_BYTES, `${own.memoryBytes()} bytes are held`);
   own.resample(draw(200, 60_000), whole(100, 2), 'bilinear', Buffer.alloc(100 * 2 * 3));
@@ -149,7 +172,10 @@ test('memory that an unusual picture needed is given back, and the next picture 
 
 test('a target of another size is refused before anything is written', () => {
   const target = Buffer.alloc(11);
-  assert.throws(() => resampler.resample(draw(4, 4), whole(2, 2), 'bilinear', target), /11 bytes, 12 are needed/);
+  assert.throws(
+    () => resampler.resample(draw(4, 4), whole(2, 2), 'bilinear', target),
+    /11 bytes, 12 are needed/,
+  );
   assert.ok(target.every((value) => value === 0));
 });
 
@@ -165,10 +191,14 @@ test('the weights of every output pixel add up to one', () => {
       for (let index = 0; index < outputSize; index++) {
         let sum = 0;
         for (let at = (index * stride) / 2; at < ((index + 1) * stride) / 2; at += 4) {
-          for (const tap of [0, 1]) sum += (weights[at + tap] ?? 0) + 2 ** 11 * (weights[at + tap + 2] ?? 0);
+          for (const tap of [0, 1])
+            sum += (weights[at + tap] ?? 0) + 2 ** 11 * (weights[at + tap + 2] ?? 0);
         }
         const taps = stride / 4;
-        assert.ok(Math.abs(sum - 2 ** 22) <= taps / 2 + 1, `${interpolation} ${inputSize} → ${outputSize}: ${sum}`);
+        assert.ok(
+          Math.abs(sum - 2 ** 22) <= taps / 2 + 1,
+          `${interpolation} ${inputSize} → ${outputSize}: ${sum}`,
+        );
       }
     }
   }

@@ -22,7 +22,8 @@ for (const [format, start] of Object.entries(TAKEN)) {
   test(`bytes that begin like ${format} are taken, and fewer are not`, () => {
     assert.equal(requireDecodable(latin1(start)), format);
     const signature = { jpeg: 3, png: 8, webp: 12 }[format as keyof typeof TAKEN];
-    for (let end = 0; end < signature; end++) assert.equal(sniffDecodable(latin1(start).subarray(0, end)), null);
+    for (let end = 0; end < signature; end++)
+      assert.equal(sniffDecodable(latin1(start).subarray(0, end)), null);
   });
 }
 
@@ -46,16 +47,26 @@ describe('formats that are named', () => {
   for (const [name, starts] of Object.entries(FOREIGN_STARTS)) {
     test(name, () => {
       for (const start of starts) {
-        assert.equal(refusal(latin1(start)), `the image looks like ${name}: send a JPEG, PNG or WebP file`);
+        assert.equal(
+          refusal(latin1(start)),
+          `the image looks like ${name}: send a JPEG, PNG or WebP file`,
+        );
       }
     });
   }
 
   test('are all those of the table, and of the document', () => {
     assert.deepEqual(Object.keys(FOREIGN_STARTS).sort(), [...FOREIGN_FORMATS].sort());
-    const [, listed = ''] = readFileSync(new URL(DOCUMENT, REPOSITORY), 'utf8').match(/^Named are (.*?)\.\n\n/ms) ?? [];
-    const documented = [...listed.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name.replace('\n', ' '));
-    assert.deepEqual(documented, Object.keys(FOREIGN_STARTS), `${DOCUMENT} should say\n${sentence()}`);
+    const [, listed = ''] =
+      readFileSync(new URL(DOCUMENT, REPOSITORY), 'utf8').match(/^Named are (.*?)\.\n\n/ms) ?? [];
+    const documented = [...listed.matchAll(/`([^`]+)`/g)].map(([, name = '']) =>
+      name.replace('\n', ' '),
+    );
+    assert.deepEqual(
+      documented,
+      Object.keys(FOREIGN_STARTS),
+      `${DOCUMENT} should say\n${sentence()}`,
+    );
   });
 
   function sentence(): string {
@@ -66,7 +77,9 @@ describe('formats that are named', () => {
 });
 
 describe('what is sent in the place of an image', async () => {
-  const table = new Map(readTable(DOCUMENT, 'No image').map(([what = '', message]) => [what, message]));
+  const table = new Map(
+    readTable(DOCUMENT, 'No image').map(([what = '', message]) => [what, message]),
+  );
   const kinds = await notImages();
 
   for (const what of new Set(kinds.map((kind) => kind.what))) {
@@ -74,7 +87,11 @@ describe('what is sent in the place of an image', async () => {
       for (const { bytes } of kinds.filter((kind) => kind.what === what)) {
         const message = refusal(bytes);
         const start = bytes.toString('latin1', 0, 40);
-        assert.equal(table.get(what), message, `${DOCUMENT} should have\n| ${what} | \`${message}\` |\n${start}`);
+        assert.equal(
+          table.get(what),
+          message,
+          `${DOCUMENT} should have\n| ${what} | \`${message}\` |\n${start}`,
+        );
       }
     });
   }
@@ -87,7 +104,11 @@ describe('what is sent in the place of an image', async () => {
         const error: unknown = await decode(bytes).catch((thrown: unknown) => thrown);
         assert.ok(error instanceof RequestError, `${bytes.length} bytes`);
         assert.equal(error.reason, 'IMAGE_UNDECODABLE');
-        assert.equal(table.get(what), error.message, `${DOCUMENT} should have\n| ${what} | \`${error.message}\` |`);
+        assert.equal(
+          table.get(what),
+          error.message,
+          `${DOCUMENT} should have\n| ${what} | \`${error.message}\` |`,
+        );
       }
     });
   }
@@ -122,7 +143,10 @@ describe('what is sent in the place of an image', async () => {
     for (const { bytes } of kinds) {
       if (bytes.length < 512) continue;
       const longer = Buffer.concat([bytes.subarray(0, 512), Buffer.alloc(1 << 16, 0xff)]);
-      assert.equal(refusal(longer), refusal(Buffer.concat([bytes.subarray(0, 512), Buffer.alloc(1)])));
+      assert.equal(
+        refusal(longer),
+        refusal(Buffer.concat([bytes.subarray(0, 512), Buffer.alloc(1)])),
+      );
     }
   });
 });

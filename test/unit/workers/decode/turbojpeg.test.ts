@@ -1,4 +1,7 @@
-/** libturbojpeg beside sharp: the same pixels, the same refusals, nothing left over from one file to the next. */
+/**
+ * libturbojpeg beside sharp: the same pixels, the same refusals, nothing left over from one file to
+ * the next.
+ */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,20 +16,29 @@ import { createImageDecoder } from '#vitserve/workers/decode/decode-image.js';
 import { createPassMemory, RETAINED_BYTES } from '#vitserve/workers/decode/passes.js';
 import { createPixelPreparer } from '#vitserve/workers/decode/prepare-pixels.js';
 import { createResampler } from '#vitserve/workers/decode/resample.js';
-import { bindTurboJpeg, LIBRARY_HASHES, loadTurboJpeg } from '#vitserve/workers/decode/turbojpeg-library.js';
+import {
+  bindTurboJpeg,
+  LIBRARY_HASHES,
+  loadTurboJpeg,
+} from '#vitserve/workers/decode/turbojpeg-library.js';
 import { REPOSITORY } from '../../../golden/golden.js';
 import { gradient, noise } from './drawing.js';
 
-const PREBUILDS = fileURLToPath(new URL('node_modules/@julusian/jpeg-turbo/prebuilds/', REPOSITORY));
+const PREBUILDS = fileURLToPath(
+  new URL('node_modules/@julusian/jpeg-turbo/prebuilds/', REPOSITORY),
+);
 const loaded = loadTurboJpeg();
 const missing = 'why' in loaded ? loaded.why : false;
 
-const draw = (width: number, height: number) => sharp(gradient(width, height), { raw: { width, height, channels: 3 } });
+const draw = (width: number, height: number) =>
+  sharp(gradient(width, height), { raw: { width, height, channels: 3 } });
 
 describe('the library file', () => {
   for (const [folder, hash] of Object.entries(LIBRARY_HASHES)) {
     const path = join(PREBUILDS, folder, 'libturbojpeg.so.0');
-    test(`${folder} is the one that is known`, { skip: !existsSync(path) && 'it is not installed' }, () => {
+    test(`${folder} is the one that is known`, {
+      skip: !existsSync(path) && 'it is not installed',
+    }, () => {
       assert.equal(createHash('sha256').update(readFileSync(path)).digest('hex'), hash);
     });
   }
@@ -83,27 +95,51 @@ describe('libturbojpeg', { skip: missing }, () => {
       [67, 130],
       [200, 33],
     ] as const) {
-      for (const options of [{}, { progressive: true }, { chromaSubsampling: '4:4:4', quality: 97 }]) {
+      for (const options of [
+        {},
+        { progressive: true },
+        { chromaSubsampling: '4:4:4', quality: 97 },
+      ]) {
         for (const orientation of [1, 2, 3, 4, 5, 6, 7, 8]) {
-          const file = await draw(width, height).withMetadata({ orientation }).jpeg(options).toBuffer();
-          assert.equal(await decodeLikeSharp(file), 'turbojpeg', `${width} × ${height}, orientation ${orientation}`);
+          const file = await draw(width, height)
+            .withMetadata({ orientation })
+            .jpeg(options)
+            .toBuffer();
+          assert.equal(
+            await decodeLikeSharp(file),
+            'turbojpeg',
+            `${width} × ${height}, orientation ${orientation}`,
+          );
         }
       }
-      assert.equal(await decodeLikeSharp(await draw(width, height).greyscale().jpeg().toBuffer()), 'turbojpeg');
+      assert.equal(
+        await decodeLikeSharp(await draw(width, height).greyscale().jpeg().toBuffer()),
+        'turbojpeg',
+      );
     }
   });
 
   test('leaves CMYK, PNG and WebP to sharp', async () => {
-    assert.equal(await decodeLikeSharp(await draw(20, 10).toColourspace('cmyk').jpeg().toBuffer()), 'sharp');
+    assert.equal(
+      await decodeLikeSharp(await draw(20, 10).toColourspace('cmyk').jpeg().toBuffer()),
+      'sharp',
+    );
     for (const format of ['png', 'webp'] as const) {
-      assert.equal((await fast.decode(await draw(9, 9).toFormat(format).toBuffer())).decoder, 'sharp');
+      assert.equal(
+        (await fast.decode(await draw(9, 9).toFormat(format).toBuffer())).decoder,
+        'sharp',
+      );
     }
   });
 
   test('leaves what it would warn of to sharp, and is itself again afterwards', async () => {
     const file = await draw(64, 64).jpeg().toBuffer();
     // A marker that ends the image data too early, which libjpeg warns of.
-    const withMarker = Buffer.concat([file.subarray(0, -30), Buffer.of(0xff, 0xd0), file.subarray(-30)]);
+    const withMarker = Buffer.concat([
+      file.subarray(0, -30),
+      Buffer.of(0xff, 0xd0),
+      file.subarray(-30),
+    ]);
     assert.equal(await decodeLikeSharp(withMarker), 'sharp');
     assert.equal(await decodeLikeSharp(file), 'turbojpeg');
     const impossible = Buffer.from(file);
@@ -115,7 +151,10 @@ describe('libturbojpeg', { skip: missing }, () => {
   test('never decodes a file with the tables of the one before', async () => {
     const file = await draw(64, 64).jpeg({ quality: 30 }).toBuffer();
     const at = file.indexOf(Buffer.of(0xff, 0xdb));
-    const withoutTable = Buffer.concat([file.subarray(0, at), file.subarray(at + 2 + file.readUInt16BE(at + 2))]);
+    const withoutTable = Buffer.concat([
+      file.subarray(0, at),
+      file.subarray(at + 2 + file.readUInt16BE(at + 2)),
+    ]);
     await fast.decode(file);
     for (const decoder of [fast, plain]) {
       await assert.rejects(decoder.decode(withoutTable), { reason: 'IMAGE_UNDECODABLE' });
@@ -129,7 +168,10 @@ describe('libturbojpeg', { skip: missing }, () => {
         const part = file.subarray(0, end);
         const refusal = await plain.decode(part).catch((error: unknown) => error);
         assert.ok(refusal instanceof RequestError, `${end} of ${file.length} bytes`);
-        await assert.rejects(fast.decode(part), { reason: refusal.reason, message: refusal.message });
+        await assert.rejects(fast.decode(part), {
+          reason: refusal.reason,
+          message: refusal.message,
+        });
       }
     }
   });
@@ -138,7 +180,10 @@ describe('libturbojpeg', { skip: missing }, () => {
     const small = createImageDecoder({ maxImagePixels: 600 });
     assert.equal((await small.decode(await draw(30, 20).jpeg().toBuffer())).decoder, 'turbojpeg');
     const tooLarge = await draw(601, 1).jpeg().toBuffer();
-    await assert.rejects(small.decode(tooLarge), { reason: 'IMAGE_TOO_LARGE', message: /601 × 1 pixels.*600/ });
+    await assert.rejects(small.decode(tooLarge), {
+      reason: 'IMAGE_TOO_LARGE',
+      message: /601 × 1 pixels.*600/,
+    });
   });
 
   test('a progressive file at the pixel limit has the memory that it needs', async () => {
@@ -153,7 +198,9 @@ describe('libturbojpeg', { skip: missing }, () => {
     const file = await draw(16, 16).jpeg({ progressive: true }).toBuffer();
     const scan = file.indexOf(Buffer.of(0xff, 0xda));
     const end = file.indexOf(Buffer.of(0xff, 0xda), scan + 2);
-    const scans = Buffer.concat(Array<Buffer>(150).fill(file.subarray(scan, end > 0 ? end : file.length - 2)));
+    const scans = Buffer.concat(
+      Array<Buffer>(150).fill(file.subarray(scan, end > 0 ? end : file.length - 2)),
+    );
     const bomb = Buffer.concat([file.subarray(0, scan), scans, file.subarray(-2)]);
     const outcome = async (decoder: typeof fast) =>
       decoder.decode(bomb).then(
@@ -167,7 +214,14 @@ describe('libturbojpeg', { skip: missing }, () => {
     const memory = createPassMemory();
     const decoder = createImageDecoder({ maxImagePixels: 50_000_000, memory });
     const resampler = createResampler(memory);
-    const geometry = { resizedWidth: 8, resizedHeight: 8, cropLeft: 0, cropTop: 0, outputWidth: 8, outputHeight: 8 };
+    const geometry = {
+      resizedWidth: 8,
+      resizedHeight: 8,
+      cropLeft: 0,
+      cropTop: 0,
+      outputWidth: 8,
+      outputHeight: 8,
+    };
     const target = Buffer.alloc(8 * 8 * 3);
     const usual = await draw(100, 80).jpeg().toBuffer();
     resampler.resample(await decoder.decode(usual), geometry, 'bilinear', target);
@@ -181,7 +235,9 @@ describe('libturbojpeg', { skip: missing }, () => {
       resampler.resample(picture, geometry, interpolation, target);
       assert.ok(memory.size() <= RETAINED_BYTES, `${memory.size()} bytes are held`);
     }
-    await assert.rejects(decoder.decode(large.subarray(0, large.length - 5000)), { reason: 'IMAGE_UNDECODABLE' });
+    await assert.rejects(decoder.decode(large.subarray(0, large.length - 5000)), {
+      reason: 'IMAGE_UNDECODABLE',
+    });
     assert.ok(memory.size() <= RETAINED_BYTES, `${memory.size()} bytes are held`);
 
     resampler.resample(await decoder.decode(usual), geometry, 'bilinear', target);
@@ -189,13 +245,43 @@ describe('libturbojpeg', { skip: missing }, () => {
   });
 
   test('a picture in the memory of the passes is resized like one outside, whichever way', async () => {
-    const normalization = { rescale: 1, mean: [0, 0, 0], std: [1, 1, 1], normalizedInGraph: true } as const;
+    const normalization = {
+      rescale: 1,
+      mean: [0, 0, 0],
+      std: [1, 1, 1],
+      normalizedInGraph: true,
+    } as const;
     const recipes: Recipe[] = [
-      { resize: { mode: 'squash', height: 30, width: 40 }, interpolation: 'bicubic', crop: null, ...normalization },
-      { resize: { mode: 'squash', height: 30, width: 60 }, interpolation: 'lanczos', crop: null, ...normalization },
-      { resize: { mode: 'squash', height: 700, width: 40 }, interpolation: 'bilinear', crop: null, ...normalization },
-      { resize: null, interpolation: 'box', crop: { height: 30, width: 31, rounding: 'floor' }, ...normalization },
-      { resize: { mode: 'squash', height: 9, width: 9 }, interpolation: 'nearest', crop: null, ...normalization },
+      {
+        resize: { mode: 'squash', height: 30, width: 40 },
+        interpolation: 'bicubic',
+        crop: null,
+        ...normalization,
+      },
+      {
+        resize: { mode: 'squash', height: 30, width: 60 },
+        interpolation: 'lanczos',
+        crop: null,
+        ...normalization,
+      },
+      {
+        resize: { mode: 'squash', height: 700, width: 40 },
+        interpolation: 'bilinear',
+        crop: null,
+        ...normalization,
+      },
+      {
+        resize: null,
+        interpolation: 'box',
+        crop: { height: 30, width: 31, rounding: 'floor' },
+        ...normalization,
+      },
+      {
+        resize: { mode: 'squash', height: 9, width: 9 },
+        interpolation: 'nearest',
+        crop: null,
+        ...normalization,
+      },
     ];
     const sizes = [
       [60, 45],
@@ -205,16 +291,26 @@ describe('libturbojpeg', { skip: missing }, () => {
       [900, 700],
     ] as const;
     for (const recipe of recipes) {
-      const { height = 0, width = 0 } = recipe.resize?.mode === 'squash' ? recipe.resize : (recipe.crop ?? {});
+      const { height = 0, width = 0 } =
+        recipe.resize?.mode === 'squash' ? recipe.resize : (recipe.crop ?? {});
       const targets = (['auto', 'sharp'] as const).map((jpegDecoder) => ({
-        preparer: createPixelPreparer({ maxImagePixels: 1_000_000, jpegDecoder, recipe, height, width }),
+        preparer: createPixelPreparer({
+          maxImagePixels: 1_000_000,
+          jpegDecoder,
+          recipe,
+          height,
+          width,
+        }),
         pixels: Buffer.alloc(height * width * 3),
       }));
       for (const [sourceWidth, sourceHeight] of sizes) {
         const file = await draw(sourceWidth, sourceHeight).jpeg().toBuffer();
         for (const { preparer, pixels } of targets) await preparer.prepare(file, pixels);
         const [inside, outside] = targets;
-        assert.ok(inside && outside && inside.pixels.equals(outside.pixels), `${sourceWidth} × ${sourceHeight}`);
+        assert.ok(
+          inside && outside && inside.pixels.equals(outside.pixels),
+          `${sourceWidth} × ${sourceHeight}`,
+        );
       }
     }
   });

@@ -1,4 +1,7 @@
-/** What is refused or cut down by the structure of a file, and that what honest encoders write is not. */
+/**
+ * What is refused or cut down by the structure of a file, and that what honest encoders write is
+ * not.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import sharp from 'sharp';
@@ -19,7 +22,13 @@ import {
   scan,
   segment,
 } from '../../../support/costly-jpegs.js';
-import { chunk, emptyChunks, endlessData, pngOf, unfoldingTexts } from '../../../support/costly-pngs.js';
+import {
+  chunk,
+  emptyChunks,
+  endlessData,
+  pngOf,
+  unfoldingTexts,
+} from '../../../support/costly-pngs.js';
 import { firstOfMany, manyChunks, manyFrames } from '../../../support/costly-webps.js';
 import { gradient, noise } from './drawing.js';
 
@@ -31,9 +40,15 @@ function bound(bytes: Buffer, maxImagePixels = MAX_PIXELS): Buffer {
   return boundWork(format, bytes, readHeader(format, bytes), maxImagePixels);
 }
 
-const passes = (bytes: Buffer, maxImagePixels?: number) => assert.equal(bound(bytes, maxImagePixels), bytes);
+const passes = (bytes: Buffer, maxImagePixels?: number) =>
+  assert.equal(bound(bytes, maxImagePixels), bytes);
 
-function refuses(bytes: Buffer, message: RegExp, reason: Reason = 'IMAGE_TOO_LARGE', maxImagePixels?: number): void {
+function refuses(
+  bytes: Buffer,
+  message: RegExp,
+  reason: Reason = 'IMAGE_TOO_LARGE',
+  maxImagePixels?: number,
+): void {
   assert.throws(
     () => bound(bytes, maxImagePixels),
     (error) => {
@@ -46,7 +61,8 @@ function refuses(bytes: Buffer, message: RegExp, reason: Reason = 'IMAGE_TOO_LAR
   );
 }
 
-const draw = (width: number, height: number) => sharp(gradient(width, height), { raw: { width, height, channels: 3 } });
+const draw = (width: number, height: number) =>
+  sharp(gradient(width, height), { raw: { width, height, channels: 3 } });
 
 test('what encoders write is handed over as it is', async () => {
   const rgba = sharp(noise(40 * 30 * 4), { raw: { width: 40, height: 30, channels: 4 } });
@@ -57,13 +73,18 @@ test('what encoders write is handed over as it is', async () => {
     draw(600, 400).toColourspace('cmyk').jpeg({ progressive: true }),
     draw(600, 400).withIccProfile('srgb').withMetadata({ orientation: 6 }).jpeg(),
     draw(600, 400).png(),
-    draw(600, 400).withIccProfile('srgb').withMetadata({ orientation: 6 }).png({ progressive: true }),
+    draw(600, 400)
+      .withIccProfile('srgb')
+      .withMetadata({ orientation: 6 })
+      .png({ progressive: true }),
     rgba.clone().png({ palette: true }),
     draw(600, 400).webp(),
     rgba.clone().webp({ lossless: true }),
-    sharp(noise(30 * 90 * 3), { raw: { width: 30, height: 90, channels: 3, pageHeight: 30 } }).webp({
-      delay: [1, 2, 3],
-    }),
+    sharp(noise(30 * 90 * 3), { raw: { width: 30, height: 90, channels: 3, pageHeight: 30 } }).webp(
+      {
+        delay: [1, 2, 3],
+      },
+    ),
   ];
   for (const file of files) passes(await file.toBuffer());
 });
@@ -81,7 +102,10 @@ describe('a JPEG', () => {
       huffmanScans(100, 100, 101),
       /has 101 scans, and with its pixels and bytes the limit is 100: save it again as a baseline JPEG$/,
     );
-    refuses(huffmanScans(1_000, 1_000, 883), /has 883 scans, and with its pixels and bytes the limit is 2\d:/);
+    refuses(
+      huffmanScans(1_000, 1_000, 883),
+      /has 883 scans, and with its pixels and bytes the limit is 2\d:/,
+    );
     refuses(
       arithmeticScans(1_000, 1_000),
       /has 45 scans with arithmetic coding, and with its pixels and bytes the limit is \d:/,
@@ -92,7 +116,12 @@ describe('a JPEG', () => {
   test('is refused where its bytes do not pay for it', () => {
     const [few, more] = [huffmanScans(2_000, 2_000, 60), huffmanScans(2_000, 2_000, 9)];
     passes(more, 50_000_000);
-    refuses(few, /60 scans, and with its pixels and bytes the limit is \d+:/, 'IMAGE_TOO_LARGE', 50_000_000);
+    refuses(
+      few,
+      /60 scans, and with its pixels and bytes the limit is \d+:/,
+      'IMAGE_TOO_LARGE',
+      50_000_000,
+    );
     passes(Buffer.concat([few, Buffer.alloc(100_000)]), 50_000_000);
     passes(arithmeticScan(1_000, 1_000), 50_000_000);
     refuses(arithmeticScan(3_000, 3_000), /1 scan with arithmetic/, 'IMAGE_TOO_LARGE', 50_000_000);
@@ -145,7 +174,10 @@ describe('a JPEG', () => {
     const comments = Buffer.concat(
       Array.from({ length: WORK_LIMITS.jpegSegments + 1 }, () => segment(0xfe, Buffer.alloc(0))),
     );
-    refuses(jpegOf(comments, frame('baseline', 8, 8, [0x11]), scan([1], [0, 63], 0)), /more than 4096 segments/);
+    refuses(
+      jpegOf(comments, frame('baseline', 8, 8, [0x11]), scan([1], [0, 63], 0)),
+      /more than 4096 segments/,
+    );
   });
 
   test('that is cut off anywhere is no matter for this check', async () => {
@@ -163,28 +195,42 @@ describe('a PNG', () => {
     for (const file of [
       unfoldingTexts(20),
       emptyChunks(10_000),
-      pngOf({ ...picture, extra: [chunk('iCCP', Buffer.alloc(100_000)), chunk('eXIf', orientation)] }),
+      pngOf({
+        ...picture,
+        extra: [chunk('iCCP', Buffer.alloc(100_000)), chunk('eXIf', orientation)],
+      }),
     ]) {
       const lean = bound(file);
       assert.ok(lean.length < 300, `${lean.length} bytes`);
       assert.deepEqual((await decoder.decode(file)).pixels, pixels);
     }
     assert.ok(
-      bound(pngOf({ ...picture, extra: [chunk('iCCP', Buffer.alloc(100_000)), chunk('eXIf', orientation)] })).includes(
-        'eXIf',
-      ),
+      bound(
+        pngOf({
+          ...picture,
+          extra: [chunk('iCCP', Buffer.alloc(100_000)), chunk('eXIf', orientation)],
+        }),
+      ).includes('eXIf'),
     );
   });
 
   test('keeps its transparency, its palette, and whatever else is critical', () => {
-    const extra = [chunk('tEXt', Buffer.alloc(100_000)), chunk('tRNS', Buffer.of(1)), chunk('CgBI', Buffer.alloc(4))];
+    const extra = [
+      chunk('tEXt', Buffer.alloc(100_000)),
+      chunk('tRNS', Buffer.of(1)),
+      chunk('CgBI', Buffer.alloc(4)),
+    ];
     const lean = bound(pngOf({ ...picture, colour: 3, extra }));
-    for (const type of ['PLTE', 'tRNS', 'CgBI', 'IDAT', 'IEND']) assert.ok(lean.includes(type), type);
+    for (const type of ['PLTE', 'tRNS', 'CgBI', 'IDAT', 'IEND'])
+      assert.ok(lean.includes(type), type);
     assert.ok(!lean.includes('tEXt'));
   });
 
   test('keeps what is damaged, and all behind it, for libpng to find', () => {
-    const whole = pngOf({ ...picture, extra: [chunk('tEXt', Buffer.alloc(100_000)), chunk('tEXt', Buffer.alloc(50))] });
+    const whole = pngOf({
+      ...picture,
+      extra: [chunk('tEXt', Buffer.alloc(100_000)), chunk('tEXt', Buffer.alloc(50))],
+    });
     const cut = whole.subarray(0, whole.length - 20);
     assert.deepEqual(bound(cut).subarray(-15), cut.subarray(-15));
   });
@@ -222,7 +268,10 @@ describe('a WebP', () => {
     // Each good until the next image.
     assert.deepEqual(Buffer.from(found.pixels), Buffer.from(expected.pixels));
     assert.deepEqual([found.width, found.height], [40, 30]);
-    assert.deepEqual(Buffer.from((await decoder.decode(picture)).pixels), Buffer.from(found.pixels));
+    assert.deepEqual(
+      Buffer.from((await decoder.decode(picture)).pixels),
+      Buffer.from(found.pixels),
+    );
   });
 
   test('of very many frames that is damaged or cut off is refused, as one of few is', async () => {

@@ -36,7 +36,10 @@ describe('compareSpeed', () => {
   });
 
   test('goes on for as long as it is given', async () => {
-    const found = await compareSpeed(slow([6], [], ''), slow([4], [], ''), PIXELS, { budgetMs: 1000, clock });
+    const found = await compareSpeed(slow([6], [], ''), slow([4], [], ''), PIXELS, {
+      budgetMs: 1000,
+      clock,
+    });
     assert.equal(found.turns, 100);
   });
 });

@@ -1,4 +1,7 @@
-/** Which CPUs overflow with uint8 · int8, what a session asks for on each, and why 7 bits never overflow. */
+/**
+ * Which CPUs overflow with uint8 · int8, what a session asks for on each, and why 7 bits never
+ * overflow.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -47,7 +50,13 @@ const MACHINES: readonly Machine[] = [
     kernel: 'avx512-vnni',
     precision: '0',
   },
-  { cpu: 'Alder Lake', arch: 'x64', cpuinfo: x64(`${AVX2} avx_vnni`), kernel: 'avx-vnni', precision: '0' },
+  {
+    cpu: 'Alder Lake',
+    arch: 'x64',
+    cpuinfo: x64(`${AVX2} avx_vnni`),
+    kernel: 'avx-vnni',
+    precision: '0',
+  },
   { cpu: 'Skylake server', arch: 'x64', cpuinfo: x64(AVX512), kernel: 'avx512', precision: '1' },
   {
     cpu: 'AVX-512 whose VNNI a hypervisor hides',
@@ -56,17 +65,53 @@ const MACHINES: readonly Machine[] = [
     kernel: 'avx512',
     precision: '1',
   },
-  { cpu: 'Xeon Phi', arch: 'x64', cpuinfo: x64(`${AVX2} avx512f avx512cd`), kernel: 'avx2', precision: '1' },
+  {
+    cpu: 'Xeon Phi',
+    arch: 'x64',
+    cpuinfo: x64(`${AVX2} avx512f avx512cd`),
+    kernel: 'avx2',
+    precision: '1',
+  },
   { cpu: 'Zen 3, Haswell', arch: 'x64', cpuinfo: x64(AVX2), kernel: 'avx2', precision: '1' },
-  { cpu: 'AVX2 without FMA', arch: 'x64', cpuinfo: x64('fpu avx avx2'), kernel: 'sse', precision: '0' },
+  {
+    cpu: 'AVX2 without FMA',
+    arch: 'x64',
+    cpuinfo: x64('fpu avx avx2'),
+    kernel: 'sse',
+    precision: '0',
+  },
   { cpu: 'Ivy Bridge', arch: 'x64', cpuinfo: x64('fpu sse4_1 avx'), kernel: 'sse', precision: '0' },
   { cpu: 'x64 without /proc', arch: 'x64', cpuinfo: null, kernel: 'unknown-x64', precision: '1' },
-  { cpu: 'x64 without a line of flags', arch: 'x64', cpuinfo: 'nothing', kernel: 'unknown-x64', precision: '1' },
-  { cpu: 'Graviton 3', arch: 'arm64', cpuinfo: arm64('asimddp i8mm '), kernel: 'arm64-i8mm', precision: '0' },
-  { cpu: 'Graviton 2', arch: 'arm64', cpuinfo: arm64('asimddp '), kernel: 'arm64-dot-product', precision: '0' },
+  {
+    cpu: 'x64 without a line of flags',
+    arch: 'x64',
+    cpuinfo: 'nothing',
+    kernel: 'unknown-x64',
+    precision: '1',
+  },
+  {
+    cpu: 'Graviton 3',
+    arch: 'arm64',
+    cpuinfo: arm64('asimddp i8mm '),
+    kernel: 'arm64-i8mm',
+    precision: '0',
+  },
+  {
+    cpu: 'Graviton 2',
+    arch: 'arm64',
+    cpuinfo: arm64('asimddp '),
+    kernel: 'arm64-dot-product',
+    precision: '0',
+  },
   { cpu: 'Cortex-A72', arch: 'arm64', cpuinfo: arm64(''), kernel: 'arm64', precision: '0' },
   { cpu: 'arm64 without /proc', arch: 'arm64', cpuinfo: null, kernel: 'arm64', precision: '0' },
-  { cpu: 'another architecture', arch: 's390x', cpuinfo: 'features\t: esan3\n', kernel: 'other', precision: '0' },
+  {
+    cpu: 'another architecture',
+    arch: 's390x',
+    cpuinfo: 'features\t: esan3\n',
+    kernel: 'other',
+    precision: '0',
+  },
 ];
 
 describe('the kernel that multiplies integers', () => {
@@ -74,7 +119,9 @@ describe('the kernel that multiplies integers', () => {
     test(`${cpu}: ${kernel}, x64quantprecision ${precision}`, () => {
       assert.equal(integerKernelOf(arch, cpuinfo), kernel);
       assert.equal(quantPrecision(kernel), precision);
-      const { extra } = sessionOptions({}, kernel) as { extra: { session: Record<string, unknown> } };
+      const { extra } = sessionOptions({}, kernel) as {
+        extra: { session: Record<string, unknown> };
+      };
       assert.equal(extra.session.x64quantprecision, precision);
     });
   }
@@ -91,7 +138,11 @@ test('every session is asked for in the same way, whatever it is for', () => {
     interOpNumThreads: 1,
     graphOptimizationLevel: 'all',
     extra: {
-      session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' }, x64quantprecision: '1' },
+      session: {
+        intra_op: { allow_spinning: '0' },
+        inter_op: { allow_spinning: '0' },
+        x64quantprecision: '1',
+      },
     },
   };
   const plain = { ...common, executionProviders: ['cpu'], logSeverityLevel: 3 };
@@ -110,7 +161,9 @@ test('every session is asked for in the same way, whatever it is for', () => {
   });
 });
 
-/** What vpmaddubsw does: products of two neighbours, uint8 · int8, added in 16 bits with saturation. */
+/**
+ * What vpmaddubsw does: products of two neighbours, uint8 · int8, added in 16 bits with saturation.
+ */
 function addedPair(activations: ArrayLike<number>, weights: ArrayLike<number>, at: number): number {
   const sum =
     (activations[at] as number) * (weights[at] as number) +
@@ -126,7 +179,10 @@ function saturatingProduct(activations: ArrayLike<number>, weights: ArrayLike<nu
 }
 
 function exactProduct(activations: ArrayLike<number>, weights: ArrayLike<number>): number {
-  return Array.from(activations).reduce((sum, value, at) => sum + value * (weights[at] as number), 0);
+  return Array.from(activations).reduce(
+    (sum, value, at) => sum + value * (weights[at] as number),
+    0,
+  );
 }
 
 describe('pairs of products in 16 bits', () => {
@@ -139,7 +195,10 @@ describe('pairs of products in 16 bits', () => {
           [255, 0],
           [0, 255],
         ]) {
-          assert.equal(addedPair(activations, [one, other], 0), exactProduct(activations, [one, other]));
+          assert.equal(
+            addedPair(activations, [one, other], 0),
+            exactProduct(activations, [one, other]),
+          );
         }
       }
     }
@@ -155,8 +214,14 @@ describe('pairs of products in 16 bits', () => {
   });
 
   const inner = 16;
-  const column = fc.array(fc.float({ noNaN: true, min: -4, max: 4 }), { minLength: inner, maxLength: inner });
-  const activations = fc.array(fc.integer({ min: 0, max: 255 }), { minLength: inner, maxLength: inner });
+  const column = fc.array(fc.float({ noNaN: true, min: -4, max: 4 }), {
+    minLength: inner,
+    maxLength: inner,
+  });
+  const activations = fc.array(fc.integer({ min: 0, max: 255 }), {
+    minLength: inner,
+    maxLength: inner,
+  });
 
   test('whatever is quantized to 7 bits is multiplied exactly', () => {
     fc.assert(

@@ -13,7 +13,9 @@ import {
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const float = fc.float({ noNaN: true });
 
-const images = fc.array(fc.record({ slot: u32, topK: u32, wantsEmbedding: fc.boolean() }), { maxLength: 40 });
+const images = fc.array(fc.record({ slot: u32, topK: u32, wantsEmbedding: fc.boolean() }), {
+  maxLength: 40,
+});
 
 /** Results of one execution: all that were executed share its time and size. */
 const results: fc.Arbitrary<InferenceResult[]> = fc
@@ -32,7 +34,9 @@ const results: fc.Arbitrary<InferenceResult[]> = fc
   )
   .map(([executionMs, batchSize, answers]) =>
     answers.map((answer) =>
-      answer === null ? { kind: 'skipped' } : { kind: 'executed', ...answer, executionMs, batchSize },
+      answer === null
+        ? { kind: 'skipped' }
+        : { kind: 'executed', ...answer, executionMs, batchSize },
     ),
   );
 
@@ -61,8 +65,14 @@ describe('inference messages', () => {
 
   test('a reply to another number of images, one that was cut and one with an impossible time are errors', () => {
     const skipped = encodeReply([{ kind: 'skipped' }, { kind: 'skipped' }]);
-    assert.throws(() => decodeReply(skipped, 1), /^Error: results of 2 images where 1 were asked for$/);
-    assert.throws(() => decodeReply(skipped, 3), /^Error: results of 2 images where 3 were asked for$/);
+    assert.throws(
+      () => decodeReply(skipped, 1),
+      /^Error: results of 2 images where 1 were asked for$/,
+    );
+    assert.throws(
+      () => decodeReply(skipped, 3),
+      /^Error: results of 2 images where 3 were asked for$/,
+    );
     assert.throws(() => decodeReply(skipped.subarray(0, 13), 2), RangeError);
     skipped.writeDoubleLE(Number.NaN, 0);
     assert.throws(() => decodeReply(skipped, 2));

@@ -4,7 +4,10 @@ import { test } from 'node:test';
 import { nodesOf } from '#vitserve/workers/inference/node-providers.js';
 
 test('nodes are counted by the provider that ran them', () => {
-  const node = (provider: string, operator: string) => ({ cat: 'Node', args: { provider, op_name: operator } });
+  const node = (provider: string, operator: string) => ({
+    cat: 'Node',
+    args: { provider, op_name: operator },
+  });
   const profile = [
     { cat: 'Session', name: 'model_loading_uri', args: {} },
     node('CUDAExecutionProvider', 'MatMul'),

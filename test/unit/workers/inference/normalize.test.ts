@@ -21,8 +21,10 @@ const RECIPE: Recipe = {
 
 /** Where the value of a pixel's channel belongs. */
 const PLACE = {
-  NHWC: (image: number, y: number, x: number, channel: number) => ((image * HEIGHT + y) * WIDTH + x) * 3 + channel,
-  NCHW: (image: number, y: number, x: number, channel: number) => ((image * 3 + channel) * HEIGHT + y) * WIDTH + x,
+  NHWC: (image: number, y: number, x: number, channel: number) =>
+    ((image * HEIGHT + y) * WIDTH + x) * 3 + channel,
+  NCHW: (image: number, y: number, x: number, channel: number) =>
+    ((image * 3 + channel) * HEIGHT + y) * WIDTH + x,
 };
 
 function plainly(pixels: Uint8Array, images: number, layout: 'NHWC' | 'NCHW'): Float32Array {

@@ -16,7 +16,9 @@ describe('topK', () => {
     fc.assert(
       fc.property(fc.oneof(row, rowOfTies), fc.integer({ min: 0, max: 70 }), (scores, k) => {
         const sorted = Array.from(scores, (score, classIndex) => ({ classIndex, score }));
-        sorted.sort((a, b) => (a.score === b.score ? a.classIndex - b.classIndex : b.score - a.score));
+        sorted.sort((a, b) =>
+          a.score === b.score ? a.classIndex - b.classIndex : b.score - a.score,
+        );
         assert.deepEqual(topK(scores, k), sorted.slice(0, k));
       }),
     );
@@ -51,14 +53,17 @@ describe('softmax', () => {
 
   test('sums to one and keeps the order, for any logits', () => {
     fc.assert(
-      fc.property(fc.array(fc.float({ noNaN: true, min: -50, max: 50 }), { minLength: 1, maxLength: 50 }), (logits) => {
-        const scores = softmax(logits);
-        assert.ok(Math.abs(scores.reduce((a, b) => a + b) - 1) < 1e-5);
-        for (let index = 1; index < logits.length; index++) {
-          const [a = 0, b = 0] = [logits[index - 1], logits[index]];
-          if (a < b) assert.ok((scores[index - 1] ?? 0) <= (scores[index] ?? 0));
-        }
-      }),
+      fc.property(
+        fc.array(fc.float({ noNaN: true, min: -50, max: 50 }), { minLength: 1, maxLength: 50 }),
+        (logits) => {
+          const scores = softmax(logits);
+          assert.ok(Math.abs(scores.reduce((a, b) => a + b) - 1) < 1e-5);
+          for (let index = 1; index < logits.length; index++) {
+            const [a = 0, b = 0] = [logits[index - 1], logits[index]];
+            if (a < b) assert.ok((scores[index - 1] ?? 0) <= (scores[index] ?? 0));
+          }
+        },
+      ),
     );
   });
 });

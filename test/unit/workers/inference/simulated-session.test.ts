@@ -45,7 +45,10 @@ describe('a simulated session', () => {
 
   test('says that it is simulated, and how its answers are shaped', async () => {
     const session = createSimulatedSession(FREE, PIXEL_BYTES, CLASSES);
-    assert.deepEqual([session.executionProvider, session.classCount, session.embeddingSize], ['simulated', 10, 3]);
+    assert.deepEqual(
+      [session.executionProvider, session.classCount, session.embeddingSize],
+      ['simulated', 10, 3],
+    );
     const { scores, embeddings } = await session.run(noise(2 * PIXEL_BYTES), 2);
     assert.deepEqual([scores.length, embeddings?.length], [2 * CLASSES, 2 * 3]);
   });
@@ -54,7 +57,9 @@ describe('a simulated session', () => {
     const pixels = noise(3 * PIXEL_BYTES);
     const { scores } = await createSimulatedSession(FREE, PIXEL_BYTES, CLASSES).run(pixels, 3);
     for (let image = 0; image < 3; image++) {
-      const sum = pixels.subarray(image * PIXEL_BYTES, (image + 1) * PIXEL_BYTES).reduce((a, b) => a + b, 0);
+      const sum = pixels
+        .subarray(image * PIXEL_BYTES, (image + 1) * PIXEL_BYTES)
+        .reduce((a, b) => a + b, 0);
       const row = scores.subarray(image * CLASSES, (image + 1) * CLASSES);
       assert.deepEqual(topK(row, 1), [{ classIndex: sum % CLASSES, score: 0.5 }]);
       assert.ok(Math.abs(row.reduce((a, b) => a + b, 0) - 1) < 1e-6);
@@ -67,7 +72,10 @@ describe('a simulated session', () => {
     const together = await session.run(pixels, 3);
     for (let image = 0; image < 3; image++) {
       const alone = await session.run(pixels.subarray(image * PIXEL_BYTES), 1);
-      assert.deepEqual(alone.scores, together.scores.subarray(image * CLASSES, (image + 1) * CLASSES));
+      assert.deepEqual(
+        alone.scores,
+        together.scores.subarray(image * CLASSES, (image + 1) * CLASSES),
+      );
       assert.deepEqual(alone.embeddings, together.embeddings?.subarray(image * 3, (image + 1) * 3));
     }
   });
@@ -79,13 +87,20 @@ describe('a simulated session', () => {
   });
 
   test('with one class is sure of it', async () => {
-    const { scores } = await createSimulatedSession(FREE, PIXEL_BYTES, 1).run(noise(PIXEL_BYTES), 1);
+    const { scores } = await createSimulatedSession(FREE, PIXEL_BYTES, 1).run(
+      noise(PIXEL_BYTES),
+      1,
+    );
     assert.deepEqual([...scores], [1]);
   });
 
   test('waits for what is left of the time that its table says', async (context) => {
     const wait = context.mock.method(Atomics, 'wait', () => 'timed-out');
-    const session = createSimulatedSession([{ batchSize: 1, milliseconds: 60_000 }], PIXEL_BYTES, CLASSES);
+    const session = createSimulatedSession(
+      [{ batchSize: 1, milliseconds: 60_000 }],
+      PIXEL_BYTES,
+      CLASSES,
+    );
     await session.run(noise(PIXEL_BYTES), 1);
     assert.equal(wait.mock.callCount(), 1);
     const waitedMs = Number(wait.mock.calls[0]?.arguments[3]);

@@ -1,8 +1,14 @@
-/** Which batches a process may be given, and how each of them is executed before the first image. */
+/**
+ * Which batches a process may be given, and how each of them is executed before the first image.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Manifest, parseManifest } from '#vitserve/models/manifest.js';
-import { type BatchSizeSettings, chooseBatchSizes, paddedSize } from '#vitserve/workers/inference/batch-sizes.js';
+import {
+  type BatchSizeSettings,
+  chooseBatchSizes,
+  paddedSize,
+} from '#vitserve/workers/inference/batch-sizes.js';
 import { warmUp } from '#vitserve/workers/inference/warm-up.js';
 import { FakeClock } from '../../../support/fake-clock.js';
 import { manifestWith } from '../../models/sample-manifest.js';
@@ -13,7 +19,11 @@ function manifestThat(batchInvariant: boolean | 'accelerator'): Manifest {
   return parsed.manifest;
 }
 
-const AUTO: BatchSizeSettings = { maxBatchSize: 'auto', batchSizes: 'auto', simulatedInference: null };
+const AUTO: BatchSizeSettings = {
+  maxBatchSize: 'auto',
+  batchSizes: 'auto',
+  simulatedInference: null,
+};
 
 describe('batch sizes', () => {
   const simulatedInference = [
@@ -23,13 +33,27 @@ describe('batch sizes', () => {
   for (const [what, settings, provider, invariant, largest, fixed] of [
     ['on a CPU are few, and as they come', {}, 'cpu', true, 4, null],
     ['on CUDA are a few fixed ones', {}, 'cuda', true, 32, [1, 2, 4, 8, 16, 32]],
-    ['on CUDA go up to the largest, whatever it is', { maxBatchSize: 12 }, 'cuda', true, 12, [1, 2, 4, 8, 12]],
+    [
+      'on CUDA go up to the largest, whatever it is',
+      { maxBatchSize: 12 },
+      'cuda',
+      true,
+      12,
+      [1, 2, 4, 8, 12],
+    ],
     ['on CUDA may be one alone', { maxBatchSize: 1 }, 'cuda', true, 1, [1]],
     ['are those that are asked for, wherever', { batchSizes: [2, 6] }, 'cpu', true, 6, [2, 6]],
     ['go up to the last time of a simulation', { simulatedInference }, 'simulated', true, 16, null],
     ['are one where answers depend on the batch', { batchSizes: [1, 6] }, 'cuda', false, 1, null],
     ['are one where they do on the CPU', {}, 'cpu', 'accelerator', 1, null],
-    ['are as usual where they do on the CPU only', { maxBatchSize: 2 }, 'cuda', 'accelerator', 2, [1, 2]],
+    [
+      'are as usual where they do on the CPU only',
+      { maxBatchSize: 2 },
+      'cuda',
+      'accelerator',
+      2,
+      [1, 2],
+    ],
   ] as const) {
     test(what, () => {
       const sizes = chooseBatchSizes({ ...AUTO, ...settings }, manifestThat(invariant), provider);
@@ -74,7 +98,10 @@ describe('the warm-up', () => {
   test('executes one image and the largest batch, where any size may come', async () => {
     const { executed } = await run((size) => size, { largest: 4, fixed: null });
     assert.deepEqual([...new Set(executed)], [4, 1]);
-    assert.deepEqual([...new Set((await run((size) => size, { largest: 1, fixed: null })).executed)], [1]);
+    assert.deepEqual(
+      [...new Set((await run((size) => size, { largest: 1, fixed: null })).executed)],
+      [1],
+    );
   });
 
   test('of a slow model ends after a second, and after two executions of each size at least', async () => {
@@ -82,6 +109,10 @@ describe('the warm-up', () => {
     assert.deepEqual(executed, [4, 1, 4, 1]);
     assert.equal(clock.now(), 3 * 500 + 500);
     const { executed: more } = await run(() => 60, { largest: 4, fixed: null });
-    assert.equal(more.length, 2 * 7, '0.36 s for the first two, 0.12 s for each of the next five pairs and one more');
+    assert.equal(
+      more.length,
+      2 * 7,
+      '0.36 s for the first two, 0.12 s for each of the next five pairs and one more',
+    );
   });
 });

@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { LineReader, MOST_LINE_BYTES, MOST_LINES, WINDOW_MS } from '#vitserve/workers/process/child-output.js';
+import {
+  LineReader,
+  MOST_LINE_BYTES,
+  MOST_LINES,
+  WINDOW_MS,
+} from '#vitserve/workers/process/child-output.js';
 import { FakeClock } from '../../../support/fake-clock.js';
 
 function stand() {
@@ -21,8 +26,11 @@ describe('a line reader', () => {
       fc.property(text, fc.array(fc.nat({ max: 300 }), { maxLength: 10 }), (written, places) => {
         const { lines, reader } = stand();
         const stream = Buffer.from(written.map((line) => `${line}\n`).join(''));
-        const ends = [...places.filter((place) => place < stream.length), stream.length].sort((a, b) => a - b);
-        for (const [index, end] of ends.entries()) reader.push(stream.subarray(ends[index - 1] ?? 0, end));
+        const ends = [...places.filter((place) => place < stream.length), stream.length].sort(
+          (a, b) => a - b,
+        );
+        for (const [index, end] of ends.entries())
+          reader.push(stream.subarray(ends[index - 1] ?? 0, end));
         assert.deepEqual(lines, written);
       }),
     );

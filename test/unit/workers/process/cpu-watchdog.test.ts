@@ -7,14 +7,21 @@ import { FakeClock } from '../../../support/fake-clock.js';
 const LIMIT_MS = 1_600;
 const PART_MS = LIMIT_MS / 16;
 
-/** A process that uses this share of a core, told in the kernel's steps of 10 ms; null: the system does not tell. */
+/**
+ * A process that uses this share of a core, told in the kernel's steps of 10 ms; null: the system
+ * does not tell.
+ */
 function stand(share: number | null) {
   const clock = new FakeClock();
   const expired: [Expiry, number][] = [];
   const uses = { share, before: 5_000, since: 0 };
   const cpuMs = () =>
-    uses.share === null ? null : Math.floor((uses.before + (clock.now() - uses.since) * uses.share) / 10) * 10;
-  const watchdog = new CpuWatchdog(clock, LIMIT_MS, cpuMs, (expiry) => expired.push([expiry, clock.now()]));
+    uses.share === null
+      ? null
+      : Math.floor((uses.before + (clock.now() - uses.since) * uses.share) / 10) * 10;
+  const watchdog = new CpuWatchdog(clock, LIMIT_MS, cpuMs, (expiry) =>
+    expired.push([expiry, clock.now()]),
+  );
   return { clock, expired, watchdog, uses };
 }
 

@@ -26,7 +26,9 @@ const frames = fc.array(
 
 /** Cuts a stream at the given places, taken modulo its length. */
 function cut(stream: Buffer, places: readonly number[]): Buffer[] {
-  const ends = [...places.map((place) => place % (stream.length + 1)), stream.length].sort((a, b) => a - b);
+  const ends = [...places.map((place) => place % (stream.length + 1)), stream.length].sort(
+    (a, b) => a - b,
+  );
   return ends.map((end, index) => stream.subarray(ends[index - 1] ?? 0, end));
 }
 
@@ -68,14 +70,18 @@ describe('a frame parser', () => {
     const stream = encodeFrame(FrameTag.Reply, Buffer.alloc(2 ** 20));
     const parser = new FrameParser();
     let frames = 0;
-    for (let at = 0; at < stream.length; at += 1024) frames += [...parser.push(stream.subarray(at, at + 1024))].length;
+    for (let at = 0; at < stream.length; at += 1024)
+      frames += [...parser.push(stream.subarray(at, at + 1024))].length;
     assert.equal(frames, 1);
     assert.ok(copied <= 2 * stream.length, `${copied} bytes were copied`);
   });
 
   test('refuses what is longer than its own limit', () => {
     const stream = encodeFrame(FrameTag.Reply, Buffer.alloc(11));
-    assert.throws(() => [...new FrameParser(10).push(stream)], /^Error: a frame of 11 bytes is beyond the limit$/);
+    assert.throws(
+      () => [...new FrameParser(10).push(stream)],
+      /^Error: a frame of 11 bytes is beyond the limit$/,
+    );
     assert.equal([...new FrameParser(11).push(stream)].length, 1);
   });
 
@@ -85,7 +91,10 @@ describe('a frame parser', () => {
     header.writeUInt32LE(MAX_FRAME_BYTES, 0);
     assert.deepEqual([...new FrameParser().push(header)], []);
     header.writeUInt32LE(MAX_FRAME_BYTES + 1, 0);
-    assert.throws(() => [...new FrameParser().push(header)], /^Error: a frame of 67108865 bytes is beyond the limit$/);
+    assert.throws(
+      () => [...new FrameParser().push(header)],
+      /^Error: a frame of 67108865 bytes is beyond the limit$/,
+    );
   });
 });
 
@@ -102,7 +111,10 @@ test('a JSON frame holds the JSON text of its message', () => {
 });
 
 describe('blocking reads', () => {
-  /** Calls `use` with the two ends of a file that begins with `content`: one appends to it, one reads it from the start. */
+  /**
+   * Calls `use` with the two ends of a file that begins with `content`: one appends to it, one
+   * reads it from the start.
+   */
   function withFile(content: Uint8Array, use: (reading: number, writing: number) => void): void {
     const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
     const path = join(folder, 'channel');
@@ -121,7 +133,10 @@ describe('blocking reads', () => {
     withFile(Buffer.alloc(0), (reading, writing) => {
       sendFrame(writing, encodeFrame(FrameTag.Call, Buffer.from('first')));
       sendFrame(writing, encodeFrame(FrameTag.Reply, Buffer.alloc(0)));
-      assert.deepEqual(receiveFrame(reading), { tag: FrameTag.Call, payload: Buffer.from('first') });
+      assert.deepEqual(receiveFrame(reading), {
+        tag: FrameTag.Call,
+        payload: Buffer.from('first'),
+      });
       assert.deepEqual(receiveFrame(reading), { tag: FrameTag.Reply, payload: Buffer.alloc(0) });
       assert.equal(receiveFrame(reading), null);
     });

@@ -4,7 +4,15 @@ import { describe, test } from 'node:test';
 import { lossByExit, lossByKill } from '#vitserve/workers/process/loss.js';
 
 describe('a loss', () => {
-  for (const signal of ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP', 'SIGSYS'] as const) {
+  for (const signal of [
+    'SIGSEGV',
+    'SIGBUS',
+    'SIGILL',
+    'SIGFPE',
+    'SIGABRT',
+    'SIGTRAP',
+    'SIGSYS',
+  ] as const) {
     test(`by ${signal} is the process’s own doing`, () => {
       for (const role of ['decoder', 'inference'] as const) {
         assert.deepEqual(lossByExit(role, null, signal), {
@@ -17,11 +25,16 @@ describe('a loss', () => {
   }
 
   for (const signal of ['SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1'] as const) {
-    test(`by ${signal} is not`, () => assert.equal(lossByExit('decoder', null, signal).selfInflicted, false));
+    test(`by ${signal} is not`, () =>
+      assert.equal(lossByExit('decoder', null, signal).selfInflicted, false));
   }
 
   test('by an exit is a decoder’s own doing, and the machine’s trouble where a graph was executed', () => {
-    assert.deepEqual(lossByExit('decoder', 1, null), { cause: 'exit', detail: 'exit code 1', selfInflicted: true });
+    assert.deepEqual(lossByExit('decoder', 1, null), {
+      cause: 'exit',
+      detail: 'exit code 1',
+      selfInflicted: true,
+    });
     assert.equal(lossByExit('inference', 1, null).selfInflicted, false);
   });
 
@@ -31,6 +44,9 @@ describe('a loss', () => {
     assert.equal(lossByKill('protocol', 'nonsense', process.pid).selfInflicted, true);
     assert.equal(lossByKill('cpu', 'no end', process.pid).selfInflicted, true);
     assert.equal(lossByKill('start', 'not ready', process.pid).selfInflicted, false);
-    assert.equal(lossByKill('timeout', 'others left it nothing', process.pid, true).selfInflicted, false);
+    assert.equal(
+      lossByKill('timeout', 'others left it nothing', process.pid, true).selfInflicted,
+      false,
+    );
   });
 });

@@ -8,7 +8,8 @@ import { findOnnxruntime } from '#vitserve/workers/inference/cuda/provider-place
 import { temporaryFolder } from '../../../../support/server.js';
 
 const { libraryFolder } = findOnnxruntime();
-const ON_LINUX = process.platform === 'linux' ? {} : { skip: 'the libraries of this system are no ELF files' };
+const ON_LINUX =
+  process.platform === 'linux' ? {} : { skip: 'the libraries of this system are no ELF files' };
 
 test("onnxruntime's binding asks for onnxruntime and for the C library", ON_LINUX, () => {
   const needed = neededLibraries(join(libraryFolder, 'onnxruntime_binding.node'));
@@ -24,7 +25,10 @@ test('what is no library, or not a whole one, is refused', ON_LINUX, (t) => {
     return join(folder, name);
   };
   const binding = readFileSync(join(libraryFolder, 'onnxruntime_binding.node'));
-  assert.throws(() => neededLibraries(put('text', Buffer.alloc(200, 'text'))), /is no 64-bit ELF file/);
+  assert.throws(
+    () => neededLibraries(put('text', Buffer.alloc(200, 'text'))),
+    /is no 64-bit ELF file/,
+  );
   assert.throws(() => neededLibraries(put('empty', Buffer.alloc(0))), /is cut short/);
   assert.throws(() => neededLibraries(put('cut', binding.subarray(0, 1000))), /is cut short/);
   const claims = Buffer.from(binding);
