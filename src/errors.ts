@@ -134,6 +134,20 @@ export function mergeSetupErrors(failures: readonly unknown[]): unknown {
   );
 }
 
+/**
+ * The values of all promises. Waits for every one of them, and rejects with all problems as one
+ * error (`mergeSetupErrors`).
+ */
+export async function allOrProblems<const Promises extends readonly unknown[]>(
+  promises: Promises,
+): Promise<{ -readonly [At in keyof Promises]: Awaited<Promises[At]> }> {
+  const settled = await Promise.allSettled(promises);
+  const failures = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
+  if (failures.length > 0) throw mergeSetupErrors(failures);
+  type Values = { -readonly [At in keyof Promises]: Awaited<Promises[At]> };
+  return settled.map((one) => (one as PromiseFulfilledResult<unknown>).value) as Values;
+}
+
 /** The text of anything thrown, for logs and for messages to operators. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

@@ -9,6 +9,7 @@ import { isatty } from 'node:tty';
 import { loadServeSettings } from '../cli/load.js';
 import { readTracing } from '../cli/tracing.js';
 import { systemClock } from '../clock.js';
+import { SERVICE_NAME } from '../contract/contract.js';
 import { messageOf, SetupError } from '../errors.js';
 import { openFilesShortage } from '../system/open-files.js';
 import { outputTo } from '../system/output.js';
@@ -17,6 +18,7 @@ import { hideMemory, keepDescriptors } from '../workers/process/sandbox.js';
 import { Service } from './service.js';
 import { createLogger, type Logger } from './telemetry/log.js';
 import { LogSink } from './telemetry/log-sink.js';
+import { Telemetry } from './telemetry/telemetry.js';
 import { collectLessOften } from './workarounds/gc-tuning.js';
 
 /** Signals within this time of the last one are the same wish. */
@@ -54,7 +56,7 @@ export async function serve(
       if (service?.state === 'serving') {
         service.drain().then(
           (inTime) => {
-            if (!inTime) log.warn('calls that had not ended within drain-timeout were cut');
+            if (!inTime) log.warn('calls that had not ended within drain-timeout were aborted');
             resolve(inTime ? 0 : 1);
           },
           (error: unknown) => {
@@ -83,7 +85,18 @@ export async function serve(
   const { settings: tracing, problems: tracingProblems } = readTracing(environment);
   for (const problem of tracingProblems)
     log.warn({ problem }, 'tracing is not set up as it was asked to be');
-  service = new Service(settings, log, { version, tracing, droppedLogLines: sink.dropped });
+  const telemetry = await Telemetry.open(
+    {
+      log,
+      clock: systemClock,
+      logSample: settings.logSample,
+      service: SERVICE_NAME,
+      droppedLogLines: sink.dropped,
+    },
+    tracing,
+    version,
+  );
+  service = new Service(settings, log, telemetry);
 
   let problems: readonly string[] = [];
   const failed = service.start().then(

@@ -1,174 +1,95 @@
 /**
- * The composition root: builds the rooms in the order in which the data flows, and takes them down
- * again.
+ * What `vitserve serve` runs: starts the parts in the order in which the data flows, and takes them
+ * down again.
  *
- * Starting: addresses are bound and the model is read first, so that every start-up problem shows
- * at once; then the processes, then the exercise, then ready. Draining: not ready first, then no
- * new calls, then the rest.
+ * Starting: addresses are bound and the models are read first, so that every start-up problem shows
+ * at once; then the processes, then the server's own first calls, then ready. Draining: not ready
+ * first, then no new calls, then the rest.
  */
 import { randomBytes } from 'node:crypto';
 import type { ServeSettings } from '../cli/settings.js';
-import type { TracingSettings } from '../cli/tracing.js';
 import { type Clock, systemClock } from '../clock.js';
 import { SERVICE_NAME } from '../contract/contract.js';
-import { mergeSetupErrors, RequestError } from '../errors.js';
+import { allOrProblems } from '../errors.js';
 import { loadRepository } from '../models/repository.js';
 import { availableCores } from '../system/cores.js';
-import type { ChildObserver } from '../workers/process/supervised-child.js';
-import { Admission } from './admission/admission.js';
-import { Permits } from './admission/permits.js';
+import { Engine } from './engine.js';
 import { Lifecycle, type LifecycleState } from './lifecycle.js';
-import type { ModelCatalog } from './models/model-catalog.js';
-import { Line, PROVING_SLOTS } from './pipeline/line.js';
 import { RpcServer } from './rpc/server.js';
 import { warmUpCalls } from './rpc/warm-up-calls.js';
-import { type CallObserver, createCallObserver } from './telemetry/calls.js';
+import type { Gauges, Report, ServerEvent } from './telemetry/events.js';
 import { type HttpServer, listenHttp } from './telemetry/http.js';
 import type { Logger } from './telemetry/log.js';
-import { createMetrics, type DroppedLogLines, type Metrics } from './telemetry/metrics.js';
-import {
-  createCatalogObserver,
-  createChildObserver,
-  createConnectionObserver,
-  createCredentialObserver,
-  createPermitObserver,
-  createPipelineObserver,
-  createRejectionObserver,
-  watchAdmission,
-} from './telemetry/observers.js';
-import type { Tracing } from './telemetry/tracing.js';
+import type { Telemetry } from './telemetry/telemetry.js';
 
-type LoadedRepository = Awaited<ReturnType<typeof loadRepository>>;
-
-/** What the service is told beside its settings. */
-export interface Surroundings {
-  readonly version: string;
-  /** Null: nothing is traced. */
-  readonly tracing: TracingSettings | null;
-  /** Lines that the log could not write, by cause. */
-  readonly droppedLogLines: DroppedLogLines;
-}
+/** After these the server may be more or less able to answer than before. */
+const CHANGES_HEALTH: ReadonlySet<ServerEvent['kind']> = new Set<ServerEvent['kind']>([
+  'child-ready',
+  'child-killed',
+  'child-lost',
+  'model-served',
+  'model-withdrawn',
+]);
 
 export class Service {
   readonly #settings: ServeSettings;
   readonly #log: Logger;
-  readonly #surroundings: Surroundings;
+  readonly #telemetry: Telemetry;
   readonly #clock: Clock = systemClock;
-  readonly #metrics: Metrics = createMetrics();
   readonly #lifecycle = new Lifecycle();
-  readonly #permits = new Permits(0, this.#clock, PROVING_SLOTS);
-  readonly #admission: Admission;
+  readonly #engine: Engine;
   readonly #warmUpToken = randomBytes(16).toString('hex');
-  readonly #childObserver: ChildObserver;
   #rpc: RpcServer | null = null;
   #http: HttpServer | null = null;
-  /** Absent where nothing is traced. */
-  #tracing: Tracing | null = null;
   #reloadWanted = false;
-  /** Absent until everything in it works. */
-  #line: Line | null = null;
 
-  constructor(settings: ServeSettings, log: Logger, surroundings: Surroundings) {
+  constructor(settings: ServeSettings, log: Logger, telemetry: Telemetry) {
     this.#settings = settings;
     this.#log = log;
-    this.#surroundings = surroundings;
-    this.#metrics.hooks.droppedLogLines = surroundings.droppedLogLines;
-    this.#admission = new Admission({
-      permits: this.#permits,
-      clock: this.#clock,
-      maxUploads: () =>
-        settings.maxUploads === 'auto' ? this.#permits.limit : settings.maxUploads,
-      uploadTimeoutMs: settings.uploadTimeoutMs,
-    });
-    watchAdmission(this.#metrics, this.#admission);
-    const observer = createChildObserver(this.#metrics, log);
-    this.#childObserver = {
-      ...observer,
-      childReady: (...about) => {
-        observer.childReady(...about);
-        this.#showHealth();
-      },
-      childKilled: (...about) => {
-        observer.childKilled(...about);
-        this.#showHealth();
-      },
-      childLost: (...about) => {
-        observer.childLost(...about);
-        this.#showHealth();
-      },
-    };
-    this.#lifecycle.watch((state) => this.#showState(state));
-    this.#showState('starting');
+    this.#telemetry = telemetry;
+    this.#engine = new Engine({ settings, clock: this.#clock, report: this.#report });
+    this.#lifecycle.watch((state) => this.#onState(state));
+    this.#onState('starting');
   }
 
   get state(): LifecycleState {
     return this.#lifecycle.state;
   }
 
-  /**
-   * Resolves when calls are answered. Rejects with SetupError, with everything that was begun taken
-   * down.
-   */
+  /** Resolves when calls are answered. Rejects with SetupError, with everything taken down. */
   async start(): Promise<{ readonly port: number; readonly httpPort: number }> {
     const startedAt = this.#clock.now();
+    const { modelRepository, defaultModel, allowRandomWeights } = this.#settings;
     try {
-      await this.#startTracing();
-      const repository = await this.#bindAndLoad();
-      const line = await this.#startLine(repository);
-      await this.#warmUpCalls(line.picture);
-      this.#admission.gate = 'OPEN';
+      const [rpc, http, { models, defaultName }] = await allOrProblems([
+        this.#listen(),
+        this.#listenHttp(),
+        loadRepository(modelRepository, defaultModel, { allowRandomWeights }),
+      ]);
+      await this.#engine.start(models, defaultName);
+      this.#logEngine();
+      await this.#warmUp(rpc);
+      this.#engine.admission.gate = 'OPEN';
       this.#lifecycle.to('serving');
-      this.#watchModels(line.catalog);
+      this.#pollModels();
+      this.#logServing(rpc, http, this.#clock.now() - startedAt);
+      if (this.#reloadWanted) void this.reload();
+      return { port: rpc.port, httpPort: http.port };
     } catch (error) {
       if (this.state === 'starting') this.#lifecycle.to('failed');
       await this.#takeDown();
       throw error;
     }
-    const port = this.#rpc?.port ?? 0;
-    const httpPort = this.#http?.port ?? 0;
-    const { address, httpAddress, healthAddress } = this.#settings;
-    const startMs = Math.round(this.#clock.now() - startedAt);
-    const healthPort = this.#rpc?.healthPort ?? null;
-    const health = healthPort === null ? {} : { health: `${healthAddress?.host}:${healthPort}` };
-    this.#log.info(
-      {
-        address: `${address.host}:${port}`,
-        http: `${httpAddress.host}:${httpPort}`,
-        ...health,
-        startMs,
-      },
-      'serving',
-    );
-    if (this.#reloadWanted) void this.reload();
-    return { port, httpPort };
   }
 
-  /**
-   * Brings models, certificates and tokens in line with their files, as it is asked for by hand;
-   * the log says what came of it. While starting: afterwards.
-   */
+  /** Reloads models, certificates and tokens (SIGHUP). While starting: afterwards. */
   async reload(): Promise<void> {
     if (this.state === 'starting') this.#reloadWanted = true;
-    if (this.state !== 'serving' || this.#line === null) return;
+    if (this.state !== 'serving') return;
     await this.#rpc?.reloadCredentials();
-    const { catalog } = this.#line;
-    await catalog.reload({ retryFailed: true });
-    const models = catalog.list().map(({ model }) => `${model.name}/${model.version}`);
+    await this.#engine.reload(true);
+    const models = this.#engine.list().map(({ info }) => `${info.name}/${info.version}`);
     this.#log.info({ models }, 'looked at the model repository again');
-  }
-
-  /** Looks for new versions by itself, where that is asked for. */
-  #watchModels(catalog: ModelCatalog): void {
-    const { modelsPollIntervalMs } = this.#settings;
-    if (modelsPollIntervalMs === 0) return;
-    const look = () => {
-      if (this.state !== 'serving') return;
-      this.#clock.after(
-        modelsPollIntervalMs,
-        () => void catalog.reload({ retryFailed: false }).then(look),
-      );
-    };
-    look();
   }
 
   /** Stops as an orderly server does. Resolves to whether every admitted call was answered. */
@@ -178,7 +99,7 @@ export class Service {
     await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
     const until = this.#clock.now() + drainTimeoutMs;
     await this.#rpc?.retireConnections(drainTimeoutMs);
-    this.#admission.gate = 'DRAINING';
+    this.#engine.admission.gate = 'DRAINING';
     this.#rpc?.drainStreams();
     const inTime = (await this.#rpc?.close(Math.max(0, until - this.#clock.now()))) ?? true;
     await this.#takeDown();
@@ -186,160 +107,108 @@ export class Service {
     return inTime;
   }
 
-  /**
-   * Everything that needs no process, at the same time, so that all that is wrong is reported at
-   * once.
-   */
-  async #bindAndLoad(): Promise<LoadedRepository> {
-    const { httpAddress, models, model, allowRandomWeights } = this.#settings;
-    const [rpc, http, loaded] = await Promise.allSettled([
-      RpcServer.listen({
-        ...this.#settings,
-        warmUpToken: this.#warmUpToken,
-        admission: this.#admission,
-        clock: this.#clock,
-        observer: {
-          ...this.#observeCalls(),
-          ...createConnectionObserver(this.#metrics, this.#log),
-          ...createCredentialObserver(this.#metrics, this.#log),
-          ...createRejectionObserver(this.#metrics),
-        },
-        answer: (request, permit) => this.#started().pipeline.answer(request, permit),
-        models: () => this.#started().catalog,
-        imagesPerSecond: () => this.#line?.throughput.imagesPerSecond ?? 0,
-        checkDeadline: (expiresAt) =>
-          this.#line?.pipeline.checkDeadline(this.#line.catalog.list(), expiresAt),
-      }),
-      listenHttp({
-        ...httpAddress,
-        registry: this.#metrics.registry,
-        readiness: () => this.#readiness(),
-      }),
-      loadRepository(models, model, { allowRandomWeights }),
-    ]);
-    if (rpc.status === 'fulfilled') this.#rpc = rpc.value;
-    if (http.status === 'fulfilled') this.#http = http.value;
-    const failures = [rpc, http, loaded].flatMap((result) =>
-      result.status === 'rejected' ? [result.reason] : [],
-    );
-    if (failures.length > 0) throw mergeSetupErrors(failures);
-    return (loaded as PromiseFulfilledResult<LoadedRepository>).value;
-  }
+  readonly #report: Report = (event) => {
+    this.#telemetry.report(event);
+    if (CHANGES_HEALTH.has(event.kind)) this.#showHealth();
+  };
 
-  /**
-   * OpenTelemetry is loaded here and nowhere else, so that a server without it holds nothing of it.
-   */
-  async #startTracing(): Promise<void> {
-    const { tracing: settings, version } = this.#surroundings;
-    if (settings === null) return;
-    const { createTracing } = await import('./telemetry/tracing.js');
-    const [log, metrics, clock] = [this.#log, this.#metrics, this.#clock];
-    this.#tracing = createTracing({ settings, version, log, metrics, clock });
-    log.info({ endpoint: settings.endpoint, sampler: settings.sampler }, 'traces are exported');
-  }
-
-  #observeCalls(): CallObserver {
-    const { logSample } = this.#settings;
-    const [metrics, log, clock, tracing] = [this.#metrics, this.#log, this.#clock, this.#tracing];
-    return createCallObserver({ metrics, log, clock, tracing, logSample, service: SERVICE_NAME });
-  }
-
-  async #startLine(repository: LoadedRepository): Promise<Line> {
-    const metrics = this.#metrics;
-    const line = await Line.start({
-      ...repository,
-      settings: this.#settings,
-      permits: this.#permits,
+  async #listen(): Promise<RpcServer> {
+    this.#rpc = await RpcServer.listen({
+      ...this.#settings,
+      engine: this.#engine,
       clock: this.#clock,
-      childObserver: this.#childObserver,
-      observer: {
-        ...createPipelineObserver(metrics, this.#log),
-        ...createCatalogObserver(metrics, this.#log, () => this.#showHealth()),
-        ...createPermitObserver(this.#log),
-      },
+      report: this.#report,
+      warmUpToken: this.#warmUpToken,
     });
-    this.#line = line;
-    const { jpegDecoder, jpegFallback } = line.decoders;
-    if (jpegFallback !== null) {
-      const { why, expected } = jpegFallback;
-      this.#log[expected ? 'info' : 'warn'](
-        { reason: why },
-        'without libturbojpeg: sharp decodes JPEG and takes longer',
-      );
-    }
-    const showSlots = () => metrics.slotBytes.set(line.slots.bytes);
-    line.slots.onGrow = showSlots;
-    showSlots();
-    this.#log.info(
-      {
-        jpegDecoder,
-        cores: availableCores(),
-        decoderProcesses: line.decoders.lanes.length,
-        permits: this.#permits.limit,
-        imagesPerSecond: Math.round(line.throughput.imagesPerSecond),
-      },
-      'exercised',
-    );
-    return line;
+    return this.#rpc;
   }
 
-  async #warmUpCalls(image: Buffer): Promise<void> {
-    const listener = await this.#rpc?.listenForWarmUp();
-    if (listener === undefined) return;
-    try {
-      await warmUpCalls({
-        port: listener.port,
-        token: this.#warmUpToken,
-        image,
-        permits: this.#permits.limit,
-        timeoutMs: this.#settings.startTimeoutMs,
-        clock: this.#clock,
-      });
-    } finally {
-      listener.destroy();
-    }
+  async #listenHttp(): Promise<HttpServer> {
+    this.#http = await listenHttp({
+      ...this.#settings.httpAddress,
+      metrics: () => this.#telemetry.exposition(this.#gauges()),
+      contentType: this.#telemetry.contentType,
+      readiness: () => this.#readiness(),
+    });
+    return this.#http;
   }
 
-  #started(): Line {
-    if (this.#line === null) throw new RequestError('STARTING', 'the server is still starting');
-    return this.#line;
+  async #warmUp(rpc: RpcServer): Promise<void> {
+    const listener = await rpc.listenForWarmUp();
+    await warmUpCalls({
+      port: listener.port,
+      token: this.#warmUpToken,
+      image: this.#engine.picture,
+      permits: this.#engine.permits.limit,
+      timeoutMs: this.#settings.startTimeoutMs,
+      clock: this.#clock,
+    }).finally(() => listener.destroy());
+  }
+
+  /** Looks for new versions by itself, where that is asked for. */
+  #pollModels(): void {
+    const { modelsPollIntervalMs } = this.#settings;
+    if (modelsPollIntervalMs === 0 || this.state !== 'serving') return;
+    this.#clock.after(modelsPollIntervalMs, () => {
+      if (this.state === 'serving') void this.#engine.reload(false).then(() => this.#pollModels());
+    });
+  }
+
+  #gauges(): Gauges {
+    const { connections = 0, heldRejections = 0 } = this.#rpc?.gauges ?? {};
+    return { ...this.#engine.gauges, state: this.state, connections, heldRejections };
   }
 
   /** Whether calls without a model's name can be answered. */
   #readiness(): { readonly ready: boolean; readonly text: string } {
-    const line = this.#line;
-    if (line === null || this.state !== 'serving') return { ready: false, text: this.state };
-    const ready = line.canAnswer(line.catalog.resolve(''));
+    if (this.state !== 'serving') return { ready: false, text: this.state };
+    const ready = this.#engine.readiness.get('') === true;
     return { ready, text: ready ? 'ready' : 'waiting for a process to be replaced' };
   }
 
   #showHealth(): void {
-    const { ready } = this.#readiness();
+    const serves = this.state === 'serving';
+    const { readiness } = this.#engine;
+    const ready = serves && readiness.get('') === true;
     const statuses = new Map([
       ['', ready],
       [SERVICE_NAME, ready],
     ]);
-    const line = this.#line;
-    for (const model of line?.catalog.list() ?? []) {
-      const serving = this.state === 'serving' && (line?.canAnswer(model) ?? false);
-      statuses.set(`${SERVICE_NAME}/${model.model.name}`, serving);
-    }
+    for (const [name, canAnswer] of readiness)
+      if (name !== '') statuses.set(`${SERVICE_NAME}/${name}`, serves && canAnswer);
     this.#rpc?.health.show(statuses);
   }
 
-  #showState(state: LifecycleState): void {
-    this.#metrics.state.reset();
-    for (const each of ['starting', 'serving', 'draining', 'stopped', 'failed'] as const) {
-      this.#metrics.state.set({ state: each }, each === state ? 1 : 0);
-    }
+  #onState(state: LifecycleState): void {
     this.#showHealth();
     this.#log.info({ state }, 'state');
   }
 
+  #logEngine(): void {
+    const { jpegFallback, jpegDecoder, ...summary } = this.#engine.summary;
+    if (jpegFallback !== null) {
+      const { why, expected } = jpegFallback;
+      const text = 'without libturbojpeg: sharp decodes JPEG and takes longer';
+      this.#log[expected ? 'info' : 'warn']({ reason: why }, text);
+    }
+    this.#log.info({ jpegDecoder, cores: availableCores(), ...summary }, 'throughput measured');
+  }
+
+  #logServing(rpc: RpcServer, http: HttpServer, startMs: number): void {
+    const { address, httpAddress, healthAddress } = this.#settings;
+    const health =
+      rpc.healthPort === null ? {} : { health: `${healthAddress?.host}:${rpc.healthPort}` };
+    const addresses = {
+      address: `${address.host}:${rpc.port}`,
+      http: `${httpAddress.host}:${http.port}`,
+      ...health,
+    };
+    this.#log.info({ ...addresses, startMs: Math.round(startMs) }, 'serving');
+  }
+
   async #takeDown(): Promise<void> {
     await this.#rpc?.close(0);
-    await Promise.all([this.#line?.stop(), this.#tracing?.close()]);
-    this.#line = null;
+    await Promise.all([this.#engine.stop(), this.#telemetry.close()]);
     await this.#http?.close();
   }
 }

@@ -1,11 +1,11 @@
 /**
- * Who may come in: the first room of the line, asked when a call's metadata arrives and nothing of
- * its body has been read.
+ * Which calls are admitted, asked when a call's metadata arrives and nothing of its body has been
+ * read.
  *
- * A unary call first gets an upload allowance (a bounded number, each for a limited time), and a
- * permit only when its body is complete, so that slow uploaders can't hold the permits. What can't
- * be admitted is refused at once, with a hint when to come back that follows from how long permits
- * are being held.
+ * A unary call first gets an upload allowance (as many as there are permits, each for a limited
+ * time), and a permit only when its body is complete, so that slow uploads cannot hold the permits.
+ * A call that cannot be admitted is rejected at once, with a hint when to retry that follows from
+ * how long permits are being held.
  */
 import type { Clock } from '../../clock.js';
 import { RequestError } from '../../errors.js';
@@ -41,31 +41,22 @@ const LONGEST_RETRY_MS = 5_000;
 export class Admission {
   readonly permits: Permits;
   readonly #clock: Clock;
-  readonly #maxUploads: () => number;
   readonly #uploadTimeoutMs: number;
   readonly #random: () => number;
   #uploads = 0;
   #streamUploads = 0;
   readonly #waitingMessages: (() => void)[] = [];
   gate: Gate = 'STARTING';
-  /** Called whenever the number of uploads has changed. */
-  onChange: () => void = () => {};
 
   constructor(options: {
     readonly permits: Permits;
     readonly clock: Clock;
-    /**
-     * Bodies that may be on their way at a time. Asked on every call, for it may follow the number
-     * of permits.
-     */
-    readonly maxUploads: () => number;
     readonly uploadTimeoutMs: number;
     /** 0 to 1; spreads the retries of callers that were refused together. */
     readonly random?: () => number;
   }) {
     this.permits = options.permits;
     this.#clock = options.clock;
-    this.#maxUploads = options.maxUploads;
     this.#uploadTimeoutMs = options.uploadTimeoutMs;
     this.#random = options.random ?? Math.random;
   }
@@ -91,10 +82,9 @@ export class Admission {
   beginUpload(onTimeout: (error: RequestError) => void): Upload {
     if (this.permits.inUse >= this.permits.limit)
       throw this.#overloaded('as many images as permits are being worked on');
-    if (this.#uploads >= this.#maxUploads())
+    if (this.#uploads >= this.permits.limit)
       throw this.#overloaded('as many images as allowed are being received');
     this.#uploads++;
-    this.onChange();
     let open = true;
     const cancelTimer = this.#clock.after(this.#uploadTimeoutMs, () => {
       end();
@@ -105,7 +95,6 @@ export class Admission {
       open = false;
       cancelTimer();
       this.#uploads--;
-      this.onChange();
     };
     return {
       end,
@@ -152,7 +141,7 @@ export class Admission {
       state = 'ended';
       if (hadPlace) this.#waitingMessages.shift()?.();
     };
-    const waits = this.#streamUploads >= this.#maxUploads();
+    const waits = this.#streamUploads >= this.permits.limit;
     if (waits) this.#waitingMessages.push(onFree);
     else open();
     return { waits, end };

@@ -12,6 +12,7 @@
  * nothing. After a correction downwards, permits that are given back are not handed out again until
  * there are fewer than the new limit in use.
  */
+import type { Report } from '../telemetry/events.js';
 import type { Permits } from './permits.js';
 
 export const SECONDS_OF_WORK = 4;
@@ -62,19 +63,13 @@ export function choosePermits({ imagesPerSecond, fewest }: Wanted, room: Room): 
   return { permits, short: inShared <= inMemory ? 'shared memory' : 'memory' };
 }
 
-/** Told what becomes of the limit; `telemetry/` implements it. */
-export interface PermitObserver {
-  /** The limit follows what the machine has lately answered. */
-  permitsCorrected(permits: number, imagesPerSecond: number): void;
-  /** There are fewer permits than would be good. */
-  permitsShort(permits: number, wantedOf: NonNullable<Choice['short']>): void;
-}
-
 export interface PermitLimitOptions {
   readonly permits: Permits;
+  /** Where the operator has set the number; null: it is the server's to choose. */
+  readonly fixed?: number | null;
   readonly wanted: () => Wanted;
   readonly room: () => Room;
-  readonly observer: PermitObserver;
+  readonly report: Report;
 }
 
 export class PermitLimit {
@@ -87,16 +82,20 @@ export class PermitLimit {
 
   /** Sets the limit to begin with. */
   begin(): void {
-    this.#set(this.#choose());
+    const { permits, fixed = null } = this.#options;
+    if (fixed === null) this.#set(this.#choose());
+    else permits.setLimit(fixed);
   }
 
   /** To be called whenever it is known anew how many images a second are answered. */
   correct(): void {
-    const { permits, wanted, observer } = this.#options;
+    const { permits, fixed = null, wanted, report } = this.#options;
+    if (fixed !== null) return;
     const choice = this.#choose();
     if (Math.abs(choice.permits - permits.limit) <= TOLERANCE * permits.limit) return;
     this.#set(choice);
-    observer.permitsCorrected(choice.permits, wanted().imagesPerSecond);
+    const { imagesPerSecond } = wanted();
+    report({ kind: 'permits-corrected', permits: choice.permits, imagesPerSecond });
   }
 
   /** A slot could not be reserved: what there is has to do until there is room again. */
@@ -112,7 +111,7 @@ export class PermitLimit {
   #set({ permits, short }: Choice): void {
     this.#options.permits.setLimit(permits);
     if (short !== null && short !== this.#short)
-      this.#options.observer.permitsShort(permits, short);
+      this.#options.report({ kind: 'permits-short', permits, short });
     this.#short = short;
   }
 }

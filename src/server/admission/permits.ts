@@ -1,9 +1,8 @@
 /**
- * Permits: the one bound on load. A permit is the right to be worked on, and the pixel slot of the
- * same number; who has none is refused (unary calls) or waits (streams) before it has cost a
- * decode.
+ * Permits: the one bound on load. A permit is the right of an image to be worked on, and its pixel
+ * slot. An image without one is rejected (unary calls) or waits (streams) before it costs a decode.
  *
- * Streams can wait and unary calls can't, so streams together never hold more than half of the
+ * Streams can wait and unary calls cannot, so streams together never hold more than half of the
  * permits.
  *
  * The limit may change while permits are held. Slots are numbered as they are first needed and the
@@ -26,6 +25,7 @@ const MEAN_WEIGHT = 0.05;
 export class Permits {
   readonly #clock: Clock;
   readonly #firstSlot: number;
+  readonly #makeSlot: (slot: number) => boolean;
   /** Slots that were held before. */
   readonly #free: number[] = [];
   readonly #waiting: ((permit: Permit) => void)[] = [];
@@ -34,18 +34,22 @@ export class Permits {
   #numbered = 0;
   #heldByStreams = 0;
   #meanHeldMs = 0;
-  /** Called whenever the number in use or the limit has changed. */
-  onChange: () => void = () => {};
-  /**
-   * Asked before a slot is held for the first time: makes it, or says that there is no room for it.
-   * May lower the limit.
-   */
-  makeSlot: (slot: number) => boolean = () => true;
 
-  /** Slots are numbered from `firstSlot` on. */
-  constructor(limit: number, clock: Clock, firstSlot = 0) {
+  /**
+   * Slots are numbered from `firstSlot` on. `makeSlot` is asked before a slot is held for the first
+   * time: it makes the slot, or says that there is no room for it. It may lower the limit.
+   */
+  constructor(
+    limit: number,
+    clock: Clock,
+    {
+      firstSlot = 0,
+      makeSlot = () => true,
+    }: { readonly firstSlot?: number; readonly makeSlot?: (slot: number) => boolean } = {},
+  ) {
     this.#clock = clock;
     this.#firstSlot = firstSlot;
+    this.#makeSlot = makeSlot;
     this.#limit = limit;
   }
 
@@ -75,7 +79,6 @@ export class Permits {
   setLimit(limit: number): void {
     this.#limit = limit;
     this.#serveWaiting();
-    this.onChange();
   }
 
   /** A permit for a unary call, or null where all are taken. */
@@ -116,7 +119,6 @@ export class Permits {
     if (holder === 'stream') this.#heldByStreams++;
     const since = this.#clock.now();
     let held = true;
-    this.onChange();
     return {
       slot,
       release: () => {
@@ -129,7 +131,6 @@ export class Permits {
         this.#meanHeldMs +=
           (heldMs - this.#meanHeldMs) * (this.#meanHeldMs === 0 ? 1 : MEAN_WEIGHT);
         this.#serveWaiting();
-        this.onChange();
       },
     };
   }
@@ -138,7 +139,7 @@ export class Permits {
     const free = this.#free.pop();
     if (free !== undefined) return free;
     const next = this.#firstSlot + this.#numbered;
-    if (!this.makeSlot(next)) return null;
+    if (!this.#makeSlot(next)) return null;
     this.#numbered++;
     return next;
   }

@@ -20,6 +20,7 @@
  * arithmetic a rejection, and a timer a held one.
  */
 import type { Clock } from '../../clock.js';
+import type { Report } from '../telemetry/events.js';
 import { RejectionBudget } from './rejection-budget.js';
 
 interface Class {
@@ -54,14 +55,6 @@ export interface Verdict {
   readonly retryAfterMs: number;
 }
 
-/** What `rpc/` reports of rejections that are held back. */
-export interface RejectionObserver {
-  /** One more was. */
-  rejectionHeld(): void;
-  /** So many are now. */
-  rejectionsHeld(count: number): void;
-}
-
 interface Connection {
   /** Calls that are open, and the most that were. */
   open: number;
@@ -80,7 +73,7 @@ interface Connection {
 export class RejectionThrottle {
   readonly #clock: Clock;
   readonly #imagesPerSecond: () => number;
-  readonly #observer: RejectionObserver;
+  readonly #report: Report;
   readonly #ignoring: Class = { ...IGNORING, budget: new RejectionBudget() };
   readonly #usual: Class = { ...USUAL, budget: new RejectionBudget() };
   readonly #connections = new WeakMap<object, Connection>();
@@ -89,11 +82,11 @@ export class RejectionThrottle {
   constructor(options: {
     readonly clock: Clock;
     readonly imagesPerSecond: () => number;
-    readonly observer: RejectionObserver;
+    readonly report: Report;
   }) {
     this.#clock = options.clock;
     this.#imagesPerSecond = options.imagesPerSecond;
-    this.#observer = options.observer;
+    this.#report = options.report;
   }
 
   get held(): number {
@@ -162,7 +155,6 @@ export class RejectionThrottle {
       if (!this.#held.delete(release)) return;
       cancelTimer();
       connection.held--;
-      this.#observer.rejectionsHeld(this.#held.size);
     };
     const release = () => {
       leave();
@@ -171,8 +163,7 @@ export class RejectionThrottle {
     const cancelTimer = this.#clock.after(holdMs, release);
     this.#held.add(release);
     connection.held++;
-    this.#observer.rejectionHeld();
-    this.#observer.rejectionsHeld(this.#held.size);
+    this.#report({ kind: 'rejection-held' });
     return leave;
   }
 

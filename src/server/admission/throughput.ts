@@ -1,7 +1,7 @@
 /**
  * How many images a second this machine answers, measured while it serves.
  *
- * Only time in which so many images were in hand that every process had work tells what the machine
+ * Only time in which every process had work tells what the machine
  * can do; such time is cut into windows, and a window is a sample. What holds: load that the
  * machine copes with changes nothing, and so does one bad window, since the figure is the median of
  * the last three. Rejected, cancelled and undecodable images don't count: they say nothing of what
@@ -20,18 +20,21 @@ const SAMPLES = 3;
 export class Throughput {
   readonly #clock: Clock;
   readonly #saturatedAt: () => number;
+  readonly #onSample: () => void;
   #samples: readonly number[] = [];
   #imagesPerSecond = 0;
   #inHand = 0;
   #windowFrom: number | null = null;
   #answers = 0;
-  /** Called after each sample. */
-  onSample: () => void = () => {};
 
-  /** `saturatedAt`: with so many images in hand every process has work. */
-  constructor(clock: Clock, saturatedAt: () => number) {
+  /**
+   * `saturatedAt`: with so many images in hand every process has work. `onSample` is called after
+   * each sample.
+   */
+  constructor(clock: Clock, saturatedAt: () => number, onSample: () => void = () => {}) {
     this.#clock = clock;
     this.#saturatedAt = saturatedAt;
+    this.#onSample = onSample;
   }
 
   /** 0 while nothing is known. */
@@ -67,7 +70,7 @@ export class Throughput {
     this.#imagesPerSecond = [...this.#samples].sort((one, other) => one - other)[
       SAMPLES >> 1
     ] as number;
-    this.onSample();
+    this.#onSample();
   }
 
   #open(): void {

@@ -22,40 +22,26 @@ import {
   type Model,
 } from '../../models/repository.js';
 import type { PixelPlan } from '../../workers/decode/prepare-pixels.js';
-import type { SharedProcesses } from '../../workers/inference/inference-pool.js';
-import type { BatchCost } from '../scheduling/cost-table.js';
-import { type InferenceBatchLane, ModelLine, type ModelLineObserver } from './model-line.js';
-import type { ServedModel } from './served-model.js';
+import type { InferencePool, SharedProcesses } from '../../workers/inference/inference-pool.js';
+import { CostTable } from '../scheduling/cost-table.js';
+import { Stage } from '../scheduling/stage.js';
+import type { Report } from '../telemetry/events.js';
+import { type ModelInfo, ServedModel } from './served-model.js';
 import { FileWatch, ServedFiles } from './version-files.js';
 
-/** Told which models come and go; `telemetry/` implements it. */
-export interface CatalogObserver {
-  /** Callers get it from now on. */
-  modelServed(line: ModelLine): void;
-  /** Callers don't get it any more; it answers what it has begun. */
-  modelWithdrawn(model: ServedModel): void;
-  /** After `modelWithdrawn`: its last image is answered and its processes have ended. */
-  modelRetired(model: ServedModel): void;
-  /**
-   * A version (or, with an empty name, the repository) can't be loaded; whatever was served still
-   * is.
-   */
-  modelFailed(name: string, version: string, problems: readonly string[]): void;
-}
-
-/** The processes of one version; `workers/inference/inference-pool.ts` is shaped like it. */
-export interface ModelPool {
-  readonly lanes: readonly InferenceBatchLane[];
-  readonly executionProvider: string;
-  readonly fallbackReason: string | null;
-  readonly slowForm: ServedModel['slowForm'];
-  readonly embeddingSize: number;
-  readonly maxBatchSize: number;
-  readonly fixedBatchSizes: readonly number[] | null;
-  readonly warmUpCosts: readonly BatchCost[];
-  /** Waits for nothing. Idempotent. */
-  stop(): Promise<void>;
-}
+/** The processes of one version. */
+export type ModelPool = Pick<
+  InferencePool,
+  | 'workers'
+  | 'executionProvider'
+  | 'fallbackReason'
+  | 'slowForm'
+  | 'embeddingSize'
+  | 'maxBatchSize'
+  | 'fixedBatchSizes'
+  | 'warmUpCosts'
+  | 'stop'
+>;
 
 export interface CatalogOptions extends LoadOptions {
   readonly repository: string;
@@ -63,9 +49,12 @@ export interface CatalogOptions extends LoadOptions {
   readonly pixelBytes: number;
   /** Starts the processes of one version. Rejects with SetupError, with nothing left of them. */
   readonly startPool: (model: Model, shared: SharedProcesses) => Promise<ModelPool>;
-  readonly maxQueueDelayMs: number;
+  /**
+   * Tries a new version before it is offered. Rejects where it fails, or when the signal says so.
+   */
+  readonly smokeTest: (model: ServedModel, signal: AbortSignal) => Promise<void>;
   readonly clock: Clock;
-  readonly observer: CatalogObserver & ModelLineObserver;
+  readonly report: Report;
 }
 
 /** In the place of a version: that the default model has none. */
@@ -74,7 +63,7 @@ const GONE = '';
 const REPOSITORY = '';
 
 interface Entry {
-  readonly line: ModelLine;
+  readonly model: ServedModel;
   readonly pool: ModelPool;
   readonly files: ServedFiles;
 }
@@ -88,7 +77,7 @@ interface Failure {
 export class ModelCatalog {
   readonly #options: CatalogOptions;
   readonly #entries = new Map<string, Entry>();
-  /** Also those of versions that are being proved or retired. */
+  /** Also those of versions that are being tested or retired. */
   readonly #pools = new Set<ModelPool>();
   readonly #indices = new Set<number>();
   #defaultName = '';
@@ -101,12 +90,6 @@ export class ModelCatalog {
    */
   readonly #failed = new Map<string, Failure>();
   readonly #stopping = new AbortController();
-  /**
-   * Has a new version prove itself before it is offered; set once there is a line to prove it on.
-   * Rejects when the signal says so.
-   */
-  prove: (line: ModelLine, signal: AbortSignal) => Promise<void> = async () => {};
-
   constructor(options: CatalogOptions) {
     this.#options = options;
   }
@@ -125,22 +108,22 @@ export class ModelCatalog {
   }
 
   /** By name, the default model for ''. Throws RequestError MODEL_UNKNOWN. */
-  resolve(name: string): ModelLine {
+  resolve(name: string): ServedModel {
     const entry = this.#entries.get(name === '' ? this.#defaultName : name);
-    if (entry !== undefined) return entry.line;
-    const known = this.list().map(({ model }) => model.name);
+    if (entry !== undefined) return entry.model;
+    const known = this.list().map(({ info }) => info.name);
     throw new RequestError('MODEL_UNKNOWN', `no such model: this server has ${known.join(', ')}`);
   }
 
   /** Every model, by name. */
-  list(): readonly ModelLine[] {
+  list(): readonly ServedModel[] {
     const names = [...this.#entries.keys()].sort();
-    return names.flatMap((name) => this.#entries.get(name)?.line ?? []);
+    return names.flatMap((name) => this.#entries.get(name)?.model ?? []);
   }
 
   /**
-   * Brings what is served in line with the repository: new models and versions are started, those
-   * that are gone are ended. Never rejects. Asked again while it is at it, it looks once more
+   * Serves what the repository has: new models and versions are started, those that are gone are
+   * ended. Never rejects. Asked again while it is at it, it looks once more
    * afterwards. A version that has failed before is tried again where its files have changed since,
    * or `retryFailed` says so.
    */
@@ -151,11 +134,11 @@ export class ModelCatalog {
     return this.#reloading;
   }
 
-  /** Waits for no image: whoever is still in the line is lost with the processes. */
+  /** Waits for no image: images that are being worked on are lost with the processes. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the server is stopping'));
     const stopAll = () => Promise.all([...this.#pools].map((pool) => pool.stop()));
-    // First, so that a version that is being proved waits for no answer of its processes.
+    // First, so that a version that is being tested waits for no answer of its processes.
     await stopAll();
     await this.#reloading;
     await stopAll();
@@ -192,7 +175,7 @@ export class ModelCatalog {
     this.#forgetFailures(scan.found);
     for (const found of scan.found) {
       const served = this.#entries.get(found.name);
-      if (served?.line.model.version === found.version)
+      if (served?.model.info.version === found.version)
         await this.#lookAtServed(served, found.stamp, byHand);
       else if (this.#isWorthTrying(found)) await this.#change(found, scan.found.length);
       if (this.#stopped) return;
@@ -202,7 +185,7 @@ export class ModelCatalog {
     for (const [name, entry] of this.#entries) {
       if (scan.found.some((found) => found.name === name)) continue;
       if (name === this.#defaultName) {
-        this.#fail(name, GONE, entry.line.model.version, [
+        this.#fail(name, GONE, entry.model.info.version, [
           'the default model is gone from the repository',
         ]);
       } else {
@@ -239,15 +222,15 @@ export class ModelCatalog {
   ): void {
     if (this.#failed.get(name)?.what === what) return;
     this.#failed.set(name, { what, files: new FileWatch(stamp) });
-    this.#options.observer.modelFailed(name, version, problems);
+    this.#options.report({ kind: 'model-failed', name, version, problems });
   }
 
   /** A version that is served is never loaded again: where its files have changed, that is told. */
-  async #lookAtServed({ line, files }: Entry, stamp: string, byHand: boolean): Promise<void> {
+  async #lookAtServed({ model, files }: Entry, stamp: string, byHand: boolean): Promise<void> {
     const problem = await files.look(stamp, byHand);
-    const { name, version } = line.model;
-    if (problem !== null && !this.#stopped)
-      this.#options.observer.modelFailed(name, version, [problem]);
+    const { name, version } = model.info;
+    if (problem === null || this.#stopped) return;
+    this.#options.report({ kind: 'model-failed', name, version, problems: [problem] });
   }
 
   /**
@@ -261,7 +244,7 @@ export class ModelCatalog {
         await loadModel(this.#options.repository, found, this.#options),
         models,
       );
-      await this.prove(candidate.line, this.#stopping.signal);
+      await this.#options.smokeTest(candidate.model, this.#stopping.signal);
       this.#stopping.signal.throwIfAborted();
     } catch (error) {
       if (candidate !== null) await this.#stopPool(candidate.pool);
@@ -269,14 +252,11 @@ export class ModelCatalog {
         this.#fail(found.name, found.version, found.version, problemsOf(error), found.stamp);
       return;
     }
-    const old = this.#entries.get(found.name);
-    this.#entries.set(found.name, candidate);
-    if (old !== undefined) this.#retire(old);
-    this.#options.observer.modelServed(candidate.line);
+    this.#serve(found.name, candidate);
   }
 
   async #load(model: Model, models: number): Promise<Entry> {
-    const { pixelBytes, startPool, maxQueueDelayMs, clock, observer } = this.#options;
+    const { pixelBytes, startPool, clock, report } = this.#options;
     const { manifest } = model;
     const { input, preprocessing: recipe, labels } = manifest;
     if (pixelBytesOf(manifest) > pixelBytes) {
@@ -292,46 +272,53 @@ export class ModelCatalog {
     });
     this.#pools.add(pool);
     const plan: PixelPlan = { recipe, height: input.height, width: input.width };
-    const served: ServedModel = {
+    const { executionProvider, fallbackReason, slowForm, embeddingSize, maxBatchSize } = pool;
+    const info: ModelInfo = {
       name: model.name,
       version: model.version,
-      executionProvider: pool.executionProvider,
-      fallbackReason: pool.fallbackReason,
-      slowForm: pool.slowForm,
+      executionProvider,
+      fallbackReason,
+      slowForm,
       labels,
       inputHeight: input.height,
       inputWidth: input.width,
-      embeddingSize: pool.embeddingSize,
-      maxBatchSize: pool.maxBatchSize,
+      embeddingSize,
+      maxBatchSize,
     };
-    const { lanes, fixedBatchSizes, warmUpCosts } = pool;
-    const line = new ModelLine({
-      model: served,
-      plan: JSON.stringify(plan),
-      lanes,
-      fixedBatchSizes,
-      warmUpCosts,
-      maxQueueDelayMs,
+    const costs = new CostTable(pool.fixedBatchSizes);
+    for (const { batchSize, milliseconds } of pool.warmUpCosts)
+      costs.record(batchSize, milliseconds);
+    const inference = new Stage({
+      name: 'batch',
+      workers: pool.workers,
+      maxBatchSize,
+      costs,
       clock,
-      observer,
+      report,
+      onExecuted: ({ batchSize, executionMs }) =>
+        report({ kind: 'batch-executed', model: model.name, batchSize, executionMs }),
     });
-    return { pool, line, files: new ServedFiles(model) };
+    const served = new ServedModel(info, JSON.stringify(plan), inference);
+    return { pool, model: served, files: new ServedFiles(model) };
   }
 
   #serve(name: string, entry: Entry): void {
+    const old = this.#entries.get(name);
     this.#entries.set(name, entry);
-    this.#options.observer.modelServed(entry.line);
+    if (old !== undefined) this.#retire(old);
+    const { info, inference } = entry.model;
+    this.#options.report({ kind: 'model-served', model: info, processes: inference.workers });
   }
 
-  /** Ends it when its last image is answered. Nobody may come to it any more. */
-  #retire({ line, pool }: Entry): void {
-    const { observer } = this.#options;
-    observer.modelWithdrawn(line.model);
-    void line
+  /** Ends it when its last image is answered. No image may come to it any more. */
+  #retire({ model, pool }: Entry): void {
+    const { report } = this.#options;
+    report({ kind: 'model-withdrawn', model: model.info });
+    void model
       .unused()
       .then(() => this.#stopPool(pool))
       .then(() => {
-        if (!this.#stopped) observer.modelRetired(line.model);
+        if (!this.#stopped) report({ kind: 'model-retired', model: model.info });
       });
   }
 

@@ -7,34 +7,40 @@ import type { EmbedResponse } from '../../contract/generated/vitserve/v1/EmbedRe
 import type { Model } from '../../contract/generated/vitserve/v1/Model.js';
 import type { ModelVersion } from '../../contract/generated/vitserve/v1/ModelVersion.js';
 import type { Timing } from '../../contract/generated/vitserve/v1/Timing.js';
-import type { ServedModel } from '../models/served-model.js';
-import type { Answer } from '../pipeline/pipeline.js';
+import type { InferenceOutput } from '../../workers/inference/messages.js';
+import type { ModelInfo } from '../models/served-model.js';
+import { type ImageRecord, queueMsOf } from '../telemetry/record.js';
 
-export function toClassifyResponse(answer: Answer, model: ServedModel): ClassifyResponse {
+export function toClassifyResponse(
+  output: InferenceOutput,
+  record: ImageRecord,
+  model: ModelInfo,
+): ClassifyResponse {
   return {
-    predictions: answer.predictions.map(({ classIndex, score }) => ({
+    predictions: output.predictions.map(({ classIndex, score }) => ({
       classIndex,
       label: model.labels[classIndex] ?? '',
       score,
     })),
     model: toModelVersion(model),
-    timing: toTiming(answer),
+    timing: toTiming(record),
   };
 }
 
 export function toEmbedResponse(
-  answer: Answer,
-  model: ServedModel,
+  { embedding }: InferenceOutput,
+  record: ImageRecord,
+  model: ModelInfo,
   normalize: boolean,
 ): EmbedResponse {
   return {
-    embedding: normalize ? scaleToUnitLength(answer.embedding) : [...answer.embedding],
+    embedding: normalize ? scaleToUnitLength(embedding) : [...embedding],
     model: toModelVersion(model),
-    timing: toTiming(answer),
+    timing: toTiming(record),
   };
 }
 
-export function toModel(model: ServedModel): Model {
+export function toModel(model: ModelInfo): Model {
   return {
     model: toModelVersion(model),
     classCount: model.labels.length,
@@ -46,16 +52,18 @@ export function toModel(model: ServedModel): Model {
   };
 }
 
-function toModelVersion({ name, version, executionProvider }: ServedModel): ModelVersion {
+function toModelVersion({ name, version, executionProvider }: ModelInfo): ModelVersion {
   return { name, version, executionProvider };
 }
 
-function toTiming({ decodeMs, queueMs, inferenceMs, batchSize }: Answer): Timing {
+/** The waiting counts from when the image got its permit. */
+function toTiming(record: ImageRecord): Timing {
+  const { decoded, executed, admittedAt } = record;
   return {
-    decode: toDuration(decodeMs),
-    queue: toDuration(queueMs),
-    inference: toDuration(inferenceMs),
-    batchSize,
+    decode: toDuration(decoded?.decodeMs ?? 0),
+    queue: toDuration(queueMsOf(record, admittedAt)),
+    inference: toDuration(executed?.executionMs ?? 0),
+    batchSize: executed?.batchSize ?? 0,
   };
 }
 

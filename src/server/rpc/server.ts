@@ -1,58 +1,61 @@
 /**
  * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection;
- * and, if asked for, another one with nothing but health, for those who can't show a certificate.
+ * and, if asked for, another one with nothing but health, for callers without a certificate.
  */
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import type { Address } from '../../cli/value-types.js';
+import type { Clock } from '../../clock.js';
 import { loadContract } from '../../contract/contract.js';
-import { mergeSetupErrors } from '../../errors.js';
-import { type RejectionObserver, RejectionThrottle } from '../admission/rejection-throttle.js';
-import type { CallObserver } from '../telemetry/calls.js';
+import type { ClassificationServiceHandlers } from '../../contract/generated/vitserve/v1/ClassificationService.js';
+import { allOrProblems, RequestError } from '../../errors.js';
+import { RejectionThrottle } from '../admission/rejection-throttle.js';
+import type { Engine } from '../engine.js';
 import { type CredentialSettings, Credentials } from '../transport/credentials.js';
-import { type ConnectionObserver, Listener } from '../transport/listener.js';
-import type { CredentialObserver } from '../transport/watched-files.js';
-import { createAdmissionInterceptor } from './admission-interceptor.js';
-import { ClassificationCalls, type ClassificationOptions } from './classification-calls.js';
-import { OTHER_MESSAGE_BYTES } from './door.js';
+import { Listener } from '../transport/listener.js';
+import { Call, type CallContext, OpenCalls, OTHER_MESSAGE_BYTES } from './call.js';
+import { classify } from './classify.js';
+import { ClassifyStream } from './classify-stream.js';
+import { embed } from './embed.js';
 import { createGrpcServer, type GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
-import { OpenRequests } from './open-requests.js';
+import { createInterceptor } from './interceptor.js';
+import { getModel, listModels } from './models.js';
 import { withLinkedDescriptors } from './reflection.js';
 
 // What grpc-js prints of errors, bypassing the log, arrives as errors as well.
 setLogVerbosity(logVerbosity.NONE);
 
-/** How long calls that were cut may take to be told so. */
-const CUT_GRACE_MS = 200;
+/** How long the statuses of aborted calls may take on their way. */
+const ABORT_GRACE_MS = 200;
 
 /**
- * Room in a message beside the image, so that an image slightly too large gets an error that says
+ * Space in a message beside the image, so that an image slightly too large gets an error that says
  * by how much.
  */
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
 /** The kubelet, and whoever else asks for health only. */
 const MOST_HEALTH_CONNECTIONS = 256;
 
-export interface RpcServerOptions extends ClassificationOptions, CredentialSettings {
+/** What calls reach of the engine. */
+export type CallEngine = Pick<
+  Engine,
+  'permits' | 'admission' | 'checkDeadline' | 'imagesPerSecond' | 'resolve' | 'list' | 'classify'
+>;
+
+export interface RpcServerOptions
+  extends CredentialSettings,
+    Pick<CallContext, 'clock' | 'report' | 'maxImageBytes' | 'uploadTimeoutMs' | 'warmUpToken'> {
+  readonly engine: CallEngine;
   readonly address: Address;
   /** Where health listens besides, in plaintext; null: nowhere. */
   readonly healthAddress: Address | null;
-  readonly maxImageBytes: number;
-  readonly uploadTimeoutMs: number;
   readonly maxConnections: number;
   /** 0: for ever. */
   readonly maxConnectionIdleMs: number;
   /** 0: for ever. */
   readonly maxConnectionAgeMs: number;
   readonly reflection: boolean;
-  /** See AdmissionInterceptorOptions. */
-  readonly checkDeadline: (expiresAt: number) => void;
-  /** What the server answers under load, as far as it is known. */
-  readonly imagesPerSecond: () => number;
-  /** Calls that carry it are taken while the server is starting. */
-  readonly warmUpToken: string;
-  readonly observer: CallObserver & ConnectionObserver & CredentialObserver & RejectionObserver;
 }
 
 /** What `listen` has brought up. */
@@ -63,8 +66,7 @@ interface Parts {
   /** null where health has no port of its own. */
   readonly plainListener: Listener | null;
   readonly health: Health;
-  readonly calls: ClassificationCalls;
-  readonly openRequests: OpenRequests;
+  readonly calls: OpenCalls;
   readonly credentials: Credentials;
   readonly throttle: RejectionThrottle;
 }
@@ -89,88 +91,56 @@ export class RpcServer {
     return this.#parts.plainListener?.port ?? null;
   }
 
+  get gauges(): { readonly connections: number; readonly heldRejections: number } {
+    const { listener, throttle } = this.#parts;
+    return { connections: listener.connections, heldRejections: throttle.held };
+  }
+
   /**
-   * Listens from here on. Rejects with SetupError when an address can't be had, or certificates or
-   * tokens can't be read.
+   * Listens from here on. Rejects with SetupError when an address cannot be listened on, or
+   * certificates or tokens cannot be read.
    */
   static async listen(options: RpcServerOptions): Promise<RpcServer> {
     const { definition, contract } = loadContract();
-    const { clock, observer } = options;
+    const { engine, clock, report, reflection, maxImageBytes } = options;
+    const credentials = await Credentials.open(options, clock, report);
+    const throttle = new RejectionThrottle({
+      clock,
+      imagesPerSecond: () => engine.imagesPerSecond,
+      report,
+    });
     const health = new Health();
-    const calls = new ClassificationCalls(options);
-    const openRequests = new OpenRequests();
-    const credentials = await Credentials.open(options, clock, observer);
-    const throttle = new RejectionThrottle(options);
+    const calls = new OpenCalls();
     const main = createGrpcServer({
       ...options,
-      maxMessageBytes: options.maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
-      interceptor: openRequests.watch(
-        createAdmissionInterceptor({
-          ...options,
-          throttle,
-          authenticate: (metadata) => credentials.authenticate(metadata.get('authorization')),
-        }),
-      ),
+      maxMessageBytes: maxImageBytes + MESSAGE_ALLOWANCE_BYTES,
+      interceptor: createInterceptor({
+        ...options,
+        throttle,
+        open: calls,
+        authenticate: (metadata) => credentials.authenticate(metadata.get('authorization')),
+      }),
     });
-    main.server.addService(contract.vitserve.v1.ClassificationService.service, {
-      ...calls.handlers,
-    });
+    const { ClassificationService } = contract.vitserve.v1;
+    main.server.addService(ClassificationService.service, { ...handlersOf(engine, clock) });
     main.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
-    if (options.reflection)
+    if (reflection)
       new ReflectionService(withLinkedDescriptors(definition)).addToServer(main.server);
     const plain = createGrpcServer({
       ...options,
       maxMessageBytes: OTHER_MESSAGE_BYTES,
-      interceptor: createAdmissionInterceptor({ ...options, throttle, authenticate: () => {} }),
+      interceptor: createInterceptor({
+        ...options,
+        throttle,
+        open: new OpenCalls(),
+        authenticate: () => {},
+      }),
     });
     plain.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
 
-    const { address, healthAddress, maxConnections } = options;
-    const bound = await Promise.allSettled([
-      Listener.listen({
-        option: 'address',
-        address,
-        tls: credentials.tls,
-        maxConnections,
-        clock,
-        observer,
-        inject: main.inject,
-      }),
-      healthAddress === null
-        ? null
-        : Listener.listen({
-            option: 'health-address',
-            address: healthAddress,
-            tls: null,
-            maxConnections: MOST_HEALTH_CONNECTIONS,
-            clock,
-            observer: { ...observer, connectionsOpen: () => {} },
-            inject: plain.inject,
-          }),
-    ]);
-    const failures = bound.flatMap((result) =>
-      result.status === 'rejected' ? [result.reason] : [],
-    );
-    const [listener, plainListener] = bound.map((result) =>
-      result.status === 'fulfilled' ? result.value : null,
-    );
-    if (failures.length > 0 || !listener) {
-      listener?.close();
-      plainListener?.close();
-      throw mergeSetupErrors(failures);
-    }
+    const [listener, plainListener] = await bind(options, credentials, main, plain);
     credentials.watch((context) => listener.setTls(context));
-    const parts = {
-      main,
-      listener,
-      plain,
-      plainListener: plainListener ?? null,
-      health,
-      calls,
-      openRequests,
-      credentials,
-      throttle,
-    };
+    const parts = { main, listener, plain, plainListener, health, calls, credentials, throttle };
     return new RpcServer(options, parts);
   }
 
@@ -181,8 +151,8 @@ export class RpcServer {
 
   /**
    * A plaintext port on this machine for the server's own first calls, which have no certificate to
-   * show; nobody else is answered there, because the server is still starting. To be closed before
-   * it is not.
+   * show. No other call is answered there, because the server is still starting. To be closed
+   * before it has started.
    */
   async listenForWarmUp(): Promise<Listener> {
     return await Listener.listen({
@@ -191,18 +161,21 @@ export class RpcServer {
       tls: null,
       maxConnections: 4,
       clock: this.#options.clock,
-      observer: { connectionsOpen: () => {}, connectionRefused: () => {} },
+      report: () => {},
       inject: this.#parts.main.inject,
     });
   }
 
   /**
-   * Streams end when what they have sent is answered, and rejections that are held back go out. New
-   * calls are the admission's to refuse.
+   * Streams end when what they have sent is answered, and rejections that are held back go out.
+   * Admission rejects new calls.
    */
   drainStreams(): void {
-    this.#parts.throttle.releaseAll();
-    this.#parts.calls.drainStreams();
+    const { throttle, calls } = this.#parts;
+    throttle.releaseAll();
+    const text = 'the server is stopping: send the rest to another one';
+    const error = new RequestError('DRAINING', text, { retryAfterMs: 100 });
+    for (const call of calls) if (call.kind === 'stream') call.refuse(error);
   }
 
   /**
@@ -223,9 +196,12 @@ export class RpcServer {
    * to whether all of them ended by themselves.
    */
   async close(timeoutMs: number): Promise<boolean> {
-    const { main, listener, plain, plainListener, calls, openRequests, credentials } = this.#parts;
+    const { main, listener, plain, plainListener, calls, credentials } = this.#parts;
     this.health.close();
-    openRequests.end();
+    // No work is done for questions that are not complete, so they would only hold the stop up.
+    // Images that were admitted may still be sent, for `upload-timeout`.
+    const error = new RequestError('DRAINING', 'the server is stopping: call another one');
+    for (const call of calls) if (call.kind === 'other' && !call.hasBody) call.refuse(error);
     credentials.stop();
     listener.close();
     // From Node 24 on grpc-js takes its sessions for closed as soon as they have been asked to
@@ -236,13 +212,14 @@ export class RpcServer {
       await listener.drained();
       return inOrder;
     });
-    const { promise: cut, cancel } = timeout(timeoutMs);
-    const inTime = await Promise.race([ended, cut]);
+    const { promise: over, cancel } = timeout(timeoutMs);
+    const inTime = await Promise.race([ended, over]);
     cancel();
     if (!inTime) {
-      calls.cut();
+      const text = 'the server stopped before the image was answered: call another one';
+      for (const call of calls) call.abort(new RequestError('DRAINING', text));
       // The statuses have to reach their callers before the connections go.
-      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CUT_GRACE_MS))]);
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, ABORT_GRACE_MS))]);
       main.server.forceShutdown();
     }
     listener.destroy();
@@ -259,4 +236,46 @@ function timeout(delayMs: number): { readonly promise: Promise<false>; cancel():
     timer = setTimeout(() => resolve(false), delayMs);
   });
   return { promise, cancel: () => clearTimeout(timer) };
+}
+
+function handlersOf(engine: CallEngine, clock: Clock): ClassificationServiceHandlers {
+  return {
+    Classify: (call, reply) =>
+      Call.of(call).answer(reply, (image) => classify(engine, call.request, image)),
+    Embed: (call, reply) =>
+      Call.of(call).answer(reply, (image) => embed(engine, call.request, image)),
+    ClassifyStream: (call) => void new ClassifyStream(call, engine, clock),
+    GetModel: (call, reply) => Call.of(call).reply(reply, () => getModel(engine, call.request)),
+    ListModels: (call, reply) => Call.of(call).reply(reply, () => listModels(engine, call.request)),
+  };
+}
+
+/** Binds both ports, or neither. */
+async function bind(
+  { address, healthAddress, maxConnections, clock, report }: RpcServerOptions,
+  { tls }: Credentials,
+  main: GrpcServer,
+  plain: GrpcServer,
+): Promise<readonly [Listener, Listener | null]> {
+  const common = { clock, report };
+  const own = { ...common, option: 'address', address, tls, maxConnections, inject: main.inject };
+  const listeners = [
+    Listener.listen(own),
+    healthAddress === null
+      ? null
+      : Listener.listen({
+          ...common,
+          option: 'health-address',
+          address: healthAddress,
+          tls: null,
+          maxConnections: MOST_HEALTH_CONNECTIONS,
+          inject: plain.inject,
+        }),
+  ] as const;
+  try {
+    return await allOrProblems(listeners);
+  } catch (error) {
+    for (const listener of listeners) void listener?.then((bound) => bound.close()).catch(() => {});
+    throw error;
+  }
 }

@@ -1,11 +1,11 @@
 /**
- * The server's own first calls, over gRPC like everybody's, so that no caller pays for code that
- * has never run.
+ * The server's own first calls, over gRPC like all others, so that no caller pays for code that has
+ * never run.
  */
 import { credentials, Metadata } from '@grpc/grpc-js';
 import type { Clock } from '../../clock.js';
 import { loadContract } from '../../contract/contract.js';
-import { WARM_UP_KEY } from './admission-interceptor.js';
+import { WARM_UP_KEY } from './call.js';
 
 /** So many calls, or as many as a slow model answers in the time. */
 const CALLS = 32;

@@ -1,117 +1,96 @@
 /**
- * Dynamic batching: images wait in one queue and leave in batches as processes become free, the
- * most urgent first.
+ * Dynamic batching: images wait in one queue and leave it in batches as workers become free, the
+ * smallest scheduling deadline first.
  *
- * Work-conserving: a free process is never left idle while an image waits, so a lone image is not
- * delayed for company (unless `maxQueueDelayMs` allows it and `queue-delay.ts` finds that it pays).
- * Batches grow only because, and only while, every process is busy. Beside the batch that it
- * executes a process is given one more in advance, but only where a full one waits, since an early
- * small batch would be a smaller batch for nothing; where batches have one image (decoders) that is
- * the next image. Waiting images are shared out evenly between free processes.
+ * Work-conserving: a free worker never idles while an image waits, so a lone image is not delayed
+ * for company. Batches grow only because, and only while, every worker is busy. Beside the batch
+ * that it executes, a worker is given one more in advance, but only where a full one waits: an
+ * early small batch would be a smaller batch for nothing. Waiting images are shared out evenly
+ * between free workers.
  *
- * What holds: every image added is settled exactly once; one that has left (abort signal) is taken
- * out of the queue at once and never put into a batch; no batch is larger than `maxBatchSize`;
- * order is that of `scheduling-deadline.ts`. An image that can't be answered in time any more when
- * its turn comes is refused (DEADLINE_UNREACHABLE), and one that would make another late waits for
- * the next batch (`form-batch.ts`). A batch that is lost with its process is executed again image
- * by image, each by a process that does nothing else when it is given the image, up to MAX_ATTEMPTS
- * times in all: so one image that kills its process does not fail the others. Whose image was alone
- * with a process that was lost is told so (`onSuspicion`).
+ * What holds: every image added is settled exactly once. A cancelled image (abort signal) is taken
+ * out of the queue at once and never put into a batch. No batch is larger than `maxBatchSize`. An
+ * image that cannot meet its deadline when its turn comes is rejected (DEADLINE_UNREACHABLE), and
+ * one that would make another late waits for the next batch (`form-batch.ts`). A batch that is lost
+ * with its process is executed again image by image, each by a worker that has nothing else to do,
+ * up to MAX_ATTEMPTS times in all: so an image that kills its process does not fail the others.
+ * Where an image was alone with a process that was lost by its own doing, its owner is asked about
+ * it (`suspect`).
  *
- * Pure logic: it knows lanes and promises, no processes; time comes from a clock. It learns by
- * itself what batches cost, and never refuses anybody by a table that is empty, or that may have
- * grown old (`Lanes.probes`).
+ * Pure logic: it knows workers and promises, no processes; time comes from a clock. It learns what
+ * batches cost, and rejects no image by a table that is empty or may have grown old
+ * (`Workers.probes`).
  */
 import type { Clock } from '../../clock.js';
+import { ProcessLostError, type Worker, type WorkResult } from '../../workers/worker.js';
 import { Arrivals } from './arrivals.js';
 import { estimateCompletionMs } from './completion-estimate.js';
 import type { CostTable } from './cost-table.js';
 import { unreachable } from './deadline-check.js';
 import { DeadlineQueue } from './deadline-queue.js';
 import { type Expiring, formBatch } from './form-batch.js';
-import type { BatchLane } from './lane.js';
-import { Lanes } from './lanes.js';
-import { QueueDelay } from './queue-delay.js';
+import { Workers } from './workers.js';
 
-/** Times an image may be given to a process before its loss is the caller's to know. */
+/** How often an image may be given to a process before the caller is told of the loss. */
 export const MAX_ATTEMPTS = 3;
 
 /** One executing and one in advance. */
 const ONE_IN_ADVANCE = 2;
 
-export interface DispatchObserver {
-  /** Images in the queue, after every change. */
-  queueLength(length: number): void;
-  /** An image goes back to the queue because its process was lost. */
-  retried(): void;
-}
-
 /** What an image comes with. Times are monotonic milliseconds. */
 export interface Terms {
-  /** Aborted when the image leaves; its reason is what the image is rejected with. */
+  /** Aborted when the image is cancelled; its reason is what the image is rejected with. */
   readonly signal: AbortSignal;
   /** `schedulingDeadlineOf`. */
   readonly schedulingDeadline: number;
   /** Infinity: no deadline. */
   readonly expiresAt: number;
   /**
-   * The image was executed alone and may have ended the process, as the error says. What this
-   * returns is what the image is rejected with instead of being executed again; null: it may be.
+   * The image was executed alone and may have ended its process. Returns what the image is rejected
+   * with instead of being executed again; null: it may be.
    */
-  readonly onSuspicion?: ((error: unknown) => unknown) | undefined;
+  suspect?(loss: ProcessLostError): Error | null;
 }
 
-interface Waiting<Image, Result> extends Expiring, Terms {
-  readonly image: Image;
-  readonly resolve: (result: Result) => void;
-  readonly reject: (error: unknown) => void;
-  readonly leave: () => void;
-  attempts: number;
-}
+export type DispatchEvent<Output> =
+  /** A batch was executed; one of its outputs. */
+  | { readonly kind: 'executed'; readonly output: Output }
+  /** An image goes back to the queue because its process was lost. */
+  | { readonly kind: 'retried' };
 
-export interface DispatcherOptions<Image, Result, Call, Reply> {
-  readonly lanes: readonly BatchLane<Call, Reply>[];
+export interface DispatcherOptions<Input, Output> {
+  readonly workers: readonly Worker<Input, Output>[];
   readonly maxBatchSize: number;
-  /** Batches that a process is given at most, with the one that it executes. 1: none in advance. */
+  /** Batches that a worker is given at most, with the one that it executes. 1: none in advance. */
   readonly maxInFlight?: number;
-  /** Most time that a free process waits for company. 0: never. */
-  readonly maxQueueDelayMs: number;
   /** What batches cost, as far as it is known; goes on learning here. */
   readonly costs: CostTable;
   readonly clock: Clock;
-  readonly toCall: (images: readonly Image[]) => Call;
-  /** One result for each image of the batch, in its order. */
-  readonly toResults: (reply: Reply, images: readonly Image[]) => readonly Result[];
-  /**
-   * How many images of the batch were really worked on; a batch of none says nothing about costs.
-   */
-  readonly workedOn: (reply: Reply) => number;
-  /**
-   * Whether an execution failed because the process was lost (and not because of what it was
-   * given).
-   */
-  readonly isLoss: (error: unknown) => boolean;
-  /** Whether what the process was executing may have ended it. */
-  readonly isSuspicion: (error: unknown) => boolean;
-  readonly observer: DispatchObserver;
+  readonly report: (event: DispatchEvent<Output>) => void;
 }
 
-export class Dispatcher<Image, Result, Call, Reply> {
-  readonly #options: DispatcherOptions<Image, Result, Call, Reply>;
-  readonly #lanes: Lanes<Call, Reply>;
-  readonly #arrivals = new Arrivals();
-  readonly #queueDelay: QueueDelay;
-  readonly #queue = new DeadlineQueue<Waiting<Image, Result>>();
-  /** Images that lost a process; they go first, each alone. */
-  readonly #retries: Waiting<Image, Result>[] = [];
-  #order = 0;
-  #cancelWake: () => void = () => {};
+interface Waiting<Input, Output> extends Expiring {
+  readonly input: Input;
+  readonly terms: Terms;
+  readonly resolve: (result: WorkResult<Output>) => void;
+  readonly reject: (error: unknown) => void;
+  readonly cancel: () => void;
+  attempts: number;
+}
 
-  constructor(options: DispatcherOptions<Image, Result, Call, Reply>) {
+export class Dispatcher<Input, Output> {
+  readonly #options: DispatcherOptions<Input, Output>;
+  readonly #workers: Workers<Input, Output>;
+  readonly #arrivals = new Arrivals();
+  readonly #queue = new DeadlineQueue<Waiting<Input, Output>>();
+  /** Images that lost a process; they go first, each alone. */
+  readonly #retries: Waiting<Input, Output>[] = [];
+  #order = 0;
+
+  constructor(options: DispatcherOptions<Input, Output>) {
+    const { workers, costs, clock, maxInFlight = ONE_IN_ADVANCE } = options;
     this.#options = options;
-    this.#queueDelay = new QueueDelay(options.maxQueueDelayMs, options.costs, this.#arrivals);
-    const { lanes, costs, clock, maxInFlight = ONE_IN_ADVANCE } = options;
-    this.#lanes = new Lanes({ lanes, costs, clock, maxInFlight }, () => this.#dispatch());
+    this.#workers = new Workers(workers, costs, clock, maxInFlight, () => this.#dispatch());
   }
 
   get queueLength(): number {
@@ -120,24 +99,25 @@ export class Dispatcher<Image, Result, Call, Reply> {
 
   /** Images that wait or are being worked on. */
   get images(): number {
-    return this.queueLength + this.#lanes.images;
+    return this.queueLength + this.#workers.images;
   }
 
   /** How many of them go before one of this scheduling deadline that came now. */
   countBefore(schedulingDeadline: number): number {
-    return this.#lanes.images + this.#retries.length + this.#queue.countBefore(schedulingDeadline);
+    const waiting = this.#retries.length + this.#queue.countBefore(schedulingDeadline);
+    return this.#workers.images + waiting;
   }
 
   /**
    * Milliseconds until an image of this scheduling deadline would be answered that comes in `inMs`,
-   * with `ahead` images before it that have not come yet either. Null where that can't be told.
+   * with `ahead` images before it that have not come yet either. Null where that is unknown.
    */
   estimateMs(schedulingDeadline: number, { inMs = 0, ahead = 0 } = {}): number | null {
     const { maxBatchSize, costs } = this.#options;
     const before = ahead + this.#queue.countBefore(schedulingDeadline);
-    if (before === 0 && this.#lanes.probes()) return inMs;
+    if (before === 0 && this.#workers.probes()) return inMs;
     const finishMs = estimateCompletionMs({
-      freeInMs: this.#lanes.freeInMs(),
+      freeInMs: this.#workers.freeInMs(),
       alone: this.#retries.length,
       ahead: before,
       maxBatchSize,
@@ -148,135 +128,115 @@ export class Dispatcher<Image, Result, Call, Reply> {
   }
 
   /**
-   * Rejects with the signal's reason when the image leaves before it is given to a process, or with
-   * DEADLINE_UNREACHABLE.
+   * What a worker made of the input. Rejects with the signal's reason when the image is cancelled
+   * before a worker has it, with DEADLINE_UNREACHABLE, or with ProcessLostError.
    */
-  add(image: Image, terms: Terms): Promise<Result> {
-    return new Promise<Result>((resolve, reject) => {
-      const { signal, schedulingDeadline, expiresAt, onSuspicion } = terms;
+  add(input: Input, terms: Terms): Promise<WorkResult<Output>> {
+    return new Promise((resolve, reject) => {
+      const { signal, schedulingDeadline, expiresAt } = terms;
       if (signal.aborted) {
         reject(signal.reason);
         return;
       }
-      const waiting: Waiting<Image, Result> = {
-        image,
-        signal,
+      const waiting: Waiting<Input, Output> = {
+        input,
+        terms,
         schedulingDeadline,
         expiresAt,
-        onSuspicion,
         order: this.#order++,
         resolve,
         reject,
-        leave: () => this.#leave(waiting),
+        cancel: () => this.#cancel(waiting),
         attempts: 0,
       };
-      signal.addEventListener('abort', waiting.leave, { once: true });
+      signal.addEventListener('abort', waiting.cancel, { once: true });
       this.#arrivals.note(this.#options.clock.now());
       this.#queue.add(waiting);
       this.#dispatch();
     });
   }
 
-  #leave(waiting: Waiting<Image, Result>): void {
+  #cancel(waiting: Waiting<Input, Output>): void {
     if (!this.#queue.delete(waiting)) this.#retries.splice(this.#retries.indexOf(waiting), 1);
-    this.#options.observer.queueLength(this.queueLength);
-    waiting.reject(waiting.signal.reason);
+    waiting.reject(waiting.terms.signal.reason);
   }
 
   #dispatch(): void {
-    this.#cancelWake();
     while (this.queueLength > 0) {
-      const lane = this.#lanes.freest();
-      if (lane === undefined) break;
+      const worker = this.#workers.freest();
+      if (worker === undefined) return;
       const [alone] = this.#retries;
       if (alone !== undefined) {
         // Never in advance: behind an image that kills its process it would be lost along with that
         // one each time.
-        if (lane.inFlight > 0) break;
+        if (worker.inFlight > 0) return;
         this.#retries.shift();
-        this.#send(lane, [alone]);
+        void this.#send(worker, [alone]);
         continue;
       }
-      const share = this.#share(lane);
-      if (share === 0) break;
-      const batch = this.#take(lane, share);
-      if (batch.length > 0) this.#send(lane, batch);
+      const share = this.#share(worker);
+      if (share === 0) return;
+      const batch = this.#take(worker, share);
+      if (batch.length > 0) void this.#send(worker, batch);
     }
-    this.#options.observer.queueLength(this.queueLength);
   }
 
-  /** How many of the waiting images this lane gets now. */
-  #share(lane: BatchLane<Call, Reply>): number {
-    const { maxBatchSize, clock } = this.#options;
+  /** How many of the waiting images this worker gets now. */
+  #share(worker: Worker<Input, Output>): number {
+    const { maxBatchSize } = this.#options;
     const waiting = this.#queue.size;
-    if (lane.inFlight > 0) return waiting >= maxBatchSize ? maxBatchSize : 0;
-    const { idle } = this.#lanes;
-    const share = Math.min(maxBatchSize, Math.ceil(waiting / idle));
-    const { first } = this.#queue;
-    if (share === maxBatchSize || first === undefined) return share;
-    const holdMs = this.#queueDelay.holdMs(share, idle, first.schedulingDeadline, clock.now());
-    if (holdMs === 0) return share;
-    this.#cancelWake = clock.after(holdMs, () => this.#dispatch());
-    return 0;
+    if (worker.inFlight > 0) return waiting >= maxBatchSize ? maxBatchSize : 0;
+    return Math.min(maxBatchSize, Math.ceil(waiting / this.#workers.idle));
   }
 
-  /** Takes the next batch out of the queue; refuses who can't be answered in time. */
-  #take(lane: BatchLane<Call, Reply>, share: number): readonly Waiting<Image, Result>[] {
+  /** Takes the next batch out of the queue; rejects images that would be late. */
+  #take(worker: Worker<Input, Output>, share: number): readonly Waiting<Input, Output>[] {
     const { clock, maxBatchSize } = this.#options;
     const now = clock.now();
-    const finishAt = (images: number) => now + this.#lanes.finishMs(lane, images);
+    const finishAt = (images: number) => now + this.#workers.finishMs(worker, images);
     const least = share === maxBatchSize ? share : 1;
     const { batch, late } = formBatch(this.#queue, share, least, finishAt);
-    for (const { signal, leave, reject, expiresAt } of late) {
-      signal.removeEventListener('abort', leave);
+    for (const { terms, cancel, reject, expiresAt } of late) {
+      terms.signal.removeEventListener('abort', cancel);
       reject(unreachable(finishAt(least) - now, expiresAt - now));
     }
-    if (lane.inFlight === 0 || batch.length === share) return batch;
-    // Those who were refused are missing for a full one, and in advance only a full one is given.
+    if (worker.inFlight === 0 || batch.length === share) return batch;
+    // Without the rejected ones it is not full, and in advance only a full one is given.
     for (const image of batch) this.#queue.add(image);
     return [];
   }
 
-  #send(lane: BatchLane<Call, Reply>, batch: readonly Waiting<Image, Result>[]): void {
-    const { toCall, toResults, workedOn, costs } = this.#options;
-    for (const { signal, leave } of batch) signal.removeEventListener('abort', leave);
-    this.#queueDelay.ended();
-    const execution = this.#lanes.begin(lane, batch.length);
-    const images = batch.map(({ image }) => image);
-    lane
-      .call(toCall(images))
-      .then((reply) => {
-        const size = workedOn(reply);
-        if (size > 0) costs.record(size, execution.tookMs);
-        return toResults(reply, images);
-      })
-      .then(
-        (results) => {
-          for (const [index, waiting] of batch.entries()) waiting.resolve(results[index] as Result);
-        },
-        (error: unknown) => {
-          this.#lanes.forget(lane, execution);
-          this.#failed(batch, error);
-        },
-      );
+  async #send(
+    worker: Worker<Input, Output>,
+    batch: readonly Waiting<Input, Output>[],
+  ): Promise<void> {
+    for (const { terms, cancel } of batch) terms.signal.removeEventListener('abort', cancel);
+    const inputs = batch.map(({ input }) => input);
+    try {
+      const results = await this.#workers.run(worker, inputs);
+      const done = results.find((result) => result.kind === 'done');
+      if (done !== undefined) this.#options.report({ kind: 'executed', output: done.output });
+      for (const [at, { resolve }] of batch.entries()) resolve(results[at] as WorkResult<Output>);
+    } catch (error) {
+      this.#failed(batch, error);
+    }
   }
 
-  #failed(batch: readonly Waiting<Image, Result>[], error: unknown): void {
-    const isLoss = this.#options.isLoss(error);
+  #failed(batch: readonly Waiting<Input, Output>[], error: unknown): void {
+    const loss = error instanceof ProcessLostError ? error : null;
     const [first] = batch;
-    // Asked also where nobody waits any more: what it did is worth remembering.
+    // Asked also where the image was cancelled: what it did is worth remembering.
     const verdict =
-      batch.length === 1 && this.#options.isSuspicion(error)
-        ? (first?.onSuspicion?.(error) ?? null)
-        : null;
+      batch.length === 1 && loss?.suspect === true ? (first?.terms.suspect?.(loss) ?? null) : null;
     for (const waiting of batch) {
+      const { signal } = waiting.terms;
       waiting.attempts++;
-      if (waiting.signal.aborted) waiting.reject(waiting.signal.reason);
+      if (signal.aborted) waiting.reject(signal.reason);
       else if (verdict !== null) waiting.reject(verdict);
-      else if (!isLoss || waiting.attempts >= MAX_ATTEMPTS) waiting.reject(error);
+      else if (loss === null || waiting.attempts >= MAX_ATTEMPTS) waiting.reject(error);
       else {
-        this.#options.observer.retried();
-        waiting.signal.addEventListener('abort', waiting.leave, { once: true });
+        this.#options.report({ kind: 'retried' });
+        signal.addEventListener('abort', waiting.cancel, { once: true });
         this.#retries.push(waiting);
       }
     }

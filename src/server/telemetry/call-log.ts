@@ -7,9 +7,9 @@
  */
 import type { Clock } from '../../clock.js';
 import type { Reason } from '../../errors.js';
-import type { ImageRecord } from '../pipeline/image-record.js';
 import { LineLimit } from './line-limit.js';
 import type { Logger } from './log.js';
+import type { CallRecord } from './record.js';
 import { rounded, timesOf } from './stages.js';
 
 /** Lines of one reason in a window. */
@@ -28,30 +28,21 @@ const WARNINGS: ReadonlySet<Reason> = new Set<Reason>([
   'INTERNAL',
 ]);
 
-/** A call as a line tells of it. */
-export interface LoggedCall {
-  readonly method: string;
-  /** Of the server's own service, and not one of health or reflection. */
-  readonly isOwn: boolean;
-  /** A caller's, and not of the server's own warm-up. */
-  readonly isAuthenticated: boolean;
-  /** Made where it is asked for. */
-  readonly requestId: string;
-  readonly traceId: string | null;
-  readonly spanId: string | null;
-  readonly image: ImageRecord | null;
-}
-
 export class CallLog {
   readonly #log: Logger;
   readonly #sample: number;
+  readonly #service: string;
   readonly #limit: LineLimit;
   #answered = 0;
 
-  /** `sample`: of answered calls every so-many-th is logged; 0: none. */
-  constructor(log: Logger, clock: Clock, sample: number) {
+  /**
+   * `sample`: of answered calls every so-many-th is logged; 0: none. Calls of other services than
+   * `service` are for the debug level alone.
+   */
+  constructor(log: Logger, clock: Clock, sample: number, service: string) {
     this.#log = log;
     this.#sample = sample;
+    this.#service = service;
     this.#limit = new LineLimit({
       clock,
       lines: LINES,
@@ -61,7 +52,7 @@ export class CallLog {
     });
   }
 
-  ended(call: LoggedCall, code: string, reason: Reason | null, durationMs: number): void {
+  ended(call: CallRecord, code: string, reason: Reason | null, durationMs: number): void {
     const log = this.#log;
     switch (this.#levelOf(call, code, reason)) {
       case 'info':
@@ -77,17 +68,17 @@ export class CallLog {
   }
 
   /** Through a fault of the server. The call ends by itself, which then needs no further line. */
-  failed(call: LoggedCall, cause: unknown): void {
+  failed(call: CallRecord, cause: unknown): void {
     if (!this.#limit.allows('INTERNAL')) return;
     this.#log.error({ method: call.method, ...aboutOf(call), err: cause }, 'call failed');
   }
 
   #levelOf(
-    { isOwn, isAuthenticated }: LoggedCall,
+    { service, isAuthenticated }: CallRecord,
     code: string,
     reason: Reason | null,
   ): 'info' | 'warn' | 'debug' {
-    if (!isOwn) return 'debug';
+    if (service !== this.#service) return 'debug';
     if (code === 'OK') {
       if (!isAuthenticated) return 'debug';
       this.#answered++;
@@ -101,7 +92,7 @@ export class CallLog {
 }
 
 function fieldsOf(
-  call: LoggedCall,
+  call: CallRecord,
   code: string,
   reason: Reason | null,
   durationMs: number,
@@ -116,12 +107,12 @@ function fieldsOf(
   };
 }
 
-function aboutOf({ requestId, traceId, spanId, image }: LoggedCall): object {
+function aboutOf({ requestId, traceId, trace, image }: CallRecord): object {
   const model = image?.model ?? null;
   return {
     requestId,
     ...(traceId === null ? {} : { traceId }),
-    ...(spanId === null ? {} : { spanId }),
+    ...(trace === null ? {} : { spanId: trace.spanId }),
     ...(model === null ? {} : { model: `${model.name}/${model.version}` }),
   };
 }

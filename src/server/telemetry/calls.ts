@@ -1,42 +1,14 @@
-/**
- * One call as it is seen from outside, from its headers to its status: what becomes of it is
- * counted, logged and traced here. `rpc/` tells of it through these interfaces.
- */
-import { randomUUID } from 'node:crypto';
+/** What becomes of calls, and of the images of streams: counted, logged and traced. */
 import type { Clock } from '../../clock.js';
 import type { Reason } from '../../errors.js';
-import type { ImageRecord } from '../pipeline/image-record.js';
-import { CallLog, type LoggedCall } from './call-log.js';
+import { CallLog } from './call-log.js';
+import type { ServerEvent } from './events.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
-import type { CallTrace, Header, Tracing } from './tracing.js';
+import type { CallRecord, ImageRecord } from './record.js';
+import type { Tracing } from './tracing.js';
 
-export interface CallObserver {
-  /** A call has come in. `path` is `/SERVICE/METHOD`. */
-  callBegan(path: string, arrivedAt: number): OngoingCall;
-}
-
-/** Codes are names of gRPC statuses. */
-export interface OngoingCall {
-  /** What the caller calls it (`x-request-id`), or else a name of the server's own. */
-  readonly requestId: string;
-  headersReceived(header: Header): void;
-  /**
-   * The caller is who he should be, so the call may be traced. Not to be told of the server's own
-   * warm-up.
-   */
-  authenticated(): void;
-  /** The call's one image has come, and has its permit. */
-  imageReceived(image: ImageRecord): void;
-  /** One image of a stream was answered. */
-  streamImageEnded(image: ImageRecord, code: string, reason: Reason | null): void;
-  /** The call, or an image of it, failed through a fault of the server; `cause` is for the log. */
-  failed(cause: unknown): void;
-  ended(code: string, reason: Reason | null): void;
-}
-
-export interface CallObserverOptions {
-  readonly metrics: Metrics;
+export interface CallTelemetryOptions {
   readonly log: Logger;
   readonly clock: Clock;
   /** Null: nothing is traced. */
@@ -47,93 +19,62 @@ export interface CallObserverOptions {
   readonly service: string;
 }
 
-const REQUEST_ID_KEY = 'x-request-id';
-/**
- * What UUIDs, ULIDs and the identifiers of proxies are made of. Anything else is not taken over
- * into the log.
- */
-const SANE_REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
-/** https://www.w3.org/TR/trace-context/#traceparent-header */
-const TRACE_PARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-[\da-f]{16}-[\da-f]{2}/;
+type Ended = Extract<ServerEvent, { kind: 'call-ended' }>;
+type StreamImageEnded = Extract<ServerEvent, { kind: 'stream-image-ended' }>;
 
-export function createCallObserver(options: CallObserverOptions): CallObserver {
-  const callLog = new CallLog(options.log, options.clock, options.logSample);
-  return { callBegan: (path, arrivedAt) => new ObservedCall(options, callLog, path, arrivedAt) };
+export class CallTelemetry {
+  readonly #metrics: Metrics;
+  readonly #log: CallLog;
+  readonly #clock: Clock;
+  readonly #tracing: Tracing | null;
+  readonly #service: string;
+
+  constructor(metrics: Metrics, options: CallTelemetryOptions) {
+    const { log, clock, tracing, logSample, service } = options;
+    this.#metrics = metrics;
+    this.#log = new CallLog(log, clock, logSample, service);
+    this.#clock = clock;
+    this.#tracing = tracing;
+    this.#service = service;
+  }
+
+  authenticated(call: CallRecord): void {
+    const { service, method, arrivedAt, header } = call;
+    if (this.#tracing === null || service !== this.#service) return;
+    call.trace = this.#tracing.begin(service, method, arrivedAt, header);
+  }
+
+  failed(call: CallRecord, cause: unknown): void {
+    this.#log.failed(call, cause);
+  }
+
+  imageEnded({ decoded, executed, expiresAt }: ImageRecord, queueMs: number): void {
+    const { decodeDuration, queueDuration, deadlineSlack } = this.#metrics;
+    if (decoded === null) return;
+    const { format, decoder, decodeMs } = decoded;
+    decodeDuration.observe({ format, decoder }, decodeMs / 1000);
+    if (executed === null) return;
+    queueDuration.observe(queueMs / 1000);
+    const slackMs = expiresAt - executed.at;
+    if (slackMs !== Number.POSITIVE_INFINITY) deadlineSlack.observe(slackMs / 1000);
+  }
+
+  streamImageEnded({ call, image, code, reason }: StreamImageEnded): void {
+    this.#metrics.streamImages.inc({ code, reason: labelOf(reason) });
+    call.trace?.streamImage(image, reason, this.#clock.now());
+  }
+
+  ended({ call, code, reason }: Ended): void {
+    const { requests, requestDuration } = this.#metrics;
+    const { method, arrivedAt, image, trace } = call;
+    const at = this.#clock.now();
+    requests.inc({ method, code, reason: labelOf(reason) });
+    requestDuration.observe({ method }, (at - arrivedAt) / 1000);
+    this.#log.ended(call, code, reason, at - arrivedAt);
+    trace?.end({ code, reason, requestId: call.requestId, image, at });
+  }
 }
 
-class ObservedCall implements OngoingCall, LoggedCall {
-  readonly method: string;
-  readonly isOwn: boolean;
-  isAuthenticated = false;
-  image: ImageRecord | null = null;
-  readonly #options: CallObserverOptions;
-  readonly #callLog: CallLog;
-  readonly #arrivedAt: number;
-  #header: Header = () => undefined;
-  #requestId: string | null = null;
-  #trace: CallTrace | null = null;
-
-  constructor(options: CallObserverOptions, callLog: CallLog, path: string, arrivedAt: number) {
-    const slash = path.lastIndexOf('/');
-    this.method = path.slice(slash + 1);
-    this.isOwn = path.slice(1, slash) === options.service;
-    this.#options = options;
-    this.#callLog = callLog;
-    this.#arrivedAt = arrivedAt;
-  }
-
-  get requestId(): string {
-    if (this.#requestId === null) {
-      const given = this.#header(REQUEST_ID_KEY);
-      this.#requestId = given !== undefined && SANE_REQUEST_ID.test(given) ? given : randomUUID();
-    }
-    return this.#requestId;
-  }
-
-  /** The caller's, where the call is not traced here. */
-  get traceId(): string | null {
-    return (
-      this.#trace?.traceId ?? TRACE_PARENT.exec(this.#header('traceparent') ?? '')?.[1] ?? null
-    );
-  }
-
-  get spanId(): string | null {
-    return this.#trace?.spanId ?? null;
-  }
-
-  headersReceived(header: Header): void {
-    this.#header = header;
-  }
-
-  authenticated(): void {
-    this.isAuthenticated = true;
-    const { tracing, service } = this.#options;
-    if (tracing === null || !this.isOwn) return;
-    this.#trace = tracing.begin(service, this.method, this.#arrivedAt, this.#header);
-  }
-
-  imageReceived(image: ImageRecord): void {
-    this.image = image;
-  }
-
-  streamImageEnded(image: ImageRecord, code: string, reason: Reason | null): void {
-    const { metrics, clock } = this.#options;
-    metrics.streamImages.inc({ code, reason: reason ?? '' });
-    if (this.#trace !== null) this.#trace.streamImage(image, reason, clock.now());
-  }
-
-  failed(cause: unknown): void {
-    this.#callLog.failed(this, cause);
-  }
-
-  ended(code: string, reason: Reason | null): void {
-    const { metrics, clock } = this.#options;
-    const now = clock.now();
-    const durationMs = now - this.#arrivedAt;
-    metrics.requests.inc({ method: this.method, code, reason: reason ?? '' });
-    metrics.requestDuration.observe({ method: this.method }, durationMs / 1000);
-    this.#callLog.ended(this, code, reason, durationMs);
-    if (this.#trace !== null)
-      this.#trace.end({ code, reason, requestId: this.requestId, image: this.image, at: now });
-  }
+function labelOf(reason: Reason | null): string {
+  return reason ?? '';
 }

@@ -5,7 +5,6 @@
  * pod killed. `/readyz` says whether a model can answer now, the same truth that gRPC health tells.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { Registry } from 'prom-client';
 import { SetupError } from '../../errors.js';
 import { listenProblem } from '../../system/system-errors.js';
 
@@ -20,11 +19,13 @@ export interface HttpServer {
 export async function listenHttp(options: {
   readonly host: string;
   readonly port: number;
-  readonly registry: Registry;
+  /** Every metric as Prometheus reads it, and its media type. */
+  readonly metrics: () => Promise<string>;
+  readonly contentType: string;
   /** `{ ready, text }`: text is shown to whoever asks. */
   readonly readiness: () => { readonly ready: boolean; readonly text: string };
 }): Promise<HttpServer> {
-  const { host, port, registry, readiness } = options;
+  const { host, port, metrics, contentType, readiness } = options;
 
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -39,7 +40,7 @@ export async function listenHttp(options: {
         return send(response, ready ? 200 : 503, `${text}\n`);
       }
       case '/metrics':
-        return send(response, 200, await registry.metrics(), registry.contentType);
+        return send(response, 200, await metrics(), contentType);
       default:
         return send(response, 404, 'not found: there are /metrics, /livez and /readyz\n');
     }
@@ -55,7 +56,7 @@ export async function listenHttp(options: {
       answer(request, response).catch(() => send(response, 500, 'internal error\n'));
     },
   );
-  // Probes and Prometheus need a few; who opens more, or says nothing, should not cost anything.
+  // Probes and Prometheus need a few; more of them, or silent ones, should not cost anything.
   server.maxConnections = MOST_CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {

@@ -7,7 +7,6 @@
  * and indices.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { DROP_CAUSES, type DropCause } from './log-sink.js';
 
 /**
  * 0.25 ms to 16 s, each bound 1.5 to 2 times the one before: fine where a request usually is,
@@ -19,7 +18,6 @@ const SECONDS = [
 ];
 const BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-export type DroppedLogLines = Readonly<Record<DropCause, number>>;
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /** A set of metrics with a registry of its own. */
@@ -27,14 +25,8 @@ export function createMetrics() {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const droppedLogLines: DroppedLogLines = { unread: 0, no_space: 0, closed: 0, error: 0 };
-  const hooks = { beforeCollect: async () => {}, collectCosts: () => {}, droppedLogLines };
-
   const metrics = {
     registry,
-
-    /** Called whenever the metrics are collected, for gauges that are read on demand. */
-    hooks,
 
     requests: new Counter({
       name: 'vitserve_requests_total',
@@ -86,7 +78,6 @@ export function createMetrics() {
       name: 'vitserve_batch_cost_seconds',
       help: 'What a batch of this size costs now, by model and version: the figure that deadlines are checked against.',
       labelNames: ['model', 'version', 'batch_size'] as const,
-      collect: () => hooks.collectCosts(),
       registers,
     }),
     deadlineSlack: new Histogram({
@@ -177,10 +168,6 @@ export function createMetrics() {
       name: 'vitserve_log_lines_dropped_total',
       help: 'Log lines that could not be written, by cause (unread, no_space, closed, error).',
       labelNames: ['cause'] as const,
-      collect() {
-        this.reset();
-        for (const cause of DROP_CAUSES) this.inc({ cause }, hooks.droppedLogLines[cause]);
-      },
       registers,
     }),
     slotBytes: new Gauge({
@@ -228,15 +215,12 @@ export function createMetrics() {
       name: 'vitserve_process_cpu_seconds',
       help: 'User and system CPU time of the child process that runs now, by role and index.',
       labelNames: ['role', 'index'] as const,
-      collect: () => hooks.beforeCollect(),
       registers,
     }),
     processMemory: new Gauge({
       name: 'vitserve_process_resident_memory_bytes',
       help: 'Resident memory of the child process that runs now, by role and index.',
       labelNames: ['role', 'index'] as const,
-      // Metrics are collected side by side, so this one too has to wait until it has been read.
-      collect: () => hooks.beforeCollect(),
       registers,
     }),
   };

@@ -5,7 +5,7 @@
  * Children measure what they do themselves, and the front when it was told; so a stage of work ends
  * when the front hears of it, and the way between processes counts as waiting before it.
  */
-import type { ImageRecord } from '../pipeline/image-record.js';
+import { type ImageRecord, queueMsOf } from './record.js';
 
 export type StageName =
   | 'upload'
@@ -55,19 +55,15 @@ export function stagesOfImage(image: ImageRecord, endedAt: number): Stage[] {
 }
 
 /** The times that answers carry, as far as the image came. Milliseconds. */
-export function timesOf({
-  cameAt,
-  decoded,
-  executed,
-}: ImageRecord): Readonly<Record<string, number>> {
+export function timesOf(image: ImageRecord): Readonly<Record<string, number>> {
+  const { cameAt, decoded, executed } = image;
   if (decoded === null) return {};
   const { decodeMs } = decoded;
   if (executed === null) return { decodeMs: rounded(decodeMs) };
   const { executionMs, batchSize } = executed;
-  const queueMs = Math.max(0, executed.at - cameAt - decodeMs - executionMs);
   return {
     decodeMs: rounded(decodeMs),
-    queueMs: rounded(queueMs),
+    queueMs: rounded(queueMsOf(image, cameAt)),
     inferenceMs: rounded(executionMs),
     batchSize,
   };

@@ -34,10 +34,10 @@ import {
 import type { SamplerSettings, TracingSettings } from '../../cli/tracing.js';
 import type { Clock } from '../../clock.js';
 import type { Reason } from '../../errors.js';
-import type { ImageRecord } from '../pipeline/image-record.js';
 import { LineLimit } from './line-limit.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
+import type { ImageRecord } from './record.js';
 import { type Stage, stagesOfCall, stagesOfImage } from './stages.js';
 
 /** The first value that a call's metadata has under a key, where it is text. */
@@ -46,7 +46,7 @@ export type Header = (key: string) => string | undefined;
 /** Times are monotonic milliseconds. */
 export interface Tracing {
   /**
-   * A call of the service begins. Whether it is recorded is for the sampler, and where he says so
+   * A call of the service begins. Whether it is recorded is for the sampler, and where it says so
    * for the caller.
    */
   begin(service: string, method: string, at: number, header: Header): CallTrace;

@@ -5,11 +5,12 @@
  */
 import type { SecureContextOptions } from 'node:tls';
 import type { Clock } from '../../clock.js';
-import { mergeSetupErrors, messageOf, SetupError } from '../../errors.js';
+import { allOrProblems, messageOf, SetupError } from '../../errors.js';
 import { tokensIn } from '../../token-file.js';
+import type { CredentialKind, Report } from '../telemetry/events.js';
 import { parseTlsFiles, type TlsMaterial, watchedTlsFiles } from './tls-files.js';
 import { Tokens } from './tokens.js';
-import { type CredentialKind, type CredentialObserver, WatchedFiles } from './watched-files.js';
+import { WatchedFiles } from './watched-files.js';
 
 /** Kubernetes itself takes about a minute to bring a changed Secret to the files. */
 export const LOOK_INTERVAL_MS = 10_000;
@@ -23,19 +24,19 @@ export interface CredentialSettings {
 
 export class Credentials {
   readonly #clock: Clock;
-  readonly #observer: CredentialObserver;
+  readonly #report: Report;
   readonly #tls: WatchedFiles<TlsMaterial> | null;
   readonly #tokens: WatchedFiles<Tokens> | null;
   #useTls: (context: SecureContextOptions) => void = () => {};
 
   private constructor(
     clock: Clock,
-    observer: CredentialObserver,
+    report: Report,
     tls: WatchedFiles<TlsMaterial> | null,
     tokens: WatchedFiles<Tokens> | null,
   ) {
     this.#clock = clock;
-    this.#observer = observer;
+    this.#report = report;
     this.#tls = tls;
     this.#tokens = tokens;
     if (tls !== null) this.#loaded('certificate');
@@ -46,26 +47,16 @@ export class Credentials {
   static async open(
     settings: CredentialSettings,
     clock: Clock,
-    observer: CredentialObserver,
+    report: Report,
   ): Promise<Credentials> {
     const { tlsCert, tlsKey, tlsClientCa, tokenFile } = settings;
-    const opened = await Promise.allSettled([
+    const [tls, tokens] = await allOrProblems([
       tlsCert === null || tlsKey === null
         ? null
         : openTls({ cert: tlsCert, key: tlsKey, clientCa: tlsClientCa }),
       tokenFile === null ? null : openTokens(tokenFile),
     ]);
-    const failures = opened.flatMap((result) =>
-      result.status === 'rejected' ? [result.reason] : [],
-    );
-    if (failures.length > 0) throw mergeSetupErrors(failures);
-    const [tls, tokens] = opened;
-    return new Credentials(
-      clock,
-      observer,
-      tls.status === 'fulfilled' ? tls.value : null,
-      tokens.status === 'fulfilled' ? tokens.value : null,
-    );
+    return new Credentials(clock, report, tls, tokens);
   }
 
   /** For the server's end of TLS; null: plaintext. */
@@ -91,7 +82,7 @@ export class Credentials {
     this.#tokens?.watch(this.#clock, LOOK_INTERVAL_MS, () => this.#lookAt('tokens'));
   }
 
-  /** Looks now. Never rejects: the observer is told. */
+  /** Looks now. Never rejects: what came of it is reported. */
   async look(): Promise<void> {
     await Promise.all([this.#lookAt('certificate'), this.#lookAt('tokens')]);
   }
@@ -108,25 +99,20 @@ export class Credentials {
       if (kind === 'certificate' && this.#tls !== null) this.#useTls(this.#tls.value.context);
       this.#loaded(kind);
     } catch (error) {
-      this.#observer.credentialKept(
-        kind,
-        error instanceof SetupError ? error.problems : [messageOf(error)],
-      );
+      const problems = error instanceof SetupError ? error.problems : [messageOf(error)];
+      this.#report({ kind: 'credentials-kept', of: kind, problems });
     }
   }
 
-  #loaded(kind: CredentialKind): void {
-    if (kind === 'tokens')
-      this.#observer.credentialLoaded(kind, { tokens: this.#tokens?.value.count ?? 0 });
-    else if (this.#tls !== null) {
+  #loaded(of: CredentialKind): void {
+    if (of === 'tokens') {
+      const detail = { tokens: this.#tokens?.value.count ?? 0 };
+      this.#report({ kind: 'credentials-loaded', of, detail });
+    } else if (this.#tls !== null) {
       const { fingerprint256, expiresAt } = this.#tls.value;
-      const clientCaExpiresAt =
-        expiresAt.clientCa === null ? {} : { clientCaExpiresAt: expiresAt.clientCa };
-      this.#observer.credentialLoaded(kind, {
-        fingerprint256,
-        expiresAt: expiresAt.server,
-        ...clientCaExpiresAt,
-      });
+      const clientCa = expiresAt.clientCa === null ? {} : { clientCaExpiresAt: expiresAt.clientCa };
+      const detail = { fingerprint256, expiresAt: expiresAt.server, ...clientCa };
+      this.#report({ kind: 'credentials-loaded', of, detail });
     }
   }
 }

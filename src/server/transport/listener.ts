@@ -21,23 +21,9 @@ import { type Address, formatAddress } from '../../cli/value-types.js';
 import type { Clock } from '../../clock.js';
 import { messageOf, SetupError } from '../../errors.js';
 import { listenProblem } from '../../system/system-errors.js';
+import type { RefusalCause, Report } from '../telemetry/events.js';
 import { answerHttp1, FOREIGN, onFirstBytes, type Spoken } from './first-bytes.js';
 import { onStalled } from './stalled-sessions.js';
-
-/** Why a connection was ended before it could carry a call. */
-export type RefusalCause =
-  | 'limit'
-  | 'handshake_timeout'
-  | 'tls'
-  | 'client_certificate'
-  | 'protocol';
-
-/** Told of connections; `telemetry/` implements it. */
-export interface ConnectionObserver {
-  connectionsOpen(count: number): void;
-  /** `peer` and `detail` are for the log. */
-  connectionRefused(cause: RefusalCause, peer: string, detail: string): void;
-}
 
 export interface ListenerOptions {
   /** The option that names the address, for messages. */
@@ -48,7 +34,7 @@ export interface ListenerOptions {
   readonly tls: SecureContextOptions | null;
   readonly maxConnections: number;
   readonly clock: Clock;
-  readonly observer: ConnectionObserver;
+  readonly report: Report;
   /** The gRPC server's. */
   readonly inject: (connection: Socket) => void;
   readonly handshakeTimeoutMs?: number;
@@ -114,6 +100,11 @@ export class Listener {
     this.#tls?.setSecureContext(context);
   }
 
+  /** Open ones. */
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
   /** Takes no further connections. */
   close(): void {
     this.#closed = true;
@@ -149,25 +140,21 @@ export class Listener {
   }
 
   #accept(socket: Socket): void {
-    const { maxConnections, observer } = this.#options;
+    const { maxConnections } = this.#options;
     if (this.#sockets.size >= maxConnections) {
-      observer.connectionRefused('limit', peerOf(socket), `${maxConnections} connections are open`);
+      this.#refuse('limit', socket, `${maxConnections} connections are open`);
       socket.destroy();
       return;
     }
     this.#sockets.add(socket);
-    observer.connectionsOpen(this.#sockets.size);
     socket.on('error', () => {});
-    socket.on('close', () => {
-      this.#sockets.delete(socket);
-      observer.connectionsOpen(this.#sockets.size);
-    });
+    socket.on('close', () => this.#sockets.delete(socket));
     if (this.#tls === null) this.#hand(socket);
     else this.#tls.emit('connection', socket);
   }
 
   #createTls(context: SecureContextOptions): TlsServer {
-    const { observer, handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS } = this.#options;
+    const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS } = this.#options;
     const server = createTlsServer({
       ...context,
       ALPNProtocols: ['h2'],
@@ -179,8 +166,7 @@ export class Listener {
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
       const cause = causeOf(error, socket);
       // Who leaves without a word, as probes of a port do, was not refused.
-      if (cause !== null)
-        observer.connectionRefused(cause, peerOf(socket), detailOf(error, socket));
+      if (cause !== null) this.#refuse(cause, socket, detailOf(error, socket));
       socket.destroy();
     });
     return server;
@@ -193,7 +179,6 @@ export class Listener {
   #hand(connection: Socket): void {
     const {
       clock,
-      observer,
       handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS,
       lingerMs = LINGER_MS,
     } = this.#options;
@@ -204,11 +189,7 @@ export class Listener {
     const bytesBefore = connection.bytesRead;
     const cancelTimer = clock.after(handshakeTimeoutMs, () => {
       if (connection.bytesRead - bytesBefore >= PREFACE_BYTES) return;
-      observer.connectionRefused(
-        'handshake_timeout',
-        peerOf(connection),
-        'HTTP/2 did not begin in time',
-      );
+      this.#refuse('handshake_timeout', connection, 'HTTP/2 did not begin in time');
       connection.destroy();
     });
     const cancelWatch = onStalled(connection, clock, () => connection.destroy());
@@ -227,9 +208,9 @@ export class Listener {
   }
 
   #begin(connection: Socket, spoken: Spoken): void {
-    const { observer, inject } = this.#options;
+    const { inject } = this.#options;
     if (spoken === 'http1' || spoken === 'tls') {
-      observer.connectionRefused('protocol', peerOf(connection), FOREIGN[spoken]);
+      this.#refuse('protocol', connection, FOREIGN[spoken]);
       if (spoken === 'http1') answerHttp1(connection);
       else connection.destroy();
     } else if (this.#closed) connection.destroy();
@@ -237,6 +218,10 @@ export class Listener {
       this.#handed.add(connection);
       inject(connection);
     }
+  }
+
+  #refuse(cause: RefusalCause, connection: Socket, detail: string): void {
+    this.#options.report({ kind: 'connection-refused', cause, peer: peerOf(connection), detail });
   }
 }
 

@@ -10,17 +10,6 @@ import { readFile } from 'node:fs/promises';
 import type { Clock } from '../../clock.js';
 import { messageOf, SetupError } from '../../errors.js';
 
-/** What is watched, as metrics and the log name it. */
-export type CredentialKind = 'certificate' | 'tokens';
-
-/** Told what came of looking; `telemetry/` implements it. */
-export interface CredentialObserver {
-  /** New content is in use; `detail` says what it is and holds nothing secret. */
-  credentialLoaded(kind: CredentialKind, detail: Readonly<Record<string, string | number>>): void;
-  /** A look found nothing usable: what was loaded before stays. */
-  credentialKept(kind: CredentialKind, problems: readonly string[]): void;
-}
-
 export interface WatchedFile {
   /** The option that names the file, for messages. */
   readonly option: string;

@@ -15,13 +15,14 @@ import { messageOf, toRequestError } from '../../errors.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { DECODER_OOM_SCORE } from '../process/oom-score.js';
 import { type SlotLayout, SlotView } from '../slots.js';
+import type { WorkResult } from '../worker.js';
 import type { JpegDecoderChoice } from './decode-image.js';
 import { drawJpeg } from './draw.js';
 import { isMemoryShortage } from './memory-shortage.js';
 import {
+  type DecodedImage,
   type DecoderCall,
   type DecoderHello,
-  type DecoderReply,
   decodeCall,
   encodeReply,
 } from './messages.js';
@@ -36,6 +37,8 @@ export interface DecoderSettings {
   readonly maxImagePixels: number;
   readonly jpegDecoder: JpegDecoderChoice;
   readonly slots: SlotLayout;
+  /** Pixels of a picture that the process draws before it is ready; null: none. */
+  readonly draw: { readonly width: number; readonly height: number } | null;
 }
 
 /**
@@ -75,9 +78,7 @@ await runChild<DecoderSettings>({
       return found;
     };
 
-    const decode = async (
-      call: Extract<DecoderCall, { kind: 'decode' }>,
-    ): Promise<DecoderReply> => {
+    const decode = async (call: DecoderCall): Promise<WorkResult<DecodedImage>> => {
       const { slot, bytes: length } = call;
       if (!slots.isWanted(slot, systemClock.now())) return { kind: 'skipped' };
       const startedAt = systemClock.now();
@@ -87,14 +88,14 @@ await runChild<DecoderSettings>({
         slots.writePixels(slot, pixels);
         const decodeMs = systemClock.now() - startedAt;
         const { sourceWidth: width, sourceHeight: height, format, decoder: by } = prepared;
-        return { kind: 'decoded', decodeMs, width, height, format, decoder: by };
+        return { kind: 'done', output: { decodeMs, width, height, format, decoder: by } };
       } catch (error) {
         // Whether the image is at fault or what the process has gathered: a fresh process will
         // tell.
         if (isMemoryShortage(error)) throw error;
         const { reason, message } = toRequestError(error);
         return {
-          kind: 'refused',
+          kind: 'rejected',
           reason,
           message: reason === 'INTERNAL' ? messageOf(error) : message,
         };
@@ -103,16 +104,17 @@ await runChild<DecoderSettings>({
 
     const { jpegDecoder, jpegFallback } = decoder;
     return {
-      hello: { jpegDecoder, jpegFallback } satisfies DecoderHello,
+      hello: async (): Promise<DecoderHello> => {
+        const { draw } = settings;
+        const picture = draw === null ? null : await drawJpeg(draw.width, draw.height);
+        return { jpegDecoder, jpegFallback, picture: picture?.toString('base64') ?? null };
+      },
       limits: {
         noNewDescriptors: true,
         memoryBytes: WORKING_BYTES + settings.maxImagePixels * BYTES_PER_PIXEL,
       },
       answer: async (bytes) => {
-        const call = decodeCall(bytes);
-        if (call.kind === 'draw')
-          return encodeReply({ kind: 'drawn', jpeg: await drawJpeg(call.width, call.height) });
-        const reply = await decode(call);
+        const reply = await decode(decodeCall(bytes));
         if (leftBehind() > MOST_LEFT_BEHIND) await collectGarbage();
         return encodeReply(reply);
       },

@@ -4,36 +4,31 @@
  * An encoded image reaches its decoder through the decoder's inbox, an unlinked tmpfs file like the
  * slots: the front writes the bytes once, the decoder reads them once. A mebibyte of it is reserved
  * at start; what a larger image took beyond that is given back after it. There is one inbox a
- * decoder, so it is given no image in advance: nobody waits behind an image that turns out to take
+ * decoder, so it is given no image in advance: no image waits behind one that turns out to take
  * seconds.
  */
 import { closeSync, ftruncateSync, writeSync } from 'node:fs';
 import { messageOf, RequestError } from '../../errors.js';
 import { availableCores } from '../../system/cores.js';
-import { Lane } from '../process/lane.js';
-import type { ChildObserver } from '../process/supervised-child.js';
+import { ProcessWorker } from '../process/process-worker.js';
+import type { ReportChild } from '../process/supervised-child.js';
 import { openUnlinkedFile, reserve, type SlotFile } from '../slots.js';
+import type { Worker } from '../worker.js';
 import type { DecoderName, JpegDecoderChoice } from './decode-image.js';
 import type { DecoderSettings } from './decoder-main.js';
-import { type DecoderHello, type DecoderReply, decodeReply, encodeCall } from './messages.js';
+import {
+  type DecodedImage,
+  type DecodeRequest,
+  type DecoderHello,
+  decodeReply,
+  encodeCall,
+} from './messages.js';
 import type { TurboJpegMissing } from './turbojpeg-library.js';
-
-/** An image to be decoded into a slot; `draw` is for the exercise before ready. */
-export type DecodeRequest =
-  | {
-      readonly kind: 'decode';
-      readonly slot: number;
-      readonly image: Uint8Array;
-      /** The model's PixelPlan as JSON. */
-      readonly plan: string;
-    }
-  | { readonly kind: 'draw'; readonly width: number; readonly height: number };
-
-export type DecoderLane = Lane<DecodeRequest, DecoderReply>;
 
 export interface DecoderPoolSettings {
   readonly decoderProcesses: number | 'auto';
   readonly jpegDecoder: JpegDecoderChoice;
+  readonly maxImageBytes: number;
   readonly maxImagePixels: number;
   readonly sharedMemoryDir: string;
   readonly startTimeoutMs: number;
@@ -51,40 +46,54 @@ export const DECODER_ENVIRONMENT = {
   MALLOC_MMAP_THRESHOLD_: '1048576',
   VIPS_DISC_THRESHOLD: '64g',
 };
-/** Replies have some dozens of bytes, and the picture drawn at start some hundred thousand. */
+/** Replies have some dozens of bytes, and a drawn picture some hundred thousand. */
 const MAX_FRAME_BYTES = 1024 * 1024;
-/** Calls that a decoder is given at a time: its inbox has room for one image. */
-export const DECODER_CALLS = 1;
+/** Images that a decoder is given at a time: its inbox has room for one. */
+export const DECODER_MAX_IN_FLIGHT = 1;
 const RESERVED_INBOX_BYTES = 1024 * 1024;
 /** Decoders give way to the front and go before the inference processes, which they feed. */
 const NICENESS = 4;
+/** The size of an ordinary photo. */
+const DRAWN_WIDTH = 500;
+const DRAWN_HEIGHT = 375;
+
 export class DecoderPool {
-  readonly lanes: readonly DecoderLane[];
+  readonly workers: readonly Worker<DecodeRequest, DecodedImage>[];
+  /** What ordinary JPEG files are decoded with. */
+  readonly jpegDecoder: DecoderName;
+  /** Why libturbojpeg is not used though it may be; null where it is, or was not wanted. */
+  readonly jpegFallback: TurboJpegMissing | null;
+  /** A drawn picture of the size of a photo, a JPEG file: what a model is tried with. */
+  readonly picture: Buffer;
+  readonly #stop: () => Promise<void>;
 
-  readonly #inboxes: readonly number[];
-
-  private constructor(lanes: readonly DecoderLane[], inboxes: readonly number[]) {
-    this.lanes = lanes;
-    this.#inboxes = inboxes;
+  private constructor(
+    workers: DecoderPool['workers'],
+    { jpegDecoder, jpegFallback, picture }: DecoderHello,
+    stop: () => Promise<void>,
+  ) {
+    this.workers = workers;
+    this.jpegDecoder = jpegDecoder;
+    this.jpegFallback = jpegFallback;
+    this.picture = Buffer.from(picture ?? '', 'base64');
+    this.#stop = stop;
   }
 
+  /** Rejects with SetupError, with nothing left of it. */
   static async create(
     slots: SlotFile,
     settings: DecoderPoolSettings,
-    observer: ChildObserver,
+    report: ReportChild,
   ): Promise<DecoderPool> {
-    const count =
-      settings.decoderProcesses === 'auto' ? availableCores() : settings.decoderProcesses;
-    const decoderSettings: DecoderSettings = {
-      maxImagePixels: settings.maxImagePixels,
-      jpegDecoder: settings.jpegDecoder,
-      slots: slots.layout,
-    };
+    const { decoderProcesses, maxImagePixels, jpegDecoder, sharedMemoryDir } = settings;
+    const count = decoderProcesses === 'auto' ? availableCores() : decoderProcesses;
     const inboxes: number[] = [];
-    const lanes = Array.from({ length: count }, (_, index) => {
-      const inbox = openInbox(settings.sharedMemoryDir);
+    /** The first one draws, when it is started for the first time. */
+    let draw: DecoderSettings['draw'] = drawnSize(settings);
+    const workers = Array.from({ length: count }, (_, index) => {
+      const inbox = openInbox(sharedMemoryDir);
       inboxes.push(inbox);
-      return new Lane(
+      return new ProcessWorker<DecodeRequest, DecodedImage>(
         {
           role: 'decoder' as const,
           index,
@@ -95,51 +104,48 @@ export class DecoderPool {
           nodeFlags: ['--expose-gc'],
           maxFrameBytes: MAX_FRAME_BYTES,
           startTimeoutMs: settings.startTimeoutMs,
-          observer,
-          settings: () => decoderSettings,
+          report,
+          settings: (): DecoderSettings => {
+            const drawsNow = draw;
+            draw = null;
+            return { maxImagePixels, jpegDecoder, slots: slots.layout, draw: drawsNow };
+          },
         },
-        { encode: createEncoder(inbox), decode: (bytes, { kind }) => decodeReply(bytes, kind) },
+        { encode: createEncoder(inbox), decode: (bytes) => [decodeReply(bytes)] },
         { cpuMs: settings.decodeTimeoutMs },
       );
     });
-    const pool = new DecoderPool(lanes, inboxes);
-    const started = await Promise.allSettled(lanes.map((lane) => lane.start()));
+    const stop = async () => {
+      await Promise.all(workers.map((worker) => worker.stop()));
+      for (const inbox of inboxes) closeSync(inbox);
+    };
+    const started = await Promise.allSettled(workers.map((worker) => worker.start()));
     const failure = started.find((result) => result.status === 'rejected');
     if (failure !== undefined) {
-      await pool.stop();
+      await stop();
       throw failure.reason;
     }
-    return pool;
+    return new DecoderPool(workers, workers[0]?.hello as DecoderHello, stop);
   }
 
-  /** What ordinary JPEG files are decoded with. */
-  get jpegDecoder(): DecoderName {
-    return this.#hello.jpegDecoder;
+  /** Waits for nothing: images in flight are lost. */
+  stop(): Promise<void> {
+    return this.#stop();
   }
+}
 
-  /**
-   * Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted.
-   */
-  get jpegFallback(): TurboJpegMissing | null {
-    return this.#hello.jpegFallback;
-  }
-
-  /** What the first decoder said of itself; the others are its like. */
-  get #hello(): DecoderHello {
-    return (this.lanes[0] as DecoderLane).hello as DecoderHello;
-  }
-
-  /** A drawn picture as a JPEG file, made by one of the decoders. */
-  async draw(width: number, height: number): Promise<Buffer> {
-    const reply = await this.lanes[0]?.call({ kind: 'draw', width, height });
-    if (reply?.kind !== 'drawn') throw new Error('the decoder did not draw');
-    return reply.jpeg;
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all(this.lanes.map((lane) => lane.stop()));
-    for (const fd of this.#inboxes) closeSync(fd);
-  }
+/**
+ * Width and height of an ordinary photo, or what the limits allow of it: a drawn JPEG has less than
+ * half a byte a pixel and 1,000 more.
+ */
+function drawnSize({ maxImageBytes, maxImagePixels }: DecoderPoolSettings): {
+  readonly width: number;
+  readonly height: number;
+} {
+  const bytes = Math.max(maxImageBytes - 1000, 0);
+  const pixels = Math.min(DRAWN_WIDTH * DRAWN_HEIGHT, maxImagePixels, 2 * bytes);
+  const width = Math.max(1, Math.floor(Math.sqrt((pixels * DRAWN_WIDTH) / DRAWN_HEIGHT)));
+  return { width, height: Math.max(1, Math.floor(pixels / width)) };
 }
 
 function openInbox(directory: string): number {
@@ -149,14 +155,12 @@ function openInbox(directory: string): number {
 }
 
 /**
- * Puts each image into the inbox. One call is in flight at most (`DECODER_CALLS`), so the image
- * before it has been read.
+ * Puts each image into the inbox. One is in flight at most, so the image before it has been read.
  */
-function createEncoder(inbox: number): (request: DecodeRequest) => Uint8Array {
+function createEncoder(inbox: number): (batch: readonly DecodeRequest[]) => Uint8Array {
   let isGrown = false;
-  return (request) => {
-    if (request.kind === 'draw') return encodeCall(request);
-    const { image, slot, plan } = request;
+  return ([request]) => {
+    const { image, slot, plan } = request as DecodeRequest;
     if (isGrown) ftruncateSync(inbox, RESERVED_INBOX_BYTES);
     isGrown = image.byteLength > RESERVED_INBOX_BYTES;
     try {
@@ -164,14 +168,10 @@ function createEncoder(inbox: number): (request: DecodeRequest) => Uint8Array {
         done += writeSync(inbox, image, done, image.byteLength - done, done);
       }
     } catch (error) {
-      throw new RequestError(
-        'OVERLOADED',
-        'the server has no memory left for an image of this size',
-        {
-          cause: new Error(`shared-memory-dir: ${messageOf(error)}`),
-        },
-      );
+      const text = 'the server has no memory left for an image of this size';
+      const cause = new Error(`shared-memory-dir: ${messageOf(error)}`);
+      throw new RequestError('OVERLOADED', text, { cause });
     }
-    return encodeCall({ kind: 'decode', slot, bytes: image.byteLength, plan });
+    return encodeCall({ slot, bytes: image.byteLength, plan });
   };
 }

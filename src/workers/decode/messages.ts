@@ -3,16 +3,15 @@
  * encoded image itself lies in the decoder's inbox file (`decoder-pool.ts`), the pixels go to a
  * slot.
  *
- * Call:  `u8 kind | u32 slot | u32 bytes`, then the pixel plan as JSON (decode), or
- *        `u8 kind | u32 width | u32 height` (draw).
- * What a decoder replies is checked, since what it has parsed may have got the better of it: a
- * reply that no honest decoder gives throws, and costs the process its life.
+ * Call:  `u32 slot | u32 bytes`, then the pixel plan as JSON.
+ * Reply: `u8 kind`, then for `done` `f64 decodeMs | u32 width | u32 height | u8 format | u8 decoder`,
+ *        for `rejected` a JSON `{ reason, message }`.
  *
- * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format | u8
- * decoder`, for `refused` a JSON
- *        `{ reason, message }`, for `drawn` the JPEG file.
+ * What a decoder replies is checked, since a hostile image may have taken it over: a reply that no
+ * honest decoder gives throws, and costs the process its life.
  */
 import { describeReason, REASONS, type Reason } from '../../errors.js';
+import type { WorkResult } from '../worker.js';
 import type { DecoderName } from './decode-image.js';
 import type { DecodableFormat } from './sniff.js';
 import type { TurboJpegMissing } from './turbojpeg-library.js';
@@ -21,42 +20,32 @@ import type { TurboJpegMissing } from './turbojpeg-library.js';
 const FORMATS: readonly DecodableFormat[] = ['jpeg', 'png', 'webp'];
 const DECODERS: readonly DecoderName[] = ['turbojpeg', 'sharp'];
 
-export type DecoderCall =
-  | {
-      readonly kind: 'decode';
-      readonly slot: number;
-      readonly bytes: number;
-      /**
-       * A PixelPlan as JSON: every call says what its model wants, so a decoder needs to know of no
-       * models.
-       */
-      readonly plan: string;
-    }
-  /**
-   * Draw a picture of this size and answer with it as a JPEG file: what the service is exercised
-   * with before it is ready.
-   */
-  | { readonly kind: 'draw'; readonly width: number; readonly height: number };
+/** An image to be decoded into a slot. */
+export interface DecodeRequest {
+  readonly slot: number;
+  readonly image: Uint8Array;
+  /** The model's PixelPlan as JSON: a decoder needs to know of no models. */
+  readonly plan: string;
+}
 
-export type DecoderReply =
-  /**
-   * The pixels are in the slot. `width` and `height` are the picture's own, after its EXIF
-   * orientation.
-   */
-  | {
-      readonly kind: 'decoded';
-      readonly decodeMs: number;
-      readonly width: number;
-      readonly height: number;
-      readonly format: DecodableFormat;
-      /** What decoded it. */
-      readonly decoder: DecoderName;
-    }
-  /** The image is at fault (INTERNAL: the decoder is). */
-  | { readonly kind: 'refused'; readonly reason: Reason; readonly message: string }
-  /** Nobody waited for it any more when its turn came. */
-  | { readonly kind: 'skipped' }
-  | { readonly kind: 'drawn'; readonly jpeg: Buffer };
+/** The pixels are in the slot. */
+export interface DecodedImage {
+  /** Milliseconds in the decoder process. */
+  readonly decodeMs: number;
+  /** Pixels of the picture itself, after its EXIF orientation. */
+  readonly width: number;
+  readonly height: number;
+  readonly format: DecodableFormat;
+  /** What decoded it. */
+  readonly decoder: DecoderName;
+}
+
+/** What a decoder is told of an image that lies in its inbox. */
+export interface DecoderCall {
+  readonly slot: number;
+  readonly bytes: number;
+  readonly plan: string;
+}
 
 /** What a decoder process says when it is ready. */
 export interface DecoderHello {
@@ -64,116 +53,85 @@ export interface DecoderHello {
   readonly jpegDecoder: DecoderName;
   /** Why not with libturbojpeg, where that was wanted. */
   readonly jpegFallback: TurboJpegMissing | null;
+  /** A JPEG file, in base64, where a drawn picture was asked for; else null. */
+  readonly picture: string | null;
 }
 
-const CALL_BYTES = 9;
-const CALL = { decode: 1, draw: 2 } as const;
-const REPLY = { decoded: 1, refused: 2, skipped: 3, drawn: 4 } as const;
+const CALL_BYTES = 8;
+const DONE_BYTES = 19;
+const REPLY = { done: 1, rejected: 2, skipped: 3 } as const;
 
-export function encodeCall(call: DecoderCall): Buffer {
-  const bytes = Buffer.alloc(
-    CALL_BYTES + (call.kind === 'decode' ? Buffer.byteLength(call.plan) : 0),
-  );
-  bytes.writeUInt8(CALL[call.kind], 0);
-  if (call.kind === 'draw') {
-    bytes.writeUInt32LE(call.width, 1);
-    bytes.writeUInt32LE(call.height, 5);
-  } else {
-    bytes.writeUInt32LE(call.slot, 1);
-    bytes.writeUInt32LE(call.bytes, 5);
-    bytes.write(call.plan, CALL_BYTES);
-  }
-  return bytes;
+export function encodeCall({ slot, bytes, plan }: DecoderCall): Buffer {
+  const call = Buffer.alloc(CALL_BYTES + Buffer.byteLength(plan));
+  call.writeUInt32LE(slot, 0);
+  call.writeUInt32LE(bytes, 4);
+  call.write(plan, CALL_BYTES);
+  return call;
 }
 
-export function decodeCall(bytes: Buffer): DecoderCall {
-  if (bytes.readUInt8(0) === CALL.draw) {
-    return { kind: 'draw', width: bytes.readUInt32LE(1), height: bytes.readUInt32LE(5) };
-  }
+export function decodeCall(call: Buffer): DecoderCall {
   return {
-    kind: 'decode',
-    slot: bytes.readUInt32LE(1),
-    bytes: bytes.readUInt32LE(5),
-    plan: bytes.toString('utf8', CALL_BYTES),
+    slot: call.readUInt32LE(0),
+    bytes: call.readUInt32LE(4),
+    plan: call.toString('utf8', CALL_BYTES),
   };
 }
 
-export function encodeReply(reply: DecoderReply): Buffer {
-  const kind = Buffer.of(REPLY[reply.kind]);
-  switch (reply.kind) {
+export function encodeReply(result: WorkResult<DecodedImage>): Buffer {
+  switch (result.kind) {
     case 'skipped':
-      return kind;
-    case 'drawn':
-      return Buffer.concat([kind, reply.jpeg]);
-    case 'refused':
+      return Buffer.of(REPLY.skipped);
+    case 'rejected': {
+      const { reason, message } = result;
       return Buffer.concat([
-        kind,
-        Buffer.from(JSON.stringify({ reason: reply.reason, message: reply.message })),
+        Buffer.of(REPLY.rejected),
+        Buffer.from(JSON.stringify({ reason, message })),
       ]);
-    case 'decoded': {
-      const bytes = Buffer.alloc(19);
-      bytes.writeUInt8(REPLY.decoded, 0);
-      bytes.writeDoubleLE(reply.decodeMs, 1);
-      bytes.writeUInt32LE(reply.width, 9);
-      bytes.writeUInt32LE(reply.height, 13);
-      bytes.writeUInt8(FORMATS.indexOf(reply.format), 17);
-      bytes.writeUInt8(DECODERS.indexOf(reply.decoder), 18);
+    }
+    case 'done': {
+      const { decodeMs, width, height, format, decoder } = result.output;
+      const bytes = Buffer.alloc(DONE_BYTES);
+      bytes.writeUInt8(REPLY.done, 0);
+      bytes.writeDoubleLE(decodeMs, 1);
+      bytes.writeUInt32LE(width, 9);
+      bytes.writeUInt32LE(height, 13);
+      bytes.writeUInt8(FORMATS.indexOf(format), 17);
+      bytes.writeUInt8(DECODERS.indexOf(decoder), 18);
       return bytes;
     }
   }
 }
 
-/** Throws where the bytes are no reply, or none to this kind of call. */
-export function decodeReply(bytes: Buffer, asked: DecoderCall['kind']): DecoderReply {
-  const reply = readReply(bytes);
-  if ((reply.kind === 'drawn') !== (asked === 'draw'))
-    throw new Error(`"${reply.kind}" is no answer to "${asked}"`);
-  return reply;
-}
-
-function readReply(bytes: Buffer): DecoderReply {
+/** Throws where the bytes are no reply. */
+export function decodeReply(bytes: Buffer): WorkResult<DecodedImage> {
   switch (bytes.readUInt8(0)) {
-    case REPLY.decoded: {
-      const [decodeMs, format, decoder] = [
-        bytes.readDoubleLE(1),
-        FORMATS[bytes.readUInt8(17)],
-        DECODERS[bytes.readUInt8(18)],
-      ];
-      if (
-        !(decodeMs >= 0 && decodeMs < Number.POSITIVE_INFINITY) ||
-        format === undefined ||
-        decoder === undefined
-      ) {
+    case REPLY.done: {
+      const decodeMs = bytes.readDoubleLE(1);
+      const format = FORMATS[bytes.readUInt8(17)];
+      const decoder = DECODERS[bytes.readUInt8(18)];
+      const isTime = decodeMs >= 0 && decodeMs < Number.POSITIVE_INFINITY;
+      if (!isTime || format === undefined || decoder === undefined)
         throw new Error('a decoder reply that makes no sense');
-      }
-      return {
-        kind: 'decoded',
-        decodeMs,
-        width: bytes.readUInt32LE(9),
-        height: bytes.readUInt32LE(13),
-        format,
-        decoder,
-      };
+      const [width, height] = [bytes.readUInt32LE(9), bytes.readUInt32LE(13)];
+      return { kind: 'done', output: { decodeMs, width, height, format, decoder } };
     }
-    case REPLY.refused:
-      return { kind: 'refused', ...readRefusal(bytes.toString('utf8', 1)) };
+    case REPLY.rejected:
+      return { kind: 'rejected', ...readRejection(bytes.toString('utf8', 1)) };
     case REPLY.skipped:
       return { kind: 'skipped' };
-    case REPLY.drawn:
-      return { kind: 'drawn', jpeg: Buffer.from(bytes.subarray(1)) };
     default:
       throw new Error('a decoder reply of no known kind');
   }
 }
 
 /** A decoder may find fault with the image, or with itself; nothing else is its to say. */
-function readRefusal(text: string): { reason: Reason; message: string } {
+function readRejection(text: string): { reason: Reason; message: string } {
   const { reason, message } = JSON.parse(text) as { reason?: unknown; message?: unknown };
   const known =
     typeof reason === 'string' && Object.hasOwn(REASONS, reason) ? (reason as Reason) : null;
   const mayBeSaid =
     known === 'INTERNAL' || (known !== null && describeReason(known).field === 'image');
   if (known === null || !mayBeSaid || typeof message !== 'string')
-    throw new Error('a refusal that makes no sense');
+    throw new Error('a rejection that makes no sense');
   return { reason: known, message };
 }

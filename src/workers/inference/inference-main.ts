@@ -13,6 +13,7 @@ import { type HashedFile, loadUnchanged } from '../../models/weights.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { INFERENCE_OOM_SCORE } from '../process/oom-score.js';
 import { type SlotLayout, SlotView } from '../slots.js';
+import type { WorkResult } from '../worker.js';
 import {
   type BatchSizeSettings,
   type BatchSizes,
@@ -22,8 +23,8 @@ import {
 import {
   decodeCall,
   encodeReply,
+  type InferenceOutput,
   type InferenceRequest,
-  type InferenceResult,
 } from './messages.js';
 import { loadOnnxSession, type ProviderChoice } from './onnx-session.js';
 import type { Session } from './session.js';
@@ -64,7 +65,11 @@ await runChild<InferenceSettings>({
     // Graphs are loaded and have run: on the CPU nothing is opened any more. What CUDA opens, and
     // when, is its own affair.
     const limits = { noNewDescriptors: executionProvider !== 'cuda', memoryBytes: null };
-    return { hello, limits, answer: createBatchRunner(session, pixels, sizes, settings) };
+    return {
+      hello: async () => hello,
+      limits,
+      answer: createBatchRunner(session, pixels, sizes, settings),
+    };
   },
 });
 
@@ -112,19 +117,21 @@ async function execute(
   pixels: Uint8Array,
   images: readonly InferenceRequest[],
   size: number,
-): Promise<InferenceResult[]> {
+): Promise<WorkResult<InferenceOutput>[]> {
   const { classCount, embeddingSize } = session;
   const startedAt = systemClock.now();
   const { scores, embeddings } = await session.run(pixels, size);
   const executionMs = systemClock.now() - startedAt;
   return images.map(({ topK: k, wantsEmbedding }, row) => ({
-    kind: 'executed',
-    predictions: topK(scores.subarray(row * classCount, (row + 1) * classCount), k),
-    embedding:
-      wantsEmbedding && embeddings !== null
-        ? Array.from(embeddings.subarray(row * embeddingSize, (row + 1) * embeddingSize))
-        : [],
-    executionMs,
-    batchSize: images.length,
+    kind: 'done',
+    output: {
+      predictions: topK(scores.subarray(row * classCount, (row + 1) * classCount), k),
+      embedding:
+        wantsEmbedding && embeddings !== null
+          ? Array.from(embeddings.subarray(row * embeddingSize, (row + 1) * embeddingSize))
+          : [],
+      executionMs,
+      batchSize: images.length,
+    },
   }));
 }

@@ -8,16 +8,17 @@
 
 import type { Model } from '../../models/repository.js';
 import { availableCores } from '../../system/cores.js';
-import { type CallCodec, Lane } from '../process/lane.js';
-import type { ChildObserver } from '../process/supervised-child.js';
+import { ProcessWorker } from '../process/process-worker.js';
+import type { ReportChild } from '../process/supervised-child.js';
 import type { SlotFile } from '../slots.js';
+import type { Worker } from '../worker.js';
 import { type BatchSizeSettings, type BatchSizes, chooseBatchSizes } from './batch-sizes.js';
 import type { InferenceHello, InferenceSettings } from './inference-main.js';
 import {
   decodeReply,
   encodeCall,
+  type InferenceOutput,
   type InferenceRequest,
-  type InferenceResult,
 } from './messages.js';
 import type { ProviderChoice } from './onnx-session.js';
 import type { Cost } from './simulated-session.js';
@@ -43,21 +44,14 @@ export interface SharedProcesses {
   returnIndex(index: number): void;
 }
 
-export type InferenceLane = Lane<readonly InferenceRequest[], readonly InferenceResult[]>;
-
 /**
- * Children on the CPU give way to the front, so that health checks and refusals stay quick when
+ * Children on the CPU give way to the front, so that health checks and rejections stay quick when
  * every core is busy.
  */
 const CPU_NICENESS = 5;
 
-const CODEC: CallCodec<readonly InferenceRequest[], readonly InferenceResult[]> = {
-  encode: encodeCall,
-  decode: (bytes, images) => decodeReply(bytes, images.length),
-};
-
 export class InferencePool {
-  readonly lanes: readonly InferenceLane[];
+  readonly workers: readonly Worker<InferenceRequest, InferenceOutput>[];
   /** `cpu`, `cuda` or `simulated`: what really runs. */
   readonly executionProvider: string;
   /** Why `auto` did not get CUDA, or null. */
@@ -71,18 +65,18 @@ export class InferencePool {
   /** What batches cost in the warm-up of the first process. */
   readonly warmUpCosts: readonly Cost[];
 
-  readonly #onStopped: () => void;
+  readonly #stop: () => Promise<void>;
   #stopping: Promise<void> | undefined;
 
   private constructor(
-    lanes: readonly InferenceLane[],
+    workers: InferencePool['workers'],
     manifest: Model['manifest'],
     hello: InferenceHello,
     { largest, fixed }: BatchSizes,
-    onStopped: () => void,
+    stop: () => Promise<void>,
   ) {
-    this.lanes = lanes;
-    this.#onStopped = onStopped;
+    this.workers = workers;
+    this.#stop = stop;
     this.executionProvider = hello.executionProvider;
     this.fallbackReason = hello.fallbackReason;
     this.slowForm = slowForm(manifest, hello.executionProvider);
@@ -99,16 +93,16 @@ export class InferencePool {
     model: Model,
     slots: SlotFile,
     settings: InferencePoolSettings,
-    observer: ChildObserver,
+    report: ReportChild,
     shared: SharedProcesses,
   ): Promise<InferencePool> {
     let provider = settings.executionProvider;
     const indices: number[] = [];
-    const lanes: InferenceLane[] = [];
-    const newLane = (): InferenceLane => {
+    const workers: ProcessWorker<InferenceRequest, InferenceOutput>[] = [];
+    const newWorker = () => {
       const index = shared.takeIndex();
       indices.push(index);
-      const lane: InferenceLane = new Lane(
+      const worker = new ProcessWorker<InferenceRequest, InferenceOutput>(
         {
           role: 'inference',
           index,
@@ -118,7 +112,7 @@ export class InferencePool {
           // CUDA and its libraries are found through the environment.
           environment: undefined,
           startTimeoutMs: settings.startTimeoutMs,
-          observer,
+          report,
           settings: (): InferenceSettings => ({
             model: `${model.name}/${model.version}`,
             graphPath: model.graphPath,
@@ -132,16 +126,17 @@ export class InferencePool {
             slots: slots.layout,
           }),
         },
-        CODEC,
+        { encode: encodeCall, decode: (bytes, images) => decodeReply(bytes, images.length) },
         { wallMs: settings.inferenceTimeoutMs },
       );
-      lanes.push(lane);
-      return lane;
+      workers.push(worker);
+      return worker;
     };
     const stopAll = async () => {
-      await Promise.all(lanes.map((lane) => lane.stop()));
+      await Promise.all(workers.map((worker) => worker.stop()));
     };
-    const giveBack = () => {
+    const stopForGood = async () => {
+      await stopAll();
       for (const index of indices) shared.returnIndex(index);
     };
     const { signal } = shared;
@@ -149,7 +144,7 @@ export class InferencePool {
     signal.addEventListener('abort', onAbort);
     try {
       signal.throwIfAborted();
-      const first = newLane();
+      const first = newWorker();
       await first.start();
       signal.throwIfAborted();
       const hello = first.hello as InferenceHello;
@@ -157,16 +152,15 @@ export class InferencePool {
         provider = hello.executionProvider;
 
       const share = Math.floor(chooseCount(settings, hello.executionProvider) / shared.models);
-      const others = Array.from({ length: Math.max(1, share) - 1 }, newLane);
-      const started = await Promise.allSettled(others.map((lane) => lane.start()));
+      const others = Array.from({ length: Math.max(1, share) - 1 }, newWorker);
+      const started = await Promise.allSettled(others.map((worker) => worker.start()));
       const failure = started.find((result) => result.status === 'rejected');
       if (failure !== undefined) throw failure.reason;
       signal.throwIfAborted();
       const sizes = chooseBatchSizes(settings, model.manifest, hello.executionProvider);
-      return new InferencePool(lanes, model.manifest, hello, sizes, giveBack);
+      return new InferencePool(workers, model.manifest, hello, sizes, stopForGood);
     } catch (error) {
-      await stopAll();
-      giveBack();
+      await stopForGood();
       throw error;
     } finally {
       signal.removeEventListener('abort', onAbort);
@@ -175,9 +169,7 @@ export class InferencePool {
 
   /** Waits for nothing: batches in flight are lost. Idempotent. */
   stop(): Promise<void> {
-    this.#stopping ??= Promise.all(this.lanes.map((lane) => lane.stop())).then(() =>
-      this.#onStopped(),
-    );
+    this.#stopping ??= this.#stop();
     return this.#stopping;
   }
 }

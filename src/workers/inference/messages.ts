@@ -6,6 +6,8 @@
  *        `u32 predictions`, each `u32 classIndex | f32 score`, then `u32 embedding values`, each `f32`.
  */
 
+import type { WorkResult } from '../worker.js';
+
 /** One image of a batch. */
 export interface InferenceRequest {
   readonly slot: number;
@@ -20,19 +22,13 @@ export interface Prediction {
   readonly score: number;
 }
 
-/**
- * `skipped`: when its turn came the image was cancelled or past its deadline, so it was not
- * executed. Times are milliseconds; `batchSize` counts the images that were executed together.
- */
-export type InferenceResult =
-  | {
-      readonly kind: 'executed';
-      readonly predictions: readonly Prediction[];
-      readonly embedding: readonly number[];
-      readonly executionMs: number;
-      readonly batchSize: number;
-    }
-  | { readonly kind: 'skipped' };
+/** `batchSize` counts the images that were executed together, in `executionMs` milliseconds. */
+export interface InferenceOutput {
+  readonly predictions: readonly Prediction[];
+  readonly embedding: readonly number[];
+  readonly executionMs: number;
+  readonly batchSize: number;
+}
 
 const IMAGE_CALL_BYTES = 9;
 
@@ -59,34 +55,35 @@ export function decodeCall(bytes: Buffer): InferenceRequest[] {
   });
 }
 
-export function encodeReply(results: readonly InferenceResult[]): Buffer {
+/** An inference process rejects nothing: pixels of the right size give a graph no reason to. */
+export function encodeReply(results: readonly WorkResult<InferenceOutput>[]): Buffer {
+  const outputs = results.map((result) => (result.kind === 'done' ? result.output : null));
   let size = 12;
-  for (const result of results) {
+  for (const output of outputs) {
     size += 1;
-    if (result.kind === 'executed')
-      size += 8 + result.predictions.length * 8 + result.embedding.length * 4;
+    if (output !== null) size += 8 + output.predictions.length * 8 + output.embedding.length * 4;
   }
   const bytes = Buffer.allocUnsafe(size);
-  const executed = results.find((result) => result.kind === 'executed');
+  const executed = outputs.find((output) => output !== null);
   let at = bytes.writeDoubleLE(executed?.executionMs ?? 0, 0);
   at = bytes.writeUInt16LE(executed?.batchSize ?? 0, at);
   at = bytes.writeUInt16LE(results.length, at);
-  for (const result of results) {
-    at = bytes.writeUInt8(result.kind === 'skipped' ? 1 : 0, at);
-    if (result.kind === 'skipped') continue;
-    at = bytes.writeUInt32LE(result.predictions.length, at);
-    for (const { classIndex, score } of result.predictions) {
+  for (const output of outputs) {
+    at = bytes.writeUInt8(output === null ? 1 : 0, at);
+    if (output === null) continue;
+    at = bytes.writeUInt32LE(output.predictions.length, at);
+    for (const { classIndex, score } of output.predictions) {
       at = bytes.writeUInt32LE(classIndex, at);
       at = bytes.writeFloatLE(score, at);
     }
-    at = bytes.writeUInt32LE(result.embedding.length, at);
-    for (const value of result.embedding) at = bytes.writeFloatLE(value, at);
+    at = bytes.writeUInt32LE(output.embedding.length, at);
+    for (const value of output.embedding) at = bytes.writeFloatLE(value, at);
   }
   return bytes;
 }
 
 /** Throws where the bytes are no reply to a call of so many images. */
-export function decodeReply(bytes: Buffer, images: number): InferenceResult[] {
+export function decodeReply(bytes: Buffer, images: number): WorkResult<InferenceOutput>[] {
   const executionMs = bytes.readDoubleLE(0);
   const batchSize = bytes.readUInt16LE(8);
   const count = bytes.readUInt16LE(10);
@@ -94,7 +91,7 @@ export function decodeReply(bytes: Buffer, images: number): InferenceResult[] {
     throw new Error(`results of ${count} images where ${images} were asked for`);
   }
   let at = 12;
-  const results: InferenceResult[] = [];
+  const results: WorkResult<InferenceOutput>[] = [];
   for (let image = 0; image < count; image++) {
     if (bytes.readUInt8(at++) === 1) {
       results.push({ kind: 'skipped' });
@@ -112,7 +109,7 @@ export function decodeReply(bytes: Buffer, images: number): InferenceResult[] {
     at += 4;
     const embedding = new Array<number>(values);
     for (let index = 0; index < values; index++, at += 4) embedding[index] = bytes.readFloatLE(at);
-    results.push({ kind: 'executed', predictions, embedding, executionMs, batchSize });
+    results.push({ kind: 'done', output: { predictions, embedding, executionMs, batchSize } });
   }
   return results;
 }

@@ -35,11 +35,12 @@ export interface ChildProgram<Settings> {
   /** See `oom-score.ts`. */
   readonly oomScoreAdded: number;
   /**
-   * Gets everything ready. Resolves with what to tell the front (JSON) and the function that
-   * answers a call with the bytes of the reply. Throws SetupError for what the operator can mend.
+   * Gets everything ready. Throws SetupError for what the operator can mend.
    */
   start(settings: Settings): Promise<{
-    readonly hello: unknown;
+    /** What to tell the front (JSON). Asked when the process has given up what it can. */
+    readonly hello: () => Promise<unknown>;
+    /** Answers a call with the bytes of the reply. */
     readonly answer: (call: Buffer) => Promise<Uint8Array>;
     /** What it can do without from now on. */
     readonly limits: ResourceLimits;
@@ -59,16 +60,18 @@ export async function runChild<Settings>(program: ChildProgram<Settings>): Promi
   if (init.niceness > 0) setPriority(Math.min(getPriority() + init.niceness, LOWEST_PRIORITY));
 
   let started: Awaited<ReturnType<ChildProgram<Settings>['start']>>;
+  let hello: unknown;
   try {
     started = await program.start(init.settings);
     confine(started.limits);
+    hello = await started.hello();
   } catch (error) {
     const kind = error instanceof SetupError ? error.kind : 'environment';
     const problems = error instanceof SetupError ? error.problems : [messageOf(error)];
     sendFrame(CHANNEL_FD, encodeJsonFrame(FrameTag.Failed, { kind, problems }));
     process.exit(1);
   }
-  sendFrame(CHANNEL_FD, encodeJsonFrame(FrameTag.Ready, started.hello));
+  sendFrame(CHANNEL_FD, encodeJsonFrame(FrameTag.Ready, hello));
 
   for (;;) {
     const frame = receiveFrame(CHANNEL_FD);

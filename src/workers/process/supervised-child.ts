@@ -25,24 +25,29 @@ export type { ChildRole, LossCause } from './loss.js';
 /** How long a child may take to end by itself when its channel is closed. */
 const STOP_GRACE_MS = 1_000;
 
-/** Told about the life of children; `telemetry/` implements it. */
-export interface ChildObserver {
-  childReady(role: ChildRole, index: number, pid: number, startMs: number): void;
+/** What is told of the life of children. */
+export type ChildEvent = { readonly role: ChildRole; readonly index: number } & (
+  | { readonly kind: 'child-ready'; readonly pid: number; readonly startMs: number }
   /**
-   * It was killed and takes no more calls. `childLost` follows when its end is seen, which a stuck
+   * It was killed and takes no more calls. `child-lost` follows when its end is seen, which a stuck
    * driver can put off.
    */
-  childKilled(role: ChildRole, index: number): void;
-  /** `cause` is bounded: `exit`, `signal`, `timeout`, `cpu`, `protocol`, `start`. */
-  childLost(role: ChildRole, index: number, pid: number, cause: LossCause, detail: string): void;
-  /** The child was asked to end and is gone for good, if it was there at all. Told once. */
-  childStopped(role: ChildRole, index: number): void;
+  | { readonly kind: 'child-killed' }
+  | {
+      readonly kind: 'child-lost';
+      readonly pid: number;
+      readonly cause: LossCause;
+      readonly detail: string;
+    }
+  /** It was asked to end and is gone for good, if it was there at all. Told once. */
+  | { readonly kind: 'child-stopped' }
   /**
-   * A line that the child wrote to its standard output or error; long ones are cut, and too many
-   * left out.
+   * A line that it wrote to its standard output or error; long ones are cut, and too many left out.
    */
-  childLine(role: ChildRole, index: number, line: string): void;
-}
+  | { readonly kind: 'child-line'; readonly line: string }
+);
+
+export type ReportChild = (event: ChildEvent) => void;
 
 export interface ChildSpec {
   readonly role: ChildRole;
@@ -65,7 +70,7 @@ export interface ChildSpec {
   readonly startTimeoutMs: number;
   /** The largest frame that it may send; MAX_FRAME_BYTES where not given. */
   readonly maxFrameBytes?: number;
-  readonly observer: ChildObserver;
+  readonly report: ReportChild;
   /** For tests: what time it is, and how restarts are spread. */
   readonly clock?: Clock;
   readonly random?: () => number;
@@ -122,14 +127,14 @@ export class SupervisedChild {
 
   /** Ends the process at once; `onLost` follows when its exit is seen, then a restart. */
   kill(cause: LossCause, detail: string, blameless = false): void {
-    const { role, index, observer } = this.#spec;
+    const { role, index, report } = this.#spec;
     if (this.#process === null || this.#killed !== null) return;
     this.#killed = lossByKill(cause, detail, this.#process.pid, blameless);
     this.#process.kill('SIGKILL');
     // What else it has sent, or sends yet, would be taken for the answers to other calls.
     this.#channel?.destroy();
     this.#events.onKilled();
-    observer.childKilled(role, index);
+    report({ kind: 'child-killed', role, index });
   }
 
   /** Closes the channel, waits for the exit, kills after a grace. Idempotent. */
@@ -142,7 +147,8 @@ export class SupervisedChild {
     clearTimeout(grace);
     if (this.#stopped) return;
     this.#stopped = true;
-    this.#spec.observer.childStopped(this.#spec.role, this.#spec.index);
+    const { role, index, report } = this.#spec;
+    report({ kind: 'child-stopped', role, index });
   }
 
   /**
@@ -150,7 +156,7 @@ export class SupervisedChild {
    * that.
    */
   #spawn(): Promise<void> {
-    const { role, index, observer, startTimeoutMs } = this.#spec;
+    const { role, index, report, startTimeoutMs } = this.#spec;
     const startedAt = this.#clock.now();
     this.#killed = null;
     this.#readyAt = null;
@@ -163,7 +169,8 @@ export class SupervisedChild {
         startTimer.stop();
         this.#readyAt = this.#clock.now();
         this.#events.onReady(hello);
-        observer.childReady(role, index, this.pid ?? 0, this.#readyAt - startedAt);
+        const startMs = this.#readyAt - startedAt;
+        report({ kind: 'child-ready', role, index, pid: this.pid ?? 0, startMs });
         resolve();
       };
       const onFrame = ({ tag, payload }: Frame) => {
@@ -185,8 +192,8 @@ export class SupervisedChild {
         const detail = failure?.problems.join('; ') ?? loss.detail;
         const servedMs = this.#readyAt === null ? null : this.#clock.now() - this.#readyAt;
         this.#events.onLost(loss);
-        if (!this.#stopping)
-          observer.childLost(role, index, pid, failure ? 'start' : loss.cause, detail);
+        const cause = failure ? 'start' : loss.cause;
+        if (!this.#stopping) report({ kind: 'child-lost', role, index, pid, cause, detail });
         if (servedMs !== null) this.#restartLater(servedMs);
         else
           reject(
@@ -226,7 +233,7 @@ export class SupervisedChild {
       nodeFlags = [],
       sharedFds,
       environment,
-      observer,
+      report,
       maxFrameBytes,
     } = this.#spec;
     const child = spawn(process.execPath, [...nodeFlags, fileURLToPath(entry)], {
@@ -239,7 +246,9 @@ export class SupervisedChild {
     if (channel === undefined || child.pid === undefined) return child;
     this.#channel = channel;
     for (const stream of [child.stdout, child.stderr]) {
-      const lines = new LineReader(this.#clock, (line) => observer.childLine(role, index, line));
+      const lines = new LineReader(this.#clock, (line) =>
+        report({ kind: 'child-line', role, index, line }),
+      );
       stream?.on('data', (chunk: Buffer) => lines.push(chunk)).once('end', () => lines.end());
     }
     const parser = new FrameParser(maxFrameBytes);
@@ -261,7 +270,7 @@ export class SupervisedChild {
   #restartLater(servedMs: number): void {
     if (this.#stopping) return;
     this.#cancelRestart = this.#clock.after(this.#backoff.nextMs(servedMs), () => {
-      // A restart that fails was reported to the observer as a loss; it is tried again.
+      // A restart that fails was reported as a loss; it is tried again.
       this.#spawn().catch(() => this.#restartLater(0));
     });
   }

@@ -1,25 +1,25 @@
 /**
- * What one process has been given and has not answered, and since when it works on the oldest of
- * it: how long each batch took, and how long the rest will take.
+ * The batches that one worker has been given and has not answered: how long each took, and how long
+ * the rest will take.
  *
- * Times are those of the front, from when the process had nothing else to do until its answer was
- * read: the way between the processes is in them, because whoever waits waits for that too. Pure
+ * Times are those of the front, from when the worker had nothing else to do until its answer was
+ * read. They contain the way between the processes, because an image waits for that too. Pure
  * logic; the caller says what time it is.
  */
 import type { CostTable } from './cost-table.js';
 
-/** A batch that was given to a process. */
+/** A batch that was given to a worker. */
 export interface Execution {
   readonly images: number;
   /** Set when it is answered. */
   tookMs: number;
 }
 
-export class LaneWork {
+export class WorkerLoad {
   #given: Execution[] = [];
   #since = 0;
 
-  /** Images that it has. */
+  /** Images in these batches. */
   get images(): number {
     return this.#given.reduce((sum, { images }) => sum + images, 0);
   }
@@ -32,8 +32,7 @@ export class LaneWork {
   }
 
   /**
-   * The process has so many batches left; it answers in order. Returns how many are done since the
-   * last time.
+   * The worker has so many batches left. Returns how many it has done since the last time.
    */
   answered(left: number, now: number): number {
     const done = Math.max(0, this.#given.length - left);
@@ -51,7 +50,7 @@ export class LaneWork {
   }
 
   /**
-   * Milliseconds until the process has answered everything; what is overdue counts as done in a
+   * Milliseconds until the worker has answered everything; an overdue batch counts as done in a
    * moment.
    */
   remainingMs(costs: CostTable, now: number): number {

@@ -1,26 +1,27 @@
 /**
- * Before a model is said to be ready, the line is exercised with it from end to end on drawn
- * pictures: it proves that every stage works, wakes the JIT compilers and the allocators, and tells
- * how many images a second this machine finishes.
+ * What a model has to do before it is offered: answer drawn pictures from end to end. That shows
+ * that every stage works, wakes the JIT compilers and the allocators, and tells how many images a
+ * second this machine finishes.
  */
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../clock.js';
 import type { Permit } from '../admission/permits.js';
-import type { ModelLine } from '../models/model-line.js';
+import type { ServedModel } from '../models/served-model.js';
+import { newImageRecord } from '../telemetry/record.js';
 import type { Pipeline } from './pipeline.js';
 
-export interface ExerciseOptions {
+export interface SmokeTestOptions {
   readonly pipeline: Pipeline;
-  readonly line: ModelLine;
+  readonly model: ServedModel;
   readonly takePermit: () => Promise<Permit>;
   /** An image file. */
   readonly picture: Uint8Array;
   /**
-   * Images in the line at a time: enough to keep every process busy; at most the number of permits.
+   * Images at a time: enough to keep every process busy; at most the number of permits.
    */
   readonly concurrency: number;
   readonly clock: Clock;
-  /** Aborted: the images are taken out of the line, and the exercise rejects. */
+  /** Aborted: the images are cancelled, and the test rejects. */
   readonly signal?: AbortSignal;
 }
 
@@ -28,16 +29,16 @@ export interface ExerciseOptions {
 const WARM_UP_MS = 100;
 const MEASURE_MS = 200;
 /**
- * A slow model gets no longer than this to warm up or to be measured, but for the images that are
- * in the line by then.
+ * A slow model gets no longer than this to warm up or to be measured, but for the images that were
+ * begun by then.
  */
 const LONGEST_MS = 1_000;
 
 /**
- * @returns images a second that the line finished, of pictures like the one given
- * @throws whatever the line throws: a line that can't answer a drawn picture can't serve
+ * @returns images a second that were finished, of pictures like the one given
+ * @throws whatever the pipeline throws: a model that cannot answer a drawn picture cannot serve
  */
-export async function exercise(options: ExerciseOptions): Promise<number> {
+export async function measureThroughput(options: SmokeTestOptions): Promise<number> {
   const { concurrency } = options;
   const answerOne = answerer(options);
   await answerOne();
@@ -51,33 +52,26 @@ export async function exercise(options: ExerciseOptions): Promise<number> {
 }
 
 /**
- * Like `exercise` without the measuring, for a model that joins while others are being served:
- * `images` and no more. When it has settled, none of its images is left in the line.
+ * The same without measuring, for a model that joins while others are being served: `images` and no
+ * more. When it has settled, none of its images is left in the pipeline.
  */
-export async function prove(options: ExerciseOptions, images: number): Promise<void> {
+export async function smokeTest(options: SmokeTestOptions, images: number): Promise<void> {
   const answerOne = answerer(options);
   await answerOne();
   await answerFor(answerOne, 0, images, options);
 }
 
-function answerer(options: ExerciseOptions): () => Promise<void> {
-  const { pipeline, line, takePermit, picture: image, clock } = options;
+function answerer(options: SmokeTestOptions): () => Promise<void> {
+  const { pipeline, model, takePermit, picture: image, clock } = options;
   const signal = options.signal ?? new AbortController().signal;
-  // Every image in the line listens to it.
+  // Every image listens to it.
   setMaxListeners(0, signal);
   return async () => {
     signal.throwIfAborted();
-    const permit = await takePermit();
-    const asked = {
-      line,
-      image,
-      topK: 5,
-      wantsEmbedding: false,
-      ofStream: false,
-      expiresAt: Number.POSITIVE_INFINITY,
-      signal,
-    };
-    await pipeline.answer({ ...asked, arrivedAt: clock.now() }, permit);
+    const { slot, release } = await takePermit();
+    const record = newImageRecord(clock.now());
+    const asked = { model, image, slot, topK: 5, wantsEmbedding: false, ofStream: false };
+    await pipeline.classify({ ...asked, signal, record }).finally(release);
   };
 }
 
@@ -86,7 +80,7 @@ async function answerFor(
   answerOne: () => Promise<void>,
   milliseconds: number,
   images: number,
-  { concurrency, clock }: ExerciseOptions,
+  { concurrency, clock }: SmokeTestOptions,
 ): Promise<{ readonly finished: number; readonly ms: number }> {
   const startedAt = clock.now();
   let finished = 0;

@@ -1,7 +1,31 @@
+/** GetModel and ListModels: what callers may know of the models that are served. */
+import type { ListModelsRequest__Output } from '../../contract/generated/vitserve/v1/ListModelsRequest.js';
+import type { ListModelsResponse } from '../../contract/generated/vitserve/v1/ListModelsResponse.js';
+import type { Model } from '../../contract/generated/vitserve/v1/Model.js';
 import { RequestError } from '../../errors.js';
+import type { Engine } from '../engine.js';
+import { toModel } from './messages.js';
 
 /** So many on a page where the caller leaves it open, and at most. */
 const PAGE_SIZE = 100;
+
+/** Throws RequestError MODEL_UNKNOWN. */
+export function getModel(
+  engine: Pick<Engine, 'resolve'>,
+  { model }: { readonly model: string },
+): Model {
+  return toModel(engine.resolve(model).info);
+}
+
+/** Throws RequestError PAGE_INVALID. */
+export function listModels(
+  engine: Pick<Engine, 'list'>,
+  { pageSize, pageToken }: ListModelsRequest__Output,
+): ListModelsResponse {
+  const models = engine.list().map(({ info }) => info);
+  const { page, nextPageToken } = pageOf(models, pageSize, pageToken);
+  return { models: page.map(toModel), nextPageToken };
+}
 
 /**
  * One page of a list that is ordered by name. A token is the name after which the page begins, so
@@ -19,7 +43,7 @@ export function pageOf<Entry extends { readonly name: string }>(
   }
   const after = Buffer.from(pageToken, 'base64url').toString();
   if (Buffer.from(after).toString('base64url') !== pageToken) {
-    throw new RequestError('PAGE_INVALID', 'page_token is none that this server gave out');
+    throw new RequestError('PAGE_INVALID', 'page_token was not issued by this server');
   }
   const rest = entries.filter(({ name }) => name > after);
   const page = rest.slice(0, Math.min(pageSize === 0 ? PAGE_SIZE : pageSize, PAGE_SIZE));

@@ -1,0 +1,44 @@
+/**
+ * Has grpc-js tell each call what comes for it, before the handler hears of it. The interceptor
+ * sees a call's metadata before its body.
+ */
+import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import { Call, type CallContext } from './call.js';
+import type { Pace } from './pace.js';
+
+/** A call whose messages are read one by one. */
+class PacedCall extends ServerInterceptingCall {
+  readonly #pace: Pace;
+
+  constructor(pace: Pace, ...call: ConstructorParameters<typeof ServerInterceptingCall>) {
+    super(...call);
+    this.#pace = pace;
+  }
+
+  override startRead(): void {
+    this.#pace.request(() => super.startRead());
+  }
+}
+
+export function createInterceptor(context: CallContext): ServerInterceptor {
+  return (method, inner) => {
+    const call = new Call(context, method, inner);
+    const responder: ConstructorParameters<typeof ServerInterceptingCall>[1] = {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, pass) => {
+            if (call.onHeaders(metadata)) pass(metadata);
+          },
+          onReceiveMessage: (message, pass) => {
+            call.onMessage(message);
+            pass(message);
+          },
+          onReceiveHalfClose: (pass) => call.onHalfClose(pass),
+          onCancel: () => call.onCancel(),
+        }),
+    };
+    return call.kind === 'stream'
+      ? new PacedCall(call.pace, inner, responder)
+      : new ServerInterceptingCall(inner, responder);
+  };
+}
