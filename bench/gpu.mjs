@@ -89,7 +89,7 @@ try {
       '--random',
       given.variant,
       ...form,
-      '--models',
+      '--model-repository',
       scratch,
       '--name',
       'measured',
@@ -151,7 +151,7 @@ try {
   const kilobytes = images.reduce((sum, { length }) => sum + length, 0) / images.length / 1000;
   const server = await startServer([
     ...[
-      '--models',
+      '--model-repository',
       scratch,
       '--allow-random-weights',
       '--execution-provider',

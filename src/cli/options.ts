@@ -131,8 +131,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'The gRPC probes of the kubelet speak plaintext and show no certificate, so with `tls-cert` they need this port. It ' +
       'tells whether the server and its models serve; keep it inside of the cluster all the same.',
   },
-  models: {
-    name: 'models',
+  modelRepository: {
+    name: 'model-repository',
     group: 'Model',
     type: path(),
     default: PACKAGE_MODELS,
@@ -143,8 +143,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'whatever the working directory, so that a first start works. A relative path of your own is resolved against ' +
       'the working directory.',
   },
-  model: {
-    name: 'model',
+  defaultModel: {
+    name: 'default-model',
     group: 'Model',
     type: string('NAME', "a model's name"),
     default: '',
@@ -549,7 +549,7 @@ export const CLASSIFY_OPTIONS: OptionTable<ClassifySettings> = {
     default: '',
     defaultText: "the server's default model",
     summary: 'Name of the model to ask.',
-    reason: 'Empty, the server chooses: the model that its own `model` option names.',
+    reason: 'Empty, the server chooses: the model that its own `default-model` option names.',
   },
   topK: {
     name: 'top-k',

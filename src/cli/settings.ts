@@ -27,9 +27,9 @@ export interface ServeSettings {
   readonly tokenFile: string | null;
   readonly healthAddress: Address | null;
   /** Absolute path. */
-  readonly models: string;
+  readonly modelRepository: string;
   /** Empty: the only model of the repository. */
-  readonly model: string;
+  readonly defaultModel: string;
   readonly allowRandomWeights: boolean;
   /** 0: the repository is read at start and on SIGHUP only. */
   readonly modelsPollIntervalMs: number;

@@ -191,7 +191,7 @@ export class Service {
    * once.
    */
   async #bindAndLoad(): Promise<LoadedRepository> {
-    const { httpAddress, models, model, allowRandomWeights } = this.#settings;
+    const { httpAddress, modelRepository, defaultModel, allowRandomWeights } = this.#settings;
     const [rpc, http, loaded] = await Promise.allSettled([
       RpcServer.listen({
         ...this.#settings,
@@ -215,7 +215,7 @@ export class Service {
         registry: this.#metrics.registry,
         readiness: () => this.#readiness(),
       }),
-      loadRepository(models, model, { allowRandomWeights }),
+      loadRepository(modelRepository, defaultModel, { allowRandomWeights }),
     ]);
     if (rpc.status === 'fulfilled') this.#rpc = rpc.value;
     if (http.status === 'fulfilled') this.#http = http.value;

@@ -64,7 +64,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   {{- $_ := set $set "token-file" (printf "/etc/vitserve/tokens/%s" .Values.tokens.key) -}}
 {{- end -}}
 {{- if ne .Values.models.from "image" -}}
-  {{- $_ := set $set "models" (printf "%s/%s" .Values.models.path .Values.models.subPath | trimSuffix "/") -}}
+  {{- $_ := set $set "model-repository" (printf "%s/%s" .Values.models.path .Values.models.subPath | trimSuffix "/") -}}
 {{- end -}}
 {{- range $name, $value := $set -}}
   {{- if hasKey $config $name -}}

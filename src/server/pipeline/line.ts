@@ -31,7 +31,7 @@ import { Pipeline, type PipelineObserver } from './pipeline.js';
 
 export interface LineSettings extends DecoderPoolSettings, InferencePoolSettings {
   /** The model repository. */
-  readonly models: string;
+  readonly modelRepository: string;
   readonly allowRandomWeights: boolean;
   readonly permits: number | 'auto';
   readonly maxImageBytes: number;
@@ -94,7 +94,7 @@ export class Line {
     const slots = createSlots(settings, layout);
     const catalog = new ModelCatalog({
       allowRandomWeights: settings.allowRandomWeights,
-      repository: settings.models,
+      repository: settings.modelRepository,
       pixelBytes: layout.pixelBytes,
       maxQueueDelayMs: settings.maxQueueDelayMs,
       clock,

@@ -22,8 +22,8 @@ describe('serve settings', () => {
       tlsClientCa: null,
       tokenFile: null,
       healthAddress: null,
-      models: fileURLToPath(new URL('../../../models', import.meta.url)),
-      model: '',
+      modelRepository: fileURLToPath(new URL('../../../models', import.meta.url)),
+      defaultModel: '',
       allowRandomWeights: false,
       executionProvider: 'auto',
       inferenceProcesses: 'auto',
@@ -62,7 +62,7 @@ describe('serve settings', () => {
     const { settings, sources, changes } = loadServeSettings(
       ['--config', 'etc/vitserve.json', '--permits', '3'],
       { VITSERVE_PERMITS: '2', VITSERVE_MAX_UPLOADS: '20', PERMITS: '9' },
-      withFile({ permits: 1, 'max-uploads': 10, 'drain-delay': '5s', model: null }),
+      withFile({ permits: 1, 'max-uploads': 10, 'drain-delay': '5s', 'default-model': null }),
     );
     assert.equal(settings.permits, 3);
     assert.equal(settings.maxUploads, 20);
@@ -71,7 +71,7 @@ describe('serve settings', () => {
     assert.equal(sources.permits, 'flag');
     assert.equal(sources.maxUploads, 'environment');
     assert.equal(sources.drainDelayMs, 'file');
-    assert.equal(sources.model, 'default');
+    assert.equal(sources.defaultModel, 'default');
     assert.deepEqual(changes, [
       { name: 'config', value: '/srv/etc/vitserve.json', source: 'flag' },
       { name: 'permits', value: '3', source: 'flag' },
@@ -83,7 +83,7 @@ describe('serve settings', () => {
   test('flags: two spellings of a value, four of a yes or no, and the same one twice', () => {
     assert.equal(serve('--log-level', 'debug').logLevel, 'debug');
     assert.equal(serve('--log-level=debug').logLevel, 'debug');
-    assert.equal(serve('--model=').model, '');
+    assert.equal(serve('--default-model=').defaultModel, '');
     assert.equal(serve('--reflection').reflection, true);
     assert.equal(serve('--no-reflection').reflection, false);
     assert.equal(serve('--reflection=true').reflection, true);
@@ -92,15 +92,15 @@ describe('serve settings', () => {
   });
 
   test('paths are resolved against the working directory, the default models folder is not', () => {
-    assert.equal(serve('--models', 'mine').models, '/srv/mine');
-    assert.equal(serve('--models', '/opt/models').models, '/opt/models');
+    assert.equal(serve('--model-repository', 'mine').modelRepository, '/srv/mine');
+    assert.equal(serve('--model-repository', '/opt/models').modelRepository, '/opt/models');
     assert.equal(
       loadServeSettings([], { VITSERVE_SHARED_MEMORY_DIR: 'shm' }, NO_FILES).settings
         .sharedMemoryDir,
       '/srv/shm',
     );
     assert.equal(
-      loadServeSettings([], {}).settings.models,
+      loadServeSettings([], {}).settings.modelRepository,
       resolve(import.meta.dirname, '../../../models'),
     );
   });

@@ -27,7 +27,7 @@ describe('what serve refuses', () => {
           permits: 0,
           'decode-timeout': 10,
           reflection: 'no',
-          model: ['a'],
+          'default-model': ['a'],
           config: 'b',
         }),
       );
@@ -44,17 +44,24 @@ describe('what serve refuses', () => {
       'permits in vitserve.json: 0 is not accepted; give auto or a whole number from 1 to 65536',
       'decode-timeout in vitserve.json: 10 is not accepted; give a duration from 1ms to 24h, such as 250ms, 5s or 2m',
       'reflection in vitserve.json: "no" is not accepted; give true or false',
-      'model in vitserve.json: ["a"] is not accepted; give a model\'s name',
+      'default-model in vitserve.json: ["a"] is not accepted; give a model\'s name',
     ]);
   });
 
   test('flags that are not there, and the nearest that is', () => {
     assert.deepEqual(
-      serveProblems('--prot=1', '--xyzzy', '--modles', 'm', '--no-reflecton', '--drian-delay=5s'),
+      serveProblems(
+        '--prot=1',
+        '--xyzzy',
+        '--model-repositry',
+        'm',
+        '--no-reflecton',
+        '--drian-delay=5s',
+      ),
       [
         '--prot is not a flag of vitserve serve; see vitserve serve --help',
         '--xyzzy is not a flag of vitserve serve; see vitserve serve --help',
-        '--modles is not a flag of vitserve serve; did you mean --models?',
+        '--model-repositry is not a flag of vitserve serve; did you mean --model-repository?',
         '--no-reflecton is not a flag of vitserve serve; did you mean --no-reflection?',
         '--drian-delay is not a flag of vitserve serve; did you mean --drain-delay?',
       ],
