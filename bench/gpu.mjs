@@ -159,7 +159,7 @@ try {
       '--permits',
       '1024',
     ],
-    ...['--batch-sizes', sizes.join(','), '--start-timeout', '300s'],
+    ...['--max-batch-size', String(Math.max(...sizes)), '--start-timeout', '300s'],
   ]);
   try {
     console.log(

@@ -76,8 +76,7 @@ export class Service {
     this.#admission = new Admission({
       permits: this.#permits,
       clock: this.#clock,
-      maxUploads: () =>
-        settings.maxUploads === 'auto' ? this.#permits.limit : settings.maxUploads,
+      maxUploads: () => this.#permits.limit,
       uploadTimeoutMs: settings.uploadTimeoutMs,
     });
     watchAdmission(this.#metrics, this.#admission);

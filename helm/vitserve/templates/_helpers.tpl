@@ -71,9 +71,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
     {{- fail (printf "config.%s is set by tls, tokens or models: leave one of them out" $name) -}}
   {{- end -}}
 {{- end -}}
-{{- if hasKey $config "simulated-inference" -}}
-  {{- $_ := set $set "execution-provider" "auto" -}}
-{{- else -}}
+{{- if not (hasPrefix "simulated:" (get $config "execution-provider" | default "")) -}}
   {{- $provider := ternary "cuda" "cpu" .Values.gpu.enabled -}}
   {{- if ne (get $config "execution-provider" | default $provider) $provider -}}
     {{- fail (printf "config.execution-provider has to be %s, because gpu.enabled is %t: with anything else pods could serve from the wrong processor, or not start" $provider .Values.gpu.enabled) -}}

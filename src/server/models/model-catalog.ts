@@ -63,7 +63,6 @@ export interface CatalogOptions extends LoadOptions {
   readonly pixelBytes: number;
   /** Starts the processes of one version. Rejects with SetupError, with nothing left of them. */
   readonly startPool: (model: Model, shared: SharedProcesses) => Promise<ModelPool>;
-  readonly maxQueueDelayMs: number;
   readonly clock: Clock;
   readonly observer: CatalogObserver & ModelLineObserver;
 }
@@ -276,7 +275,7 @@ export class ModelCatalog {
   }
 
   async #load(model: Model, models: number): Promise<Entry> {
-    const { pixelBytes, startPool, maxQueueDelayMs, clock, observer } = this.#options;
+    const { pixelBytes, startPool, clock, observer } = this.#options;
     const { manifest } = model;
     const { input, preprocessing: recipe, labels } = manifest;
     if (pixelBytesOf(manifest) > pixelBytes) {
@@ -311,7 +310,6 @@ export class ModelCatalog {
       lanes,
       fixedBatchSizes,
       warmUpCosts,
-      maxQueueDelayMs,
       clock,
       observer,
     });

@@ -51,12 +51,10 @@ export class ModelLine {
     readonly fixedBatchSizes: readonly number[] | null;
     /** What batches cost as a process found when it started. */
     readonly warmUpCosts: readonly BatchCost[];
-    readonly maxQueueDelayMs: number;
     readonly clock: Clock;
     readonly observer: ModelLineObserver;
   }) {
-    const { model, plan, lanes, fixedBatchSizes, warmUpCosts, maxQueueDelayMs, clock, observer } =
-      options;
+    const { model, plan, lanes, fixedBatchSizes, warmUpCosts, clock, observer } = options;
     const costs = new CostTable(fixedBatchSizes);
     for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
     this.model = model;
@@ -67,7 +65,6 @@ export class ModelLine {
     this.#batching = new Dispatcher({
       lanes,
       maxBatchSize: model.maxBatchSize,
-      maxQueueDelayMs,
       costs,
       clock,
       toCall: (images) => images,

@@ -35,8 +35,6 @@ export interface LineSettings extends DecoderPoolSettings, InferencePoolSettings
   readonly allowRandomWeights: boolean;
   readonly permits: number | 'auto';
   readonly maxImageBytes: number;
-  readonly overtakingLimitMs: number;
-  readonly maxQueueDelayMs: number;
 }
 
 export interface LineOptions {
@@ -96,7 +94,6 @@ export class Line {
       allowRandomWeights: settings.allowRandomWeights,
       repository: settings.modelRepository,
       pixelBytes: layout.pixelBytes,
-      maxQueueDelayMs: settings.maxQueueDelayMs,
       clock,
       startPool: (model, shared) =>
         InferencePool.create(model, slots, settings, childObserver, shared),
@@ -120,7 +117,7 @@ export class Line {
         );
       }
       const decoders = decoding.value;
-      const { maxImageBytes, overtakingLimitMs } = settings;
+      const { maxImageBytes } = settings;
       const { lanes } = decoders;
       const fewest = () => busy(catalog.resolve(''), decoders);
       const throughput = new Throughput(clock, () =>
@@ -130,7 +127,6 @@ export class Line {
         slots,
         decoders: lanes,
         maxImageBytes,
-        overtakingLimitMs,
         throughput,
         clock,
         observer,

@@ -83,8 +83,6 @@ export interface PipelineOptions {
   readonly slots: SlotFile;
   readonly decoders: readonly BatchLane<DecodeRequest, DecoderReply>[];
   readonly maxImageBytes: number;
-  /** How much later a more urgent image may come and still go first. */
-  readonly overtakingLimitMs: number;
   /** Told of every image. */
   readonly throughput: Throughput;
   readonly clock: Clock;
@@ -107,7 +105,6 @@ export class Pipeline {
       lanes: options.decoders,
       maxBatchSize: 1,
       maxInFlight: DECODER_CALLS,
-      maxQueueDelayMs: 0,
       costs: new CostTable(),
       clock: options.clock,
       toCall: ([image]) => image as DecodeImage,
@@ -131,7 +128,7 @@ export class Pipeline {
   }
 
   async #answer(request: ImageRequest, permit: Permit): Promise<Answer> {
-    const { slots, clock, observer, overtakingLimitMs, throughput } = this.#options;
+    const { slots, clock, observer, throughput } = this.#options;
     const { line, image, signal, expiresAt, topK, wantsEmbedding, record } = request;
     const { slot } = permit;
     const cancelSlot = () => slots.cancel(slot);
@@ -145,7 +142,7 @@ export class Pipeline {
       const terms = {
         signal,
         expiresAt,
-        schedulingDeadline: schedulingDeadlineOf(request, overtakingLimitMs),
+        schedulingDeadline: schedulingDeadlineOf(request),
       };
       this.#checkReachable(line, terms);
       slots.open(slot, expiresAt);
@@ -224,11 +221,8 @@ export class Pipeline {
    */
   checkDeadline(lines: readonly ModelLine[], expiresAt: number): void {
     if (expiresAt === Number.POSITIVE_INFINITY) return;
-    const { clock, overtakingLimitMs } = this.#options;
-    const schedulingDeadline = schedulingDeadlineOf(
-      { arrivedAt: clock.now(), expiresAt, ofStream: false },
-      overtakingLimitMs,
-    );
+    const arrivedAt = this.#options.clock.now();
+    const schedulingDeadline = schedulingDeadlineOf({ arrivedAt, expiresAt, ofStream: false });
     let refusal: RequestError | null = null;
     for (const line of lines) {
       refusal = this.#refusalOf(line, { schedulingDeadline, expiresAt });

@@ -7,7 +7,7 @@
  * - All others (health, reflection, questions about models): a place among the others, a small
  *   message, and the same time to send it.
  *
- * So what callers can make the front hold is bounded, whoever they are: (2 × `max-uploads` +
+ * So what callers can make the front hold is bounded, whoever they are: (2 × permits +
  * permits) × `max-image-bytes`, and for streams that wait and other calls MOST_STREAMS ×
  * STREAM_WINDOW_BYTES + MOST_OTHERS × OTHER_MESSAGE_BYTES.
  */

@@ -42,8 +42,6 @@ export interface RpcServerOptions extends ClassificationOptions, CredentialSetti
   readonly uploadTimeoutMs: number;
   readonly maxConnections: number;
   /** 0: for ever. */
-  readonly maxConnectionIdleMs: number;
-  /** 0: for ever. */
   readonly maxConnectionAgeMs: number;
   readonly reflection: boolean;
   /** See AdmissionInterceptorOptions. */

@@ -3,7 +3,7 @@
  * most urgent first.
  *
  * Work-conserving: a free process is never left idle while an image waits, so a lone image is not
- * delayed for company (unless `maxQueueDelayMs` allows it and `queue-delay.ts` finds that it pays).
+ * delayed for company.
  * Batches grow only because, and only while, every process is busy. Beside the batch that it
  * executes a process is given one more in advance, but only where a full one waits, since an early
  * small batch would be a smaller batch for nothing; where batches have one image (decoders) that is
@@ -31,7 +31,6 @@ import { DeadlineQueue } from './deadline-queue.js';
 import { type Expiring, formBatch } from './form-batch.js';
 import type { BatchLane } from './lane.js';
 import { Lanes } from './lanes.js';
-import { QueueDelay } from './queue-delay.js';
 
 /** Times an image may be given to a process before its loss is the caller's to know. */
 export const MAX_ATTEMPTS = 3;
@@ -74,8 +73,6 @@ export interface DispatcherOptions<Image, Result, Call, Reply> {
   readonly maxBatchSize: number;
   /** Batches that a process is given at most, with the one that it executes. 1: none in advance. */
   readonly maxInFlight?: number;
-  /** Most time that a free process waits for company. 0: never. */
-  readonly maxQueueDelayMs: number;
   /** What batches cost, as far as it is known; goes on learning here. */
   readonly costs: CostTable;
   readonly clock: Clock;
@@ -100,16 +97,13 @@ export class Dispatcher<Image, Result, Call, Reply> {
   readonly #options: DispatcherOptions<Image, Result, Call, Reply>;
   readonly #lanes: Lanes<Call, Reply>;
   readonly #arrivals = new Arrivals();
-  readonly #queueDelay: QueueDelay;
   readonly #queue = new DeadlineQueue<Waiting<Image, Result>>();
   /** Images that lost a process; they go first, each alone. */
   readonly #retries: Waiting<Image, Result>[] = [];
   #order = 0;
-  #cancelWake: () => void = () => {};
 
   constructor(options: DispatcherOptions<Image, Result, Call, Reply>) {
     this.#options = options;
-    this.#queueDelay = new QueueDelay(options.maxQueueDelayMs, options.costs, this.#arrivals);
     const { lanes, costs, clock, maxInFlight = ONE_IN_ADVANCE } = options;
     this.#lanes = new Lanes({ lanes, costs, clock, maxInFlight }, () => this.#dispatch());
   }
@@ -184,7 +178,6 @@ export class Dispatcher<Image, Result, Call, Reply> {
   }
 
   #dispatch(): void {
-    this.#cancelWake();
     while (this.queueLength > 0) {
       const lane = this.#lanes.freest();
       if (lane === undefined) break;
@@ -207,17 +200,10 @@ export class Dispatcher<Image, Result, Call, Reply> {
 
   /** How many of the waiting images this lane gets now. */
   #share(lane: BatchLane<Call, Reply>): number {
-    const { maxBatchSize, clock } = this.#options;
+    const { maxBatchSize } = this.#options;
     const waiting = this.#queue.size;
     if (lane.inFlight > 0) return waiting >= maxBatchSize ? maxBatchSize : 0;
-    const { idle } = this.#lanes;
-    const share = Math.min(maxBatchSize, Math.ceil(waiting / idle));
-    const { first } = this.#queue;
-    if (share === maxBatchSize || first === undefined) return share;
-    const holdMs = this.#queueDelay.holdMs(share, idle, first.schedulingDeadline, clock.now());
-    if (holdMs === 0) return share;
-    this.#cancelWake = clock.after(holdMs, () => this.#dispatch());
-    return 0;
+    return Math.min(maxBatchSize, Math.ceil(waiting / this.#lanes.idle));
   }
 
   /** Takes the next batch out of the queue; refuses who can't be answered in time. */
@@ -240,7 +226,6 @@ export class Dispatcher<Image, Result, Call, Reply> {
   #send(lane: BatchLane<Call, Reply>, batch: readonly Waiting<Image, Result>[]): void {
     const { toCall, toResults, workedOn, costs } = this.#options;
     for (const { signal, leave } of batch) signal.removeEventListener('abort', leave);
-    this.#queueDelay.ended();
     const execution = this.#lanes.begin(lane, batch.length);
     const images = batch.map(({ image }) => image);
     lane

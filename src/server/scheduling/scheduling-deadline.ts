@@ -1,14 +1,21 @@
 /**
  * Who goes first: the image with the smallest scheduling deadline, which is a time.
  *
- * - A unary call's is its deadline, but at most `overtakingLimitMs` after its arrival. So the
+ * - A unary call's is its deadline, but at most `OVERTAKING_LIMIT_MS` after its arrival. So the
  *   earliest deadline goes first; an image is passed over only by images that came no more than
  *   that much later, and one that has waited for so long by none that came after it (those that
  *   could have been more urgent have expired).
- * - An image of a stream counts as a unary call without a deadline that came `overtakingLimitMs`
+ * - An image of a stream counts as a unary call without a deadline that came `OVERTAKING_LIMIT_MS`
  *   later: it goes behind every unary call that comes within that time, and is passed over by none
  *   that comes more than twice that time later.
  */
+
+/**
+ * A little longer than the queue that `permits` lets in (`SECONDS_OF_WORK`): with less, calls
+ * without a deadline could fill the queue so far that those with a near one find no time in it.
+ */
+export const OVERTAKING_LIMIT_MS = 5_000;
+
 export interface Arrival {
   /** Monotonic milliseconds. */
   readonly arrivedAt: number;
@@ -20,7 +27,7 @@ export interface Arrival {
 
 export function schedulingDeadlineOf(
   { arrivedAt, expiresAt, ofStream }: Arrival,
-  overtakingLimitMs: number,
+  overtakingLimitMs = OVERTAKING_LIMIT_MS,
 ): number {
   return ofStream
     ? arrivedAt + 2 * overtakingLimitMs

@@ -34,10 +34,10 @@ export type DecoderLane = Lane<DecodeRequest, DecoderReply>;
 export interface DecoderPoolSettings {
   readonly decoderProcesses: number | 'auto';
   readonly jpegDecoder: JpegDecoderChoice;
+  readonly maxImageBytes: number;
   readonly maxImagePixels: number;
   readonly sharedMemoryDir: string;
   readonly startTimeoutMs: number;
-  readonly decodeTimeoutMs: number;
 }
 
 /**
@@ -58,6 +58,24 @@ export const DECODER_CALLS = 1;
 const RESERVED_INBOX_BYTES = 1024 * 1024;
 /** Decoders give way to the front and go before the inference processes, which they feed. */
 const NICENESS = 4;
+
+/** Processor time for any image, and for each pixel and byte that an image may have. */
+const BASE_CPU_MS = 1_000;
+const PIXELS_A_MS = 10_000;
+const BYTES_A_MS = 4_096;
+
+/**
+ * Processor time that a decoder may spend on one image before it is killed: 10 s for images of 50
+ * million pixels and 16 MiB, where no image that is within the limits takes more than 3 s of a core
+ * of 2023 (docs/bad-input.md). It is no option: it follows from the limits on images.
+ */
+export function decodeLimitMs({
+  maxImagePixels,
+  maxImageBytes,
+}: Pick<DecoderPoolSettings, 'maxImagePixels' | 'maxImageBytes'>): number {
+  return Math.round(BASE_CPU_MS + maxImagePixels / PIXELS_A_MS + maxImageBytes / BYTES_A_MS);
+}
+
 export class DecoderPool {
   readonly lanes: readonly DecoderLane[];
 
@@ -72,6 +90,7 @@ export class DecoderPool {
     slots: SlotFile,
     settings: DecoderPoolSettings,
     observer: ChildObserver,
+    cpuMs = decodeLimitMs(settings),
   ): Promise<DecoderPool> {
     const count =
       settings.decoderProcesses === 'auto' ? availableCores() : settings.decoderProcesses;
@@ -99,7 +118,7 @@ export class DecoderPool {
           settings: () => decoderSettings,
         },
         { encode: createEncoder(inbox), decode: (bytes, { kind }) => decodeReply(bytes, kind) },
-        { cpuMs: settings.decodeTimeoutMs },
+        { cpuMs },
       );
     });
     const pool = new DecoderPool(lanes, inboxes);

@@ -19,12 +19,10 @@ import {
   type InferenceRequest,
   type InferenceResult,
 } from './messages.js';
-import type { ProviderChoice } from './onnx-session.js';
 import type { Cost } from './simulated-session.js';
 import { type SlowForm, slowForm } from './slow-form.js';
 
 export interface InferencePoolSettings extends BatchSizeSettings {
-  readonly executionProvider: ProviderChoice;
   /** All models together; each gets an equal share, and one at least. */
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';
@@ -113,7 +111,7 @@ export class InferencePool {
           role: 'inference',
           index,
           entry: new URL('./inference-main.js', import.meta.url),
-          niceness: provider === 'cuda' ? 0 : CPU_NICENESS,
+          niceness: provider.kind === 'cuda' ? 0 : CPU_NICENESS,
           sharedFds: [slots.fd],
           // CUDA and its libraries are found through the environment.
           environment: undefined,
@@ -124,11 +122,9 @@ export class InferencePool {
             graphPath: model.graphPath,
             weights: model.weights,
             manifest: model.manifest,
-            provider,
+            executionProvider: provider,
             threads: settings.inferenceThreads === 'auto' ? 1 : settings.inferenceThreads,
-            simulatedInference: settings.simulatedInference,
             maxBatchSize: settings.maxBatchSize,
-            batchSizes: settings.batchSizes,
             slots: slots.layout,
           }),
         },
@@ -154,7 +150,7 @@ export class InferencePool {
       signal.throwIfAborted();
       const hello = first.hello as InferenceHello;
       if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda')
-        provider = hello.executionProvider;
+        provider = { kind: hello.executionProvider };
 
       const share = Math.floor(chooseCount(settings, hello.executionProvider) / shared.models);
       const others = Array.from({ length: Math.max(1, share) - 1 }, newLane);

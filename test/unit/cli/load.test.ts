@@ -25,25 +25,19 @@ describe('serve settings', () => {
       modelRepository: fileURLToPath(new URL('../../../models', import.meta.url)),
       defaultModel: '',
       allowRandomWeights: false,
-      executionProvider: 'auto',
+      executionProvider: { kind: 'auto' },
       inferenceProcesses: 'auto',
       inferenceThreads: 'auto',
       decoderProcesses: 'auto',
       jpegDecoder: 'auto',
       sharedMemoryDir: '/dev/shm',
       maxBatchSize: 'auto',
-      batchSizes: 'auto',
-      maxQueueDelayMs: 0,
-      overtakingLimitMs: 5_000,
       permits: 'auto',
-      maxUploads: 'auto',
       uploadTimeoutMs: 10_000,
       maxConnections: 1024,
-      maxConnectionIdleMs: 600_000,
       maxConnectionAgeMs: 3_600_000,
       maxImageBytes: 16_777_216,
       maxImagePixels: 50_000_000,
-      decodeTimeoutMs: 10_000,
       inferenceTimeoutMs: 60_000,
       startTimeoutMs: 60_000,
       drainDelayMs: 0,
@@ -51,7 +45,6 @@ describe('serve settings', () => {
       logLevel: 'info',
       logFormat: 'auto',
       logSample: 0,
-      simulatedInference: null,
       modelsPollIntervalMs: 0,
     });
     assert.deepEqual(new Set(Object.values(sources)), new Set(['default']));
@@ -61,21 +54,21 @@ describe('serve settings', () => {
   test('a flag is stronger than the environment, the environment than the file, the file than the default', () => {
     const { settings, sources, changes } = loadServeSettings(
       ['--config', 'etc/vitserve.json', '--permits', '3'],
-      { VITSERVE_PERMITS: '2', VITSERVE_MAX_UPLOADS: '20', PERMITS: '9' },
-      withFile({ permits: 1, 'max-uploads': 10, 'drain-delay': '5s', 'default-model': null }),
+      { VITSERVE_PERMITS: '2', VITSERVE_MAX_CONNECTIONS: '20', PERMITS: '9' },
+      withFile({ permits: 1, 'max-connections': 10, 'drain-delay': '5s', 'default-model': null }),
     );
     assert.equal(settings.permits, 3);
-    assert.equal(settings.maxUploads, 20);
+    assert.equal(settings.maxConnections, 20);
     assert.equal(settings.drainDelayMs, 5_000);
     assert.equal(settings.config, '/srv/etc/vitserve.json');
     assert.equal(sources.permits, 'flag');
-    assert.equal(sources.maxUploads, 'environment');
+    assert.equal(sources.maxConnections, 'environment');
     assert.equal(sources.drainDelayMs, 'file');
     assert.equal(sources.defaultModel, 'default');
     assert.deepEqual(changes, [
       { name: 'config', value: '/srv/etc/vitserve.json', source: 'flag' },
       { name: 'permits', value: '3', source: 'flag' },
-      { name: 'max-uploads', value: '20', source: 'environment' },
+      { name: 'max-connections', value: '20', source: 'environment' },
       { name: 'drain-delay', value: '5s', source: 'file' },
     ]);
   });
@@ -145,20 +138,20 @@ describe('serve settings', () => {
         reflection: false,
         permits: 5,
         'max-image-bytes': 1024,
-        'simulated-inference': { '8': 2.2, '1': 1.0 },
+        'execution-provider': 'simulated:1:1,8:2.2',
       },
       {
         reflection: 'false',
         permits: '5',
         'max-image-bytes': '1KiB',
-        'simulated-inference': '1:1,8:2.2',
+        'execution-provider': 'simulated:1:1.0,8:2.2',
       },
     ]) {
       const { settings } = loadServeSettings([], { VITSERVE_CONFIG: 'a.json' }, withFile(content));
       assert.equal(settings.reflection, false);
       assert.equal(settings.permits, 5);
       assert.equal(settings.maxImageBytes, 1024);
-      assert.deepEqual(settings.simulatedInference, costs);
+      assert.deepEqual(settings.executionProvider, { kind: 'simulated', costs });
     }
     const marked = withFile('\uFEFF{"permits": 5}');
     assert.equal(loadServeSettings(['--config=a.json'], {}, marked).settings.permits, 5);
