@@ -14,7 +14,13 @@ const rounds = Number(process.argv[4] ?? 3);
 const images = await pictures([], { width: 32, height: 32 });
 
 async function measure(load, flags, costs) {
-  const server = await startServer(['--simulated-inference', costs, '--permits', '1024', ...flags]);
+  const server = await startServer([
+    '--execution-provider',
+    `simulated:${costs}`,
+    '--permits',
+    '1024',
+    ...flags,
+  ]);
   try {
     const run = await underLoad(server, images, load, { seconds, bare: true });
     const { grown } = run;

@@ -95,7 +95,7 @@ try {
     main,
     'convert',
     scratch,
-    '--models',
+    '--model-repository',
     join(scratch, 'models'),
     '--name',
     'converted',

@@ -2,7 +2,7 @@
  * What a server takes when nothing happens and when much does, and what a second inference process
  * gives.
  *
- *   npm run build && node bench/footprint.mjs [--models REPOSITORY]… [--photos FOLDER] [--seconds 8] [--idle 20]
+ *   npm run build && node bench/footprint.mjs [--model-repository REPOSITORY]… [--photos FOLDER] [--seconds 8] [--idle 20]
  *
  * For each repository (without any: the default model): memory of the whole process tree (PSS: what
  * processes share is counted once) at rest, CPU of the tree while idle, what a lone caller waits
@@ -17,7 +17,7 @@ import { median, startServer, underLoad } from './server.mjs';
 
 const { values: given } = parseArgs({
   options: {
-    models: { type: 'string', multiple: true, default: [''] },
+    'model-repository': { type: 'string', multiple: true, default: [''] },
     photos: { type: 'string', default: PHOTOS },
     seconds: { type: 'string', default: '8' },
     idle: { type: 'string', default: '20' },
@@ -55,7 +55,7 @@ function cpuSecondsOf(pid) {
 }
 
 const start = (models, ...flags) => {
-  const repository = models === '' ? [] : ['--models', models, '--allow-random-weights'];
+  const repository = models === '' ? [] : ['--model-repository', models, '--allow-random-weights'];
   return startServer([...repository, '--execution-provider', 'cpu', ...flags]);
 };
 
@@ -63,7 +63,7 @@ console.log(
   '| model | processes | at rest, MiB | idle, % of a core | lone caller beyond decode + inference, ms | under load, MiB |',
 );
 console.log('|---|---|---|---|---|---|');
-for (const models of given.models) {
+for (const models of given['model-repository']) {
   const server = await start(models);
   try {
     await sleep(2000);
@@ -88,7 +88,7 @@ for (const models of given.models) {
 }
 
 console.log('\n| model | 1 inference process, images/s | 2 | ratio |\n|---|---|---|---|');
-for (const models of given.models) {
+for (const models of given['model-repository']) {
   const servers = [
     await start(models, '--inference-processes', '1'),
     await start(models, '--inference-processes', '2'),

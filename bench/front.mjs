@@ -37,7 +37,7 @@ function padded(bytes) {
   return Buffer.concat([...parts, picture.subarray(2)]);
 }
 
-const server = await startServer(['--simulated-inference', '1:0.05', '--permits', '1024']);
+const server = await startServer(['--execution-provider', 'simulated:1:0.05', '--permits', '1024']);
 const nothing = await startChildren(1, process.execPath, [
   new URL('null-server.mjs', import.meta.url).pathname,
 ]);

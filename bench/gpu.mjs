@@ -89,7 +89,7 @@ try {
       '--random',
       given.variant,
       ...form,
-      '--models',
+      '--model-repository',
       scratch,
       '--name',
       'measured',
@@ -151,7 +151,7 @@ try {
   const kilobytes = images.reduce((sum, { length }) => sum + length, 0) / images.length / 1000;
   const server = await startServer([
     ...[
-      '--models',
+      '--model-repository',
       scratch,
       '--allow-random-weights',
       '--execution-provider',
@@ -159,7 +159,7 @@ try {
       '--permits',
       '1024',
     ],
-    ...['--batch-sizes', sizes.join(','), '--start-timeout', '300s'],
+    ...['--max-batch-size', String(Math.max(...sizes)), '--start-timeout', '300s'],
   ]);
   try {
     console.log(

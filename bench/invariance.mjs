@@ -71,7 +71,9 @@ function* forms() {
   const make = (name, command, ...argv) => {
     const out = join(scratch, 'models', name, '1');
     const place =
-      command === 'import' ? ['--models', join(scratch, 'models'), '--name', name] : ['--out', out];
+      command === 'import'
+        ? ['--model-repository', join(scratch, 'models'), '--name', name]
+        : ['--out', out];
     run(process.execPath, [path('dist/main.js'), command, ...argv, ...place]);
     return out;
   };

@@ -127,7 +127,7 @@ async function candidates(model, photosFolder, images, python) {
     '--permits',
     String(2 * callers),
   ];
-  const server = await startServer(['--models', model.repository, ...flags]);
+  const server = await startServer(['--model-repository', model.repository, ...flags]);
   endings.push(() => server.stop());
   for (const [name, bare] of [
     [SERVED, true],

@@ -1,7 +1,7 @@
 /**
  * Random arrivals below and above what the server can do.
  *
- *   npm run build && node bench/poisson.mjs [--models REPOSITORY] [--photos FOLDER] [--seconds 8] [--rounds 3] [--timeout 1000]
+ *   npm run build && node bench/poisson.mjs [--model-repository REPOSITORY] [--photos FOLDER] [--seconds 8] [--rounds 3] [--timeout 1000]
  *
  * In each round: one caller alone (the unloaded latency), 32 callers (the capacity), Poisson
  * arrivals at 70 % of that, and at 300 % with deadlines of TIMEOUT ms, while another connection
@@ -15,7 +15,7 @@ import { median, startServer, total, underLoad } from './server.mjs';
 
 const { values: given } = parseArgs({
   options: {
-    models: { type: 'string' },
+    'model-repository': { type: 'string' },
     photos: { type: 'string', default: PHOTOS },
     seconds: { type: 'string', default: '8' },
     rounds: { type: 'string', default: '3' },
@@ -27,7 +27,9 @@ const [seconds, rounds, timeoutMs] = ['seconds', 'rounds', 'timeout'].map((name)
 );
 const images = await pictures(jpegsIn(given.photos));
 const flags =
-  given.models === undefined ? [] : ['--models', given.models, '--allow-random-weights'];
+  given['model-repository'] === undefined
+    ? []
+    : ['--model-repository', given['model-repository'], '--allow-random-weights'];
 const server = await startServer([...flags, '--execution-provider', 'cpu']);
 
 /** Health checks, one every 20 ms, until stopped; resolves to their latencies in ms, ascending. */

@@ -20,7 +20,7 @@ const MACHINES = {
 /** Times vary by ± 30 %, and one batch in fifty takes three times as long. */
 async function day(
   machine,
-  { load, overtakingLimitMs = 1000, maxQueueDelayMs = 0, deadlineOf = () => machine.deadlineMs },
+  { load, overtakingLimitMs = 1000, deadlineOf = () => machine.deadlineMs },
 ) {
   const { lanes, maxBatchSize, cost } = machine;
   const [arriving, taking, wanting] = [chance(11), chance(12), chance(13)];
@@ -40,7 +40,6 @@ async function day(
     ...{
       lanes,
       maxBatchSize,
-      maxQueueDelayMs,
       overtakingLimitMs,
       serviceMs,
       warmUpCosts,
@@ -90,17 +89,3 @@ for (const [name, machine] of Object.entries(MACHINES)) {
   }
 }
 console.table(mixed);
-
-const waiting = {};
-const gpu = { ...MACHINES['GPU, batches of 32'], cost: (size) => 4 + 0.1 * size, deadlineMs: 60 };
-for (const load of [0.2, 0.4, 0.8]) {
-  for (const maxQueueDelayMs of [0, 2, 5]) {
-    waiting[
-      `GPU with dear small batches, load ${100 * load} %, max-queue-delay ${maxQueueDelayMs} ms`
-    ] = await day(gpu, {
-      load,
-      maxQueueDelayMs,
-    });
-  }
-}
-console.table(waiting);

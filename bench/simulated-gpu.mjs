@@ -37,8 +37,8 @@ const ANSWERED_SHARE = 0.999;
 
 const images = await pictures([], { width: 32, height: 32 });
 const server = await startServer([
-  '--simulated-inference',
-  given.costs,
+  '--execution-provider',
+  `simulated:${given.costs}`,
   '--inference-processes',
   '1',
   '--permits',

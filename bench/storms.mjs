@@ -1,7 +1,7 @@
 /**
  * Callers that call again at once whatever they are told: what is left of the machine for answers?
  *
- *   npm run build && node bench/storms.mjs [--models REPOSITORY] [--callers 16,64] [--permits auto] [--seconds 10]
+ *   npm run build && node bench/storms.mjs [--model-repository REPOSITORY] [--callers 16,64] [--permits auto] [--seconds 10]
  *
  * First the capacity, and once more at the end: 32 callers and a permit for each; the higher figure
  * counts. Between them a server with PERMITS, and for each number of CALLERS as many callers, each
@@ -18,7 +18,7 @@ import { startServer, total, underLoad } from './server.mjs';
 
 const { values: given } = parseArgs({
   options: {
-    models: { type: 'string' },
+    'model-repository': { type: 'string' },
     photos: { type: 'string', default: PHOTOS },
     callers: { type: 'string', default: '16,64' },
     permits: { type: 'string', default: 'auto' },
@@ -35,7 +35,9 @@ const messages = images.map((image) =>
   VitserveClient.encodeClassify({ image, model: '', topK: 5 }),
 );
 const flags =
-  given.models === undefined ? [] : ['--models', given.models, '--allow-random-weights'];
+  given['model-repository'] === undefined
+    ? []
+    : ['--model-repository', given['model-repository'], '--allow-random-weights'];
 const start = (permits) =>
   startServer([...flags, '--execution-provider', 'cpu', '--permits', permits]);
 

@@ -77,7 +77,7 @@ async function readMemory(pid) {
 }
 
 put(1);
-const server = await startServer(['--models', repository, '--execution-provider', 'cpu']);
+const server = await startServer(['--model-repository', repository, '--execution-provider', 'cpu']);
 const client = new VitserveClient(server.address, { retries: false });
 try {
   const images = await pictures([]);

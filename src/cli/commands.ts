@@ -43,7 +43,7 @@ export const COMMANDS = {
     introduction:
       'Recognises the export and what lies beside it, prepares the graph for serving, compares it with the original, ' +
       'and writes it with a manifest into the model repository. What is missing is asked for, all at once.',
-    options: optionRows(importOptions(SERVE_OPTIONS.models)),
+    options: optionRows(importOptions(SERVE_OPTIONS.modelRepository)),
   },
   convert: {
     usage: 'vitserve convert [options] FOLDER|FILE',
@@ -51,7 +51,7 @@ export const COMMANDS = {
     introduction:
       'Reads safetensors and config.json as Hugging Face transformers or timm write them, builds the graph, and writes it ' +
       'with a manifest into the model repository.',
-    options: optionRows(convertOptions(SERVE_OPTIONS.models)),
+    options: optionRows(convertOptions(SERVE_OPTIONS.modelRepository)),
   },
   quantize: {
     usage: 'vitserve quantize [options] MODEL_FOLDER',

@@ -57,10 +57,5 @@ export function readConfigFile(
  */
 export function jsonToText(option: OptionRow, value: unknown): string | undefined {
   if (typeof value === 'string') return value;
-  if (typeof value !== option.type.json || value === null || Array.isArray(value)) return undefined;
-  if (typeof value !== 'object') return String(value);
-  const entries = Object.entries(value);
-  return entries.every(([, entry]) => typeof entry === 'number')
-    ? entries.map(([key, entry]) => `${key}:${entry}`).join(',')
-    : undefined;
+  return typeof value === option.type.json ? String(value) : undefined;
 }

@@ -40,53 +40,6 @@ const RULES: readonly Rule[] = [
         ? 'tls-client-ca asks callers for certificates, which only TLS can: give tls-cert and tls-key too'
         : undefined,
   },
-  {
-    looksAt: ['simulatedInference', 'executionProvider'],
-    problem: ({ simulatedInference, executionProvider }) =>
-      simulatedInference !== null && executionProvider !== 'auto'
-        ? `simulated-inference runs no model, so execution-provider ${executionProvider} can't be met: leave one of them out`
-        : undefined,
-  },
-  {
-    looksAt: ['simulatedInference', 'maxBatchSize'],
-    problem({ simulatedInference, maxBatchSize }) {
-      const largest = simulatedInference?.at(-1)?.batchSize;
-      return largest !== undefined && maxBatchSize !== 'auto' && maxBatchSize > largest
-        ? `max-batch-size ${maxBatchSize} is above ${largest}, the largest batch that simulated-inference has a time for`
-        : undefined;
-    },
-  },
-  {
-    looksAt: ['batchSizes', 'maxBatchSize'],
-    problem({ batchSizes, maxBatchSize }) {
-      const largest = batchSizes === 'auto' ? undefined : batchSizes.at(-1);
-      return largest !== undefined && maxBatchSize !== 'auto' && maxBatchSize !== largest
-        ? `max-batch-size ${maxBatchSize} is not the largest of batch-sizes, ${largest}: leave it out`
-        : undefined;
-    },
-  },
-  {
-    looksAt: ['simulatedInference', 'batchSizes'],
-    problem({ simulatedInference, batchSizes }) {
-      const largest = simulatedInference?.at(-1)?.batchSize;
-      const asked = batchSizes === 'auto' ? undefined : batchSizes.at(-1);
-      return largest !== undefined && asked !== undefined && asked > largest
-        ? `batch-sizes go up to ${asked}, and ${largest} is the largest batch that simulated-inference has a time for`
-        : undefined;
-    },
-  },
-  {
-    looksAt: ['simulatedInference', 'inferenceTimeoutMs'],
-    problem({ simulatedInference, inferenceTimeoutMs }) {
-      const slow = simulatedInference?.find(
-        ({ milliseconds }) => milliseconds >= inferenceTimeoutMs,
-      );
-      return slow === undefined
-        ? undefined
-        : `simulated-inference takes ${slow.milliseconds}ms for a batch of ${slow.batchSize}, and inference-timeout ends ` +
-            `executions after ${inferenceTimeoutMs}ms`;
-    },
-  },
 ];
 
 export function contradictions(settings: ServeSettings, unreadable: ReadonlySet<string>): string[] {

@@ -8,25 +8,26 @@ import type { Option, OptionTable } from './option.js';
 import { choice, integer, path, string } from './value-types.js';
 
 export interface ConvertSettings
-  extends Pick<ImportSettings, 'labels' | 'recipe' | 'models' | 'name' | 'version'> {
+  extends Pick<ImportSettings, 'labels' | 'recipe' | 'modelRepository' | 'name' | 'version'> {
   readonly imageSize: { readonly height: number; readonly width: number } | null;
   readonly random: string | null;
   readonly classes: number | null;
   readonly seed: number | null;
   readonly dtype: 'float32' | 'float16';
   readonly target: 'cpu' | 'cuda';
-  /** Absolute path of a version's folder, or null: `models`, `name` and `version` say it. */
+  /** Absolute path of a version's folder, or null: `model-repository`, `name` and `version` say it. */
   readonly out: string | null;
   readonly description: string | null;
   readonly license: string | null;
 }
 
 /**
- * `models` is the repository of `vitserve serve`: where it looks by default, this writes by
+ * `modelRepository` is the repository of `vitserve serve`: where it looks by default, this writes by
  * default.
  */
-export function convertOptions(models: Option<string>): OptionTable<ConvertSettings> {
-  const { labels, recipe, name, version, description, license, ...others } = importOptions(models);
+export function convertOptions(modelRepository: Option<string>): OptionTable<ConvertSettings> {
+  const { labels, recipe, name, version, description, license, ...others } =
+    importOptions(modelRepository);
   return {
     imageSize: {
       name: 'image-size',
@@ -108,11 +109,11 @@ export function convertOptions(models: Option<string>): OptionTable<ConvertSetti
       group: 'Output',
       type: path(),
       default: null,
-      defaultText: 'what models, name and version say',
+      defaultText: 'what model-repository, name and version say',
       summary: "Folder of the new version, NAME/VERSION, instead of the model's name and version.",
       reason: 'It must not be there yet, and the version has to be a whole number.',
     },
-    models: others.models,
+    modelRepository: others.modelRepository,
     name,
     version,
     description,

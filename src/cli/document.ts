@@ -27,7 +27,7 @@ with processes and limits that fit the machine. This page is for changing that. 
 
 - [\`address\`](#--address) and [\`http-address\`](#--http-address), to be reached from elsewhere: \`0.0.0.0:50051\` and
   \`0.0.0.0:8080\`;
-- [\`models\`](#--models), to serve models of your own;
+- [\`model-repository\`](#--model-repository), to serve models of your own;
 - [\`execution-provider\`](#--execution-provider), \`cuda\` where there has to be a GPU;
 - [\`tls-cert\`](#--tls-cert) and [\`token-file\`](#--token-file), to be called over a network: [security.md](security.md) says more;
 - [\`drain-delay\`](#--drain-delay), where a load balancer stands in front.

@@ -17,7 +17,7 @@ export interface ImportSettings {
   readonly layout: 'NCHW' | 'NHWC' | null;
   readonly output: string | null;
   /** Absolute path. */
-  readonly models: string;
+  readonly modelRepository: string;
   readonly name: string | null;
   readonly version: number | 'auto';
   readonly description: string | null;
@@ -29,10 +29,10 @@ export interface ImportSettings {
 }
 
 /**
- * `models` is the repository of `vitserve serve`: where it looks by default, this writes by
+ * `modelRepository` is the repository of `vitserve serve`: where it looks by default, this writes by
  * default.
  */
-export function importOptions(models: Option<string>): OptionTable<ImportSettings> {
+export function importOptions(modelRepository: Option<string>): OptionTable<ImportSettings> {
   return {
     variant: {
       name: 'variant',
@@ -126,8 +126,8 @@ export function importOptions(models: Option<string>): OptionTable<ImportSetting
       summary: 'Which output of the graph has the classes.',
       reason: 'For graphs with several outputs whose names say nothing.',
     },
-    models: {
-      ...models,
+    modelRepository: {
+      ...modelRepository,
       group: 'Output',
       summary: 'Folder of the model repository that the model is put into.',
     },

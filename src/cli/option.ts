@@ -16,7 +16,6 @@ export const GROUPS = [
   'Limits',
   'Lifecycle',
   'Logging',
-  'Simulation',
   'Source',
   'Request',
   'Load',

@@ -17,11 +17,10 @@ import {
   boolean,
   bytes,
   choice,
-  costTable,
   duration,
+  executionProvider,
   integer,
   path,
-  sizes,
   string,
 } from './value-types.js';
 
@@ -131,8 +130,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'The gRPC probes of the kubelet speak plaintext and show no certificate, so with `tls-cert` they need this port. It ' +
       'tells whether the server and its models serve; keep it inside of the cluster all the same.',
   },
-  models: {
-    name: 'models',
+  modelRepository: {
+    name: 'model-repository',
     group: 'Model',
     type: path(),
     default: PACKAGE_MODELS,
@@ -143,8 +142,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'whatever the working directory, so that a first start works. A relative path of your own is resolved against ' +
       'the working directory.',
   },
-  model: {
-    name: 'model',
+  defaultModel: {
+    name: 'default-model',
     group: 'Model',
     type: string('NAME', "a model's name"),
     default: '',
@@ -179,8 +178,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
   executionProvider: {
     name: 'execution-provider',
     group: 'Model',
-    type: choice('auto', 'cpu', 'cuda'),
-    default: 'auto',
+    type: executionProvider(),
+    default: { kind: 'auto' },
     summary: 'What runs the model. auto: CUDA where it works, otherwise the CPU.',
     reason:
       '`auto` starts anywhere; what was chosen stands in the log, in a metric and in every reply. On machines that you ' +
@@ -256,46 +255,8 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'Most images in one execution. auto: 4 on CPU, 32 on CUDA, the largest of the cost table when simulated.',
     reason:
       'On a CPU larger batches gain nothing and make each image wait for its neighbours; a GPU needs them to be busy. ' +
-      'A batch does not wait to be full unless `max-queue-delay` allows it: it starts as soon as an inference process is free. Models whose answers would ' +
+      'A batch does not wait to be full: it starts as soon as an inference process is free. Models whose answers would ' +
       'depend on who else is in the batch run image by image, whatever stands here.',
-  },
-  batchSizes: {
-    name: 'batch-sizes',
-    group: 'Limits',
-    type: autoOr(sizes()),
-    default: 'auto',
-    summary:
-      'Sizes that batches are padded to, the last being the largest batch. auto: 1, 2, 4 and so on up to max-batch-size on CUDA; ' +
-      'elsewhere batches are executed as they are.',
-    reason:
-      'On a GPU every new batch size costs a search for the fastest kernels and memory that is not given back, so only ' +
-      'these sizes are executed there, each at start already. Fewer sizes start sooner and take less memory; more waste less on ' +
-      'padding. What a size costs is in `vitserve_batch_cost_seconds`. On a CPU leave it at `auto`.',
-  },
-  maxQueueDelayMs: {
-    name: 'max-queue-delay',
-    group: 'Limits',
-    type: duration(0),
-    default: 0,
-    summary:
-      'Longest time that a free inference process waits for company of the images that there are. 0ms: it never waits.',
-    reason:
-      'By default no image waits for another: batches grow by themselves when every process is busy. A GPU near its limit can ' +
-      'finish more images a second if it waits a moment for a larger batch. Above 0 it does so, but only while measured costs ' +
-      'and the rate of arrivals say that it pays, and only as long as no deadline suffers; on a CPU it never pays.',
-  },
-  overtakingLimitMs: {
-    name: 'overtaking-limit',
-    group: 'Limits',
-    type: duration(),
-    default: 5_000,
-    summary: 'How much later a more urgent image may come and still go first.',
-    reason:
-      'Images with the earliest deadline go first. One whose deadline is further away than this, or that has none, counts as ' +
-      'if its deadline were this long after its arrival; so nothing waits for ever behind a stream of urgent calls. Images of ' +
-      'ClassifyStream calls give way to unary calls that come up to this much later. Five seconds are a little longer than the default ' +
-      '`permits` let a queue become: with less, calls without a deadline could fill it up so far that those with a near one ' +
-      'find no time in it. Shorter comes closer to first come, first served.',
   },
   permits: {
     name: 'permits',
@@ -313,18 +274,6 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       '`shared-memory-dir` holds the slots, and a quarter of the memory these and a waiting photo for each. ' +
       'A number stays what it is, and its slots are reserved at start.',
   },
-  maxUploads: {
-    name: 'max-uploads',
-    group: 'Limits',
-    type: autoOr(integer(1, 65_536)),
-    default: 'auto',
-    summary:
-      'Most calls that may be sending their image at the same time. auto: as many as permits.',
-    reason:
-      'A call takes a permit when its image is complete, so slow senders can not use up the permits; this bounds them ' +
-      'instead. At worst the front process holds this many times `max-image-bytes` of half-sent images: lower it ' +
-      'where that is more than the memory.',
-  },
   uploadTimeoutMs: {
     name: 'upload-timeout',
     group: 'Limits',
@@ -332,7 +281,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     default: 10_000,
     summary: 'Time a call may take to send its image, from when it is let in.',
     reason:
-      'Without it, callers that stop sending would hold their place in `max-uploads` for ever. Ten seconds carry an ' +
+      'Without it, callers that stop sending would hold their place for ever. Ten seconds carry an ' +
       'image of 16 MiB over a line of 14 Mbit/s. The call ends with `UPLOAD_TIMEOUT`. It holds for each message of a ' +
       'stream too, from its first byte on.',
   },
@@ -346,16 +295,6 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'An open connection costs memory and a file descriptor, whoever holds it. A client library opens one and sends all its ' +
       'calls over it, so this is about the number of callers. What is closed is counted in ' +
       '`vitserve_connections_refused_total`. Raise it together with the limit of open files (`ulimit -n`): where that is too low, a line of the log says so at start.',
-  },
-  maxConnectionIdleMs: {
-    name: 'max-connection-idle',
-    group: 'Limits',
-    type: duration(0),
-    default: 600_000,
-    summary: 'Time after which a connection without an open call is asked to close. 0s: never.',
-    reason:
-      'Callers that have gone to sleep should not fill up `max-connections`. Client libraries connect anew with the next ' +
-      'call, so this costs them one handshake at most.',
   },
   maxConnectionAgeMs: {
     name: 'max-connection-age',
@@ -402,19 +341,6 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'A process that takes longer is killed; at start of the server that is an error and the end. A minute is ample ' +
       'for a ViT-B from a local disk; raise it for large models, slow volumes, or the first start on a GPU, which ' +
       'searches for the fastest kernels.',
-  },
-  decodeTimeoutMs: {
-    name: 'decode-timeout',
-    group: 'Lifecycle',
-    type: duration(),
-    default: 10_000,
-    summary: 'Processor time a decoder may spend on one image before it is killed and replaced.',
-    reason:
-      'A photo takes milliseconds, and even the largest image that `max-image-pixels` lets in stays within three ' +
-      'seconds. Processor time is what counts, not time on the clock: a decoder that other processes leave little is not at ' +
-      'fault, and neither is its image. One that uses none for as long is stuck and is replaced too, and so is one that has not ' +
-      'answered after ten times as long. Where the system does not tell what a process uses (not Linux), time on the clock counts. ' +
-      'Raise it together with `max-image-pixels`.',
   },
   inferenceTimeoutMs: {
     name: 'inference-timeout',
@@ -478,20 +404,6 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'timed by the metrics, and a line for each is more than anybody reads; a sample shows what they are like: which model, ' +
       'how long each stage took, and by its trace and request identifiers whose call it was.',
   },
-  simulatedInference: {
-    name: 'simulated-inference',
-    group: 'Simulation',
-    type: costTable(),
-    default: null,
-    summary:
-      'Run no model: wait for the milliseconds given per batch size and answer with made-up scores. For trying out ' +
-      'batching without a GPU.',
-    reason:
-      'Shows dynamic batching, overload and draining on a laptop as a GPU with these times would: everything but the ' +
-      'execution is real. Write times for ascending batch sizes from 1, such as `1:1.0,8:2.2,32:6.5`; the ' +
-      'last is the largest batch there will be. In a config file the object `{"1": 1.0, "8": 2.2, "32": 6.5}` does as ' +
-      'well. Replies say `execution_provider: "simulated"`. Never on by default, and never to be used for answers.',
-  },
 };
 
 export const CLASSIFY_OPTIONS: OptionTable<ClassifySettings> = {
@@ -549,7 +461,7 @@ export const CLASSIFY_OPTIONS: OptionTable<ClassifySettings> = {
     default: '',
     defaultText: "the server's default model",
     summary: 'Name of the model to ask.',
-    reason: 'Empty, the server chooses: the model that its own `model` option names.',
+    reason: 'Empty, the server chooses: the model that its own `default-model` option names.',
   },
   topK: {
     name: 'top-k',

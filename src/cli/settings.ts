@@ -6,9 +6,8 @@
  * means stands in the table.
  */
 
-import type { Address, BatchCost } from './value-types.js';
+import type { Address, ExecutionProvider } from './value-types.js';
 
-export type ExecutionProviderChoice = 'auto' | 'cpu' | 'cuda';
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
 export type LogFormat = 'auto' | 'json' | 'pretty';
 
@@ -27,13 +26,13 @@ export interface ServeSettings {
   readonly tokenFile: string | null;
   readonly healthAddress: Address | null;
   /** Absolute path. */
-  readonly models: string;
+  readonly modelRepository: string;
   /** Empty: the only model of the repository. */
-  readonly model: string;
+  readonly defaultModel: string;
   readonly allowRandomWeights: boolean;
   /** 0: the repository is read at start and on SIGHUP only. */
   readonly modelsPollIntervalMs: number;
-  readonly executionProvider: ExecutionProviderChoice;
+  readonly executionProvider: ExecutionProvider;
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';
   readonly decoderProcesses: number | 'auto';
@@ -41,21 +40,13 @@ export interface ServeSettings {
   /** Absolute path. */
   readonly sharedMemoryDir: string;
   readonly maxBatchSize: number | 'auto';
-  /** Ascending. */
-  readonly batchSizes: readonly number[] | 'auto';
-  readonly maxQueueDelayMs: number;
-  readonly overtakingLimitMs: number;
   readonly permits: number | 'auto';
-  readonly maxUploads: number | 'auto';
   readonly uploadTimeoutMs: number;
   readonly maxConnections: number;
-  /** 0: for ever. */
-  readonly maxConnectionIdleMs: number;
   /** 0: for ever. */
   readonly maxConnectionAgeMs: number;
   readonly maxImageBytes: number;
   readonly maxImagePixels: number;
-  readonly decodeTimeoutMs: number;
   readonly inferenceTimeoutMs: number;
   readonly startTimeoutMs: number;
   readonly drainDelayMs: number;
@@ -64,8 +55,6 @@ export interface ServeSettings {
   readonly logFormat: LogFormat;
   /** 0: no call that was answered is logged. */
   readonly logSample: number;
-  /** By ascending batch size, the first of which is 1; null: a real model runs. */
-  readonly simulatedInference: readonly BatchCost[] | null;
 }
 
 export interface ClassifySettings {

@@ -19,14 +19,13 @@ export interface ValueType<Value> {
     | 'duration'
     | 'bytes'
     | 'address'
-    | 'cost-table'
-    | 'sizes';
+    | 'execution-provider';
   /** Stands for the value in usage lines, such as `HOST:PORT`. */
   readonly placeholder: string;
   /** What is accepted, worded to follow "give". */
   readonly accepts: string;
   /** The JSON type that a config file may use besides text. */
-  readonly json?: 'number' | 'boolean' | 'object';
+  readonly json?: 'number' | 'boolean';
   /**
    * What the chart's `values.schema.json` lets through; `json-schema.ts` says how close that is.
    */
@@ -52,6 +51,11 @@ export interface BatchCost {
   readonly batchSize: number;
   readonly milliseconds: number;
 }
+
+/** What runs the models; `costs` by ascending batch size, the first of which is 1. */
+export type ExecutionProvider =
+  | { readonly kind: 'auto' | 'cpu' | 'cuda' }
+  | { readonly kind: 'simulated'; readonly costs: readonly BatchCost[] };
 
 /**
  * Timers of Node.js overflow at 24.8 days and then fire at once; a day is more than any option here
@@ -248,51 +252,54 @@ export function formatAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Batch sizes: `1,4,16`. A config file writes the same text. */
-export function sizes(): ValueType<readonly number[]> {
+const SIMULATED = 'simulated:';
+
+/** `auto`, `cpu`, `cuda`, or `simulated:` with milliseconds by batch size: `1:1.0,8:2.2,32:6.5`. */
+export function executionProvider(): ValueType<ExecutionProvider> {
+  const real = choice('auto', 'cpu', 'cuda');
   return {
-    kind: 'sizes',
-    placeholder: 'SIZE,…',
-    accepts: `batch sizes, ascending, each from 1 to ${LARGEST_BATCH}, such as 1,4,16,32`,
-    schema: { type: 'string', pattern: '^\\d{1,4}(,\\d{1,4})*$' },
-    parse(text) {
-      if (!/^\d{1,4}(,\d{1,4})*$/.test(text)) return undefined;
-      const sizes = text.split(',').map(Number);
-      const ascend = sizes.every(
-        (size, at) => size > (sizes[at - 1] ?? 0) && size <= LARGEST_BATCH,
-      );
-      return ascend ? sizes : undefined;
+    kind: 'execution-provider',
+    placeholder: `${real.placeholder}|${SIMULATED}SIZE:MS,…`,
+    accepts:
+      `auto, cpu, cuda, or simulated: with batch sizes and their milliseconds, ascending from 1 to at most ` +
+      `${LARGEST_BATCH}, such as simulated:1:1.0,8:2.2,32:6.5`,
+    schema: {
+      anyOf: [
+        real.schema,
+        {
+          type: 'string',
+          pattern: `^${SIMULATED}1:\\d+(\\.\\d+)?(,\\d{1,4}:\\d+(\\.\\d+)?)*$`,
+        },
+      ],
     },
-    format: (value) => value.join(','),
+    parse(text) {
+      if (text.startsWith(SIMULATED)) {
+        const costs = parseCosts(text.slice(SIMULATED.length));
+        return costs === undefined ? undefined : { kind: 'simulated', costs };
+      }
+      const kind = real.parse(text);
+      return kind === undefined ? undefined : { kind };
+    },
+    format: (provider) =>
+      provider.kind === 'simulated' ? SIMULATED + formatCosts(provider.costs) : provider.kind,
   };
 }
 
-/**
- * Milliseconds by batch size: `1:1.0,8:2.2,32:6.5`. A config file may write the object `{"1": 1.0,
- * "8": 2.2}`.
- */
-export function costTable(): ValueType<readonly BatchCost[]> {
-  return {
-    kind: 'cost-table',
-    placeholder: 'SIZE:MS,…',
-    accepts: `batch sizes with milliseconds, ascending from 1 to at most ${LARGEST_BATCH}, such as 1:1.0,8:2.2,32:6.5`,
-    json: 'object',
-    schema: { type: 'string', pattern: '^1:\\d+(\\.\\d+)?(,\\d{1,4}:\\d+(\\.\\d+)?)*$' },
-    parse(text) {
-      const costs: BatchCost[] = [];
-      for (const entry of text.split(',')) {
-        const [, size, time] = /^(\d{1,4}):(\d{1,7}(?:\.\d{1,6})?)$/.exec(entry) ?? [];
-        const [batchSize, milliseconds] = [Number(size), Number(time)];
-        const ascends =
-          costs.length === 0 ? batchSize === 1 : batchSize > (costs.at(-1)?.batchSize ?? 0);
-        if (!(ascends && batchSize <= LARGEST_BATCH && milliseconds > 0)) return undefined;
-        costs.push({ batchSize, milliseconds });
-      }
-      return costs;
-    },
-    format: (costs) =>
-      costs.map(({ batchSize, milliseconds }) => `${batchSize}:${milliseconds}`).join(','),
-  };
+function parseCosts(text: string): readonly BatchCost[] | undefined {
+  const costs: BatchCost[] = [];
+  for (const entry of text.split(',')) {
+    const [, size, time] = /^(\d{1,4}):(\d{1,7}(?:\.\d{1,6})?)$/.exec(entry) ?? [];
+    const [batchSize, milliseconds] = [Number(size), Number(time)];
+    const ascends =
+      costs.length === 0 ? batchSize === 1 : batchSize > (costs.at(-1)?.batchSize ?? 0);
+    if (!(ascends && batchSize <= LARGEST_BATCH && milliseconds > 0)) return undefined;
+    costs.push({ batchSize, milliseconds });
+  }
+  return costs;
+}
+
+function formatCosts(costs: readonly BatchCost[]): string {
+  return costs.map(({ batchSize, milliseconds }) => `${batchSize}:${milliseconds}`).join(',');
 }
 
 function within(value: number, min: number, max: number): number | undefined {

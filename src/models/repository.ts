@@ -39,13 +39,15 @@ export function chooseDefault(
   if (wanted === '') {
     throw new SetupError('usage', [
       names.length === 0
-        ? `models: ${repository} holds no model: it wants <name>/<version>/model.json`
-        : `model: ${repository} holds ${names.length} models: say which is the default with --model (${names.join(', ')})`,
+        ? `model-repository: ${repository} holds no model: it wants <name>/<version>/model.json`
+        : `default-model: ${repository} holds ${names.length} models: say which is the default with --default-model (${names.join(', ')})`,
     ]);
   }
   if (!names.includes(wanted)) {
     const known = names.length === 0 ? 'it is empty' : `it has ${names.join(', ')}`;
-    throw new SetupError('usage', [`model: no model "${wanted}" in ${repository}: ${known}`]);
+    throw new SetupError('usage', [
+      `default-model: no model "${wanted}" in ${repository}: ${known}`,
+    ]);
   }
   return wanted;
 }
@@ -200,7 +202,7 @@ async function loadVersion(found: FoundModel, folder: string): Promise<Model> {
 async function foldersOf(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
     throw new SetupError('environment', [
-      `models: can't read ${folder} (${messageOf(error)}): name the model repository`,
+      `model-repository: can't read ${folder} (${messageOf(error)}): name the model repository`,
     ]);
   });
   return entries

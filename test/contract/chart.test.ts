@@ -94,7 +94,7 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
       const deployment = chart.renderFile(file).objects.get('deployment.yaml');
       const { settings } = loadServeSettings([], settingsOf(deployment));
       assert.deepEqual(contradictions(settings, new Set()), []);
-      assert.notEqual(settings.executionProvider === 'auto', settings.simulatedInference === null);
+      assert.notEqual(settings.executionProvider.kind, 'auto');
     });
   }
 
@@ -427,14 +427,14 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
 
   test('models come from the image, a claim, or an init container', () => {
     const claimed = chart.renderFile('models-claim-values.yaml').objects.get('deployment.yaml');
-    assert.equal(settingsOf(claimed).VITSERVE_MODELS, '/models/production');
+    assert.equal(settingsOf(claimed).VITSERVE_MODEL_REPOSITORY, '/models/production');
     assert.deepEqual(volume(claimed.spec.template.spec, 'models').persistentVolumeClaim, {
       claimName: 'models',
       readOnly: true,
     });
 
     const filled = chart.renderFile('models-init-values.yaml').objects.get('deployment.yaml');
-    assert.equal(settingsOf(filled).VITSERVE_MODELS, '/models');
+    assert.equal(settingsOf(filled).VITSERVE_MODEL_REPOSITORY, '/models');
     const [init] = filled.spec.template.spec.initContainers;
     assert.ok(
       init.volumeMounts.some(
@@ -444,7 +444,11 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     assert.deepEqual(volume(filled.spec.template.spec, 'models').emptyDir, { sizeLimit: '2Gi' });
 
     const plain = deploymentOf([]);
-    assert.equal(settingsOf(plain).VITSERVE_MODELS, undefined, 'the image knows where its own are');
+    assert.equal(
+      settingsOf(plain).VITSERVE_MODEL_REPOSITORY,
+      undefined,
+      'the image knows where its own are',
+    );
     for (const deployment of [claimed, filled]) {
       const mount = container(deployment).volumeMounts.find(({ name }: Json) => name === 'models');
       assert.deepEqual([mount.mountPath, mount.readOnly], ['/models', true]);

@@ -174,7 +174,11 @@ describe('vitserve inspect --live', () => {
   let server: ServerProcess;
 
   before(async () => {
-    server = await ServerProcess.start(scope, ['--simulated-inference', '1:3,8:6', ...ONE_EACH]);
+    server = await ServerProcess.start(scope, [
+      '--execution-provider',
+      'simulated:1:3,8:6',
+      ...ONE_EACH,
+    ]);
   });
 
   const live = (scope: { after(clean: () => unknown): void }, ...args: string[]) =>
@@ -254,7 +258,7 @@ test('--help names the commands, and a command’s --help all of its flags', asy
     assert.deepEqual([code, stderr], [0, '']);
   for (const command of ['serve', 'classify'])
     assert.match(general.stdout, new RegExp(`^ +(vitserve )?${command} `, 'm'));
-  for (const flag of ['address', 'permits', 'simulated-inference', 'drain-delay']) {
+  for (const flag of ['address', 'permits', 'execution-provider', 'drain-delay']) {
     assert.match(serve.stdout, new RegExp(`--${flag}\\b`));
   }
   for (const flag of ['address', 'top-k', '[no-]json'])

@@ -47,7 +47,7 @@ async function frontOf(server: ServerProcess): Promise<number> {
 test('drains on SIGTERM: calls in flight are answered, exit code 0', AS_FIRST, async (t) => {
   const server = await ServerProcess.start(
     t,
-    ['--simulated-inference', '1:300', ...ONE_EACH],
+    ['--execution-provider', 'simulated:1:300', ...ONE_EACH],
     IN_NAMESPACE,
   );
   const front = await frontOf(server);

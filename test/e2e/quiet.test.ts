@@ -83,9 +83,18 @@ const USES: Readonly<Record<Exclude<CommandName, 'serve'>, readonly Use[]>> = {
     },
   ],
   import: [
-    { args: (out) => [join(folder, 'graph.onnx'), '--models', out, '--name', 'a', ...LABELS] },
+    {
+      args: (out) => [
+        join(folder, 'graph.onnx'),
+        '--model-repository',
+        out,
+        '--name',
+        'a',
+        ...LABELS,
+      ],
+    },
   ],
-  convert: [{ args: (out) => [VERSION, '--models', out, '--name', 'a'] }],
+  convert: [{ args: (out) => [VERSION, '--model-repository', out, '--name', 'a'] }],
   quantize: [
     { args: (out) => [VERSION, '--out', join(out, 'a/1'), '--images', folder] },
     { args: (out) => [VERSION, '--out', join(out, 'a/1'), '--dtype', 'float16'] },
@@ -167,7 +176,7 @@ describe('a command', () => {
 });
 
 describe('the server', () => {
-  const flags = ['--models', MODELS, ...ON_CPU, ...ONE_EACH];
+  const flags = ['--model-repository', MODELS, ...ON_CPU, ...ONE_EACH];
 
   /** Served a few calls, and asked for its metrics. */
   async function use(t: Scope, serving: ServerProcess): Promise<void> {

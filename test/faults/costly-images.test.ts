@@ -127,7 +127,7 @@ describe('a decoder', LINUX, () => {
   });
 
   test('gives up an image that takes more processor time than it may, and says that it was this', async (t) => {
-    const short = await DecoderCpu.start(t, { decodeTimeoutMs: 100 });
+    const short = await DecoderCpu.start(t, { limitMs: 100 });
     const { reply } = await short.decode(
       pngOf({ width: SIDE, height: SIDE, depth: 16, colour: 6, interlaced: true }),
     );
@@ -150,8 +150,8 @@ describe('a server', LINUX, () => {
 
   test('answers everybody else beside four senders of such files, and loses no process', async (t) => {
     const server = await ServerProcess.start(scope, [
-      '--simulated-inference',
-      '1:0.1',
+      '--execution-provider',
+      'simulated:1:0.1',
       '--decoder-processes',
       '2',
       '--inference-processes',

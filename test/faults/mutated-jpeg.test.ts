@@ -72,12 +72,13 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
           {
             decoderProcesses: 1,
             jpegDecoder,
+            maxImageBytes: 16 * 2 ** 20,
             maxImagePixels: MAX_IMAGE_PIXELS,
             sharedMemoryDir: folder,
             startTimeoutMs: 60_000,
-            decodeTimeoutMs: 60_000,
           },
           observer,
+          60_000,
         ),
       })),
     );

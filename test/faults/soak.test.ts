@@ -19,7 +19,7 @@ import { reasonsToFail } from './rig/verdict.js';
 /** Slots for more than the load, so that nobody is refused; stuck processes are given up soon. */
 const FLAGS = [
   ...['--decoder-processes', '2', '--inference-processes', '2', '--permits', '64'],
-  ...['--decode-timeout', '1s', '--inference-timeout', '1s'],
+  ...['--max-image-pixels', '1000000', '--max-image-bytes', '1MiB', '--inference-timeout', '1s'],
 ];
 const PERMITS_REFUSED = ['OVERLOADED', 'DEADLINE_UNREACHABLE'];
 

@@ -138,7 +138,7 @@ describe('calls with bad input', () => {
     server = await ServerProcess.start(scope, [
       ...ON_CPU,
       ...ONE_EACH,
-      '--models',
+      '--model-repository',
       models,
       ...limits,
     ]);
@@ -297,7 +297,7 @@ function spoilt(
 ): Setup {
   const models = copyOfModels(scope, edit);
   spoil(join(models, MODEL, '1'));
-  return { flags: ['--models', models], masked: { [models]: 'MODELS' } };
+  return { flags: ['--model-repository', models], masked: { [models]: 'MODELS' } };
 }
 
 /** Puts another file in the place of the graph, with its hash in the manifest. */
@@ -336,7 +336,7 @@ const startUps: {
     what: 'an empty model repository',
     set: (scope) => {
       const models = temporaryFolder(scope);
-      return { flags: ['--models', models], masked: { [models]: 'MODELS' } };
+      return { flags: ['--model-repository', models], masked: { [models]: 'MODELS' } };
     },
   },
   {
@@ -353,14 +353,14 @@ const startUps: {
     what: 'the name of a model that is not there',
     set: (scope) => {
       const { flags, masked = {} } = spoilt(scope, nothing);
-      return { flags: [...flags, '--model', 'resnet'], masked };
+      return { flags: [...flags, '--default-model', 'resnet'], masked };
     },
   },
   {
-    what: 'no model repository where `models` says',
+    what: 'no model repository where `model-repository` says',
     set: (scope) => {
       const models = join(temporaryFolder(scope), 'gone');
-      return { flags: ['--models', models], masked: { [models]: 'MODELS' } };
+      return { flags: ['--model-repository', models], masked: { [models]: 'MODELS' } };
     },
   },
   {

@@ -19,8 +19,8 @@ describe('a server with simulated inference', () => {
 
   before(async () => {
     server = await ServerProcess.start(scope, [
-      '--simulated-inference',
-      `1:10,${LARGEST}:24`,
+      '--execution-provider',
+      `simulated:1:10,${LARGEST}:24`,
       '--permits',
       '64',
     ]);
@@ -139,34 +139,5 @@ describe('a server with simulated inference', () => {
       }
     });
     assert(together > 120, `only ${together} of 240 images were executed together with others`);
-  });
-});
-
-describe('a server with fixed batch sizes', () => {
-  const scope = suiteScope();
-
-  test('pads its batches to them, and still gives every image its own answer', async () => {
-    const flags = ['--simulated-inference', '1:4,8:10', '--batch-sizes', '3,8', '--permits', '64'];
-    const server = await ServerProcess.start(scope, flags);
-    const client = new PlainClient(scope, server.address);
-    const colours = Array.from(
-      { length: 30 },
-      (_, at): Colour => [at * 8, 255 - at, (at * 37) % 256],
-    );
-    const plain = await Promise.all(colours.map((colour) => plainPng(colour)));
-    const sizes = await underLoad(20, 120, async (index) => {
-      const at = index % colours.length;
-      const { embedding, timing } = await client.embed({ image: plain[at] as Buffer });
-      assert.deepEqual(embedding, colours[at]);
-      return timing.batchSize;
-    });
-    assert(
-      sizes.some((size) => size !== 3 && size !== 8),
-      'replies count images, and not what fills them up',
-    );
-    const measured = (await server.get('/metrics')).text.matchAll(
-      /^vitserve_batch_cost_seconds\{.*batch_size="(\d+)"/gm,
-    );
-    assert.deepEqual([...measured].map(([, size]) => Number(size)).toSorted(), [3, 8]);
   });
 });

@@ -64,14 +64,14 @@ interface Limits {
  */
 async function listen<Time extends Clock = FakeClock>(
   scope: Scope,
-  { age = 0, idle = 0, tls = null }: Limits,
+  { age = 0, idle, tls = null }: Limits,
   clock = new FakeClock() as Clock as Time,
 ) {
   const waiting: (() => void)[] = [];
   const { server, inject, retire } = createGrpcServer({
     maxMessageBytes: 1024,
     maxConnectionAgeMs: age,
-    maxConnectionIdleMs: idle,
+    ...(idle === undefined ? {} : { maxConnectionIdleMs: idle }),
     clock,
     interceptor: (_, call) => new ServerInterceptingCall(call),
   });

@@ -89,7 +89,7 @@ describe('a converted checkpoint', { skip }, () => {
         readFileSync(join(folder, name, 'expected.json'), 'utf8'),
       ) as Expected;
       const models = join(folder, 'models');
-      const argv = [join(folder, name), '--models', models, ...expected.flags];
+      const argv = [join(folder, name), '--model-repository', models, ...expected.flags];
       const { settings, source } = loadConvertSettings(argv, {});
       await convertModel(source, settings, 'test');
       const { graphPath, manifest } = await loadModelFolder(join(models, name));

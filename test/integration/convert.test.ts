@@ -28,7 +28,7 @@ const models = join(folder, 'models');
 after(() => rmSync(folder, { recursive: true }));
 
 function convert(...argv: string[]): Promise<Converted> {
-  const { settings, source } = loadConvertSettings(['--models', models, ...argv], {});
+  const { settings, source } = loadConvertSettings(['--model-repository', models, ...argv], {});
   return convertModel(source, settings, 'test');
 }
 

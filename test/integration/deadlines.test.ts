@@ -19,8 +19,8 @@ describe('a server that takes 400 ms an image', () => {
 
   before(async () => {
     server = await ServerProcess.start(scope, [
-      '--simulated-inference',
-      '1:400',
+      '--execution-provider',
+      'simulated:1:400',
       '--permits',
       '64',
       ...ONE_EACH,
@@ -93,7 +93,13 @@ describe('at three times of what can be done', () => {
   const POSSIBLE = DEADLINE_MS / EXECUTE_MS;
 
   test('calls with deadlines are answered or refused at once, and nothing expired is executed', async () => {
-    const flags = ['--simulated-inference', `1:${EXECUTE_MS}`, '--permits', '200', ...ONE_EACH];
+    const flags = [
+      '--execution-provider',
+      `simulated:1:${EXECUTE_MS}`,
+      '--permits',
+      '200',
+      ...ONE_EACH,
+    ];
     const server = await ServerProcess.start(scope, flags);
     const client = new PlainClient(scope, server.address);
     const image = await plainPng(GREEN);

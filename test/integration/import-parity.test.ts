@@ -104,7 +104,7 @@ describe('imported models against PyTorch', skip, () => {
       const args = [
         'import',
         join(exports, model.path),
-        '--models',
+        '--model-repository',
         models,
         '--name',
         'it',

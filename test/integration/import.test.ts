@@ -58,7 +58,7 @@ const IMAGES = [1, 2, 3, 4].map((seed) => texture(seed, SIDE, SIDE));
 /** Runs an import into a repository of its own, which must succeed. */
 async function imported(scope: Scope, path: string, flags: readonly string[] = []) {
   const models = join(temporaryFolder(scope), 'models');
-  const finished = await vitserve(scope, ['import', path, '--models', models, ...flags]);
+  const finished = await vitserve(scope, ['import', path, '--model-repository', models, ...flags]);
   assert.equal(finished.code, 0, finished.stderr);
   const loaded = await loadRepository(models, '', { allowRandomWeights: false });
   const [model] = loaded.models;
@@ -315,7 +315,7 @@ describe('the model repository', () => {
 
   test('a second import is the next version, and nothing else is left in the repository', async (t) => {
     const { models } = await imported(t, graph, FLAGS);
-    const again = await vitserve(t, ['import', graph, '--models', models, ...FLAGS]);
+    const again = await vitserve(t, ['import', graph, '--model-repository', models, ...FLAGS]);
     assert.equal(again.code, 0, again.stderr);
     assert.deepEqual(readdirSync(models), ['vit']);
     assert.deepEqual(readdirSync(join(models, 'vit')).sort(), ['1', '2']);
@@ -329,7 +329,7 @@ describe('the model repository', () => {
       broken,
       classifier({ operator: { domain: 'com.example', opType: 'Sparkle' } }),
     );
-    const { code } = await vitserve(t, ['import', broken, '--models', models, ...FLAGS]);
+    const { code } = await vitserve(t, ['import', broken, '--model-repository', models, ...FLAGS]);
     assert.equal(code, 1);
     assert.deepEqual(readdirSync(models), []);
   });
@@ -337,7 +337,14 @@ describe('the model repository', () => {
   test('the printed command serves the model', async (t) => {
     const { stdout, models } = await imported(t, graph, FLAGS);
     const command = stdout.trimEnd().split('\n').at(-1)?.trim().split(' ') ?? [];
-    assert.deepEqual(command, ['vitserve', 'serve', '--models', models, '--model', 'vit']);
+    assert.deepEqual(command, [
+      'vitserve',
+      'serve',
+      '--model-repository',
+      models,
+      '--default-model',
+      'vit',
+    ]);
     const server = await ServerProcess.start(t, [...command.slice(2), ...ONE_EACH]);
     const client = new PlainClient(t, server.address);
     const image = await jpeg(1);
@@ -379,7 +386,7 @@ describe('the model repository', () => {
     const path = join(temporaryFolder(t), 'vit.onnx');
     await writeGraph(path, restless);
     const models = join(temporaryFolder(t), 'models');
-    const args = ['import', path, '--models', models, ...FLAGS];
+    const args = ['import', path, '--model-repository', models, ...FLAGS];
     const { code, stderr } = await vitserve(t, args);
     assert.equal(code, 2);
     assert.match(
@@ -438,7 +445,9 @@ describe('the commands of the document', () => {
     test(name, async (t) => {
       const script = `set -e; cd "$1"; node="$2" program="$3"; vitserve() { "$node" "$program" "$@"; }\n${text}`;
       const args = ['-c', script, 'sh', folder, process.execPath, PROGRAM];
-      const { code, stdout, stderr } = await runProgram(t, 'sh', args, { VITSERVE_MODELS: models });
+      const { code, stdout, stderr } = await runProgram(t, 'sh', args, {
+        VITSERVE_MODEL_REPOSITORY: models,
+      });
       assert.equal(code, 0, stderr);
       assert.equal(stdout.match(/^wrote /gm)?.length, text.trim().split('\n').length);
       const shown = blocksOf(DOCUMENT).find((block) => block.name === `${name}-output`);
@@ -455,7 +464,7 @@ describe('the commands of the document', () => {
     const args = [
       'import',
       join(folder, 'flowers'),
-      '--models',
+      '--model-repository',
       models,
       '--check-images',
       join(folder, 'photos'),
@@ -683,7 +692,7 @@ describe('the table of refusals', () => {
       const { code, stdout, stderr } = await vitserve(t, [
         'import',
         ...args,
-        '--models',
+        '--model-repository',
         join(folder, 'models'),
       ]);
       assert.equal(stdout, '');

@@ -16,7 +16,7 @@ import {
   suiteScope,
 } from '../support/server.js';
 
-const FLAGS = [...ON_CPU, '--permits', '32', '--models'];
+const FLAGS = [...ON_CPU, '--permits', '32', '--model-repository'];
 const image = await jpeg(1);
 
 /** `large` has its labels in capitals, so that its answers are told from those of `small`. */
@@ -82,7 +82,7 @@ describe('two models', () => {
         repository.put('small', 3);
         repository.put('large', 1, inCapitals);
       },
-      ['--model', 'small'],
+      ['--default-model', 'small'],
     ));
   });
 

@@ -34,7 +34,11 @@ test('there are at least 64, and slots are made for those that are used at a tim
 });
 
 test('of a model that takes seconds for an image there are 64 all the same', async (t) => {
-  const server = await ServerProcess.start(t, ['--simulated-inference', '1:700', ...ONE_EACH]);
+  const server = await ServerProcess.start(t, [
+    '--execution-provider',
+    'simulated:1:700',
+    ...ONE_EACH,
+  ]);
   assert.equal(await server.metric('vitserve_permits_limit'), 64);
 });
 

@@ -56,8 +56,8 @@ async function takeAllPermits(t: Scope, server: ServerProcess): Promise<() => Pr
 describe('callers who call again at once', () => {
   test('are answered as fast as the model allows, with few rejections for each answer', async (t) => {
     const costs = [
-      '--simulated-inference',
-      '1:25,4:100',
+      '--execution-provider',
+      'simulated:1:25,4:100',
       ...ONE_EACH,
       '--permits',
       String(PERMITS),

@@ -37,7 +37,7 @@ test('twenty swaps under load fail no call, and processes, series and memory are
   const server = await ServerProcess.start(t, [
     ...ON_CPU,
     ...ONE_EACH,
-    '--models',
+    '--model-repository',
     repository.folder,
   ]);
   const client = new PlainClient(t, server.address);

@@ -132,7 +132,6 @@ export async function startTestServer(scope: Scope): Promise<TestServer> {
   });
   const { server, inject } = createGrpcServer({
     maxMessageBytes: MAX_IMAGE_BYTES + 64 * 1024,
-    maxConnectionIdleMs: 600_000,
     maxConnectionAgeMs: 3_600_000,
     interceptor: noteCompression(admit),
   });

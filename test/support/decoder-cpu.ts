@@ -51,7 +51,7 @@ export class DecoderCpu {
 
   static async start(
     scope: Scope,
-    { maxImagePixels = 50_000_000, decodeTimeoutMs = 10_000 } = {},
+    { maxImagePixels = 50_000_000, limitMs = 10_000 } = {},
   ): Promise<DecoderCpu> {
     const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
     const slots = SlotFile.create(folder, LAYOUT, 1);
@@ -61,10 +61,10 @@ export class DecoderCpu {
       {
         decoderProcesses: 1,
         jpegDecoder: 'auto',
+        maxImageBytes: 16 * 2 ** 20,
         maxImagePixels,
         sharedMemoryDir: folder,
         startTimeoutMs: 60_000,
-        decodeTimeoutMs,
       },
       {
         childReady: () => {},
@@ -73,6 +73,7 @@ export class DecoderCpu {
         childLost: (_role, _index, _pid, cause, detail) => losses.push(`${cause}: ${detail}`),
         childLine: () => {},
       },
+      limitMs,
     );
     scope.after(async () => {
       await pool.stop();

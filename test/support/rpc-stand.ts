@@ -85,7 +85,6 @@ export class RpcStand {
       maxImageBytes,
       uploadTimeoutMs,
       maxConnections: 100,
-      maxConnectionIdleMs: 0,
       maxConnectionAgeMs: 0,
       reflection,
       checkDeadline: () => {},

@@ -168,7 +168,7 @@ export const ONE_EACH = ['--decoder-processes', '1', '--inference-processes', '1
 /**
  * No model: as fast as possible, classes by the sum of the pixels, embeddings by their mean colour.
  */
-export const SIMULATED = ['--simulated-inference', '1:0.1', ...ONE_EACH] as const;
+export const SIMULATED = ['--execution-provider', 'simulated:1:0.1', ...ONE_EACH] as const;
 
 export interface SpawnOptions {
   readonly environment?: Readonly<Record<string, string>>;

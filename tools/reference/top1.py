@@ -249,7 +249,7 @@ def served(form: Form, scratch: Path, images: list[Image.Image]) -> np.ndarray:
     source = scratch / "source"
     source.mkdir()
     flags = [flag.replace("FOLDER", str(source)) for flag in form.flags]
-    argv = ["node", VITSERVE, form.command, form.write(source), "--models", scratch / "models", "--name", "it", *flags]
+    argv = ["node", VITSERVE, form.command, form.write(source), "--model-repository", scratch / "models", "--name", "it", *flags]
     finished = subprocess.run(argv, capture_output=True, text=True)
     if finished.returncode != 0:
         raise SystemExit(f"{form.name}: vitserve {form.command} failed\n{finished.stderr}")

@@ -64,16 +64,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   {{- $_ := set $set "token-file" (printf "/etc/vitserve/tokens/%s" .Values.tokens.key) -}}
 {{- end -}}
 {{- if ne .Values.models.from "image" -}}
-  {{- $_ := set $set "models" (printf "%s/%s" .Values.models.path .Values.models.subPath | trimSuffix "/") -}}
+  {{- $_ := set $set "model-repository" (printf "%s/%s" .Values.models.path .Values.models.subPath | trimSuffix "/") -}}
 {{- end -}}
 {{- range $name, $value := $set -}}
   {{- if hasKey $config $name -}}
     {{- fail (printf "config.%s is set by tls, tokens or models: leave one of them out" $name) -}}
   {{- end -}}
 {{- end -}}
-{{- if hasKey $config "simulated-inference" -}}
-  {{- $_ := set $set "execution-provider" "auto" -}}
-{{- else -}}
+{{- if not (hasPrefix "simulated:" (get $config "execution-provider" | default "")) -}}
   {{- $provider := ternary "cuda" "cpu" .Values.gpu.enabled -}}
   {{- if ne (get $config "execution-provider" | default $provider) $provider -}}
     {{- fail (printf "config.execution-provider has to be %s, because gpu.enabled is %t: with anything else pods could serve from the wrong processor, or not start" $provider .Values.gpu.enabled) -}}

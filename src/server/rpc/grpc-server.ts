@@ -7,7 +7,11 @@ import type { Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerInterceptor } from '@grpc/grpc-js';
 import { systemClock } from '../../clock.js';
 import { resetLimitsOf } from '../transport/reset-budget.js';
-import { SessionLife, type SessionLifeOptions } from '../transport/session-life.js';
+import {
+  MAX_CONNECTION_IDLE_MS,
+  SessionLife,
+  type SessionLifeOptions,
+} from '../transport/session-life.js';
 import { answerForeignRequests } from '../workarounds/foreign-requests.js';
 import { changeSessionOptions, onSession } from '../workarounds/server-inside.js';
 import { readTimeouts } from '../workarounds/timeouts.js';
@@ -32,7 +36,9 @@ export interface GrpcServer {
   readonly retire: () => Promise<void>;
 }
 
-export interface GrpcServerOptions extends Omit<SessionLifeOptions, 'clock' | 'resetLimits'> {
+export interface GrpcServerOptions extends Pick<SessionLifeOptions, 'maxConnectionAgeMs'> {
+  /** MAX_CONNECTION_IDLE_MS unless said otherwise. */
+  readonly maxConnectionIdleMs?: number;
   readonly maxMessageBytes: number;
   readonly interceptor: ServerInterceptor;
   readonly clock?: SessionLifeOptions['clock'];
@@ -42,7 +48,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const {
     maxMessageBytes,
     interceptor,
-    maxConnectionIdleMs,
+    maxConnectionIdleMs = MAX_CONNECTION_IDLE_MS,
     maxConnectionAgeMs,
     clock = systemClock,
   } = options;

@@ -52,8 +52,6 @@ export interface RpcServerOptions
   readonly healthAddress: Address | null;
   readonly maxConnections: number;
   /** 0: for ever. */
-  readonly maxConnectionIdleMs: number;
-  /** 0: for ever. */
   readonly maxConnectionAgeMs: number;
   readonly reflection: boolean;
 }

@@ -21,9 +21,4 @@ export class Arrivals {
   get meanGapMs(): number {
     return this.#meanGapMs;
   }
-
-  /** When the last one came. */
-  get lastAt(): number {
-    return this.#lastAt;
-  }
 }

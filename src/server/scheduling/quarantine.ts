@@ -31,7 +31,7 @@ interface Entry {
 
 const ENDED_TWO = 'the image has ended two processes that worked on it: it is not taken again soon';
 const USED_UP =
-  'decoding the image takes more processor time than decode-timeout allows: it is not taken again soon; ' +
+  'decoding the image takes more processor time than an image may: it is not taken again soon; ' +
   'send it smaller, or saved again as another file';
 
 export class Quarantine {

@@ -9,7 +9,11 @@
  *   that comes more than twice that time later.
  */
 
-/** How much later a more urgent image may come and still go first. */
+/**
+ * How much later a more urgent image may come and still go first. A little longer than the queue
+ * that the permits allow (`SECONDS_OF_WORK`): with less, calls without a deadline could fill the
+ * queue so far that those with a near one find no time in it.
+ */
 export const OVERTAKING_LIMIT_MS = 5_000;
 
 export interface Arrival {

@@ -38,9 +38,14 @@ const PAUSE_MS = 5;
 /** Of the age, either way. */
 const JITTER_SHARE = 0.1;
 
+/**
+ * A connection without an open call is asked to close after this, so that clients that have gone to
+ * sleep do not fill up `max-connections`. Client libraries connect again with the next call.
+ */
+export const MAX_CONNECTION_IDLE_MS = 600_000;
+
 export interface SessionLifeOptions {
   readonly clock: Clock;
-  /** 0: for ever. */
   readonly maxConnectionIdleMs: number;
   /** 0: for ever. Calls that are open then may take as long again. */
   readonly maxConnectionAgeMs: number;
@@ -74,7 +79,7 @@ export class SessionLife {
     this.#retired = new Promise((resolve) => {
       this.#onRetired = resolve;
     });
-    if (maxConnectionIdleMs > 0) this.#watchIdleness(maxConnectionIdleMs);
+    this.#watchIdleness(maxConnectionIdleMs);
     if (maxConnectionAgeMs > 0) {
       const jitter = 1 + JITTER_SHARE * (2 * Math.random() - 1);
       this.#cancelAge = clock.after(maxConnectionAgeMs * jitter, () => this.#reachAge());

@@ -70,10 +70,10 @@ export async function convertModel(
 
 /** Repository, name and version: from `--out`, or each by itself. */
 function placeOf(
-  { out, models, name, version }: ConvertSettings,
+  { out, modelRepository, name, version }: ConvertSettings,
   { suggestedName }: ModelSource,
 ): Place {
-  if (out === null) return [models, name ?? suggestedName, version];
+  if (out === null) return [modelRepository, name ?? suggestedName, version];
   const number = basename(out);
   if (!/^[1-9]\d{0,8}$/.test(number)) {
     throw new SetupError('usage', [
@@ -83,7 +83,7 @@ function placeOf(
   return [dirname(dirname(out)), basename(dirname(out)), Number(number)];
 }
 
-type Place = [models: string, name: string, version: number | 'auto'];
+type Place = [repository: string, name: string, version: number | 'auto'];
 
 /** Writes graph and manifest; the graph's bytes. */
 async function write(
@@ -152,7 +152,7 @@ function summarize(
     `  graph     ${dtype} for ${target}, ${Math.round(bytes / MIB)} MiB${from}`,
     `  took      ${(milliseconds / 1000).toFixed(1)} s, and ${peak} MiB of memory at most`,
     `wrote ${place}; serve it with`,
-    `  vitserve serve --models ${dirname(dirname(place))} --model ${basename(dirname(place))}`,
+    `  vitserve serve --model-repository ${dirname(dirname(place))} --default-model ${basename(dirname(place))}`,
     '',
   ].join('\n');
 }

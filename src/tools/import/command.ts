@@ -61,7 +61,7 @@ export async function importModel(
   if ('problems' in recognized) throw prefixed(graphPath, recognized.problems);
 
   const target = await beginVersion(
-    settings.models,
+    settings.modelRepository,
     settings.name ?? source.suggestedName,
     settings.version,
   );
@@ -73,7 +73,7 @@ export async function importModel(
     process.stdout.write(text);
     const provider = suitedProvider(graph);
     if (provider !== null) process.stderr.write(`vitserve: ${graphPath}: ${provider.warning}\n`);
-    const flags = ['--models', settings.models, '--model', target.name];
+    const flags = ['--model-repository', settings.modelRepository, '--default-model', target.name];
     if (provider !== null) flags.push('--execution-provider', provider.provider);
     process.stdout.write(
       `wrote ${place}; serve it with\n  vitserve serve ${flags.map(shellWord).join(' ')}\n`,

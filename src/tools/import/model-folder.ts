@@ -24,7 +24,7 @@ export interface NewVersion {
  * written.
  */
 export async function beginVersion(
-  models: string,
+  repository: string,
   name: string,
   wanted: number | 'auto',
 ): Promise<NewVersion> {
@@ -34,7 +34,7 @@ export async function beginVersion(
       `"${name}" can't be a model's name (${rule}): give one with --name`,
     ]);
   }
-  const home = join(models, name);
+  const home = join(repository, name);
   const version = wanted === 'auto' ? (await highestVersion(home)) + 1 : wanted;
   const place = join(home, String(version));
   if (existsSync(place)) {
@@ -42,10 +42,10 @@ export async function beginVersion(
       `${place} is there already and is not overwritten: leave --version out or give another`,
     ]);
   }
-  const folder = join(models, `.import-${randomUUID()}`);
+  const folder = join(repository, `.import-${randomUUID()}`);
   const cantWrite = (error: unknown) =>
     new SetupError('environment', [
-      `--models ${models}: can't be written (${messageOf(error)}): name another folder`,
+      `--model-repository ${repository}: can't be written (${messageOf(error)}): name another folder`,
     ]);
   await mkdir(folder, { recursive: true }).catch((error: unknown) => {
     throw cantWrite(error);

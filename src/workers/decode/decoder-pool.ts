@@ -32,7 +32,6 @@ export interface DecoderPoolSettings {
   readonly maxImagePixels: number;
   readonly sharedMemoryDir: string;
   readonly startTimeoutMs: number;
-  readonly decodeTimeoutMs: number;
 }
 
 /**
@@ -56,6 +55,23 @@ const NICENESS = 4;
 /** The size of an ordinary photo. */
 const DRAWN_WIDTH = 500;
 const DRAWN_HEIGHT = 375;
+
+/** Processor time for any image, and for each pixel and byte that an image may have. */
+const BASE_CPU_MS = 1_000;
+const PIXELS_A_MS = 10_000;
+const BYTES_A_MS = 4_096;
+
+/**
+ * Processor time that a decoder may spend on one image before it is killed: 10 s for images of 50
+ * million pixels and 16 MiB, where no image that is within the limits takes more than 3 s of a core
+ * of 2023 (docs/bad-input.md). It is no option: it follows from the limits on images.
+ */
+export function decodeLimitMs({
+  maxImagePixels,
+  maxImageBytes,
+}: Pick<DecoderPoolSettings, 'maxImagePixels' | 'maxImageBytes'>): number {
+  return Math.round(BASE_CPU_MS + maxImagePixels / PIXELS_A_MS + maxImageBytes / BYTES_A_MS);
+}
 
 export class DecoderPool {
   readonly workers: readonly Worker<DecodeRequest, DecodedImage>[];
@@ -84,6 +100,7 @@ export class DecoderPool {
     slots: SlotFile,
     settings: DecoderPoolSettings,
     report: ReportChild,
+    cpuMs = decodeLimitMs(settings),
   ): Promise<DecoderPool> {
     const { decoderProcesses, maxImagePixels, jpegDecoder, sharedMemoryDir } = settings;
     const count = decoderProcesses === 'auto' ? availableCores() : decoderProcesses;
@@ -112,7 +129,7 @@ export class DecoderPool {
           },
         },
         { encode: createEncoder(inbox), decode: (bytes) => [decodeReply(bytes)] },
-        { cpuMs: settings.decodeTimeoutMs },
+        { cpuMs },
       );
     });
     const stop = async () => {

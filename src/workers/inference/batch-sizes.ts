@@ -5,7 +5,7 @@
  * process says that it is ready.
  */
 import { type Manifest, mayBatch } from '../../models/manifest.js';
-import type { Cost } from './simulated-session.js';
+import type { ProviderSetting } from './provider.js';
 
 export interface BatchSizes {
   readonly largest: number;
@@ -18,9 +18,7 @@ export interface BatchSizes {
 
 export interface BatchSizeSettings {
   readonly maxBatchSize: number | 'auto';
-  /** Ascending. */
-  readonly batchSizes: readonly number[] | 'auto';
-  readonly simulatedInference: readonly Cost[] | null;
+  readonly executionProvider: ProviderSetting;
 }
 
 /**
@@ -36,9 +34,7 @@ export function chooseBatchSizes(
   manifest: Manifest,
   provider: string,
 ): BatchSizes {
-  const { batchSizes } = settings;
   if (!mayBatch(manifest, provider)) return { largest: 1, fixed: null };
-  if (batchSizes !== 'auto') return { largest: batchSizes.at(-1) ?? 1, fixed: batchSizes };
   const largest = chooseLargest(settings, provider);
   return { largest, fixed: provider === 'cuda' ? powersOfTwo(largest) : null };
 }
@@ -49,11 +45,14 @@ export function paddedSize(images: number, { fixed }: BatchSizes): number {
 }
 
 function chooseLargest(
-  { maxBatchSize, simulatedInference }: BatchSizeSettings,
+  { maxBatchSize, executionProvider }: BatchSizeSettings,
   provider: string,
 ): number {
+  if (executionProvider.kind === 'simulated') {
+    const last = executionProvider.costs.at(-1)?.batchSize ?? 1;
+    return maxBatchSize === 'auto' ? last : Math.min(maxBatchSize, last);
+  }
   if (maxBatchSize !== 'auto') return maxBatchSize;
-  if (simulatedInference !== null) return simulatedInference.at(-1)?.batchSize ?? 1;
   return provider === 'cuda' ? CUDA_BATCH_SIZE : CPU_BATCH_SIZE;
 }
 

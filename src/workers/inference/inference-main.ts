@@ -1,11 +1,6 @@
 /**
- * The inference process: reads the pixels of a batch from their slots, executes the graph once,
- * answers.
- *
- * Just before the execution each image's slot is asked whether somebody still waits for it, so an
- * image whose cancellation or expiry had reached the front by then is not executed. Batches are
- * padded where the provider wants fixed sizes; what fills them up is what the batch before has
- * left, and nobody gets the answers to it.
+ * The inference process: loads the model, executes it until it is warm, then executes batches
+ * (`batch-runner.ts`).
  */
 import { systemClock } from '../../clock.js';
 import { type Manifest, pixelBytesOf } from '../../models/manifest.js';
@@ -13,23 +8,11 @@ import { type HashedFile, loadUnchanged } from '../../models/weights.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { INFERENCE_OOM_SCORE } from '../process/oom-score.js';
 import { type SlotLayout, SlotView } from '../slots.js';
-import type { WorkResult } from '../worker.js';
-import {
-  type BatchSizeSettings,
-  type BatchSizes,
-  chooseBatchSizes,
-  paddedSize,
-} from './batch-sizes.js';
-import {
-  decodeCall,
-  encodeReply,
-  type InferenceOutput,
-  type InferenceRequest,
-} from './messages.js';
-import { loadOnnxSession, type ProviderChoice } from './onnx-session.js';
+import { createBatchRunner } from './batch-runner.js';
+import { type BatchSizeSettings, chooseBatchSizes } from './batch-sizes.js';
+import { loadOnnxSession } from './onnx-session.js';
 import type { Session } from './session.js';
 import { type Cost, createSimulatedSession } from './simulated-session.js';
-import { topK } from './top-k.js';
 import { warmUp } from './warm-up.js';
 
 export interface InferenceSettings extends BatchSizeSettings {
@@ -39,7 +22,6 @@ export interface InferenceSettings extends BatchSizeSettings {
   /** What has to be in the files that are loaded. */
   readonly weights: readonly HashedFile[];
   readonly manifest: Manifest;
-  readonly provider: ProviderChoice;
   readonly threads: number;
   readonly slots: SlotLayout;
 }
@@ -61,6 +43,7 @@ await runChild<InferenceSettings>({
     const sizes = chooseBatchSizes(settings, settings.manifest, executionProvider);
     const pixels = new Uint8Array(sizes.largest * pixelBytesOf(settings.manifest));
     const warmUpCosts = await warmUp(session, pixels, sizes, systemClock);
+    const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
     const hello: InferenceHello = { executionProvider, fallbackReason, embeddingSize, warmUpCosts };
     // Graphs are loaded and have run: on the CPU nothing is opened any more. What CUDA opens, and
     // when, is its own affair.
@@ -68,7 +51,7 @@ await runChild<InferenceSettings>({
     return {
       hello: async () => hello,
       limits,
-      answer: createBatchRunner(session, pixels, sizes, settings),
+      answer: createBatchRunner(session, pixels, sizes, slots),
     };
   },
 });
@@ -76,62 +59,15 @@ await runChild<InferenceSettings>({
 async function openSession(
   settings: InferenceSettings,
 ): Promise<{ session: Session; fallbackReason: string | null }> {
-  const { simulatedInference, manifest, model, weights } = settings;
-  if (simulatedInference === null)
-    return await loadUnchanged(model, weights, () => loadOnnxSession(settings));
+  const { executionProvider, manifest, model, weights } = settings;
+  if (executionProvider.kind !== 'simulated') {
+    const provider = executionProvider.kind;
+    return await loadUnchanged(model, weights, () => loadOnnxSession({ ...settings, provider }));
+  }
   const session = createSimulatedSession(
-    simulatedInference,
+    executionProvider.costs,
     pixelBytesOf(manifest),
     manifest.labels.length,
   );
   return { session, fallbackReason: null };
-}
-
-function createBatchRunner(
-  session: Session,
-  pixels: Uint8Array,
-  sizes: BatchSizes,
-  settings: InferenceSettings,
-): (call: Buffer) => Promise<Uint8Array> {
-  const pixelBytes = pixelBytesOf(settings.manifest);
-  const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
-  return async (call) => {
-    const images = decodeCall(call);
-    const now = systemClock.now();
-    const wanted = images.filter(({ slot }) => slots.isWanted(slot, now));
-    wanted.forEach(({ slot }, index) => {
-      slots.readPixels(slot, pixels, index * pixelBytes, pixelBytes);
-    });
-    const results =
-      wanted.length === 0
-        ? []
-        : await execute(session, pixels, wanted, paddedSize(wanted.length, sizes));
-    const bySlot = new Map(wanted.map(({ slot }, index) => [slot, results[index]]));
-    return encodeReply(images.map(({ slot }) => bySlot.get(slot) ?? { kind: 'skipped' }));
-  };
-}
-
-/** Runs `images` as one batch, filled up to `size`. */
-async function execute(
-  session: Session,
-  pixels: Uint8Array,
-  images: readonly InferenceRequest[],
-  size: number,
-): Promise<WorkResult<InferenceOutput>[]> {
-  const { classCount, embeddingSize } = session;
-  const startedAt = systemClock.now();
-  const { scores, embeddings } = await session.run(pixels, size);
-  const executionMs = systemClock.now() - startedAt;
-  return images.map(({ topK: k, wantsEmbedding }, row) => ({
-    kind: 'done',
-    output: {
-      predictions: topK(scores.subarray(row * classCount, (row + 1) * classCount), k),
-      embedding:
-        wantsEmbedding && embeddings !== null
-          ? Array.from(embeddings.subarray(row * embeddingSize, (row + 1) * embeddingSize))
-          : [],
-      executionMs,
-      batchSize: images.length,
-    },
-  }));
 }

@@ -20,12 +20,10 @@ import {
   type InferenceOutput,
   type InferenceRequest,
 } from './messages.js';
-import type { ProviderChoice } from './onnx-session.js';
 import type { Cost } from './simulated-session.js';
 import { type SlowForm, slowForm } from './slow-form.js';
 
 export interface InferencePoolSettings extends BatchSizeSettings {
-  readonly executionProvider: ProviderChoice;
   /** All models together; each gets an equal share, and one at least. */
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';
@@ -107,7 +105,7 @@ export class InferencePool {
           role: 'inference',
           index,
           entry: new URL('./inference-main.js', import.meta.url),
-          niceness: provider === 'cuda' ? 0 : CPU_NICENESS,
+          niceness: provider.kind === 'cuda' ? 0 : CPU_NICENESS,
           sharedFds: [slots.fd],
           // CUDA and its libraries are found through the environment.
           environment: undefined,
@@ -118,11 +116,9 @@ export class InferencePool {
             graphPath: model.graphPath,
             weights: model.weights,
             manifest: model.manifest,
-            provider,
+            executionProvider: provider,
             threads: settings.inferenceThreads === 'auto' ? 1 : settings.inferenceThreads,
-            simulatedInference: settings.simulatedInference,
             maxBatchSize: settings.maxBatchSize,
-            batchSizes: settings.batchSizes,
             slots: slots.layout,
           }),
         },
@@ -149,7 +145,7 @@ export class InferencePool {
       signal.throwIfAborted();
       const hello = first.hello as InferenceHello;
       if (hello.executionProvider === 'cpu' || hello.executionProvider === 'cuda')
-        provider = hello.executionProvider;
+        provider = { kind: hello.executionProvider };
 
       const share = Math.floor(chooseCount(settings, hello.executionProvider) / shared.models);
       const others = Array.from({ length: Math.max(1, share) - 1 }, newWorker);

@@ -57,7 +57,7 @@ export async function startServer(
 ): Promise<Started> {
   const { scope, serverFlags, photos } = context;
   const two = ['--decoder-processes', '2', '--inference-processes', '2'];
-  const provider = flags.includes('--simulated-inference') ? [] : ON_CPU;
+  const provider = flags.includes('--execution-provider') ? [] : ON_CPU;
   const server = await ServerProcess.start(scope, [...provider, ...two, ...flags, ...serverFlags]);
   const subject = {
     address: server.address,

@@ -137,12 +137,12 @@ describe('the documentation', () => {
 });
 
 describe('the nearest name', () => {
-  const known = ['permits', 'models', 'model', 'max-uploads'];
+  const known = ['permits', 'model-repository', 'default-model', 'max-batch-size'];
   test('is one that differs by a typing error', () => {
     assert.equal(nearestName('permit', known), 'permits');
-    assert.equal(nearestName('mdoel', known), 'model');
-    assert.equal(nearestName('maxuploads', known), 'max-uploads');
-    assert.equal(nearestName('model', known), 'model');
+    assert.equal(nearestName('defualt-model', known), 'default-model');
+    assert.equal(nearestName('maxbatchsize', known), 'max-batch-size');
+    assert.equal(nearestName('permits', known), 'permits');
   });
   test('is none where all are other words', () => {
     assert.equal(nearestName('port', known), undefined);

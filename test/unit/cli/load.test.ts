@@ -22,28 +22,22 @@ describe('serve settings', () => {
       tlsClientCa: null,
       tokenFile: null,
       healthAddress: null,
-      models: fileURLToPath(new URL('../../../models', import.meta.url)),
-      model: '',
+      modelRepository: fileURLToPath(new URL('../../../models', import.meta.url)),
+      defaultModel: '',
       allowRandomWeights: false,
-      executionProvider: 'auto',
+      executionProvider: { kind: 'auto' },
       inferenceProcesses: 'auto',
       inferenceThreads: 'auto',
       decoderProcesses: 'auto',
       jpegDecoder: 'auto',
       sharedMemoryDir: '/dev/shm',
       maxBatchSize: 'auto',
-      batchSizes: 'auto',
-      maxQueueDelayMs: 0,
-      overtakingLimitMs: 5_000,
       permits: 'auto',
-      maxUploads: 'auto',
       uploadTimeoutMs: 10_000,
       maxConnections: 1024,
-      maxConnectionIdleMs: 600_000,
       maxConnectionAgeMs: 3_600_000,
       maxImageBytes: 16_777_216,
       maxImagePixels: 50_000_000,
-      decodeTimeoutMs: 10_000,
       inferenceTimeoutMs: 60_000,
       startTimeoutMs: 60_000,
       drainDelayMs: 0,
@@ -51,7 +45,6 @@ describe('serve settings', () => {
       logLevel: 'info',
       logFormat: 'auto',
       logSample: 0,
-      simulatedInference: null,
       modelsPollIntervalMs: 0,
     });
     assert.deepEqual(new Set(Object.values(sources)), new Set(['default']));
@@ -61,21 +54,21 @@ describe('serve settings', () => {
   test('a flag is stronger than the environment, the environment than the file, the file than the default', () => {
     const { settings, sources, changes } = loadServeSettings(
       ['--config', 'etc/vitserve.json', '--permits', '3'],
-      { VITSERVE_PERMITS: '2', VITSERVE_MAX_UPLOADS: '20', PERMITS: '9' },
-      withFile({ permits: 1, 'max-uploads': 10, 'drain-delay': '5s', model: null }),
+      { VITSERVE_PERMITS: '2', VITSERVE_MAX_CONNECTIONS: '20', PERMITS: '9' },
+      withFile({ permits: 1, 'max-connections': 10, 'drain-delay': '5s', 'default-model': null }),
     );
     assert.equal(settings.permits, 3);
-    assert.equal(settings.maxUploads, 20);
+    assert.equal(settings.maxConnections, 20);
     assert.equal(settings.drainDelayMs, 5_000);
     assert.equal(settings.config, '/srv/etc/vitserve.json');
     assert.equal(sources.permits, 'flag');
-    assert.equal(sources.maxUploads, 'environment');
+    assert.equal(sources.maxConnections, 'environment');
     assert.equal(sources.drainDelayMs, 'file');
-    assert.equal(sources.model, 'default');
+    assert.equal(sources.defaultModel, 'default');
     assert.deepEqual(changes, [
       { name: 'config', value: '/srv/etc/vitserve.json', source: 'flag' },
       { name: 'permits', value: '3', source: 'flag' },
-      { name: 'max-uploads', value: '20', source: 'environment' },
+      { name: 'max-connections', value: '20', source: 'environment' },
       { name: 'drain-delay', value: '5s', source: 'file' },
     ]);
   });
@@ -83,7 +76,7 @@ describe('serve settings', () => {
   test('flags: two spellings of a value, four of a yes or no, and the same one twice', () => {
     assert.equal(serve('--log-level', 'debug').logLevel, 'debug');
     assert.equal(serve('--log-level=debug').logLevel, 'debug');
-    assert.equal(serve('--model=').model, '');
+    assert.equal(serve('--default-model=').defaultModel, '');
     assert.equal(serve('--reflection').reflection, true);
     assert.equal(serve('--no-reflection').reflection, false);
     assert.equal(serve('--reflection=true').reflection, true);
@@ -92,15 +85,15 @@ describe('serve settings', () => {
   });
 
   test('paths are resolved against the working directory, the default models folder is not', () => {
-    assert.equal(serve('--models', 'mine').models, '/srv/mine');
-    assert.equal(serve('--models', '/opt/models').models, '/opt/models');
+    assert.equal(serve('--model-repository', 'mine').modelRepository, '/srv/mine');
+    assert.equal(serve('--model-repository', '/opt/models').modelRepository, '/opt/models');
     assert.equal(
       loadServeSettings([], { VITSERVE_SHARED_MEMORY_DIR: 'shm' }, NO_FILES).settings
         .sharedMemoryDir,
       '/srv/shm',
     );
     assert.equal(
-      loadServeSettings([], {}).settings.models,
+      loadServeSettings([], {}).settings.modelRepository,
       resolve(import.meta.dirname, '../../../models'),
     );
   });
@@ -145,20 +138,20 @@ describe('serve settings', () => {
         reflection: false,
         permits: 5,
         'max-image-bytes': 1024,
-        'simulated-inference': { '8': 2.2, '1': 1.0 },
+        'execution-provider': 'simulated:1:1,8:2.2',
       },
       {
         reflection: 'false',
         permits: '5',
         'max-image-bytes': '1KiB',
-        'simulated-inference': '1:1,8:2.2',
+        'execution-provider': 'simulated:1:1.0,8:2.2',
       },
     ]) {
       const { settings } = loadServeSettings([], { VITSERVE_CONFIG: 'a.json' }, withFile(content));
       assert.equal(settings.reflection, false);
       assert.equal(settings.permits, 5);
       assert.equal(settings.maxImageBytes, 1024);
-      assert.deepEqual(settings.simulatedInference, costs);
+      assert.deepEqual(settings.executionProvider, { kind: 'simulated', costs });
     }
     const marked = withFile('\uFEFF{"permits": 5}');
     assert.equal(loadServeSettings(['--config=a.json'], {}, marked).settings.permits, 5);

@@ -21,13 +21,13 @@ describe('what serve refuses', () => {
           'model.onnx',
           '--address',
         ],
-        { VITSERVE_PERMIT: '4', VITSERVE_MAX_UPLOADS: 'many', SECRET: 'hidden' },
+        { VITSERVE_PERMIT: '4', VITSERVE_MAX_BATCH_SIZE: 'many', SECRET: 'hidden' },
         withFile({
           'max-batchsize': 4,
           permits: 0,
-          'decode-timeout': 10,
+          'upload-timeout': 10,
           reflection: 'no',
-          model: ['a'],
+          'default-model': ['a'],
           config: 'b',
         }),
       );
@@ -40,21 +40,28 @@ describe('what serve refuses', () => {
       'max-batchsize in vitserve.json is not an option; did you mean max-batch-size?',
       "config in vitserve.json: a config file can't name another",
       '--log-level: "loud" is not accepted; give trace, debug, info, warn, error or fatal',
-      'VITSERVE_MAX_UPLOADS: "many" is not accepted; give auto or a whole number from 1 to 65536',
+      'VITSERVE_MAX_BATCH_SIZE: "many" is not accepted; give auto or a whole number from 1 to 1024',
       'permits in vitserve.json: 0 is not accepted; give auto or a whole number from 1 to 65536',
-      'decode-timeout in vitserve.json: 10 is not accepted; give a duration from 1ms to 24h, such as 250ms, 5s or 2m',
+      'upload-timeout in vitserve.json: 10 is not accepted; give a duration from 1ms to 24h, such as 250ms, 5s or 2m',
       'reflection in vitserve.json: "no" is not accepted; give true or false',
-      'model in vitserve.json: ["a"] is not accepted; give a model\'s name',
+      'default-model in vitserve.json: ["a"] is not accepted; give a model\'s name',
     ]);
   });
 
   test('flags that are not there, and the nearest that is', () => {
     assert.deepEqual(
-      serveProblems('--prot=1', '--xyzzy', '--modles', 'm', '--no-reflecton', '--drian-delay=5s'),
+      serveProblems(
+        '--prot=1',
+        '--xyzzy',
+        '--model-repositry',
+        'm',
+        '--no-reflecton',
+        '--drian-delay=5s',
+      ),
       [
         '--prot is not a flag of vitserve serve; see vitserve serve --help',
         '--xyzzy is not a flag of vitserve serve; see vitserve serve --help',
-        '--modles is not a flag of vitserve serve; did you mean --models?',
+        '--model-repositry is not a flag of vitserve serve; did you mean --model-repository?',
         '--no-reflecton is not a flag of vitserve serve; did you mean --no-reflection?',
         '--drian-delay is not a flag of vitserve serve; did you mean --drain-delay?',
       ],
@@ -123,33 +130,6 @@ describe('what serve refuses', () => {
     ]);
   });
 
-  test('settings that contradict each other', () => {
-    assert.deepEqual(
-      serveProblems(
-        '--simulated-inference=1:1,8:2',
-        '--execution-provider=cuda',
-        '--max-batch-size=9',
-        '--inference-timeout=2ms',
-      ),
-      [
-        "simulated-inference runs no model, so execution-provider cuda can't be met: leave one of them out",
-        'max-batch-size 9 is above 8, the largest batch that simulated-inference has a time for',
-        'simulated-inference takes 2ms for a batch of 8, and inference-timeout ends executions after 2ms',
-      ],
-    );
-    serve('--simulated-inference=1:1,8:2', '--execution-provider=auto', '--max-batch-size=8');
-    assert.deepEqual(
-      serveProblems('--simulated-inference=1:1,8:2', '--batch-sizes=1,16', '--max-batch-size=8'),
-      [
-        'max-batch-size 8 is not the largest of batch-sizes, 16: leave it out',
-        'batch-sizes go up to 16, and 8 is the largest batch that simulated-inference has a time for',
-      ],
-    );
-    serve('--simulated-inference=1:1,8:2', '--batch-sizes=1,8', '--max-batch-size=8');
-    // What can't be read is reported as such, and nothing is concluded from it.
-    assert.equal(serveProblems('--simulated-inference=1:1,8:2', '--max-batch-size=9999').length, 1);
-  });
-
   test('one port for both listeners', () => {
     assert.deepEqual(serveProblems('--address=[::1]:9', '--http-address=[::1]:9'), [
       'address [::1]:9 and http-address [::1]:9 take the same port: gRPC and HTTP need one each',
@@ -160,6 +140,8 @@ describe('what serve refuses', () => {
     serve('--address=127.0.0.1:0', '--http-address=127.0.0.1:0');
     serve('--address=127.0.0.1:9', '--http-address=127.0.0.2:9');
     serve('--address=0.0.0.0:9', '--http-address=[::1]:9');
+    // What can't be read is reported as such, and nothing is concluded from it.
+    assert.equal(serveProblems('--address=x', '--http-address=127.0.0.1:50051').length, 1);
   });
 
   test('a port of health that is another one’s, and halves of what belongs together', () => {

@@ -9,12 +9,11 @@ import {
   boolean,
   bytes,
   choice,
-  costTable,
   duration,
+  executionProvider,
   integer,
   integers,
   path,
-  sizes,
   string,
   type ValueType,
 } from '#vitserve/cli/value-types.js';
@@ -157,40 +156,45 @@ describe('values', () => {
     accepts: { 'localhost:1': { host: 'localhost', port: 1 } },
     refuses: ['localhost:0'],
   });
-  check('sizes', {
-    type: sizes(),
-    accepts: { '1': [1], '1,4,16': [1, 4, 16], '1024': [1024] },
-    refuses: ['', '0', '0,1', '4,1', '1,1', '1,', ',1', '1, 4', '1025', '1.5', '-1', '[1,4]'],
+  const simulated = (...rows: readonly (readonly [number, number])[]) => ({
+    kind: 'simulated' as const,
+    costs: rows.map(([batchSize, milliseconds]) => ({ batchSize, milliseconds })),
   });
-  check('cost table', {
-    type: costTable(),
+  check('execution provider', {
+    type: executionProvider(),
     accepts: {
-      '1:1': [{ batchSize: 1, milliseconds: 1 }],
-      '1:1.0,8:2.2,32:6.5': [
-        { batchSize: 1, milliseconds: 1 },
-        { batchSize: 8, milliseconds: 2.2 },
-        { batchSize: 32, milliseconds: 6.5 },
-      ],
-      '1:0.000001,1024:9999999': [
-        { batchSize: 1, milliseconds: 0.000001 },
-        { batchSize: 1024, milliseconds: 9_999_999 },
-      ],
+      auto: { kind: 'auto' },
+      cpu: { kind: 'cpu' },
+      cuda: { kind: 'cuda' },
+      'simulated:1:1': simulated([1, 1]),
+      'simulated:1:1.0,8:2.2,32:6.5': simulated([1, 1], [8, 2.2], [32, 6.5]),
+      'simulated:1:0.000001,1024:9999999': simulated([1, 0.000001], [1024, 9_999_999]),
     },
     refuses: [
       '',
-      '1',
-      '1:',
-      ':1',
-      '2:1',
-      '0:1',
-      '1:0',
-      '1:1,',
-      '1:1,1:2',
-      '1:1,8:2,4:3',
-      '1:1,1025:2',
-      '1:-1',
-      '1:1e3',
-      '1:1, 8:2',
+      'CPU',
+      'gpu',
+      'toString',
+      'simulated',
+      '1:1',
+      'cpu:1:1',
+      ...[
+        '',
+        '1',
+        '1:',
+        ':1',
+        '2:1',
+        '0:1',
+        '1:0',
+        '1:1,',
+        '1:1,1:2',
+        '1:1,8:2,4:3',
+        '1:1,1025:2',
+        '1:-1',
+        '1:1e3',
+        '1:1, 8:2',
+        ' 1:1',
+      ].map((costs) => `simulated:${costs}`),
     ],
   });
 
@@ -245,14 +249,14 @@ describe('values', () => {
       duration(),
       bytes(0, 9),
       address(0),
-      costTable(),
-      sizes(),
+      executionProvider(),
     ] as never;
     fc.assert(
       fc.property(
         fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom(...'0123456789:,.[]smhKMGiB-') })),
         (text) => {
           for (const type of types) type.parse(text);
+          executionProvider().parse(`simulated:${text}`);
         },
       ),
     );

@@ -124,18 +124,20 @@ describe('a repository', () => {
     mkdirSync(repository);
     assert.equal(kind, 'environment');
     assert.equal(problems.length, 1);
-    assert.ok(problems[0]?.startsWith(`models: can't read ${repository} (ENOENT: `));
+    assert.ok(problems[0]?.startsWith(`model-repository: can't read ${repository} (ENOENT: `));
     assert.ok(problems[0]?.endsWith('): name the model repository'));
   });
 
   test('that is empty', async () => {
     assert.deepEqual(await refusal(), {
       kind: 'usage',
-      problems: [`models: ${repository} holds no model: it wants <name>/<version>/model.json`],
+      problems: [
+        `model-repository: ${repository} holds no model: it wants <name>/<version>/model.json`,
+      ],
     });
     assert.deepEqual(await refusal('small'), {
       kind: 'usage',
-      problems: [`model: no model "small" in ${repository}: it is empty`],
+      problems: [`default-model: no model "small" in ${repository}: it is empty`],
     });
   });
 
@@ -144,7 +146,7 @@ describe('a repository', () => {
     assert.deepEqual(await refusal(), {
       kind: 'usage',
       problems: [
-        `model: ${repository} holds 3 models: say which is the default with --model (a, b, c)`,
+        `default-model: ${repository} holds 3 models: say which is the default with --default-model (a, b, c)`,
       ],
     });
   });
@@ -154,7 +156,7 @@ describe('a repository', () => {
     write('large', '1');
     assert.deepEqual(await refusal('smal'), {
       kind: 'usage',
-      problems: [`model: no model "smal" in ${repository}: it has large, small`],
+      problems: [`default-model: no model "smal" in ${repository}: it has large, small`],
     });
   });
 });

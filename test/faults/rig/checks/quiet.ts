@@ -42,7 +42,7 @@ const AT_A_TIME = 1_000;
 export const leaving: Check = {
   asked: '10,000 queued calls are cancelled: nothing is held 1 s later, memory as before (5 MiB)',
   async measure(scope) {
-    const flags = ['--simulated-inference', '1:50', '--permits', '1000', '--max-uploads', '1000'];
+    const flags = ['--execution-provider', 'simulated:1:50', '--permits', '1000'];
     const server = await ServerProcess.start(scope, flags);
     const client = new PlainClient(scope, server.address);
     const image = await jpeg(1, 64, 64);

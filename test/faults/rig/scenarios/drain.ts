@@ -31,7 +31,7 @@ const HANG_MS = 2 * SECOND;
 const MARGIN_MS = 3 * SECOND;
 const FLAGS = [
   ...['--drain-delay', `${DELAY_MS}ms`, '--drain-timeout', '20s'],
-  ...['--decode-timeout', `${HANG_MS}ms`, '--inference-timeout', `${HANG_MS}ms`],
+  ...['--inference-timeout', `${HANG_MS}ms`],
 ];
 
 export const drain: Scenario = {

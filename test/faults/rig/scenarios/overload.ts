@@ -18,7 +18,7 @@ import { growthAllowed, reasonsToFail } from '../verdict.js';
 
 const TIMES = 3;
 const GOODPUT_SHARE = 0.9;
-const ACCELERATOR = ['--simulated-inference', '1:20'];
+const ACCELERATOR = ['--execution-provider', 'simulated:1:20'];
 
 export const overload: Scenario = {
   about: '3 × capacity: goodput, quick refusals, Health Check and /metrics stay as they are',

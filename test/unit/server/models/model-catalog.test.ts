@@ -362,7 +362,7 @@ describe('a repository that changes', () => {
     stand.remove();
     await look();
     await look();
-    assert.match(stand.events.at(-1) ?? '', /^failed \/: models: can't read /);
+    assert.match(stand.events.at(-1) ?? '', /^failed \/: model-repository: can't read /);
     assert.equal(stand.events.length, 5);
     assert.deepEqual(stand.served, ['large/1', 'small/2']);
     mkdirSync(join(stand.folder));

@@ -55,7 +55,6 @@ export class CatalogStand {
     allowRandomWeights: false,
     repository: this.folder,
     pixelBytes: 32 * 32 * 3,
-    maxQueueDelayMs: 0,
     clock: new FakeClock(),
     startPool: async (model, shared) => {
       await this.beforeStart(model, shared);

@@ -93,7 +93,6 @@ export function createLine({
     slots: file,
     decoders: [decoder],
     maxImageBytes: MAX_IMAGE_BYTES,
-    overtakingLimitMs: 1_000,
     throughput: new Throughput(clock, () => Number.POSITIVE_INFINITY),
     clock,
     observer: {
@@ -112,7 +111,6 @@ export function createLine({
     lanes: [inference],
     fixedBatchSizes: null,
     warmUpCosts,
-    maxQueueDelayMs: 0,
     clock,
     observer: {
       executed: (name, batchSize, executionMs) =>

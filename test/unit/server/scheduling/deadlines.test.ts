@@ -1,23 +1,19 @@
 /**
- * Deadlines in the dispatcher: order, batches cut for somebody's sake, refusals, and free processes
- * that wait.
+ * Deadlines in the dispatcher: order, batches cut for somebody's sake, and refusals.
  */
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, test } from 'node:test';
-import { SERVE_OPTIONS } from '#vitserve/cli/options.js';
 import { RequestError } from '#vitserve/errors.js';
 import { SECONDS_OF_WORK } from '#vitserve/server/admission/permit-limit.js';
+import { OVERTAKING_LIMIT_MS } from '#vitserve/server/scheduling/scheduling-deadline.js';
 import { settled } from '../../../support/fake-lane.js';
 import { chance, simulate } from './simulation.js';
 import { answer, createStand, type NumberLane, type Stand } from './stand.js';
 
 /** A stand with one lane that is busy with image 0; a batch costs 10 ms and 2 for each image. */
-function busyStand(
-  maxBatchSize = 4,
-  options: { readonly maxQueueDelayMs?: number } = {},
-): Stand & { readonly lane: NumberLane } {
-  const stand = createStand({ maxBatchSize, ...options });
+function busyStand(maxBatchSize = 4): Stand & { readonly lane: NumberLane } {
+  const stand = createStand({ maxBatchSize });
   const [lane] = stand.lanes;
   assert.ok(lane);
   for (const size of [1, 4]) stand.costs.record(size, 10 + 2 * size);
@@ -127,92 +123,6 @@ describe('a deadline', () => {
   });
 });
 
-describe('a free process', () => {
-  /** Images come every `gapMs` until the process is free; then the test goes on. */
-  const arrivingEvery = (gapMs: number, maxQueueDelayMs: number) => {
-    const stand = busyStand(4, { maxQueueDelayMs });
-    for (let image = 0; image < 60; image++) {
-      stand.clock.advance(gapMs);
-      stand.add(undefined, { schedulingDeadline: stand.clock.now() + 1_000 });
-      while (stand.lane.inFlight > 0) answer(stand.lane);
-    }
-    return stand;
-  };
-
-  test('waits for company only where that is allowed', () => {
-    const stand = arrivingEvery(2, 0);
-    stand.add();
-    assert.equal(stand.lane.inFlight, 1);
-  });
-
-  test('waits while images come so fast that it finishes more of them by waiting, and no longer than it may', () => {
-    const stand = createStand({ maxBatchSize: 4, maxQueueDelayMs: 5 });
-    const [lane] = stand.lanes;
-    assert.ok(lane);
-    for (const size of [1, 4]) stand.costs.record(size, 10 + 2 * size);
-    const come = () => stand.add(undefined, { schedulingDeadline: stand.clock.now() + 1_000 });
-    for (let image = 0; image < 60; image++) {
-      come();
-      stand.clock.advance(2);
-      if (lane.inFlight > 0) answer(lane);
-    }
-    while (lane.inFlight > 0) answer(lane);
-    stand.clock.advance(5);
-    while (lane.inFlight > 0) answer(lane);
-    const before = stand.formed.length;
-    come();
-    assert.equal(stand.formed.length, before, 'it waits');
-    stand.clock.advance(2);
-    come();
-    stand.clock.advance(2.9);
-    assert.equal(stand.formed.length, before);
-    stand.clock.advance(0.2);
-    assert.deepEqual(
-      stand.formed.slice(before).map(({ length }) => length),
-      [2],
-    );
-  });
-
-  test('does not wait where images come too seldom', () => {
-    const stand = arrivingEvery(40, 30);
-    stand.clock.advance(40);
-    stand.add();
-    assert.equal(stand.lane.inFlight, 1);
-  });
-
-  test('executes fewer batches by waiting, where larger ones are cheaper, and makes nobody late', async () => {
-    const random = chance(3);
-    let atMs = 0;
-    const arrivals = Array.from({ length: 2_000 }, () => {
-      atMs += -Math.log(1 - random()) * 2;
-      return { atMs, deadlineMs: 60 };
-    });
-    const serviceMs = (size: number) => 8 + 0.1 * size;
-    const batches = async (maxQueueDelayMs: number) => {
-      let count = 0;
-      const images = await simulate({
-        ...{
-          lanes: 1,
-          maxBatchSize: 32,
-          overtakingLimitMs: 1_000,
-          serviceMs,
-          maxQueueDelayMs,
-          arrivals,
-        },
-        warmUpCosts: [1, 32].map((batchSize) => ({
-          batchSize,
-          milliseconds: serviceMs(batchSize),
-        })),
-        onBatch: () => count++,
-      });
-      assert.ok(images.every(({ outcome }) => outcome === 'answered'));
-      return count;
-    };
-    const [never, allowed] = [await batches(0), await batches(10)];
-    assert.ok(allowed < 0.97 * never, `${allowed} batches, ${never} without waiting`);
-  });
-});
-
 describe('at three times of what can be done', () => {
   /** Poisson arrivals with deadlines of 100 ms; two processes, 20 ms ± 30 % a batch of 4. */
   const day = async (load: number) => {
@@ -265,7 +175,6 @@ describe('at three times of what can be done', () => {
 });
 
 test('as long a queue as the server lets calls without deadlines make holds up none of those with one', async () => {
-  const overtakingLimitMs = SERVE_OPTIONS.overtakingLimitMs.default as number;
   // A hundred images a second can be answered: the queue is full from the start and stays so.
   const queued = Array.from({ length: SECONDS_OF_WORK * 100 }, (_, index) => ({
     atMs: index / 100,
@@ -280,7 +189,7 @@ test('as long a queue as the server lets calls without deadlines make holds up n
     deadlineMs: 1_000,
   }));
   const images = await simulate({
-    ...{ lanes: 1, maxBatchSize: 1, overtakingLimitMs, serviceMs: () => 10 },
+    ...{ lanes: 1, maxBatchSize: 1, overtakingLimitMs: OVERTAKING_LIMIT_MS, serviceMs: () => 10 },
     warmUpCosts: [{ batchSize: 1, milliseconds: 10 }],
     arrivals: [...queued, ...later, ...urgent].sort((one, other) => one.atMs - other.atMs),
   });

@@ -144,7 +144,6 @@ export class SimulatedLane implements BatchLane<Images, readonly (string | null)
 export interface SimulationOptions {
   readonly lanes: number;
   readonly maxBatchSize: number;
-  readonly maxQueueDelayMs?: number;
   readonly overtakingLimitMs: number;
   readonly serviceMs: (size: number) => number;
   readonly warmUpCosts?: readonly BatchCost[];
@@ -166,13 +165,7 @@ export interface SimulationOptions {
 
 /** Plays it to the end. Images by order of arrival. */
 export async function simulate(options: SimulationOptions): Promise<Images> {
-  const {
-    maxBatchSize,
-    maxQueueDelayMs = 0,
-    overtakingLimitMs,
-    warmUpCosts = [],
-    refusesEarly = true,
-  } = options;
+  const { maxBatchSize, overtakingLimitMs, warmUpCosts = [], refusesEarly = true } = options;
   const clock = new SimulatedClock();
   const costs = new CostTable();
   for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
@@ -188,7 +181,6 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
   >({
     lanes,
     maxBatchSize,
-    maxQueueDelayMs,
     costs,
     clock,
     toCall: (images) => {

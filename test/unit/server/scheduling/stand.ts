@@ -26,17 +26,10 @@ export function createStand(options: {
   readonly lanes?: number;
   readonly maxBatchSize: number;
   readonly ready?: boolean;
-  readonly maxQueueDelayMs?: number;
   readonly maxInFlight?: number;
   readonly toResults?: (reply: readonly string[], images: readonly number[]) => readonly string[];
 }): Stand {
-  const {
-    lanes: count = 1,
-    maxBatchSize,
-    ready = true,
-    maxQueueDelayMs = 0,
-    toResults = (reply) => reply,
-  } = options;
+  const { lanes: count = 1, maxBatchSize, ready = true, toResults = (reply) => reply } = options;
   const clock = new FakeClock();
   const costs = new CostTable();
   const lanes = Array.from({ length: count }, (): NumberLane => new FakeLane({ ready }));
@@ -46,7 +39,6 @@ export function createStand(options: {
   const dispatcher = new Dispatcher<number, string, readonly number[], readonly string[]>({
     lanes,
     maxBatchSize,
-    maxQueueDelayMs,
     ...(options.maxInFlight === undefined ? {} : { maxInFlight: options.maxInFlight }),
     costs,
     clock,

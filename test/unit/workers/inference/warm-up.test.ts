@@ -19,17 +19,14 @@ function manifestThat(batchInvariant: boolean | 'accelerator'): Manifest {
   return parsed.manifest;
 }
 
-const AUTO: BatchSizeSettings = {
-  maxBatchSize: 'auto',
-  batchSizes: 'auto',
-  simulatedInference: null,
-};
+const AUTO: BatchSizeSettings = { maxBatchSize: 'auto', executionProvider: { kind: 'auto' } };
 
 describe('batch sizes', () => {
-  const simulatedInference = [
+  const costs = [
     { batchSize: 1, milliseconds: 1 },
     { batchSize: 16, milliseconds: 4 },
   ];
+  const simulated = { executionProvider: { kind: 'simulated', costs } } as const;
   for (const [what, settings, provider, invariant, largest, fixed] of [
     ['on a CPU are few, and as they come', {}, 'cpu', true, 4, null],
     ['on CUDA are a few fixed ones', {}, 'cuda', true, 32, [1, 2, 4, 8, 16, 32]],
@@ -42,9 +39,24 @@ describe('batch sizes', () => {
       [1, 2, 4, 8, 12],
     ],
     ['on CUDA may be one alone', { maxBatchSize: 1 }, 'cuda', true, 1, [1]],
-    ['are those that are asked for, wherever', { batchSizes: [2, 6] }, 'cpu', true, 6, [2, 6]],
-    ['go up to the last time of a simulation', { simulatedInference }, 'simulated', true, 16, null],
-    ['are one where answers depend on the batch', { batchSizes: [1, 6] }, 'cuda', false, 1, null],
+    ['go up to the last time of a simulation', simulated, 'simulated', true, 16, null],
+    [
+      'go no further than a simulation has times for',
+      { ...simulated, maxBatchSize: 64 },
+      'simulated',
+      true,
+      16,
+      null,
+    ],
+    [
+      'are as few as asked for in a simulation, too',
+      { ...simulated, maxBatchSize: 8 },
+      'simulated',
+      true,
+      8,
+      null,
+    ],
+    ['are one where answers depend on the batch', { maxBatchSize: 6 }, 'cuda', false, 1, null],
     ['are one where they do on the CPU', {}, 'cpu', 'accelerator', 1, null],
     [
       'are as usual where they do on the CPU only',
