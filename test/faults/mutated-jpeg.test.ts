@@ -13,8 +13,10 @@ import { after, before, describe, test } from 'node:test';
 import type { Recipe } from '#vitserve/models/recipe.js';
 import { createImageDecoder } from '#vitserve/workers/decode/decode-image.js';
 import { DecoderPool } from '#vitserve/workers/decode/decoder-pool.js';
-import type { DecoderReply } from '#vitserve/workers/decode/messages.js';
+import type { DecodedImage } from '#vitserve/workers/decode/messages.js';
+import type { ChildEvent } from '#vitserve/workers/process/supervised-child.js';
 import { SlotFile, SlotView } from '#vitserve/workers/slots.js';
+import type { WorkResult } from '#vitserve/workers/worker.js';
 import { drawJpegs, mutate } from '../support/jpeg-mutations.js';
 import type { MutatedFile } from '../support/mutations.js';
 
@@ -56,12 +58,8 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
   before(async () => {
     slots = SlotFile.create(folder, LAYOUT, 2);
     view = new SlotView(slots.fd, LAYOUT);
-    const observer = {
-      childReady: () => {},
-      childKilled: () => {},
-      childStopped: () => {},
-      childLost: (...about: readonly unknown[]) => lost.push(about.join(' ')),
-      childLine: () => {},
+    const report = (event: ChildEvent) => {
+      if (event.kind === 'child-lost') lost.push(`${event.cause}: ${event.detail}`);
     };
     sides = await Promise.all(
       (['auto', 'sharp'] as const).map(async (jpegDecoder, slot) => ({
@@ -77,7 +75,7 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
             sharedMemoryDir: folder,
             startTimeoutMs: 60_000,
           },
-          observer,
+          report,
           60_000,
         ),
       })),
@@ -92,12 +90,14 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
     rmSync(folder, { recursive: true });
   });
 
-  async function decode({ pool, slot, pixels }: Side, image: Buffer): Promise<DecoderReply> {
+  async function decode(
+    { pool, slot, pixels }: Side,
+    image: Buffer,
+  ): Promise<WorkResult<DecodedImage>> {
     slots.open(slot, FAR_AWAY);
-    const [lane] = pool.lanes;
-    assert.ok(lane);
-    const reply = await lane.call({ kind: 'decode', slot, image, plan: PLAN });
-    if (reply.kind === 'decoded') view.readPixels(slot, pixels, 0, LAYOUT.pixelBytes);
+    const [reply] = (await pool.workers[0]?.run([{ slot, image, plan: PLAN }])) ?? [];
+    assert.ok(reply);
+    if (reply.kind === 'done') view.readPixels(slot, pixels, 0, LAYOUT.pixelBytes);
     return reply;
   }
 
@@ -111,11 +111,12 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
     const decoders: string[] = [];
     for (const image of intact) {
       const { fastReply, plainReply, equal } = await decodeByBoth(image);
-      assert.ok(fastReply.kind === 'decoded' && plainReply.kind === 'decoded');
-      assert.equal(plainReply.decoder, 'sharp');
-      assert.deepEqual([fastReply.width, fastReply.height], [plainReply.width, plainReply.height]);
+      assert.ok(fastReply.kind === 'done' && plainReply.kind === 'done');
+      const [fast, plain] = [fastReply.output, plainReply.output];
+      assert.equal(plain.decoder, 'sharp');
+      assert.deepEqual([fast.width, fast.height], [plain.width, plain.height]);
       assert.ok(equal);
-      decoders.push(fastReply.decoder);
+      decoders.push(fast.decoder);
     }
     assert.deepEqual(
       decoders,
@@ -124,17 +125,17 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
   });
 
   test('damaged ones get the same answer from both, and no process is lost', async (t) => {
-    const counts = { 'by libturbojpeg': 0, 'by sharp in both': 0, 'refused by both': 0 };
+    const counts = { 'by libturbojpeg': 0, 'by sharp in both': 0, 'rejected by both': 0 };
     const different: string[] = [];
     for (const { name, bytes } of files) {
       const { fastReply, plainReply, equal } = await decodeByBoth(bytes);
-      if (fastReply.kind === 'decoded' && plainReply.kind === 'decoded') {
-        counts[fastReply.decoder === 'turbojpeg' ? 'by libturbojpeg' : 'by sharp in both']++;
-        const sameSize =
-          fastReply.width === plainReply.width && fastReply.height === plainReply.height;
+      if (fastReply.kind === 'done' && plainReply.kind === 'done') {
+        const [fast, plain] = [fastReply.output, plainReply.output];
+        counts[fast.decoder === 'turbojpeg' ? 'by libturbojpeg' : 'by sharp in both']++;
+        const sameSize = fast.width === plain.width && fast.height === plain.height;
         if (!equal || !sameSize) different.push(`${name}: other pixels`);
-      } else if (fastReply.kind === 'refused' && plainReply.kind === 'refused') {
-        counts['refused by both']++;
+      } else if (fastReply.kind === 'rejected' && plainReply.kind === 'rejected') {
+        counts['rejected by both']++;
         assert.match(fastReply.reason, /^IMAGE_/, `${name}: ${fastReply.message}`);
         assert.deepEqual(fastReply, plainReply, name);
       } else {

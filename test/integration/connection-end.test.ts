@@ -90,7 +90,7 @@ async function listen<Time extends Clock = FakeClock>(
     tls,
     maxConnections: 10,
     clock,
-    observer: { connectionsOpen: () => {}, connectionRefused: () => {} },
+    report: () => {},
     inject,
   });
   scope.after(() => {

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Answer } from '#vitserve/server/pipeline/pipeline.js';
+import type { ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
 import { framed, RawConnection, reasonIn } from '../support/raw-call.js';
 import {
   callHeaders,
@@ -29,14 +29,8 @@ describe('a grpc-timeout', () => {
   let connection: RawConnection;
 
   before(async () => {
-    const answer = async ({
-      arrivedAt,
-      expiresAt,
-    }: {
-      arrivedAt: number;
-      expiresAt: number;
-    }): Promise<Answer> => {
-      left.push(expiresAt - arrivedAt);
+    const answer = async ({ record }: ImageRequest) => {
+      left.push(record.expiresAt - record.admittedAt);
       return ANSWER;
     };
     stand = await RpcStand.open(scope, { answer });

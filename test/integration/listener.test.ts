@@ -22,7 +22,6 @@ async function listen(
 ) {
   const clock = new FakeClock();
   const refused: string[] = [];
-  let open = 0;
   const server = new Server({ 'grpc.enable_channelz': 0, ...options });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = await Listener.listen({
@@ -31,11 +30,8 @@ async function listen(
     tls: null,
     maxConnections: 3,
     clock,
-    observer: {
-      connectionsOpen: (count) => {
-        open = count;
-      },
-      connectionRefused: (cause) => refused.push(cause),
+    report: (event) => {
+      if (event.kind === 'connection-refused') refused.push(event.cause);
     },
     inject: (connection) => injector.injectConnection(connection),
     handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
@@ -46,7 +42,7 @@ async function listen(
     listener.destroy();
     server.forceShutdown();
   });
-  return { clock, listener, refused, server, open: () => open };
+  return { clock, listener, refused, server, open: () => listener.connections };
 }
 
 function untilClosed(...raws: RawSocket[]): Promise<unknown> {

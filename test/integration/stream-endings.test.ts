@@ -10,7 +10,8 @@ import assert from 'node:assert/strict';
 import { constants } from 'node:http2';
 import { describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Answer, ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
+import type { ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
+import type { InferenceOutput } from '#vitserve/workers/inference/messages.js';
 import { PlainClient, type StreamResponse } from '../support/grpc-client.js';
 import { framed, messagesIn, type RawCall, RawConnection, reasonIn } from '../support/raw-call.js';
 import { ANSWER, RpcStand, STREAM_REQUEST, STREAM_RESPONSE } from '../support/rpc-stand.js';
@@ -35,7 +36,7 @@ const EXPIRED = String(status.DEADLINE_EXCEEDED);
 class Gate {
   readonly #waiting: (() => void)[] = [];
 
-  readonly answer = (_request: ImageRequest): Promise<Answer> =>
+  readonly answer = (_request: ImageRequest): Promise<InferenceOutput> =>
     new Promise((resolve) => this.#waiting.push(() => resolve(ANSWER)));
 
   get waiting(): number {
@@ -273,7 +274,9 @@ describe('forty stops amid streams', () => {
       const scope = new OwnScope();
       t.after(() => scope.end());
       const answer = () =>
-        new Promise<Answer>((resolve) => setTimeout(() => resolve(ANSWER), Math.random() * 3));
+        new Promise<InferenceOutput>((resolve) =>
+          setTimeout(() => resolve(ANSWER), Math.random() * 3),
+        );
       const stand = await RpcStand.open(scope, { answer });
       const client = new PlainClient(scope, `127.0.0.1:${stand.port}`);
       const streams = Array.from({ length: STREAMS }, () => {

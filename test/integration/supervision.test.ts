@@ -8,9 +8,10 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { describe, type TestContext, test } from 'node:test';
 import type { SetupError } from '#vitserve/errors.js';
-import { type CallLimit, Lane, ProcessLostError } from '#vitserve/workers/process/lane.js';
+import { type CallLimit, ProcessWorker } from '#vitserve/workers/process/process-worker.js';
 import { NO_LIMITS } from '#vitserve/workers/process/sandbox.js';
-import type { ChildSpec } from '#vitserve/workers/process/supervised-child.js';
+import type { ChildEvent, ChildSpec } from '#vitserve/workers/process/supervised-child.js';
+import { ProcessLostError } from '#vitserve/workers/worker.js';
 import { FakeClock } from '../support/fake-clock.js';
 import type { Settings } from '../support/misbehaving-child.js';
 import { eventually, isAlive, processState } from '../support/server.js';
@@ -19,7 +20,9 @@ const LINUX = process.platform === 'linux' ? {} : { skip: 'only Linux can do it'
 const TIMEOUT_MS = 400;
 
 interface Stand {
-  readonly lane: Lane<string, string>;
+  readonly worker: ProcessWorker<string, string>;
+  /** What the child answers to this text. */
+  run(text: string): Promise<string>;
   /** What the observer was told, one line each. */
   readonly events: string[];
   readonly lines: string[];
@@ -38,7 +41,26 @@ function createStand(
   const lines: string[] = [];
   const pids: number[] = [];
   const stand = { settings: { start: 'as it should', limits: NO_LIMITS } as Settings };
-  const lane = new Lane<string, string>(
+  const report = (event: ChildEvent) => {
+    switch (event.kind) {
+      case 'child-ready':
+        pids.push(event.pid);
+        events.push('ready');
+        return;
+      case 'child-killed':
+        events.push(`killed ${worker.ready ? 'and still taken for ready' : ''}`.trim());
+        return;
+      case 'child-lost':
+        events.push(`lost by ${event.cause}: ${event.detail}`);
+        return;
+      case 'child-stopped':
+        events.push('stopped');
+        return;
+      case 'child-line':
+        lines.push(event.line);
+    }
+  };
+  const worker = new ProcessWorker<string, string>(
     {
       role: 'decoder',
       index: 0,
@@ -48,35 +70,31 @@ function createStand(
       sharedFds: [],
       environment: undefined,
       startTimeoutMs: 20_000,
-      observer: {
-        childReady: (_role, _index, pid) => {
-          pids.push(pid);
-          events.push('ready');
-        },
-        childKilled: () =>
-          events.push(`killed ${lane.ready ? 'and still taken for ready' : ''}`.trim()),
-        childLost: (_role, _index, _pid, cause, detail) =>
-          events.push(`lost by ${cause}: ${detail}`),
-        childStopped: () => events.push('stopped'),
-        childLine: (_role, _index, line) => lines.push(line),
-      },
+      report,
       ...changes,
     },
     {
-      encode: (call) => Buffer.from(call),
-      decode: (payload, call) => {
-        const reply = payload.toString();
-        if (reply === 'not this') throw new Error(`"${reply}" is no reply to "${call}"`);
-        return reply;
+      encode: ([text = '']) => Buffer.from(text),
+      decode: (payload, [text]) => {
+        const output = payload.toString();
+        if (output === 'not this') throw new Error(`"${output}" is no reply to "${text}"`);
+        return [{ kind: 'done', output }];
       },
     },
     limit,
   );
-  t.after(() => lane.stop());
-  const ready = async (count: number) => {
-    await eventually(`process number ${count} is ready`, () => lane.ready && pids.length === count);
+  const run = async (text: string) => {
+    const [result] = await worker.run([text]);
+    return result?.kind === 'done' ? result.output : String(result?.kind);
   };
-  return Object.assign(stand, { lane, events, lines, pids, ready });
+  t.after(() => worker.stop());
+  const ready = async (count: number) => {
+    await eventually(
+      `process number ${count} is ready`,
+      () => worker.ready && pids.length === count,
+    );
+  };
+  return Object.assign(stand, { worker, run, events, lines, pids, ready });
 }
 
 async function lostBy(call: Promise<string>): Promise<ProcessLostError> {
@@ -174,8 +192,8 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
 
   test('is replaced when it has used it up, and the call is told that it was this', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
-    await stand.lane.start();
-    const { suspect, usedUp } = await lostBy(stand.lane.call('spin'));
+    await stand.worker.start();
+    const { suspect, usedUp } = await lostBy(stand.run('spin'));
     assert.deepEqual([suspect, usedUp], [true, true]);
     await stand.ready(2);
     assert.ok(
@@ -185,8 +203,8 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
 
   test('is replaced when it uses none, which the call may be at fault for', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
-    await stand.lane.start();
-    const { suspect, usedUp } = await lostBy(stand.lane.call('hang'));
+    await stand.worker.start();
+    const { suspect, usedUp } = await lostBy(stand.run('hang'));
     assert.deepEqual([suspect, usedUp], [true, false]);
     await stand.ready(2);
     assert.match(stand.events.join(), /lost by timeout: no answer, and no processor time used/);
@@ -194,8 +212,8 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
 
   test('is replaced when it was stopped from outside, which the call is not at fault for', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
-    await stand.lane.start();
-    const failing = lostBy(stand.lane.call('spin'));
+    await stand.worker.start();
+    const failing = lostBy(stand.run('spin'));
     const [pid] = stand.pids;
     assert.ok(pid);
     process.kill(pid, 'SIGSTOP');
@@ -208,14 +226,14 @@ describe('a supervised process is replaced after', LINUX, () => {
   for (const [what, { call, event, suspect, hurt }] of Object.entries(DEATHS)) {
     test(what, async (t) => {
       const stand = createStand(t);
-      const { lane, events, pids } = stand;
-      await lane.start();
+      const { worker, run, events, pids } = stand;
+      await worker.start();
       const [pid] = pids;
       assert.ok(pid);
-      assert.equal(await lane.call('echo before'), 'before');
+      assert.equal(await run('echo before'), 'before');
       const since = performance.now();
-      const failing = lostBy(lane.call(call));
-      const behind = lostBy(lane.call('echo behind'));
+      const failing = lostBy(run(call));
+      const behind = lostBy(run('echo behind'));
       hurt?.(pid);
       assert.equal((await failing).suspect, suspect);
       const lostMs = performance.now() - since;
@@ -225,7 +243,7 @@ describe('a supervised process is replaced after', LINUX, () => {
       t.diagnostic(
         `lost after ${Math.round(lostMs)} ms, replaced after ${Math.round(performance.now() - since)} ms`,
       );
-      assert.equal(await lane.call('echo after'), 'after');
+      assert.equal(await run('echo after'), 'after');
       const ours = /timeout|protocol/.test(event.source);
       assert.deepEqual(
         events.map((each) => (event.test(each) ? 'expected loss' : each)),
@@ -238,9 +256,9 @@ describe('a supervised process is replaced after', LINUX, () => {
 
   test('a reply that nobody has asked for', async (t) => {
     const stand = createStand(t);
-    await stand.lane.start();
+    await stand.worker.start();
     // The first of the two is taken for the answer: that it is none can't be seen. The second can.
-    assert.equal(await stand.lane.call('send second-reply'), 'unasked');
+    assert.equal(await stand.run('send second-reply'), 'unasked');
     await stand.ready(2);
     assert.deepEqual(stand.events, [
       'ready',
@@ -254,9 +272,9 @@ describe('a supervised process is replaced after', LINUX, () => {
 describe('what a process writes beside the channel', LINUX, () => {
   test('is cut where it has no end, and costs neither memory nor the process', async (t) => {
     const stand = createStand(t);
-    await stand.lane.start();
-    assert.equal(await stand.lane.call('write 32'), 'written');
-    assert.equal(await stand.lane.call('lines 5000'), 'written');
+    await stand.worker.start();
+    assert.equal(await stand.run('write 32'), 'written');
+    assert.equal(await stand.run('lines 5000'), 'written');
     await eventually('its lines have been read', () => stand.lines.length >= 100);
     assert.deepEqual(stand.events, ['ready']);
     assert.ok(stand.lines.length <= 101, `${stand.lines.length} lines`);
@@ -266,7 +284,7 @@ describe('what a process writes beside the channel', LINUX, () => {
 
 describe('a process that does not start', LINUX, () => {
   const problemOf = async (stand: Stand) => {
-    const error = (await stand.lane.start().then(
+    const error = (await stand.worker.start().then(
       () => assert.fail('it started'),
       (thrown: unknown) => thrown,
     )) as SetupError;
@@ -287,7 +305,7 @@ describe('a process that does not start', LINUX, () => {
   test('is tried again after ever longer waits, and the waits begin anew only after five seconds of service', async (t) => {
     const clock = new FakeClock();
     const stand = createStand(t, { clock, random: () => 0.5 });
-    const { lane, events } = stand;
+    const { worker, run, events } = stand;
     const happened = async (count: number) => {
       await eventually(`${count} events`, () => events.length === count && clock.timers <= 1);
     };
@@ -298,16 +316,16 @@ describe('a process that does not start', LINUX, () => {
     const waitMs = async (settings: Settings['start'], kill: boolean): Promise<number> => {
       stand.settings = { ...stand.settings, start: settings };
       const count = events.length;
-      if (kill) process.kill(lane.pid as number, 'SIGKILL');
+      if (kill) process.kill(worker.pid as number, 'SIGKILL');
       if (kill) await happened(count + 1);
       const from = clock.now();
       const before = events.length;
-      while (lane.pid === undefined) clock.advance(1);
+      while (worker.pid === undefined) clock.advance(1);
       const waited = clock.now() - from;
       await happened(before + 1);
       return waited;
     };
-    await lane.start();
+    await worker.start();
     const waits = [await waitMs('dies', true)];
     for (let start = 0; start < 7; start++) waits.push(await waitMs('dies', false));
     waits.push(await waitMs('as it should', false));
@@ -321,13 +339,13 @@ describe('a process that does not start', LINUX, () => {
     );
     clock.advance(5_001);
     assert.equal(await waitMs('as it should', true), 100);
-    assert.equal(await lane.call('echo well'), 'well');
+    assert.equal(await run('echo well'), 'well');
   });
 
   test('because the system has none to give is tried again, and the front goes on', async (t) => {
     const shared: number[] = [];
     const stand = createStand(t, { sharedFds: shared });
-    await stand.lane.start();
+    await stand.worker.start();
     // A descriptor that is not there: what starts a process throws, as it does where there is no
     // memory for one.
     shared.push(99_999);
@@ -337,7 +355,7 @@ describe('a process that does not start', LINUX, () => {
     assert.equal(failed()[0], 'lost by start: spawn EBADF');
     shared.pop();
     await stand.ready(2);
-    assert.equal(await stand.lane.call('echo again'), 'again');
+    assert.equal(await stand.run('echo again'), 'again');
   });
 });
 
@@ -353,23 +371,23 @@ describe('a process that is confined', LINUX, () => {
 
   test('takes the memory that it was granted, and is lost when it wants more', async (t) => {
     const stand = confined(t);
-    await stand.lane.start();
-    assert.equal(await stand.lane.call('take 128'), String(128 * 2 ** 20));
+    await stand.worker.start();
+    assert.equal(await stand.run('take 128'), String(128 * 2 ** 20));
     const since = performance.now();
-    assert.equal((await lostBy(stand.lane.call('take 1024'))).suspect, true);
+    assert.equal((await lostBy(stand.run('take 1024'))).suspect, true);
     t.diagnostic(`lost after ${Math.round(performance.now() - since)} ms: ${stand.events.at(-1)}`);
     await stand.ready(2);
-    assert.equal(await stand.lane.call('take 128'), String(128 * 2 ** 20));
+    assert.equal(await stand.run('take 128'), String(128 * 2 ** 20));
   });
 
   for (const call of ['open /etc/hostname', 'open /dev/null', 'listen']) {
     test(`can't "${call}"`, async (t) => {
       const free = createStand(t);
-      await free.lane.start();
-      assert.match(await free.lane.call(call), /^(opened|listening)$/);
+      await free.worker.start();
+      assert.match(await free.run(call), /^(opened|listening)$/);
       const stand = confined(t);
-      await stand.lane.start();
-      await lostBy(stand.lane.call(call));
+      await stand.worker.start();
+      await lostBy(stand.run(call));
       await eventually('it has said why', () =>
         stand.lines.some((line) => line.includes('EMFILE')),
       );
@@ -378,7 +396,7 @@ describe('a process that is confined', LINUX, () => {
 
   test('has no privileges to gain and no core to leave, and its figures can be read', async (t) => {
     const stand = confined(t);
-    await stand.lane.start();
+    await stand.worker.start();
     const pid = stand.pids[0] as number;
     assert.match(readFileSync(`/proc/${pid}/status`, 'utf8'), /^NoNewPrivs:\s+1$/m);
     const limits = readFileSync(`/proc/${pid}/limits`, 'utf8');

@@ -26,13 +26,9 @@ import { systemClock } from '#vitserve/clock.js';
 import { Admission } from '#vitserve/server/admission/admission.js';
 import { Permits } from '#vitserve/server/admission/permits.js';
 import { RejectionThrottle } from '#vitserve/server/admission/rejection-throttle.js';
-import {
-  contextOf,
-  createAdmissionInterceptor,
-  takePermit,
-} from '#vitserve/server/rpc/admission-interceptor.js';
-import type { CallKind } from '#vitserve/server/rpc/door.js';
+import { Call, type CallKind, OpenCalls } from '#vitserve/server/rpc/call.js';
 import { createGrpcServer } from '#vitserve/server/rpc/grpc-server.js';
+import { createInterceptor } from '#vitserve/server/rpc/interceptor.js';
 import { Listener } from '#vitserve/server/transport/listener.js';
 import { REPOSITORY, type Scope } from '../support/server.js';
 
@@ -97,43 +93,31 @@ export interface TestServer {
 /** Listens on a free port until the scope ends. */
 export async function startTestServer(scope: Scope): Promise<TestServer> {
   const permits = new Permits(PERMITS, systemClock);
-  const admission = new Admission({
-    permits,
-    clock: systemClock,
-    maxUploads: () => PERMITS,
-    uploadTimeoutMs: 30_000,
-  });
+  const admission = new Admission({ permits, clock: systemClock, uploadTimeoutMs: 30_000 });
   admission.gate = 'OPEN';
   const ended: string[] = [];
-  const admit = createAdmissionInterceptor({
-    admission,
+  const intercept = createInterceptor({
+    engine: { permits, admission, checkDeadline: () => {} },
     clock: systemClock,
+    report: (event) => {
+      if (event.kind === 'call-ended') ended.push(`${event.call.method} ${event.code}`);
+    },
     maxImageBytes: MAX_IMAGE_BYTES,
     uploadTimeoutMs: 30_000,
     warmUpToken: '',
     throttle: new RejectionThrottle({
       clock: systemClock,
       imagesPerSecond: () => 0,
-      observer: { rejectionHeld: () => {}, rejectionsHeld: () => {} },
+      report: () => {},
     }),
     authenticate: () => {},
     kindOf: (path) => KINDS[path] ?? 'other',
-    observer: {
-      callBegan: (path) => ({
-        requestId: '',
-        headersReceived: () => {},
-        authenticated: () => {},
-        imageReceived: () => {},
-        streamImageEnded: () => {},
-        failed: () => {},
-        ended: (code) => ended.push(`${path.slice(path.lastIndexOf('/') + 1)} ${code}`),
-      }),
-    },
+    open: new OpenCalls(),
   });
   const { server, inject } = createGrpcServer({
     maxMessageBytes: MAX_IMAGE_BYTES + 64 * 1024,
     maxConnectionAgeMs: 3_600_000,
-    interceptor: noteCompression(admit),
+    interceptor: noteCompression(intercept),
   });
   server.addService(serviceOf('TestService'), HANDLERS);
   const listener = await Listener.listen({
@@ -142,7 +126,7 @@ export async function startTestServer(scope: Scope): Promise<TestServer> {
     tls: null,
     maxConnections: 100,
     clock: systemClock,
-    observer: { connectionsOpen: () => {}, connectionRefused: () => {} },
+    report: () => {},
     inject,
   });
   scope.after(() => {
@@ -212,10 +196,8 @@ const HANDLERS = {
     reply(null, {}),
 
   UnaryCall: (call: ServerUnaryCall<SimpleRequest, object>, reply: sendUnaryData<object>) => {
-    const permit = takePermit(contextOf(call.metadata));
     const { responseSize, responseStatus, expectCompressed } = call.request;
     const wasCompressed = compressed.get(call.metadata)?.first;
-    permit.release();
     if (expectCompressed !== null && expectCompressed.value !== wasCompressed) {
       reply({
         code: status.INVALID_ARGUMENT,
@@ -242,7 +224,7 @@ const HANDLERS = {
     let bytes = 0;
     call.on('data', (message: { payload: Payload | null }) => {
       bytes += message.payload?.body.length ?? 0;
-      contextOf(call.metadata).readNext();
+      Call.of(call).pace.next();
     });
     call.on('end', () => reply(null, { aggregatedPayloadSize: bytes }));
   },
@@ -255,7 +237,7 @@ const HANDLERS = {
         const { responseStatus } = request;
         if (responseStatus !== null && responseStatus.code !== 0) {
           call.emit('error', { code: responseStatus.code, details: responseStatus.message });
-        } else contextOf(call.metadata).readNext();
+        } else Call.of(call).pace.next();
       });
     });
     call.on('end', () => void answered.then(() => call.end(trailersFor(call.metadata))));

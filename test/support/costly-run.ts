@@ -63,7 +63,9 @@ export async function sendCostly(
     const file = draw(createRandom(seed * 1_000_003 + index));
     const { reply, cpuMs: took } = await decoder.decode(file);
     const [pixels, rows] =
-      reply?.kind === 'decoded' ? [reply.width * reply.height, reply.height] : [MOST_PIXELS, 0];
+      reply?.kind === 'done'
+        ? [reply.output.width * reply.output.height, reply.output.height]
+        : [MOST_PIXELS, 0];
     const pixelsNs = Math.min(pixels * PIXEL_NS, MOST_PIXELS * LIMIT_PIXEL_NS) + rows * ROW_NS;
     const allowedMs = BASE_MS + (pixelsNs + file.length * BYTE_NS) / 1e6;
     const costly = {
@@ -74,12 +76,12 @@ export async function sendCostly(
     };
     onFile(file, costly);
     cpuMs += took;
-    if (reply?.kind === 'decoded') answered++;
+    if (reply?.kind === 'done') answered++;
     if (took > worst.cpuMs) worst = costly;
     if (took / allowedMs > dearest.cpuMs / dearest.allowedMs) dearest = costly;
     if (reply === null)
       problems.push(`${costly.name}: a process was lost (${decoder.losses.at(-1)})`);
-    else if (reply.kind === 'refused' && !reply.reason.startsWith('IMAGE_')) {
+    else if (reply.kind === 'rejected' && !reply.reason.startsWith('IMAGE_')) {
       problems.push(`${costly.name}: ${reply.reason} ${reply.message}`);
     } else if (took > allowedMs) problems.push(`${costly.name}: ${describeCostly(costly)}`);
   }

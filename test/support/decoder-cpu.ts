@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import type { Recipe } from '#vitserve/models/recipe.js';
 import { cpuMsOf } from '#vitserve/system/cpu-time.js';
 import { DecoderPool } from '#vitserve/workers/decode/decoder-pool.js';
-import type { DecoderReply } from '#vitserve/workers/decode/messages.js';
-import { ProcessLostError } from '#vitserve/workers/process/lane.js';
+import type { DecodedImage } from '#vitserve/workers/decode/messages.js';
 import { SlotFile, SlotView } from '#vitserve/workers/slots.js';
+import { ProcessLostError, type WorkResult } from '#vitserve/workers/worker.js';
 import { eventually, type Scope } from './server.js';
 
 const SIDE = 48;
@@ -29,7 +29,7 @@ const PLAN = JSON.stringify({ recipe: RECIPE, height: SIDE, width: SIDE });
 
 export interface Measured {
   /** Null: the process was lost. */
-  readonly reply: DecoderReply | null;
+  readonly reply: WorkResult<DecodedImage> | null;
   readonly cpuMs: number;
   /** The model's pixels, where it was decoded. */
   readonly pixels: Buffer;
@@ -66,12 +66,8 @@ export class DecoderCpu {
         sharedMemoryDir: folder,
         startTimeoutMs: 60_000,
       },
-      {
-        childReady: () => {},
-        childKilled: () => {},
-        childStopped: () => {},
-        childLost: (_role, _index, _pid, cause, detail) => losses.push(`${cause}: ${detail}`),
-        childLine: () => {},
+      (event) => {
+        if (event.kind === 'child-lost') losses.push(`${event.cause}: ${event.detail}`);
       },
       limitMs,
     );
@@ -84,26 +80,26 @@ export class DecoderCpu {
   }
 
   get pid(): number {
-    return this.#pool.lanes[0]?.pid ?? 0;
+    return this.#pool.workers[0]?.pid ?? 0;
   }
 
   async decode(image: Buffer): Promise<Measured> {
-    const [lane] = this.#pool.lanes;
-    assert.ok(lane);
-    await eventually('the decoder is ready', () => lane.ready);
+    const [worker] = this.#pool.workers;
+    assert.ok(worker);
+    await eventually('the decoder is ready', () => worker.ready);
     this.#slots.open(0, Number.MAX_SAFE_INTEGER);
     const { pid } = this;
     const before = cpuMsOf(pid) ?? Number.NaN;
-    const reply = await lane
-      .call({ kind: 'decode', slot: 0, image, plan: PLAN })
+    const [reply = null] = await worker
+      .run([{ slot: 0, image, plan: PLAN }])
       .catch((error: unknown) => {
-        if (error instanceof ProcessLostError) return null;
+        if (error instanceof ProcessLostError) return [];
         throw error;
       });
     // One that is gone can't be asked any more: all that it may have is what it has spent, or more.
     const after = cpuMsOf(pid) ?? Number.POSITIVE_INFINITY;
     const pixels = Buffer.alloc(LAYOUT.pixelBytes);
-    if (reply?.kind === 'decoded') this.#view.readPixels(0, pixels, 0, LAYOUT.pixelBytes);
+    if (reply?.kind === 'done') this.#view.readPixels(0, pixels, 0, LAYOUT.pixelBytes);
     return { reply, cpuMs: after - before, pixels };
   }
 }

@@ -35,7 +35,7 @@ await runChild<Settings>({
     if (start === 'says nothing') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     if (start === 'writes garbage') writeSync(CHANNEL_FD, Buffer.alloc(4096, 0xee));
     return {
-      hello: { pid: process.pid },
+      hello: async () => ({ pid: process.pid }),
       limits,
       answer: async (call) => Buffer.from(await act(call.toString())),
     };

@@ -5,33 +5,33 @@
 import { systemClock } from '#vitserve/clock.js';
 import { Admission } from '#vitserve/server/admission/admission.js';
 import { Permits } from '#vitserve/server/admission/permits.js';
-import type { ModelLine } from '#vitserve/server/models/model-line.js';
-import type { Answer, ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
-import { RpcServer, type RpcServerOptions } from '#vitserve/server/rpc/server.js';
+import type { ModelInfo, ServedModel } from '#vitserve/server/models/served-model.js';
+import type { ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
+import { type CallEngine, RpcServer, type RpcServerOptions } from '#vitserve/server/rpc/server.js';
+import type { InferenceOutput } from '#vitserve/workers/inference/messages.js';
 import type { Scope } from './server.js';
 
 export const STREAM_REQUEST = 'vitserve.v1.ClassifyStreamRequest';
 export const STREAM_RESPONSE = 'vitserve.v1.ClassifyStreamResponse';
 
-const MODEL = {
+const INFO: ModelInfo = {
   name: 'tiny',
   version: '1',
   executionProvider: 'cpu',
   fallbackReason: null,
+  slowForm: null,
   labels: ['one', 'two'],
   inputHeight: 8,
   inputWidth: 8,
   embeddingSize: 0,
   maxBatchSize: 1,
 };
-const LINE = { model: MODEL } as unknown as ModelLine;
+const MODEL = { info: INFO } as ServedModel;
 
-export const ANSWER: Answer = {
+export const ANSWER: InferenceOutput = {
   predictions: [{ classIndex: 0, score: 1 }],
   embedding: [],
-  decodeMs: 0,
-  queueMs: 0,
-  inferenceMs: 0,
+  executionMs: 0,
   batchSize: 1,
 };
 
@@ -39,7 +39,7 @@ export interface RpcStandOptions
   extends Partial<Pick<RpcServerOptions, 'maxImageBytes' | 'uploadTimeoutMs' | 'reflection'>> {
   readonly permits?: number;
   /** What the pipeline makes of an image; answers at once where not given. */
-  readonly answer?: (request: ImageRequest) => Promise<Answer>;
+  readonly answer?: (request: ImageRequest) => Promise<InferenceOutput>;
 }
 
 export class RpcStand {
@@ -64,19 +64,24 @@ export class RpcStand {
   /** Listens on a free port until the scope ends. */
   static async open(scope: Scope, options: RpcStandOptions = {}): Promise<RpcStand> {
     const {
-      permits = 8,
+      permits: limit = 8,
       uploadTimeoutMs = 30_000,
       maxImageBytes = 2 ** 20,
       reflection = false,
     } = options;
     const { answer = () => Promise.resolve(ANSWER) } = options;
-    const admission = new Admission({
-      permits: new Permits(permits, systemClock),
-      clock: systemClock,
-      maxUploads: () => permits,
-      uploadTimeoutMs,
-    });
+    const permits = new Permits(limit, systemClock);
+    const admission = new Admission({ permits, clock: systemClock, uploadTimeoutMs });
     admission.gate = 'OPEN';
+    const engine: CallEngine = {
+      permits,
+      admission,
+      imagesPerSecond: 100,
+      checkDeadline: () => {},
+      resolve: () => MODEL,
+      list: () => [MODEL],
+      classify: (request) => answer(request),
+    };
     const ended: string[] = [];
     const images: string[] = [];
     const server = await RpcServer.listen({
@@ -87,35 +92,18 @@ export class RpcStand {
       maxConnections: 100,
       maxConnectionAgeMs: 0,
       reflection,
-      checkDeadline: () => {},
-      imagesPerSecond: () => 100,
       warmUpToken: '',
       tlsCert: null,
       tlsKey: null,
       tlsClientCa: null,
       tokenFile: null,
-      admission,
+      engine,
       clock: systemClock,
-      answer: (request) => answer(request),
-      models: () => ({ resolve: () => LINE, list: () => [LINE] }),
-      observer: {
-        callBegan: (path) => ({
-          requestId: '',
-          headersReceived: () => {},
-          authenticated: () => {},
-          imageReceived: () => {},
-          streamImageEnded: (_record, code, reason) =>
-            images.push(`${code} ${reason ?? ''}`.trim()),
-          failed: () => {},
-          ended: (code, reason) =>
-            ended.push(`${path.slice(path.lastIndexOf('/') + 1)} ${code} ${reason ?? ''}`.trim()),
-        }),
-        connectionsOpen: () => {},
-        connectionRefused: () => {},
-        credentialLoaded: () => {},
-        credentialKept: () => {},
-        rejectionHeld: () => {},
-        rejectionsHeld: () => {},
+      report: (event) => {
+        if (event.kind === 'stream-image-ended')
+          images.push(`${event.code} ${event.reason ?? ''}`.trim());
+        if (event.kind === 'call-ended')
+          ended.push(`${event.call.method} ${event.code} ${event.reason ?? ''}`.trim());
       },
     });
     scope.after(() => server.close(0));

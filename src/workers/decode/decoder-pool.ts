@@ -13,7 +13,6 @@ import { availableCores } from '../../system/cores.js';
 import { ProcessWorker } from '../process/process-worker.js';
 import type { ReportChild } from '../process/supervised-child.js';
 import { openUnlinkedFile, reserve, type SlotFile } from '../slots.js';
-import type { Worker } from '../worker.js';
 import type { DecoderName, JpegDecoderChoice } from './decode-image.js';
 import type { DecoderSettings } from './decoder-main.js';
 import {
@@ -74,7 +73,7 @@ export function decodeLimitMs({
 }
 
 export class DecoderPool {
-  readonly workers: readonly Worker<DecodeRequest, DecodedImage>[];
+  readonly workers: readonly ProcessWorker<DecodeRequest, DecodedImage>[];
   /** What ordinary JPEG files are decoded with. */
   readonly jpegDecoder: DecoderName;
   /** Why libturbojpeg is not used though it may be; null where it is, or was not wanted. */

@@ -1,4 +1,4 @@
-/** Who may come in, and what those are told who may not. */
+/** Which calls are admitted, and what the others are told. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
@@ -8,17 +8,12 @@ import { FakeClock } from '../../../support/fake-clock.js';
 
 const UPLOAD_TIMEOUT_MS = 1_000;
 
-function createAdmission(limits: {
-  readonly permits: number;
-  readonly uploads: number;
-  readonly random?: number;
-}) {
+function createAdmission(limits: { readonly permits: number; readonly random?: number }) {
   const clock = new FakeClock();
   const permits = new Permits(limits.permits, clock);
   const admission = new Admission({
     permits,
     clock,
-    maxUploads: () => limits.uploads,
     uploadTimeoutMs: UPLOAD_TIMEOUT_MS,
     random: () => limits.random ?? 0.5,
   });
@@ -40,7 +35,7 @@ function refusal(ask: () => unknown): RequestError {
 
 describe('the gate', () => {
   test('an open gate lets calls in', () => {
-    const { admission } = createAdmission({ permits: 1, uploads: 1 });
+    const { admission } = createAdmission({ permits: 1 });
     admission.checkGate();
   });
 
@@ -48,7 +43,6 @@ describe('the gate', () => {
     const admission = new Admission({
       permits: new Permits(1, new FakeClock()),
       clock: new FakeClock(),
-      maxUploads: () => 1,
       uploadTimeoutMs: 1,
     });
     const starting = refusal(() => admission.checkGate());
@@ -62,7 +56,7 @@ describe('the gate', () => {
 
 describe('an upload', () => {
   test('becomes a permit when its body is complete', () => {
-    const { admission, permits, clock, begin } = createAdmission({ permits: 1, uploads: 1 });
+    const { admission, permits, clock, begin } = createAdmission({ permits: 1 });
     const upload = begin();
     assert.deepEqual([admission.uploads, permits.inUse], [1, 0]);
     const permit = upload.admit();
@@ -72,7 +66,7 @@ describe('an upload', () => {
   });
 
   test('ends without one when its call has ended', () => {
-    const { admission, permits, clock, begin } = createAdmission({ permits: 1, uploads: 1 });
+    const { admission, permits, clock, begin } = createAdmission({ permits: 1 });
     const upload = begin();
     upload.end();
     upload.end();
@@ -80,7 +74,7 @@ describe('an upload', () => {
   });
 
   test('ending after it was admitted does nothing', () => {
-    const { admission, permits, begin } = createAdmission({ permits: 2, uploads: 2 });
+    const { admission, permits, begin } = createAdmission({ permits: 2 });
     const [first] = [begin(), begin()];
     first.admit();
     first.end();
@@ -88,7 +82,7 @@ describe('an upload', () => {
   });
 
   test('may take as long as the time limit and no longer', () => {
-    const { admission, clock, timeouts, begin } = createAdmission({ permits: 1, uploads: 1 });
+    const { admission, clock, timeouts, begin } = createAdmission({ permits: 1 });
     begin();
     clock.advance(UPLOAD_TIMEOUT_MS - 1);
     assert.deepEqual([admission.uploads, timeouts.length], [1, 0]);
@@ -101,22 +95,11 @@ describe('an upload', () => {
     clock.advance(UPLOAD_TIMEOUT_MS);
     assert.deepEqual([admission.uploads, timeouts.length], [0, 1]);
   });
-
-  test('every change of their number is told', () => {
-    const { admission, clock, begin } = createAdmission({ permits: 9, uploads: 9 });
-    const seen: number[] = [];
-    admission.onChange = () => seen.push(admission.uploads);
-    begin().admit();
-    begin().end();
-    begin();
-    clock.advance(UPLOAD_TIMEOUT_MS);
-    assert.deepEqual(seen, [1, 0, 1, 0, 1, 0]);
-  });
 });
 
 describe('overload', () => {
-  test('of 100 calls at once exactly as many get an upload as are allowed', () => {
-    const { begin } = createAdmission({ permits: 50, uploads: 7 });
+  test('of 100 calls at once exactly as many get an upload as there are permits', () => {
+    const { begin } = createAdmission({ permits: 50 });
     let admitted = 0;
     const refusals: RequestError[] = [];
     for (let call = 0; call < 100; call++) {
@@ -128,7 +111,7 @@ describe('overload', () => {
         refusals.push(error);
       }
     }
-    assert.deepEqual([admitted, refusals.length], [7, 93]);
+    assert.deepEqual([admitted, refusals.length], [50, 50]);
     for (const { reason, message } of refusals) {
       assert.equal(reason, 'OVERLOADED');
       assert.equal(
@@ -139,8 +122,9 @@ describe('overload', () => {
   });
 
   test('of the bodies that are complete exactly as many get a permit as there are; the others have ended too', () => {
-    const { admission, permits, begin } = createAdmission({ permits: 3, uploads: 10 });
+    const { admission, permits, begin } = createAdmission({ permits: 10 });
     const uploads = Array.from({ length: 10 }, begin);
+    permits.setLimit(3);
     const admitted = uploads.slice(0, 3).map((upload) => upload.admit());
     for (const upload of uploads.slice(3)) {
       const { reason, message } = refusal(() => upload.admit());
@@ -157,20 +141,19 @@ describe('overload', () => {
     begin();
   });
 
-  test('slow uploaders hold no permits', () => {
-    const { permits, begin } = createAdmission({ permits: 1, uploads: 2 });
+  test('slow uploads hold no permits', () => {
+    const { permits, begin } = createAdmission({ permits: 2 });
     begin();
     begin().admit();
     assert.equal(permits.inUse, 1);
   });
 
-  test('the number of uploads may follow the number of permits', () => {
+  test('the number of uploads follows the number of permits', () => {
     const clock = new FakeClock();
     const permits = new Permits(1, clock);
     const admission = new Admission({
       permits,
       clock,
-      maxUploads: () => permits.limit,
       uploadTimeoutMs: 1_000,
     });
     admission.beginUpload(() => {});
@@ -183,7 +166,7 @@ describe('overload', () => {
 describe('the hint when to come back', () => {
   /** The hint after permits have been held for this long. */
   function hint(heldMs: number, random: number): number | undefined {
-    const { clock, permits, begin } = createAdmission({ permits: 1, uploads: 1, random });
+    const { clock, permits, begin } = createAdmission({ permits: 1, random });
     const held = begin().admit();
     clock.advance(heldMs);
     held.release();
@@ -209,7 +192,6 @@ describe('the hint when to come back', () => {
     const admission = new Admission({
       permits: new Permits(1, clock),
       clock,
-      maxUploads: () => 1,
       uploadTimeoutMs: 1_000,
     });
     const held = admission.permits.tryTake();
@@ -227,7 +209,7 @@ describe('the hint when to come back', () => {
 
 describe('a message of a stream', () => {
   test('has a place while there is one, and waits for its turn where there is none, in order', () => {
-    const { admission, clock } = createAdmission({ permits: 1, uploads: 2 });
+    const { admission, clock } = createAdmission({ permits: 2 });
     const turns: string[] = [];
     const begin = (name: string) =>
       admission.beginStreamUpload(
@@ -259,7 +241,7 @@ describe('a message of a stream', () => {
   });
 
   test('takes no place of unary calls', () => {
-    const { admission, begin } = createAdmission({ permits: 1, uploads: 1 });
+    const { admission, begin } = createAdmission({ permits: 1 });
     const upload = admission.beginStreamUpload(
       () => {},
       () => {},

@@ -74,18 +74,31 @@ describe('permits', () => {
 });
 
 describe('the limit', () => {
-  const begin = (imagesPerSecond: number, given: Partial<Room> = {}) => {
-    const permits = new Permits(0, new FakeClock());
+  const begin = (
+    imagesPerSecond: number,
+    given: Partial<Room> = {},
+    more: { readonly slots?: number; readonly fixed?: number } = {},
+  ) => {
+    const { slots = Number.POSITIVE_INFINITY, fixed = null } = more;
+    const makeSlot = (slot: number) => {
+      if (slot < slots) return true;
+      limit.ranShort(slots);
+      return false;
+    };
+    const permits = new Permits(0, new FakeClock(), { makeSlot });
     const wanted = { imagesPerSecond, fewest: 20 };
     const room = { ...ample, ...given };
     const told: string[] = [];
-    const limit = new PermitLimit({
+    const limit: PermitLimit = new PermitLimit({
       permits,
       wanted: () => wanted,
       room: () => room,
-      observer: {
-        permitsCorrected: (count, found) => told.push(`${count} at ${found}`),
-        permitsShort: (count, short) => told.push(`${count} for want of ${short}`),
+      fixed,
+      report: (event) => {
+        if (event.kind === 'permits-corrected')
+          told.push(`${event.permits} at ${event.imagesPerSecond}`);
+        if (event.kind === 'permits-short')
+          told.push(`${event.permits} for want of ${event.short}`);
       },
     });
     limit.begin();
@@ -94,7 +107,7 @@ describe('the limit', () => {
       limit.correct();
       return permits.limit;
     };
-    return { permits, limit, room, told, correct };
+    return { permits, room, told, correct };
   };
 
   test('follows what is answered, up and down, but not for a quarter', () => {
@@ -125,12 +138,7 @@ describe('the limit', () => {
   });
 
   test('is what there are slots for once one could not be made', () => {
-    const { permits, limit, told } = begin(1_000);
-    permits.makeSlot = (slot) => {
-      if (slot < 3) return true;
-      limit.ranShort(3);
-      return false;
-    };
+    const { permits, told } = begin(1_000, {}, { slots: 3 });
     const held = Array.from({ length: 5 }, () => permits.tryTake());
     assert.deepEqual(
       held.map((permit) => permit?.slot ?? null),
@@ -138,6 +146,12 @@ describe('the limit', () => {
     );
     assert.equal(permits.limit, 3);
     assert.deepEqual(told, ['3 for want of shared memory']);
+  });
+
+  test('that an operator has set is never corrected', () => {
+    const { permits, correct } = begin(100, {}, { fixed: 7 });
+    assert.equal(permits.limit, 7);
+    assert.equal(correct(1_000), 7);
   });
 
   test('that was lowered takes nothing from those who hold a permit', () => {

@@ -6,8 +6,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError, SetupError } from '#vitserve/errors.js';
-import { settled, watch } from '../../../support/fake-lane.js';
-import { CatalogStand } from '../pipeline/catalog-stand.js';
+import { settled, watch } from '../../../support/fake-worker.js';
+import { CatalogStand } from './catalog-stand.js';
 
 let stand: CatalogStand;
 beforeEach(() => {
@@ -20,16 +20,16 @@ const look = () => stand.catalog.reload({ retryFailed: false });
 
 /** Uses what is served under this name until it is let go. */
 function use(name: string): { readonly version: string; done(): Promise<void> } {
-  const line = stand.catalog.resolve(name);
+  const model = stand.catalog.resolve(name);
   let finish = () => {};
-  const work = line.use(
+  const work = model.use(
     () =>
       new Promise<void>((resolve) => {
         finish = resolve;
       }),
   );
   return {
-    version: line.model.version,
+    version: model.info.version,
     async done() {
       finish();
       await work;
@@ -44,8 +44,8 @@ describe('the first models', () => {
     stand.write('large', '3');
     await stand.start('small');
     assert.deepEqual(stand.served, ['large/3', 'small/1']);
-    assert.equal(stand.catalog.resolve('').model.name, 'small');
-    assert.equal(stand.catalog.resolve('large').model.version, '3');
+    assert.equal(stand.catalog.resolve('').info.name, 'small');
+    assert.equal(stand.catalog.resolve('large').info.version, '3');
     assert.deepEqual([...stand.shares.values()], [2, 2]);
     assert.deepEqual(
       [...stand.pools.values()].map(({ index }) => index),
@@ -107,30 +107,30 @@ describe('a new version', () => {
     assert.equal(stand.pool('small/2').stops, 0);
   });
 
-  test('has proved itself before anybody gets it', async () => {
-    let prove = () => {};
-    stand.catalog.prove = async ({ model }) => {
+  test('passes its smoke test before any call gets it', async () => {
+    let pass = () => {};
+    stand.smokeTest = async ({ info: model }) => {
       assert.equal(model.version, '2');
       await new Promise<void>((resolve) => {
-        prove = resolve;
+        pass = resolve;
       });
     };
     const done = reload();
     while (!stand.pools.has('small/2')) await new Promise(setImmediate);
     await settled();
     assert.deepEqual(stand.served, ['small/1']);
-    prove();
+    pass();
     await done;
     assert.deepEqual(stand.served, ['small/2']);
   });
 
-  test('that does not prove itself changes nothing, and its processes end', async () => {
-    stand.catalog.prove = () => Promise.reject(new Error('wrong shape'));
+  test('that fails its smoke test changes nothing, and its processes end', async () => {
+    stand.smokeTest = () => Promise.reject(new Error('wrong shape'));
     await reload();
     assert.deepEqual(stand.events, ['failed small/2: wrong shape']);
     assert.deepEqual(stand.served, ['small/1']);
     assert.deepEqual([stand.pool('small/1').stops, stand.pool('small/2').stops], [0, 1]);
-    stand.catalog.prove = async () => {};
+    stand.smokeTest = async () => {};
     await reload();
     assert.deepEqual(stand.served, ['small/2']);
     assert.equal(stand.pool('small/2').index, 1, 'the number of the processes that have ended');
@@ -343,7 +343,7 @@ describe('a repository that changes', () => {
     assert.deepEqual(stand.events, [
       'failed small/1: the default model is gone from the repository',
     ]);
-    assert.equal(stand.catalog.resolve('').model.name, 'small');
+    assert.equal(stand.catalog.resolve('').info.name, 'small');
     await reload();
     assert.equal(stand.events.length, 2);
   });
@@ -404,7 +404,7 @@ describe('a catalog that is stopped', () => {
 
   test('gives up a version that is proving itself, whose processes end', async () => {
     const proving = new Promise<void>((begun) => {
-      stand.catalog.prove = (_, signal) =>
+      stand.smokeTest = (_, signal) =>
         new Promise((_, reject) => {
           signal.addEventListener('abort', () => reject(signal.reason));
           begun();

@@ -2,39 +2,42 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
-import { settled } from '../../../support/fake-lane.js';
-import { createLine, DECODED, EXECUTED, type Line } from './line.js';
+import { settled } from '../../../support/fake-worker.js';
+import { createStand, DECODED, EXECUTED, type Stand } from './stand.js';
 
 const START = 1_000;
 const DECODE_MS = 10;
 const EXECUTE_MS = 40;
 
-let line: Line;
+let stand: Stand;
 beforeEach(async () => {
-  line = createLine({
+  stand = createStand({
     permits: 20,
     maxBatchSize: 1,
     warmUpCosts: [{ batchSize: 1, milliseconds: EXECUTE_MS }],
   });
   await answerOne();
 });
-afterEach(() => line.close());
+afterEach(() => stand.close());
 
-/** One image through the whole line, which teaches the decoding dispatcher what a decode costs. */
+/** One image through the whole stand, which teaches the decoding dispatcher what a decode costs. */
 async function answerOne(): Promise<void> {
-  line.ask();
-  line.clock.advance(DECODE_MS);
-  line.decoder.answer(DECODED);
+  stand.ask();
+  stand.clock.advance(DECODE_MS);
+  stand.decoder.answer(DECODED);
   await settled();
-  line.clock.advance(EXECUTE_MS);
-  line.inference.answer([EXECUTED]);
+  stand.clock.advance(EXECUTE_MS);
+  stand.inference.answer(EXECUTED);
   await settled();
 }
 
 /** A deadline so many milliseconds from now. */
-const within = (ms: number) => ({ expiresAt: line.clock.now() + ms, arrivedAt: line.clock.now() });
+const within = (ms: number) => ({
+  expiresAt: stand.clock.now() + ms,
+  arrivedAt: stand.clock.now(),
+});
 
-type Asked = ReturnType<Line['ask']>;
+type Asked = ReturnType<Stand['ask']>;
 
 function refusalOf({ outcome, releases }: Asked): RequestError {
   assert.ok(outcome.state.kind === 'rejected', `the image is ${outcome.state.kind}`);
@@ -47,104 +50,104 @@ function refusalOf({ outcome, releases }: Asked): RequestError {
 
 describe('an image that has not come yet', () => {
   const other = () =>
-    createLine({ permits: 1, maxBatchSize: 1, warmUpCosts: [{ batchSize: 1, milliseconds: 10 }] });
+    createStand({ permits: 1, maxBatchSize: 1, warmUpCosts: [{ batchSize: 1, milliseconds: 10 }] });
 
   test('is refused where no model could answer it in time', () => {
     const { expiresAt } = within(50);
     assert.throws(
-      () => line.pipeline.checkDeadline([line.model], expiresAt),
+      () => stand.pipeline.checkDeadline([stand.model], expiresAt),
       (error) => error instanceof RequestError && error.reason === 'DEADLINE_UNREACHABLE',
     );
-    assert.equal(line.events.at(-1), 'dropped decode unreachable');
-    assert.equal(line.decoder.sent.length, 1);
+    assert.equal(stand.events.at(-1), 'dropped decode unreachable');
+    assert.equal(stand.decoder.sent.length, 1);
   });
 
   test('may come where one could, where it has no deadline, and where there is no model yet', () => {
-    line.pipeline.checkDeadline([line.model], within(64).expiresAt);
-    line.pipeline.checkDeadline([line.model], Number.POSITIVE_INFINITY);
-    line.pipeline.checkDeadline([], within(50).expiresAt);
+    stand.pipeline.checkDeadline([stand.model], within(64).expiresAt);
+    stand.pipeline.checkDeadline([stand.model], Number.POSITIVE_INFINITY);
+    stand.pipeline.checkDeadline([], within(50).expiresAt);
     const faster = other();
-    line.pipeline.checkDeadline([line.model, faster.model], within(50).expiresAt);
+    stand.pipeline.checkDeadline([stand.model, faster.model], within(50).expiresAt);
     faster.close();
-    assert.equal(line.events.includes('dropped decode unreachable'), false);
+    assert.equal(stand.events.includes('dropped decode unreachable'), false);
   });
 });
 
 describe('an image', () => {
   test('that can not be answered in time is refused before it costs a decode, with the time that would have done', async () => {
-    const asked = line.ask(within(50));
+    const asked = stand.ask(within(50));
     await settled();
     // 10 ms and 40, and a quarter more.
     assert.match(refusalOf(asked).message, /in 50 ms and can't be met: with 6[23] ms it could/);
-    assert.equal(line.decoder.sent.length, 1);
-    assert.equal(line.events.at(-1), 'dropped decode unreachable');
-    assert.equal(line.permits.inUse, 0);
+    assert.equal(stand.decoder.sent.length, 1);
+    assert.equal(stand.events.at(-1), 'dropped decode unreachable');
+    assert.equal(stand.permits.inUse, 0);
   });
 
   test('that just can is let in, and so is one without a deadline', async () => {
-    const asked = [line.ask(within(64)), line.ask()];
+    const asked = [stand.ask(within(64)), stand.ask()];
     await settled();
     for (const { outcome } of asked) assert.equal(outcome.state.kind, 'open');
   });
 
   test('is told of those who are decoded before it, and of those who are executed', async () => {
-    for (let image = 0; image < 4; image++) line.ask(within(210));
+    for (let image = 0; image < 4; image++) stand.ask(within(210));
     // Those are executed in 160 ms, then it comes.
     const needed = 1.25 * (5 * EXECUTE_MS);
-    const [late, inTime] = [line.ask(within(needed - 1)), line.ask(within(needed + 1))];
+    const [late, inTime] = [stand.ask(within(needed - 1)), stand.ask(within(needed + 1))];
     await settled();
     refusalOf(late);
     assert.equal(inTime.outcome.state.kind, 'open');
   });
 
   test('goes before those who have more time, and they do not count', async () => {
-    for (let image = 0; image < 10; image++) line.ask();
-    const asked = line.ask(within(300));
+    for (let image = 0; image < 10; image++) stand.ask();
+    const asked = stand.ask(within(300));
     await settled();
     assert.equal(asked.outcome.state.kind, 'open');
-    line.decoder.answer(DECODED);
+    stand.decoder.answer(DECODED);
     await settled();
-    const [first] = line.decoder.pending;
-    assert.ok(first?.kind === 'decode' && first.slot === asked.permit.slot);
+    const [first] = stand.decoder.pending;
+    assert.equal(first?.[0]?.slot, asked.permit.slot);
   });
 
   test('of a stream gives way to unary calls that come after it', async () => {
-    line.ask();
-    const ofStream = line.ask({ ...within(200), ofStream: true });
-    const unary = line.ask({ ...within(60_000) });
+    stand.ask();
+    const ofStream = stand.ask({ ...within(200), ofStream: true });
+    const unary = stand.ask({ ...within(60_000) });
     const slots: unknown[] = [];
     for (let image = 0; image < 2; image++) {
-      line.decoder.answer(DECODED);
+      stand.decoder.answer(DECODED);
       await settled();
-      slots.push(...line.decoder.pending.map((call) => call.kind === 'decode' && call.slot));
+      slots.push(...stand.decoder.pending.map(([image]) => image?.slot));
     }
     assert.deepEqual(slots, [unary.permit.slot, ofStream.permit.slot]);
   });
 
   test('that becomes late after all is refused before its execution, and counted', async () => {
     const decodeOne = async (terms: Partial<ReturnType<typeof within>> = {}) => {
-      const asked = line.ask(terms);
-      line.clock.advance(DECODE_MS);
-      line.decoder.answer(DECODED);
+      const asked = stand.ask(terms);
+      stand.clock.advance(DECODE_MS);
+      stand.decoder.answer(DECODED);
       await settled();
       return asked;
     };
     // One that is executed and one in advance.
     for (let image = 0; image < 2; image++) await decodeOne();
     const asked = await decodeOne(within(300));
-    line.clock.advance(270);
-    line.inference.answer([EXECUTED]);
+    stand.clock.advance(270);
+    stand.inference.answer(EXECUTED);
     await settled();
     refusalOf(asked);
     assert.deepEqual(
-      line.events.filter((event) => event.startsWith('dropped')),
+      stand.events.filter((event) => event.startsWith('dropped')),
       ['dropped batch unreachable'],
     );
-    assert.equal(line.inference.sent.length, 1 + 2);
+    assert.equal(stand.inference.sent.length, 1 + 2);
   });
 
   test('is never refused where nothing is known', async () => {
-    const cold = createLine({ maxBatchSize: 1 });
+    const cold = createStand({ maxBatchSize: 1 });
     cold.ask();
     const asked = cold.ask({ arrivedAt: START, expiresAt: START + 1 });
     await settled();
@@ -153,8 +156,8 @@ describe('an image', () => {
   });
 
   test('is not refused because there is no process: it may be back in time', async () => {
-    line.inference.lose();
-    const asked = line.ask(within(DECODE_MS + 1));
+    stand.inference.lose();
+    const asked = stand.ask(within(DECODE_MS + 1));
     await settled();
     assert.equal(asked.outcome.state.kind, 'open');
   });

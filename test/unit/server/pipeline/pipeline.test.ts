@@ -1,23 +1,32 @@
-/** The straight line, when all goes well and when an image is refused or leaves. */
+/** The straight stand, when all goes well and when an image is refused or leaves. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
-import { settled } from '../../../support/fake-lane.js';
-import { createLine, DECODED, EXECUTED, JPEG, type Line, MAX_IMAGE_BYTES, PLAN } from './line.js';
+import { queueMsOf } from '#vitserve/server/telemetry/record.js';
+import { settled } from '../../../support/fake-worker.js';
+import {
+  createStand,
+  DECODED,
+  EXECUTED,
+  JPEG,
+  MAX_IMAGE_BYTES,
+  PLAN,
+  type Stand,
+} from './stand.js';
 
-let line: Line;
+let stand: Stand;
 beforeEach(() => {
-  line = createLine();
+  stand = createStand();
 });
-afterEach(() => line.close());
+afterEach(() => stand.close());
 
-type Asked = ReturnType<Line['ask']>;
+type Asked = ReturnType<Stand['ask']>;
 
 /** The error that an image was answered with; its permit must have been given back, once. */
 function errorOf({ outcome, releases }: Asked): unknown {
   assert.ok(outcome.state.kind === 'rejected', `the image is ${outcome.state.kind}`);
   assert.equal(releases.count, 1);
-  assert.equal(line.permits.inUse, 0);
+  assert.equal(stand.permits.inUse, 0);
   return outcome.state.error;
 }
 
@@ -29,76 +38,70 @@ function requestErrorOf(asked: Asked): RequestError {
 
 describe('an image', () => {
   test('is decoded, executed and answered with what the graph said and where the time went', async () => {
-    const asked = line.ask({ topK: 2, wantsEmbedding: true, arrivedAt: 990, expiresAt: 1_500 });
+    const asked = stand.ask({ topK: 2, wantsEmbedding: true, arrivedAt: 990, expiresAt: 1_500 });
     const { slot } = asked.permit;
-    assert.deepEqual(line.decoder.pending, [{ kind: 'decode', slot, image: JPEG, plan: PLAN }]);
-    line.clock.advance(10);
-    line.decoder.answer(DECODED);
+    assert.deepEqual(stand.decoder.pending, [[{ slot, image: JPEG, plan: PLAN }]]);
+    stand.clock.advance(10);
+    stand.decoder.answer(DECODED);
     await settled();
-    assert.deepEqual(line.inference.pending, [[{ slot, topK: 2, wantsEmbedding: true }]]);
+    assert.deepEqual(stand.inference.pending, [[{ slot, topK: 2, wantsEmbedding: true }]]);
     assert.equal(asked.releases.count, 0);
-    line.clock.advance(20);
-    line.inference.answer([{ ...EXECUTED, embedding: [1, 2], batchSize: 3 }]);
+    stand.clock.advance(20);
+    const output = { ...EXECUTED, embedding: [1, 2], batchSize: 3 };
+    stand.inference.answer(output);
     await settled();
-    assert.deepEqual(asked.outcome.state, {
-      kind: 'resolved',
-      value: {
-        predictions: [{ classIndex: 3, score: 0.75 }],
-        embedding: [1, 2],
-        decodeMs: 5,
-        // In the line for 1030 − 990 ms, 5 of them being decoded and 7 executed.
-        queueMs: 28,
-        inferenceMs: 7,
-        batchSize: 3,
-      },
-    });
+    assert.deepEqual(asked.outcome.state, { kind: 'resolved', value: output });
+    const { decoded, executed } = asked.request.record;
+    assert.deepEqual(decoded, { ...DECODED, at: 1_010 });
+    assert.deepEqual(executed, { at: 1_030, executionMs: 7, batchSize: 3 });
     assert.equal(asked.releases.count, 1);
-    assert.equal(line.permits.inUse, 0);
-    assert.deepEqual(line.events, [
-      'decoded jpeg turbojpeg 5',
+    assert.equal(stand.permits.inUse, 0);
+    assert.deepEqual(stand.events, [
       'executed small 3 7',
+      'decoded jpeg turbojpeg 5',
+      // In the pipeline for 1030 − 990 ms, 5 of them being decoded and 7 executed.
       'answered 28 470',
     ]);
   });
 
   test('without a deadline has no slack to report', async () => {
-    line.ask();
-    line.decoder.answer(DECODED);
+    stand.ask();
+    stand.decoder.answer(DECODED);
     await settled();
-    line.inference.answer([EXECUTED]);
+    stand.inference.answer(EXECUTED);
     await settled();
-    assert.equal(line.events.at(-1), 'answered 0 null');
+    assert.equal(stand.events.at(-1), 'answered 0 Infinity');
   });
 
   test('never waited less than nothing, even where the clocks of the processes say so', async () => {
-    const asked = line.ask();
-    line.decoder.answer({ ...DECODED, decodeMs: 1_000 });
+    const asked = stand.ask();
+    stand.decoder.answer({ ...DECODED, decodeMs: 1_000 });
     await settled();
-    line.inference.answer([EXECUTED]);
+    stand.inference.answer(EXECUTED);
     await settled();
     assert.ok(asked.outcome.state.kind === 'resolved');
-    assert.equal(asked.outcome.state.value.queueMs, 0);
+    assert.equal(queueMsOf(asked.request.record, 1_000), 0);
   });
 
   test('is executed together with the others that were decoded meanwhile, and each gets its own answer', async () => {
-    const images = [line.ask(), line.ask(), line.ask()];
+    const images = [stand.ask(), stand.ask(), stand.ask()];
     for (const _ of images) {
-      line.decoder.answer(DECODED);
+      stand.decoder.answer(DECODED);
       await settled();
     }
     assert.deepEqual(
-      line.inference.sent.map((batch) => batch.length),
+      stand.inference.sent.map((batch) => batch.length),
       [1],
     );
-    line.inference.answer([EXECUTED]);
+    stand.inference.answer(EXECUTED);
     await settled();
     assert.deepEqual(
-      line.inference.pending.map((batch) => batch.map(({ slot }) => slot)),
+      stand.inference.pending.map((batch) => batch.map(({ slot }) => slot)),
       [images.slice(1).map(({ permit }) => permit.slot)],
     );
     const predictions = [4, 5].map((classIndex) => [{ classIndex, score: 0.5 }]);
-    line.inference.answer(
-      predictions.map((of) => ({ ...EXECUTED, predictions: of, batchSize: 2 })),
+    stand.inference.answer(
+      ...predictions.map((of) => ({ ...EXECUTED, predictions: of, batchSize: 2 })),
     );
     await settled();
     assert.deepEqual(
@@ -108,7 +111,7 @@ describe('an image', () => {
       predictions,
     );
     assert.deepEqual(
-      line.events.filter((event) => event.startsWith('executed')),
+      stand.events.filter((event) => event.startsWith('executed')),
       ['executed small 1 7', 'executed small 2 7'],
       'an execution is told once, however many images it had',
     );
@@ -120,30 +123,30 @@ describe('an image', () => {
   ] as const) {
     test(`may be a ${name} file`, () => {
       const image = Buffer.from(head, 'latin1');
-      line.ask({ image });
-      assert.deepEqual(line.decoder.pending, [{ kind: 'decode', slot: 0, image, plan: PLAN }]);
+      stand.ask({ image });
+      assert.deepEqual(stand.decoder.pending, [[{ slot: 0, image, plan: PLAN }]]);
     });
   }
 });
 
 describe('an image is refused before it costs a decode', () => {
   test('when it is empty', async () => {
-    const asked = line.ask({ image: Buffer.alloc(0) });
+    const asked = stand.ask({ image: Buffer.alloc(0) });
     await settled();
     assert.equal(requestErrorOf(asked).reason, 'IMAGE_EMPTY');
-    assert.deepEqual(line.decoder.sent, []);
+    assert.deepEqual(stand.decoder.sent, []);
   });
 
   test('when it has more bytes than the limit; one byte less is fine', async () => {
     const image = Buffer.concat([JPEG, Buffer.alloc(MAX_IMAGE_BYTES + 1 - JPEG.length)]);
-    const asked = line.ask({ image });
+    const asked = stand.ask({ image });
     await settled();
     const { reason, message } = requestErrorOf(asked);
     assert.equal(reason, 'IMAGE_TOO_LARGE');
     assert.match(message, /has 65 bytes[,;] the limit is 64: send a smaller file$/);
-    assert.deepEqual(line.decoder.sent, []);
-    line.ask({ image: image.subarray(0, MAX_IMAGE_BYTES) });
-    assert.equal(line.decoder.sent.length, 1);
+    assert.deepEqual(stand.decoder.sent, []);
+    stand.ask({ image: image.subarray(0, MAX_IMAGE_BYTES) });
+    assert.equal(stand.decoder.sent.length, 1);
   });
 
   for (const [what, bytes, text] of [
@@ -151,50 +154,43 @@ describe('an image is refused before it costs a decode', () => {
     ['is text', 'not a picture', /is text: send a JPEG, PNG or WebP file/],
   ] as const) {
     test(`when it ${what}`, async () => {
-      const asked = line.ask({ image: Buffer.from(bytes) });
+      const asked = stand.ask({ image: Buffer.from(bytes) });
       await settled();
       const { reason, message } = requestErrorOf(asked);
       assert.equal(reason, 'IMAGE_UNSUPPORTED');
       assert.match(message, text);
-      assert.deepEqual(line.decoder.sent, []);
+      assert.deepEqual(stand.decoder.sent, []);
     });
   }
 });
 
 describe('a decoder', () => {
   test('that refuses an image says why, and the caller is told so', async () => {
-    const asked = line.ask();
-    line.decoder.answer({ kind: 'refused', reason: 'IMAGE_UNDECODABLE', message: 'truncated' });
+    const asked = stand.ask();
+    stand.decoder.reply({ kind: 'rejected', reason: 'IMAGE_UNDECODABLE', message: 'truncated' });
     await settled();
     const { reason, message } = requestErrorOf(asked);
     assert.deepEqual([reason, message], ['IMAGE_UNDECODABLE', 'truncated']);
-    assert.deepEqual(line.inference.sent, []);
-    assert.deepEqual(line.events, []);
+    assert.deepEqual(stand.inference.sent, []);
+    assert.deepEqual(stand.events, []);
   });
 
   test('that is itself at fault makes no error of the table', async () => {
-    const asked = line.ask();
-    line.decoder.answer({ kind: 'refused', reason: 'INTERNAL', message: 'no such file' });
+    const asked = stand.ask();
+    stand.decoder.reply({ kind: 'rejected', reason: 'INTERNAL', message: 'no such file' });
     await settled();
     const error = errorOf(asked);
     assert.ok(error instanceof Error && !(error instanceof RequestError));
-    assert.equal(error.message, 'decoder: no such file');
-  });
-
-  test('that answers with a drawing instead is at fault', async () => {
-    const asked = line.ask();
-    line.decoder.answer({ kind: 'drawn', jpeg: JPEG });
-    await settled();
-    assert.match(String(errorOf(asked)), /drew where it should have decoded/);
+    assert.equal(error.message, 'decode: no such file');
   });
 });
 
 test('an execution that fails is the answer of its image, as it is', async () => {
-  const asked = line.ask();
-  line.decoder.answer(DECODED);
+  const asked = stand.ask();
+  stand.decoder.answer(DECODED);
   await settled();
   const error = new Error('the graph is broken');
-  line.inference.fail(error);
+  stand.inference.fail(error);
   await settled();
   assert.equal(errorOf(asked), error);
 });

@@ -1,19 +1,18 @@
-/** The way of an image through the line that ends the processes which work on it. */
+/** The way of an image through the stand that ends the processes which work on it. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
-import { REMEMBERED_MS } from '#vitserve/server/admission/quarantine.js';
-import type { ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
-import { settled } from '../../../support/fake-lane.js';
-import { createLine, DECODED, EXECUTED, JPEG, type Line } from './line.js';
+import { REMEMBERED_MS } from '#vitserve/server/scheduling/quarantine.js';
+import { settled } from '../../../support/fake-worker.js';
+import { type Asking, createStand, DECODED, EXECUTED, JPEG, type Stand } from './stand.js';
 
-let line: Line;
+let stand: Stand;
 beforeEach(() => {
-  line = createLine();
+  stand = createStand();
 });
-afterEach(() => line.close());
+afterEach(() => stand.close());
 
-type Asked = ReturnType<Line['ask']>;
+type Asked = ReturnType<Stand['ask']>;
 type Stage = 'decoder' | 'inference';
 
 const OTHER = Buffer.concat([JPEG, Buffer.of(9)]);
@@ -24,11 +23,11 @@ function reasonOf({ outcome: { state } }: Asked): string {
 }
 
 /** An image that has come as far as this stage. */
-async function askAt(stage: Stage, request: Partial<ImageRequest> = {}): Promise<Asked> {
-  const asked = line.ask(request);
+async function askAt(stage: Stage, request: Asking = {}): Promise<Asked> {
+  const asked = stand.ask(request);
   if (stage === 'inference') {
     await settled();
-    line.decoder.answer(DECODED);
+    stand.decoder.answer(DECODED);
   }
   await settled();
   return asked;
@@ -38,19 +37,19 @@ async function lose(
   stage: Stage,
   how: { selfInflicted: boolean; usedUp?: boolean },
 ): Promise<void> {
-  line[stage].lose(how);
+  stand[stage].lose(how);
   await settled();
-  line[stage].recover();
+  stand[stage].recover();
   await settled();
 }
 
 /** Whatever is asked is answered. */
 async function answerAll(): Promise<void> {
   for (let turn = 0; turn < 4; turn++) {
-    while (line.decoder.inFlight > 0) line.decoder.answer(DECODED);
+    while (stand.decoder.inFlight > 0) stand.decoder.answer(DECODED);
     await settled();
-    for (const [images] of [line.inference.pending].filter(({ length }) => length > 0)) {
-      line.inference.answer((images ?? []).map(() => EXECUTED));
+    for (const [images] of [stand.inference.pending].filter(({ length }) => length > 0)) {
+      stand.inference.answer(...(images ?? []).map(() => EXECUTED));
     }
     await settled();
   }
@@ -67,17 +66,17 @@ for (const [stage, name] of [
       assert.equal(reasonOf(asked), 'open');
       await lose(stage, { selfInflicted: true });
       assert.equal(reasonOf(asked), 'IMAGE_QUARANTINED');
-      assert.equal(line[stage].sent.length, 2);
-      assert.ok(line.events.includes(`quarantined ${name} ${JPEG.length}`));
+      assert.equal(stand[stage].sent.length, 2);
+      assert.ok(stand.events.includes(`quarantined ${name} ${JPEG.length}`));
 
-      const decodes = line.decoder.sent.length;
-      const again = line.ask();
+      const decodes = stand.decoder.sent.length;
+      const again = stand.ask();
       await settled();
       assert.equal(reasonOf(again), 'IMAGE_QUARANTINED');
-      assert.equal(line.decoder.sent.length, decodes);
-      assert.equal(line.permits.inUse, 0);
+      assert.equal(stand.decoder.sent.length, decodes);
+      assert.equal(stand.permits.inUse, 0);
 
-      const other = line.ask({ image: OTHER });
+      const other = stand.ask({ image: OTHER });
       await answerAll();
       assert.equal(reasonOf(other), 'resolved');
     });
@@ -86,8 +85,8 @@ for (const [stage, name] of [
       await askAt(stage);
       await lose(stage, { selfInflicted: true });
       await lose(stage, { selfInflicted: true });
-      line.clock.advance(REMEMBERED_MS);
-      const again = line.ask();
+      stand.clock.advance(REMEMBERED_MS);
+      const again = stand.ask();
       await answerAll();
       assert.equal(reasonOf(again), 'resolved');
     });
@@ -96,7 +95,7 @@ for (const [stage, name] of [
       const asked = await askAt(stage);
       for (let loss = 0; loss < 3; loss++) await lose(stage, { selfInflicted: false });
       assert.equal(reasonOf(asked), 'PROCESS_LOST');
-      const again = line.ask();
+      const again = stand.ask();
       await answerAll();
       assert.equal(reasonOf(again), 'resolved');
     });
@@ -118,7 +117,7 @@ for (const [stage, name] of [
         await lose(stage, { selfInflicted: true });
         assert.equal(reasonOf(asked), 'DEADLINE_EXCEEDED');
       }
-      const again = line.ask();
+      const again = stand.ask();
       await settled();
       assert.equal(reasonOf(again), 'IMAGE_QUARANTINED');
     });
@@ -144,28 +143,28 @@ for (const [stage, name] of [
 test('an image that uses up a decoder’s time costs one and no more, and is refused from then on', async () => {
   for (let image = 0; image < 3; image++) {
     const bytes = Buffer.concat([JPEG, Buffer.of(image)]);
-    const [asked, again] = [line.ask({ image: bytes }), line.ask({ image: OTHER })];
+    const [asked, again] = [stand.ask({ image: bytes }), stand.ask({ image: OTHER })];
     await settled();
     await lose('decoder', { selfInflicted: true, usedUp: true });
     assert.equal(reasonOf(asked), 'IMAGE_QUARANTINED');
     assert.equal(
-      line.decoder.sent.length,
+      stand.decoder.sent.length,
       2 * image + 2,
       'it is not tried again, and the next one is',
     );
     await answerAll();
     assert.equal(reasonOf(again), 'resolved');
-    const later = line.ask({ image: bytes });
+    const later = stand.ask({ image: bytes });
     await settled();
     assert.equal(reasonOf(later), 'IMAGE_QUARANTINED');
   }
 });
 
 test('images that wait while one ends its decoders are not given to those, and are not at fault', async () => {
-  const first = line.ask();
-  const behind = line.ask({ image: OTHER });
+  const first = stand.ask();
+  const behind = stand.ask({ image: OTHER });
   await settled();
-  assert.equal(line.decoder.inFlight, 1, 'none in advance');
+  assert.equal(stand.decoder.inFlight, 1, 'none in advance');
   await lose('decoder', { selfInflicted: true });
   await lose('decoder', { selfInflicted: true });
   assert.equal(reasonOf(first), 'IMAGE_QUARANTINED');
@@ -176,20 +175,20 @@ test('images that wait while one ends its decoders are not given to those, and a
 test('a batch that is lost accuses nobody; executed alone, the one at fault is found and the others are answered', async () => {
   const images = Array.from({ length: 4 }, (_, index) => Buffer.concat([JPEG, Buffer.of(index)]));
   const fatal = 2;
-  line.inference.lose();
-  const asked = images.map((image) => line.ask({ image }));
+  stand.inference.lose();
+  const asked = images.map((image) => stand.ask({ image }));
   for (let turn = 0; turn < images.length; turn++) {
     await settled();
-    line.decoder.answer(DECODED);
+    stand.decoder.answer(DECODED);
   }
   await settled();
-  line.inference.recover();
+  stand.inference.recover();
   const slotOf = (index: number) => asked[index]?.permit.slot;
-  for (let turn = 0; turn < 50 && line.inference.inFlight > 0; turn++) {
-    const [batch] = line.inference.pending;
+  for (let turn = 0; turn < 50 && stand.inference.inFlight > 0; turn++) {
+    const [batch] = stand.inference.pending;
     if (batch?.some(({ slot }) => slot === slotOf(fatal)))
       await lose('inference', { selfInflicted: true });
-    else line.inference.answer((batch ?? []).map(() => EXECUTED));
+    else stand.inference.answer(...(batch ?? []).map(() => EXECUTED));
     await settled();
   }
   assert.deepEqual(

@@ -1,11 +1,12 @@
 /** Answers and models as messages of the contract. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { ServedModel } from '#vitserve/server/models/served-model.js';
-import type { Answer } from '#vitserve/server/pipeline/pipeline.js';
+import type { ModelInfo } from '#vitserve/server/models/served-model.js';
 import { toClassifyResponse, toEmbedResponse, toModel } from '#vitserve/server/rpc/messages.js';
+import { type ImageRecord, newImageRecord } from '#vitserve/server/telemetry/record.js';
+import type { InferenceOutput } from '#vitserve/workers/inference/messages.js';
 
-const MODEL: ServedModel = {
+const MODEL: ModelInfo = {
   name: 'small',
   version: '3',
   executionProvider: 'cpu',
@@ -18,17 +19,24 @@ const MODEL: ServedModel = {
   maxBatchSize: 4,
 };
 
-const ANSWER: Answer = {
+const OUTPUT: InferenceOutput = {
   predictions: [
     { classIndex: 2, score: 0.75 },
     { classIndex: 0, score: 0.25 },
   ],
   embedding: [3, -4],
-  decodeMs: 1.5,
-  queueMs: 0,
-  inferenceMs: 2_007.25,
+  executionMs: 2_007.25,
   batchSize: 3,
 };
+
+/** Admitted at 1,000 ms, waited for nothing. */
+const recordWith = (decodeMs: number): ImageRecord => ({
+  ...newImageRecord(900),
+  admittedAt: 1_000,
+  decoded: { at: 1_010, decodeMs, format: 'jpeg', decoder: 'turbojpeg' },
+  executed: { at: 1_000 + decodeMs + 2_007.25, executionMs: 2_007.25, batchSize: 3 },
+});
+const RECORD = recordWith(1.5);
 
 const VERSION = { name: 'small', version: '3', executionProvider: 'cpu' };
 const TIMING = {
@@ -40,7 +48,7 @@ const TIMING = {
 
 describe('a classification', () => {
   test('names its classes, best first, what answered and where the time went', () => {
-    assert.deepEqual(toClassifyResponse(ANSWER, MODEL), {
+    assert.deepEqual(toClassifyResponse(OUTPUT, RECORD, MODEL), {
       predictions: [
         { classIndex: 2, label: 'fox', score: 0.75 },
         { classIndex: 0, label: 'cat', score: 0.25 },
@@ -52,14 +60,17 @@ describe('a classification', () => {
 
   test('leaves a class without a label unnamed', () => {
     const predictions = [{ classIndex: 9, score: 1 }];
-    assert.equal(toClassifyResponse({ ...ANSWER, predictions }, MODEL).predictions?.[0]?.label, '');
+    assert.equal(
+      toClassifyResponse({ ...OUTPUT, predictions }, RECORD, MODEL).predictions?.[0]?.label,
+      '',
+    );
   });
 
   test('has times whose nanoseconds stay below a second', () => {
     for (const decodeMs of [
       0.000_001, 0.999_999_9, 999.999_999_9, 999.999_999_999_99, 1_000, 59_999.999_999,
     ]) {
-      const decode = toClassifyResponse({ ...ANSWER, decodeMs }, MODEL).timing?.decode;
+      const decode = toClassifyResponse(OUTPUT, recordWith(decodeMs), MODEL).timing?.decode;
       const [seconds, nanos] = [Number(decode?.seconds), Number(decode?.nanos)];
       assert.ok(
         Number.isInteger(nanos) && nanos >= 0 && nanos < 1e9,
@@ -72,7 +83,7 @@ describe('a classification', () => {
 
 describe('an embedding', () => {
   test('is what the graph gave', () => {
-    assert.deepEqual(toEmbedResponse(ANSWER, MODEL, false), {
+    assert.deepEqual(toEmbedResponse(OUTPUT, RECORD, MODEL, false), {
       embedding: [3, -4],
       model: VERSION,
       timing: TIMING,
@@ -80,12 +91,12 @@ describe('an embedding', () => {
   });
 
   test('has length 1 where that is asked for', () => {
-    assert.deepEqual(toEmbedResponse(ANSWER, MODEL, true).embedding, [0.6, -0.8]);
+    assert.deepEqual(toEmbedResponse(OUTPUT, RECORD, MODEL, true).embedding, [0.6, -0.8]);
   });
 
   test('of nothing but zeroes stays so', () => {
     assert.deepEqual(
-      toEmbedResponse({ ...ANSWER, embedding: [0, 0] }, MODEL, true).embedding,
+      toEmbedResponse({ ...OUTPUT, embedding: [0, 0] }, RECORD, MODEL, true).embedding,
       [0, 0],
     );
   });

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { estimateCompletionMs } from '#vitserve/server/scheduling/completion-estimate.js';
 import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
 import { refusalOf, unreachable } from '#vitserve/server/scheduling/deadline-check.js';
-import { LaneWork } from '#vitserve/server/scheduling/lane-work.js';
+import { WorkerLoad } from '#vitserve/server/scheduling/worker-load.js';
 import { simulate } from './simulation.js';
 
 /** Ten milliseconds, and two for each image. */
@@ -65,14 +65,14 @@ describe('an image', () => {
         fc.integer({ min: 1, max: 3 }),
         fc.integer({ min: 1, max: 5 }),
         fc.array(arrival, { minLength: 1, maxLength: 40 }),
-        async (lanes, maxBatchSize, arrivals) => {
+        async (workers, maxBatchSize, arrivals) => {
           const serviceMs = (size: number) => 10 + 2 * size;
           const warmUpCosts = [1, 5].map((batchSize) => ({
             batchSize,
             milliseconds: serviceMs(batchSize),
           }));
           const images = await simulate({
-            ...{ lanes, maxBatchSize, serviceMs, warmUpCosts, overtakingLimitMs: 1_000 },
+            ...{ workers, maxBatchSize, serviceMs, warmUpCosts, overtakingLimitMs: 1_000 },
             arrivals: arrivals.sort((one, other) => one.atMs - other.atMs),
           });
           for (const { index, atMs, predictedAt, endedAt } of images) {
@@ -94,7 +94,7 @@ describe('an image', () => {
 
 describe('the work of a process', () => {
   test('is timed from when it had nothing else to do', () => {
-    const work = new LaneWork();
+    const work = new WorkerLoad();
     const first = work.begin(1, 100);
     const second = work.begin(4, 101);
     work.answered(1, 130);
@@ -106,7 +106,7 @@ describe('the work of a process', () => {
   });
 
   test('takes as long as what is left of it costs, and never less than nothing', () => {
-    const work = new LaneWork();
+    const work = new WorkerLoad();
     assert.equal(work.remainingMs(costs, 0), 0);
     work.begin(1, 0);
     work.begin(4, 0);
@@ -118,7 +118,7 @@ describe('the work of a process', () => {
   });
 
   test('forgets a batch that came to nothing', () => {
-    const work = new LaneWork();
+    const work = new WorkerLoad();
     work.begin(1, 0);
     work.forget(work.begin(4, 0));
     assert.equal(work.images, 1);

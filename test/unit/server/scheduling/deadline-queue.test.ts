@@ -72,10 +72,10 @@ describe('the queue', () => {
 
 describe('schedulingDeadline', () => {
   const LIMIT = 1_000;
-  const unary = (arrivedAt: number, expiresAt = Number.POSITIVE_INFINITY) =>
-    schedulingDeadlineOf({ arrivedAt, expiresAt, ofStream: false }, LIMIT);
-  const stream = (arrivedAt: number, expiresAt = Number.POSITIVE_INFINITY) =>
-    schedulingDeadlineOf({ arrivedAt, expiresAt, ofStream: true }, LIMIT);
+  const unary = (admittedAt: number, expiresAt = Number.POSITIVE_INFINITY) =>
+    schedulingDeadlineOf({ record: { admittedAt, expiresAt }, ofStream: false }, LIMIT);
+  const stream = (admittedAt: number, expiresAt = Number.POSITIVE_INFINITY) =>
+    schedulingDeadlineOf({ record: { admittedAt, expiresAt }, ofStream: true }, LIMIT);
 
   test('is the deadline, the earliest first', () => {
     assert.ok(unary(50, 200) < unary(0, 300));

@@ -7,27 +7,27 @@ import { describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
 import { SECONDS_OF_WORK } from '#vitserve/server/admission/permit-limit.js';
 import { OVERTAKING_LIMIT_MS } from '#vitserve/server/scheduling/scheduling-deadline.js';
-import { settled } from '../../../support/fake-lane.js';
+import { settled } from '../../../support/fake-worker.js';
 import { chance, simulate } from './simulation.js';
-import { answer, createStand, type NumberLane, type Stand } from './stand.js';
+import { answer, createStand, type NumberWorker, type Stand } from './stand.js';
 
-/** A stand with one lane that is busy with image 0; a batch costs 10 ms and 2 for each image. */
-function busyStand(maxBatchSize = 4): Stand & { readonly lane: NumberLane } {
+/** A stand with one worker that is busy with image 0; a batch costs 10 ms and 2 for each image. */
+function busyStand(maxBatchSize = 4): Stand & { readonly worker: NumberWorker } {
   const stand = createStand({ maxBatchSize });
-  const [lane] = stand.lanes;
-  assert.ok(lane);
+  const [worker] = stand.workers;
+  assert.ok(worker);
   for (const size of [1, 4]) stand.costs.record(size, 10 + 2 * size);
   stand.add();
-  return { ...stand, lane };
+  return { ...stand, worker };
 }
 
 const add = (stand: Stand, expiresAt: number, schedulingDeadline = expiresAt) =>
   stand.add(undefined, { expiresAt, schedulingDeadline });
 
 /** The image that is executed has been for as long as it takes. */
-function finish(stand: Stand & { readonly lane: NumberLane }): void {
-  stand.clock.advance(10 + 2 * (stand.lane.pending[0]?.length ?? 0));
-  answer(stand.lane);
+function finish(stand: Stand & { readonly worker: NumberWorker }): void {
+  stand.clock.advance(10 + 2 * (stand.worker.pending[0]?.length ?? 0));
+  answer(stand.worker);
 }
 
 describe('order', () => {
@@ -35,7 +35,7 @@ describe('order', () => {
     const stand = busyStand(8);
     for (const expiresAt of [900, 300, 900, 600, 300]) add(stand, expiresAt);
     finish(stand);
-    assert.deepEqual(stand.lane.pending, [[2, 5, 4, 1, 3]]);
+    assert.deepEqual(stand.worker.pending, [[2, 5, 4, 1, 3]]);
   });
 });
 
@@ -46,7 +46,7 @@ describe('a deadline', () => {
     const other = add(stand, 100);
     finish(stand);
     await settled();
-    assert.deepEqual(stand.lane.pending, [[2]]);
+    assert.deepEqual(stand.worker.pending, [[2]]);
     assert.ok(late.state.kind === 'rejected' && late.state.error instanceof RequestError);
     assert.equal(late.state.error.reason, 'DEADLINE_UNREACHABLE');
     assert.match(late.state.error.message, /deadline is in 11 ms .* with 12 ms it could/);
@@ -58,9 +58,9 @@ describe('a deadline', () => {
     add(stand, 12 + 12);
     for (let image = 0; image < 2; image++) add(stand, 500);
     finish(stand);
-    assert.deepEqual(stand.lane.pending, [[1]]);
+    assert.deepEqual(stand.worker.pending, [[1]]);
     finish(stand);
-    assert.deepEqual(stand.lane.pending, [[2, 3]]);
+    assert.deepEqual(stand.worker.pending, [[2, 3]]);
   });
 
   test('that can only be met with a small batch is refused where a full one waits', async () => {
@@ -69,7 +69,7 @@ describe('a deadline', () => {
     for (let image = 0; image < 4; image++) add(stand, 500);
     await settled();
     assert.equal(early.state.kind, 'rejected');
-    assert.deepEqual(stand.lane.pending, [[0], [2, 3, 4, 5]]);
+    assert.deepEqual(stand.worker.pending, [[0], [2, 3, 4, 5]]);
   });
 
   test('makes a batch as large as it allows', () => {
@@ -77,7 +77,7 @@ describe('a deadline', () => {
     add(stand, 12 + 15);
     for (let image = 0; image < 2; image++) add(stand, 500);
     finish(stand);
-    assert.deepEqual(stand.lane.pending, [[1, 2]]);
+    assert.deepEqual(stand.worker.pending, [[1, 2]]);
   });
 
   test('of one that is refused leaves nothing on its signal', async () => {
@@ -101,22 +101,22 @@ describe('a deadline', () => {
     stand.clock.advance(101);
     assert.equal(stand.dispatcher.estimateMs(0), 0);
     add(stand, stand.clock.now() + 5);
-    assert.deepEqual(stand.lane.pending, [[2]]);
+    assert.deepEqual(stand.worker.pending, [[2]]);
     add(stand, stand.clock.now() + 5);
     finish(stand);
-    assert.deepEqual(stand.lane.pending, [], 'and only one at a time');
+    assert.deepEqual(stand.worker.pending, [], 'and only one at a time');
   });
 
   test('is judged by what batches really take: one that was skipped says nothing', async () => {
     const stand = busyStand();
     stand.clock.advance(40);
-    stand.lane.answer([]);
+    stand.worker.reply({ kind: 'skipped' });
     await settled();
     assert.equal(stand.costs.of(1), 12);
     for (let batch = 0; batch < 20; batch++) {
       stand.add();
       stand.clock.advance(30);
-      answer(stand.lane);
+      answer(stand.worker);
       await settled();
     }
     assert.equal(stand.costs.of(1), 30);
@@ -139,7 +139,7 @@ describe('at three times of what can be done', () => {
       arrivals.push({ atMs, deadlineMs: 100 });
     }
     const images = await simulate({
-      ...{ lanes: 2, maxBatchSize: 4, overtakingLimitMs: 1_000, serviceMs, arrivals },
+      ...{ workers: 2, maxBatchSize: 4, overtakingLimitMs: 1_000, serviceMs, arrivals },
       warmUpCosts: [1, 4].map((batchSize) => ({ batchSize, milliseconds: 4 + 4 * batchSize })),
     });
     const of = (outcome: string) => images.filter((image) => image.outcome === outcome);
@@ -189,7 +189,7 @@ test('as long a queue as the server lets calls without deadlines make holds up n
     deadlineMs: 1_000,
   }));
   const images = await simulate({
-    ...{ lanes: 1, maxBatchSize: 1, overtakingLimitMs: OVERTAKING_LIMIT_MS, serviceMs: () => 10 },
+    ...{ workers: 1, maxBatchSize: 1, overtakingLimitMs: OVERTAKING_LIMIT_MS, serviceMs: () => 10 },
     warmUpCosts: [{ batchSize: 1, milliseconds: 10 }],
     arrivals: [...queued, ...later, ...urgent].sort((one, other) => one.atMs - other.atMs),
   });

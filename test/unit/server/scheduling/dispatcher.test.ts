@@ -2,17 +2,16 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, test } from 'node:test';
-import { type FakeLane, settled } from '../../../support/fake-lane.js';
-import { answer, createStand, type Stand } from './stand.js';
+import { settled } from '../../../support/fake-worker.js';
+import { answer, createStand, type NumberWorker, type Stand } from './stand.js';
 
-function only({ lanes }: Stand): Stand['lanes'][number] {
-  const [lane] = lanes;
-  assert.ok(lane);
-  return lane;
+function only({ workers }: Stand): Stand['workers'][number] {
+  const [worker] = workers;
+  assert.ok(worker);
+  return worker;
 }
 
-const batches = (lane: FakeLane<readonly number[], readonly string[]>) =>
-  lane.sent.map((images) => [...images]);
+const batches = (worker: NumberWorker) => worker.sent.map((images) => [...images]);
 
 describe('batches', () => {
   test('a lone image goes at once', async () => {
@@ -34,16 +33,16 @@ describe('batches', () => {
 
   test('a busy process is given a full batch in advance, and only one', () => {
     const stand = createStand({ maxBatchSize: 3 });
-    const lane = only(stand);
+    const worker = only(stand);
     for (let image = 0; image < 3; image++) stand.add();
-    assert.deepEqual(lane.pending, [[0]], 'two waiting images are no full batch');
+    assert.deepEqual(worker.pending, [[0]], 'two waiting images are no full batch');
     stand.add();
-    assert.deepEqual(lane.pending, [[0], [1, 2, 3]]);
+    assert.deepEqual(worker.pending, [[0], [1, 2, 3]]);
     for (let image = 4; image < 10; image++) stand.add();
-    assert.deepEqual(lane.pending, [[0], [1, 2, 3]]);
+    assert.deepEqual(worker.pending, [[0], [1, 2, 3]]);
     assert.equal(stand.dispatcher.queueLength, 6);
-    answer(lane);
-    assert.deepEqual(lane.pending, [
+    answer(worker);
+    assert.deepEqual(worker.pending, [
       [1, 2, 3],
       [4, 5, 6],
     ]);
@@ -56,9 +55,9 @@ describe('batches', () => {
   });
 
   test('where no process is given any in advance, the next image waits for one that is free', () => {
-    const stand = createStand({ maxBatchSize: 1, maxInFlight: 1, lanes: 2 });
+    const stand = createStand({ maxBatchSize: 1, maxInFlight: 1, workers: 2 });
     for (let image = 0; image < 4; image++) stand.add();
-    const [first, second] = stand.lanes;
+    const [first, second] = stand.workers;
     assert.deepEqual([first?.pending, second?.pending], [[[0]], [[1]]]);
     answer(second as NonNullable<typeof second>);
     answer(second as NonNullable<typeof second>);
@@ -70,19 +69,19 @@ describe('batches', () => {
   });
 
   test('a free process comes before a busy one', () => {
-    const stand = createStand({ lanes: 2, maxBatchSize: 1 });
-    const [first, second] = stand.lanes;
+    const stand = createStand({ workers: 2, maxBatchSize: 1 });
+    const [first, second] = stand.workers;
     for (let image = 0; image < 3; image++) stand.add();
     assert.deepEqual([first?.pending, second?.pending], [[[0], [2]], [[1]]]);
   });
 
   test('waiting images are shared out evenly between the processes that are free', () => {
-    const stand = createStand({ lanes: 3, maxBatchSize: 8, ready: false });
+    const stand = createStand({ workers: 3, maxBatchSize: 8, ready: false });
     for (let image = 0; image < 7; image++) stand.add();
     assert.equal(stand.dispatcher.queueLength, 7);
-    for (const lane of stand.lanes.slice(1)) lane.recover({ tell: false });
-    stand.lanes[0]?.recover();
-    assert.deepEqual(stand.lanes.map(batches), [[[0, 1, 2]], [[3, 4]], [[5, 6]]]);
+    for (const worker of stand.workers.slice(1)) worker.recover({ tell: false });
+    stand.workers[0]?.recover();
+    assert.deepEqual(stand.workers.map(batches), [[[0, 1, 2]], [[3, 4]], [[5, 6]]]);
   });
 
   test('no batch is larger than the largest, however many wait', () => {
@@ -96,11 +95,11 @@ describe('batches', () => {
   });
 
   test('images leave in the order in which they came', () => {
-    const stand = createStand({ lanes: 2, maxBatchSize: 2 });
+    const stand = createStand({ workers: 2, maxBatchSize: 2 });
     for (let image = 0; image < 20; image++) stand.add();
-    for (let turn = 0; stand.lanes.some(({ inFlight }) => inFlight > 0); turn++) {
-      const lane = stand.lanes[turn % 2];
-      if (lane && lane.inFlight > 0) answer(lane);
+    for (let turn = 0; stand.workers.some(({ inFlight }) => inFlight > 0); turn++) {
+      const worker = stand.workers[turn % 2];
+      if (worker && worker.inFlight > 0) answer(worker);
     }
     assert.deepEqual(
       stand.formed.flat(),
@@ -116,22 +115,20 @@ describe('batches', () => {
     assert.deepEqual(batches(only(stand)), [[0]]);
   });
 
-  test('every change of the queue is told', () => {
+  test('an execution is reported once, with one of its outputs', async () => {
     const stand = createStand({ maxBatchSize: 4 });
-    const leaving = new AbortController();
-    stand.add();
-    stand.add();
-    stand.add(leaving.signal);
-    leaving.abort(new Error('gone'));
+    for (let image = 0; image < 3; image++) stand.add();
     answer(only(stand));
-    assert.deepEqual(stand.lengths, [0, 1, 2, 1, 0]);
+    answer(only(stand));
+    await settled();
+    assert.deepEqual(stand.events, ['executed 0!', 'executed 1!']);
   });
 
   test('each image gets the result at its own place', async () => {
     const stand = createStand({ maxBatchSize: 3, ready: false });
     const images = [stand.add(), stand.add(), stand.add()];
     only(stand).recover();
-    only(stand).answer(['a', 'b', 'c']);
+    only(stand).answer('a', 'b', 'c');
     await settled();
     assert.deepEqual(
       images.map(({ state }) => state),

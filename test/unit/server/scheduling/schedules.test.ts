@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { MAX_ATTEMPTS } from '#vitserve/server/scheduling/dispatcher.js';
-import { ProcessLostError } from '#vitserve/workers/process/lane.js';
-import { type Outcome, settled } from '../../../support/fake-lane.js';
+import { ProcessLostError } from '#vitserve/workers/worker.js';
+import { type Outcome, settled } from '../../../support/fake-worker.js';
 import { answer, createStand, type Stand } from './stand.js';
 
 const SCHEDULES = 2_500;
@@ -23,19 +23,19 @@ interface Image {
 type Command =
   | { readonly kind: 'arrive' }
   | { readonly kind: 'leave'; readonly image: number }
-  | { readonly kind: 'answer' | 'fail' | 'lose' | 'recover'; readonly lane: number };
+  | { readonly kind: 'answer' | 'fail' | 'lose' | 'recover'; readonly worker: number };
 
-const lane = fc.nat({ max: 3 });
+const worker = fc.nat({ max: 3 });
 const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 8, arbitrary: fc.record({ kind: fc.constant('arrive' as const) }) },
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant('leave' as const), image: fc.nat({ max: 40 }) }),
   },
-  { weight: 5, arbitrary: fc.record({ kind: fc.constant('answer' as const), lane }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('fail' as const), lane }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('lose' as const), lane }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('recover' as const), lane }) },
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant('answer' as const), worker }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('fail' as const), worker }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('lose' as const), worker }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('recover' as const), worker }) },
 );
 
 class Schedule {
@@ -49,8 +49,8 @@ class Schedule {
   #newest = -1;
   #checked = 0;
 
-  constructor(lanes: number, maxBatchSize: number) {
-    this.#stand = createStand({ lanes, maxBatchSize });
+  constructor(workers: number, maxBatchSize: number) {
+    this.#stand = createStand({ workers, maxBatchSize });
     this.#maxBatchSize = maxBatchSize;
   }
 
@@ -70,11 +70,11 @@ class Schedule {
   /** Brings every process back and lets it answer until nothing is left. */
   async finish(): Promise<void> {
     await settled();
-    for (const each of this.#stand.lanes) if (!each.ready) each.recover();
+    for (const each of this.#stand.workers) if (!each.ready) each.recover();
     this.#checkFormed();
-    for (let turn = 0; this.#stand.lanes.some(({ inFlight }) => inFlight > 0); turn++) {
+    for (let turn = 0; this.#stand.workers.some(({ inFlight }) => inFlight > 0); turn++) {
       assert.ok(turn < 1_000, 'the queue does not come to an end');
-      for (const each of this.#stand.lanes) if (each.inFlight > 0) answer(each);
+      for (const each of this.#stand.workers) if (each.inFlight > 0) answer(each);
       await settled();
       this.#checkFormed();
       this.#checkWork();
@@ -99,7 +99,7 @@ class Schedule {
       this.#images.push({ leaving, outcome: this.#stand.add(leaving.signal) });
     } else if (command.kind === 'leave') this.#images[command.image]?.leaving.abort(LEFT);
     else {
-      const each = this.#stand.lanes[command.lane];
+      const each = this.#stand.workers[command.worker];
       if (each === undefined) return;
       if (command.kind === 'recover' && !each.ready) each.recover();
       if (command.kind === 'lose' && each.ready) each.lose();
@@ -110,7 +110,7 @@ class Schedule {
 
   /** The batches that were formed since the last look, and where they went. */
   #checkFormed(): void {
-    const { formed, lanes } = this.#stand;
+    const { formed, workers } = this.#stand;
     for (const batch of formed.slice(this.#checked)) {
       assert.ok(
         batch.length > 0 && batch.length <= this.#maxBatchSize,
@@ -128,7 +128,7 @@ class Schedule {
       }
     }
     this.#checked = formed.length;
-    for (const { inFlight, pending } of lanes) {
+    for (const { inFlight, pending } of workers) {
       assert.ok(inFlight <= 2, 'one batch in advance at most');
       const [, [first, ...others] = []] = pending;
       assert.ok(
@@ -143,13 +143,13 @@ class Schedule {
   }
 
   #checkWork(): void {
-    const { lanes, dispatcher } = this.#stand;
-    const idle = lanes.filter(({ ready, inFlight }) => ready && inFlight === 0);
+    const { workers, dispatcher } = this.#stand;
+    const idle = workers.filter(({ ready, inFlight }) => ready && inFlight === 0);
     assert.ok(
       idle.length === 0 || dispatcher.queueLength === 0,
       'a process is idle while images wait',
     );
-    const executing = lanes.flatMap(({ pending }) => pending.flat()).length;
+    const executing = workers.flatMap(({ pending }) => pending.flat()).length;
     const open = this.#images.filter(({ outcome }) => outcome.state.kind === 'open').length;
     assert.equal(
       open,
@@ -165,8 +165,8 @@ test('in any schedule of arrivals, answers, failures, losses and leavers, every 
       fc.integer({ min: 1, max: 4 }),
       fc.integer({ min: 1, max: 5 }),
       fc.array(fc.tuple(command, fc.boolean()), { maxLength: 60 }),
-      async (lanes, maxBatchSize, commands) => {
-        const schedule = new Schedule(lanes, maxBatchSize);
+      async (workers, maxBatchSize, commands) => {
+        const schedule = new Schedule(workers, maxBatchSize);
         for (const [each, settle] of commands) await schedule.run(each, settle);
         await schedule.finish();
       },

@@ -27,13 +27,13 @@ const arrival: fc.Arbitrary<Arrival & { readonly gapMs: number }> = fc.record({
 });
 const loss: fc.Arbitrary<Loss> = fc.record({
   atMs: fc.nat({ max: 200 }),
-  lane: fc.nat({ max: 2 }).map((dice) => Math.max(0, dice - 1)),
+  worker: fc.nat({ max: 2 }).map((dice) => Math.max(0, dice - 1)),
   downMs: fc.integer({ min: 1, max: 40 }),
 });
 const schedule = fc.record({
   arrivals: fc.array(arrival, { minLength: 1, maxLength: 40 }),
   losses: fc.array(loss, { maxLength: 8 }),
-  lanes: fc.integer({ min: 1, max: 3 }),
+  workers: fc.integer({ min: 1, max: 3 }),
   maxBatchSize: fc.integer({ min: 1, max: 6 }),
   overtakingLimitMs: fc.integer({ min: 5, max: 100 }),
   baseMs: fc.integer({ min: 0, max: 20 }),
@@ -109,7 +109,7 @@ describe('in any schedule', () => {
               }
             }
           },
-          onSettled: ({ lanes, queueLength }) => {
+          onSettled: ({ workers, queueLength }) => {
             // Who was refused when the batch was formed is told so a moment later.
             for (const [by, { index, outcome }] of passed.splice(0)) {
               assert.ok(
@@ -117,7 +117,7 @@ describe('in any schedule', () => {
                 `image ${by} goes before ${index}`,
               );
             }
-            const idle = lanes.some(({ ready, inFlight }) => ready && inFlight === 0);
+            const idle = workers.some(({ ready, inFlight }) => ready && inFlight === 0);
             assert.ok(!idle || queueLength === 0, 'a process is idle while images wait');
           },
         };
@@ -144,7 +144,7 @@ describe('in any schedule', () => {
 
   test('nobody is refused while nothing is known of costs', async () => {
     await simulate({
-      ...{ lanes: 1, maxBatchSize: 4, overtakingLimitMs: 100, serviceMs: () => 50 },
+      ...{ workers: 1, maxBatchSize: 4, overtakingLimitMs: 100, serviceMs: () => 50 },
       arrivals: Array.from({ length: 20 }, (_, at) => ({ atMs: at, deadlineMs: 40 - at })),
     }).then((images) => assert.ok(images.every(({ outcome }) => outcome !== 'refused')));
   });

@@ -10,10 +10,9 @@ import type { BatchCost } from '#vitserve/server/scheduling/cost-table.js';
 import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
 import { refusalOf } from '#vitserve/server/scheduling/deadline-check.js';
 import { Dispatcher } from '#vitserve/server/scheduling/dispatcher.js';
-import type { BatchLane } from '#vitserve/server/scheduling/lane.js';
 import { schedulingDeadlineOf } from '#vitserve/server/scheduling/scheduling-deadline.js';
-import { ProcessLostError } from '#vitserve/workers/process/lane.js';
-import { settled } from '../../../support/fake-lane.js';
+import { ProcessLostError, type Worker, type WorkResult } from '#vitserve/workers/worker.js';
+import { settled } from '../../../support/fake-worker.js';
 
 /**
  * Time that stands still until the next thing is due, with everything that follows from it settled
@@ -59,7 +58,7 @@ export interface Arrival {
 
 export interface Loss {
   readonly atMs: number;
-  readonly lane: number;
+  readonly worker: number;
   readonly downMs: number;
 }
 
@@ -87,20 +86,26 @@ type Images = readonly SimulatedImage[];
  * A process that takes as long as it is told, and skips who is gone when the turn of the batch
  * comes.
  */
-export class SimulatedLane implements BatchLane<Images, readonly (string | null)[]> {
+export class SimulatedWorker implements Worker<SimulatedImage, string> {
   readonly #clock: SimulatedClock;
   readonly #serviceMs: (size: number) => number;
   #given: {
     images: Images;
-    resolve: (reply: readonly (string | null)[]) => void;
+    resolve: (results: readonly WorkResult<string>[]) => void;
     reject: (error: unknown) => void;
   }[] = [];
   #cancelEnd: () => void = () => {};
   ready = true;
-  onChange: () => void = () => {};
+  #changed: () => void = () => {};
+  readonly #onBatch: (images: Images) => void;
 
-  constructor(clock: SimulatedClock, serviceMs: (size: number) => number) {
+  constructor(
+    clock: SimulatedClock,
+    serviceMs: (size: number) => number,
+    onBatch: (images: Images) => void,
+  ) {
     this.#clock = clock;
+    this.#onBatch = onBatch;
     this.#serviceMs = serviceMs;
   }
 
@@ -108,7 +113,12 @@ export class SimulatedLane implements BatchLane<Images, readonly (string | null)
     return this.#given.length;
   }
 
-  call(images: Images): Promise<readonly (string | null)[]> {
+  onChange(listener: () => void): void {
+    this.#changed = listener;
+  }
+
+  run(images: Images): Promise<readonly WorkResult<string>[]> {
+    this.#onBatch(images);
     return new Promise((resolve, reject) => {
       this.#given.push({ images, resolve, reject });
       if (this.#given.length === 1) this.#begin();
@@ -120,29 +130,32 @@ export class SimulatedLane implements BatchLane<Images, readonly (string | null)
     this.ready = false;
     this.#cancelEnd();
     for (const { reject } of this.#given.splice(0)) reject(new ProcessLostError('lost'));
-    this.onChange();
+    this.#changed();
     this.#clock.after(downMs, () => {
       this.ready = true;
-      this.onChange();
+      this.#changed();
     });
   }
 
   #begin(): void {
     const [current] = this.#given;
     if (current === undefined) return;
-    const reply = current.images.map(({ gone, index }) => (gone === null ? `${index}!` : null));
-    const worked = reply.filter((result) => result !== null).length;
+    const results = current.images.map(
+      ({ gone, index }): WorkResult<string> =>
+        gone === null ? { kind: 'done', output: `${index}!` } : { kind: 'skipped' },
+    );
+    const worked = results.filter(({ kind }) => kind === 'done').length;
     this.#cancelEnd = this.#clock.after(worked === 0 ? 0 : this.#serviceMs(worked), () => {
       this.#given.shift();
       this.#begin();
-      current.resolve(reply);
-      this.onChange();
+      current.resolve(results);
+      this.#changed();
     });
   }
 }
 
 export interface SimulationOptions {
-  readonly lanes: number;
+  readonly workers: number;
   readonly maxBatchSize: number;
   readonly overtakingLimitMs: number;
   readonly serviceMs: (size: number) => number;
@@ -158,7 +171,7 @@ export interface SimulationOptions {
   readonly onBatch?: (images: Images, now: number) => void;
   /** All has settled at a moment. */
   readonly onSettled?: (stand: {
-    readonly lanes: readonly SimulatedLane[];
+    readonly workers: readonly SimulatedWorker[];
     readonly queueLength: number;
   }) => void;
 }
@@ -169,30 +182,20 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
   const clock = new SimulatedClock();
   const costs = new CostTable();
   for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
-  const lanes = Array.from(
-    { length: options.lanes },
-    () => new SimulatedLane(clock, options.serviceMs),
+  const workers = Array.from(
+    { length: options.workers },
+    () =>
+      new SimulatedWorker(clock, options.serviceMs, (images) => {
+        options.onBatch?.(images, clock.now());
+        for (const image of images) image.givenAt ??= clock.now();
+      }),
   );
-  const dispatcher = new Dispatcher<
-    SimulatedImage,
-    string | null,
-    Images,
-    readonly (string | null)[]
-  >({
-    lanes,
+  const dispatcher = new Dispatcher<SimulatedImage, string>({
+    workers,
     maxBatchSize,
     costs,
     clock,
-    toCall: (images) => {
-      options.onBatch?.(images, clock.now());
-      for (const image of images) image.givenAt ??= clock.now();
-      return images;
-    },
-    toResults: (reply) => reply,
-    workedOn: (reply) => reply.filter((result) => result !== null).length,
-    isLoss: (error) => error instanceof ProcessLostError,
-    isSuspicion: () => false,
-    observer: { queueLength: () => {}, retried: () => {} },
+    report: () => {},
   });
 
   const arrive = async (image: SimulatedImage): Promise<void> => {
@@ -212,9 +215,9 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       image.leavesMs == null ? null : goIn(image.leavesMs, 'left'),
       image.deadlineMs === null ? null : goIn(image.deadlineMs, 'expired'),
     ];
-    const { atMs: arrivedAt, expiresAt, ofStream = false } = image;
+    const { atMs: admittedAt, expiresAt, ofStream = false } = image;
     const schedulingDeadline = schedulingDeadlineOf(
-      { arrivedAt, expiresAt, ofStream },
+      { record: { admittedAt, expiresAt }, ofStream },
       overtakingLimitMs,
     );
     try {
@@ -224,12 +227,13 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       const refusal = refusesEarly && finishMs !== null ? refusalOf(finishMs, leftMs) : null;
       if (refusal !== null) throw refusal;
       options.onArrival?.(image);
-      image.result = await dispatcher.add(image, {
+      const result = await dispatcher.add(image, {
         signal: leaving.signal,
         schedulingDeadline,
         expiresAt,
       });
-      end(image.result === null ? (image.gone ?? 'lost') : 'answered');
+      if (result.kind === 'done') image.result = result.output;
+      end(result.kind === 'done' ? 'answered' : (image.gone ?? 'lost'));
     } catch (error) {
       if (error instanceof RequestError) {
         image.refusal = error;
@@ -256,9 +260,9 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
     }),
   );
   for (const image of images) clock.after(image.atMs, () => void arrive(image));
-  for (const { atMs, lane, downMs } of options.losses ?? [])
-    clock.after(atMs, () => lanes[lane]?.lose(downMs));
-  await clock.run(() => options.onSettled?.({ lanes, queueLength: dispatcher.queueLength }));
+  for (const { atMs, worker, downMs } of options.losses ?? [])
+    clock.after(atMs, () => workers[worker]?.lose(downMs));
+  await clock.run(() => options.onSettled?.({ workers, queueLength: dispatcher.queueLength }));
   return images;
 }
 

@@ -1,83 +1,87 @@
-/** A dispatcher over fake lanes whose images are numbers and whose result for image n is `n!`. */
+/** A dispatcher over fake workers whose inputs are numbers and whose output for n is `n!`. */
 import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
 import { Dispatcher, type Terms } from '#vitserve/server/scheduling/dispatcher.js';
-import { ProcessLostError } from '#vitserve/workers/process/lane.js';
+import type { WorkResult } from '#vitserve/workers/worker.js';
 import { FakeClock } from '../../../support/fake-clock.js';
-import { FakeLane, type Outcome, watch } from '../../../support/fake-lane.js';
+import { FakeWorker, type Outcome, watch } from '../../../support/fake-worker.js';
 
-export type NumberLane = FakeLane<readonly number[], readonly string[]>;
+export type NumberWorker = FakeWorker<number, string>;
 
 export interface Stand {
-  readonly lanes: readonly NumberLane[];
+  readonly workers: readonly NumberWorker[];
   readonly clock: FakeClock;
   readonly costs: CostTable;
-  readonly dispatcher: Dispatcher<number, string, readonly number[], readonly string[]>;
-  /** Every batch that was formed, in order, whichever lane got it. */
+  readonly dispatcher: Dispatcher<number, string>;
+  /** Every batch that was formed, in order, whichever worker got it. */
   readonly formed: (readonly number[])[];
-  /** Queue lengths in the order in which they were told. */
-  readonly lengths: number[];
-  readonly retries: { count: number };
+  /** What the dispatcher reported: `executed OUTPUT` or `retried`. */
+  readonly events: string[];
+  readonly retries: { readonly count: number };
   /** Adds the next image; first come, first served, unless the terms say otherwise. */
   add(signal?: AbortSignal, terms?: Partial<Terms>): { readonly state: Outcome<string> };
 }
 
-/** One lane, all of them ready, unless said otherwise. */
+/** One worker, all of them ready, unless said otherwise. */
 export function createStand(options: {
-  readonly lanes?: number;
+  readonly workers?: number;
   readonly maxBatchSize: number;
   readonly ready?: boolean;
   readonly maxInFlight?: number;
-  readonly toResults?: (reply: readonly string[], images: readonly number[]) => readonly string[];
 }): Stand {
-  const { lanes: count = 1, maxBatchSize, ready = true, toResults = (reply) => reply } = options;
+  const { workers: count = 1, maxBatchSize, ready = true } = options;
   const clock = new FakeClock();
   const costs = new CostTable();
-  const lanes = Array.from({ length: count }, (): NumberLane => new FakeLane({ ready }));
   const formed: (readonly number[])[] = [];
-  const lengths: number[] = [];
-  const retries = { count: 0 };
-  const dispatcher = new Dispatcher<number, string, readonly number[], readonly string[]>({
-    lanes,
+  class RecordedWorker extends FakeWorker<number, string> {
+    override run(batch: readonly number[]) {
+      formed.push(batch);
+      return super.run(batch);
+    }
+  }
+  const workers = Array.from({ length: count }, () => new RecordedWorker({ ready }));
+  const events: string[] = [];
+  const dispatcher = new Dispatcher<number, string>({
+    workers,
     maxBatchSize,
     ...(options.maxInFlight === undefined ? {} : { maxInFlight: options.maxInFlight }),
     costs,
     clock,
-    toCall: (images) => {
-      formed.push(images);
-      return images;
-    },
-    toResults,
-    workedOn: (reply) => reply.length,
-    isLoss: (error) => error instanceof ProcessLostError,
-    isSuspicion: (error) => error instanceof ProcessLostError && error.suspect,
-    observer: {
-      queueLength: (length) => lengths.push(length),
-      retried: () => retries.count++,
-    },
+    report: (event) =>
+      events.push(event.kind === 'executed' ? `executed ${event.output}` : event.kind),
   });
   let next = 0;
   return {
-    lanes,
+    workers,
     clock,
     costs,
     dispatcher,
     formed,
-    lengths,
-    retries,
+    events,
+    retries: {
+      get count() {
+        return events.filter((event) => event === 'retried').length;
+      },
+    },
     add: (signal = new AbortController().signal, terms = {}) =>
       watch(
-        dispatcher.add(next++, {
-          signal,
-          schedulingDeadline: 0,
-          expiresAt: Number.POSITIVE_INFINITY,
-          ...terms,
-        }),
+        dispatcher
+          .add(next++, {
+            signal,
+            schedulingDeadline: 0,
+            expiresAt: Number.POSITIVE_INFINITY,
+            ...terms,
+          })
+          .then(outputOf),
       ),
   };
 }
 
-/** Answers the oldest batch of a lane as an honest process does. */
-export function answer(lane: NumberLane): void {
-  const images = lane.pending[0] ?? [];
-  lane.answer(images.map((image) => `${image}!`));
+/** `skipped` for an input that was not worked on. */
+function outputOf(result: WorkResult<string>): string {
+  return result.kind === 'done' ? result.output : result.kind;
+}
+
+/** Answers the oldest batch of a worker as an honest process does. */
+export function answer(worker: NumberWorker): void {
+  worker.answer(...(worker.pending[0] ?? []).map((image) => `${image}!`));
 }

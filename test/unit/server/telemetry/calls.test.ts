@@ -1,10 +1,11 @@
 /** Which calls the log tells of, how often, and by which names. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { newImageRecord } from '#vitserve/server/pipeline/image-record.js';
-import { type CallObserver, createCallObserver } from '#vitserve/server/telemetry/calls.js';
+import type { Reason } from '#vitserve/errors.js';
+import { CallTelemetry } from '#vitserve/server/telemetry/calls.js';
 import type { Logger } from '#vitserve/server/telemetry/log.js';
 import { createMetrics } from '#vitserve/server/telemetry/metrics.js';
+import { CallRecord, newImageRecord } from '#vitserve/server/telemetry/record.js';
 import { FakeClock } from '../../../support/fake-clock.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -25,8 +26,7 @@ function stand(options: { readonly sample?: number; readonly debug?: boolean } =
   } as unknown as Logger;
   const clock = new FakeClock(5_000);
   const logSample = options.sample ?? 0;
-  const calls = createCallObserver({
-    metrics: createMetrics(),
+  const calls = new CallTelemetry(createMetrics(), {
     log,
     clock,
     tracing: null,
@@ -36,15 +36,22 @@ function stand(options: { readonly sample?: number; readonly debug?: boolean } =
   return { lines, clock, calls };
 }
 
+/** A call, and what becomes of it. */
 function begin(
-  calls: CallObserver,
+  calls: CallTelemetry,
   headers: Readonly<Record<string, string>> = {},
   path = '/v1.Service/Classify',
 ) {
-  const call = calls.callBegan(path, 5_000);
-  call.headersReceived((key) => headers[key]);
-  call.authenticated();
-  return call;
+  const record = new CallRecord(path, 5_000);
+  record.header = (key) => headers[key];
+  record.isAuthenticated = true;
+  calls.authenticated(record);
+  return {
+    record,
+    failed: (cause: unknown) => calls.failed(record, cause),
+    ended: (code: string, reason: Reason | null) =>
+      calls.ended({ kind: 'call-ended', call: record, code, reason }),
+  };
 }
 
 describe('the log of calls', () => {
@@ -57,7 +64,7 @@ describe('the log of calls', () => {
     const image = newImageRecord(5_001);
     image.model = MODEL;
     image.decoded = { at: 5_010, decodeMs: 2.5, format: 'png', decoder: 'sharp' };
-    call.imageReceived(image);
+    call.record.image = image;
     clock.advance(30);
     call.ended('DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED');
     assert.deepEqual(lines, [
@@ -149,7 +156,9 @@ describe('the log of calls', () => {
     const end = ({ calls }: typeof quiet) => {
       begin(calls, {}, '/grpc.health.v1.Health/Check').ended('OK', null);
       begin(calls, {}, '/grpc.health.v1.Health/Watch').ended('CANCELLED', 'CANCELLED');
-      calls.callBegan('/v1.Service/Classify', 5_000).ended('OK', null);
+      const warmUp = begin(calls);
+      warmUp.record.isAuthenticated = false;
+      warmUp.ended('OK', null);
     };
     end(quiet);
     assert.deepEqual(quiet.lines, []);
@@ -166,9 +175,9 @@ describe('the name of a call', () => {
   test('is the caller’s, if it is sane, and the same each time it is asked for', () => {
     const { calls } = stand();
     const sane = ['order-4711', '01J9ZV3M', 'a.b_c:d/e+f=g@h', 'x'.repeat(128)];
-    for (const id of sane) assert.equal(begin(calls, { 'x-request-id': id }).requestId, id);
+    for (const id of sane) assert.equal(begin(calls, { 'x-request-id': id }).record.requestId, id);
     for (const id of ['', ' ', 'two words', 'line\nbreak', '"quoted"', 'é', 'x'.repeat(129)]) {
-      const call = begin(calls, { 'x-request-id': id });
+      const call = begin(calls, { 'x-request-id': id }).record;
       assert.match(call.requestId, /^[\da-f]{8}-[\da-f-]{27}$/);
       assert.equal(call.requestId, call.requestId);
     }

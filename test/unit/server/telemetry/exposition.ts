@@ -99,6 +99,11 @@ vitserve_log_lines_dropped_total{cause="error"} N
 vitserve_slot_bytes N
 # HELP vitserve_state 1 for the state of the server, 0 for the others.
 # TYPE vitserve_state gauge
+vitserve_state{state="starting"} N
+vitserve_state{state="serving"} N
+vitserve_state{state="draining"} N
+vitserve_state{state="stopped"} N
+vitserve_state{state="failed"} N
 # HELP vitserve_model_info Always 1: the model that is served, its version and the execution provider that really runs it.
 # TYPE vitserve_model_info gauge
 # HELP vitserve_execution_provider_fallback 1 if execution-provider auto did not get CUDA and runs on the CPU instead, by model.

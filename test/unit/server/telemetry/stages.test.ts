@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type ImageRecord, newImageRecord } from '#vitserve/server/pipeline/image-record.js';
+import { type ImageRecord, newImageRecord } from '#vitserve/server/telemetry/record.js';
 import { stagesOfCall, stagesOfImage, timesOf } from '#vitserve/server/telemetry/stages.js';
 
 const DECODED = { at: 130, decodeMs: 20, format: 'jpeg', decoder: 'turbojpeg' };

@@ -14,9 +14,9 @@ import { eventually, temporaryFolder } from '../../../support/server.js';
 const NOTHING = { tlsCert: null, tlsKey: null, tlsClientCa: null, tokenFile: null };
 const OLD = 'the-old-token-0123456789';
 const NEW = 'the-new-token-0123456789';
-const silent = { credentialLoaded: () => {}, credentialKept: () => {} };
+const silent = () => {};
 
-test('without files there is no TLS and nobody is asked for a token', async () => {
+test('without files there is no TLS and no call needs a token', async () => {
   const clock = new FakeClock();
   const credentials = await Credentials.open(NOTHING, clock, silent);
   assert.equal(credentials.tls, null);
@@ -46,9 +46,9 @@ test('what changes is put to use by the clock, and what is of no use is reported
   };
   const clock = new FakeClock();
   const seen: string[] = [];
-  const credentials = await Credentials.open(settings, clock, {
-    credentialLoaded: (kind) => seen.push(`${kind} loaded`),
-    credentialKept: (kind, problems) => seen.push(`${kind} kept: ${problems.length}`),
+  const credentials = await Credentials.open(settings, clock, (event) => {
+    if (event.kind === 'credentials-loaded') seen.push(`${event.of} loaded`);
+    if (event.kind === 'credentials-kept') seen.push(`${event.of} kept: ${event.problems.length}`);
   });
   const used: string[] = [];
   credentials.watch(({ cert }) => used.push(String(cert)));

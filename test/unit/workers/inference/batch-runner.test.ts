@@ -38,9 +38,13 @@ function stand(fixed: readonly number[] | null) {
     const images = of.map((slot) => ({ slot, topK: 1, wantsEmbedding: true }));
     const reply = decodeReply(Buffer.from(await run(encodeCall(images))), images.length);
     return reply.map((result) =>
-      result.kind === 'skipped'
-        ? 'skipped'
-        : [result.predictions[0]?.classIndex, ...result.embedding, result.batchSize],
+      result.kind === 'done'
+        ? [
+            result.output.predictions[0]?.classIndex,
+            ...result.output.embedding,
+            result.output.batchSize,
+          ]
+        : result.kind,
     );
   };
   return { answers, closed, sizes };

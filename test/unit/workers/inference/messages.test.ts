@@ -7,8 +7,9 @@ import {
   decodeReply,
   encodeCall,
   encodeReply,
-  type InferenceResult,
+  type InferenceOutput,
 } from '#vitserve/workers/inference/messages.js';
+import type { WorkResult } from '#vitserve/workers/worker.js';
 
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const float = fc.float({ noNaN: true });
@@ -18,7 +19,7 @@ const images = fc.array(fc.record({ slot: u32, topK: u32, wantsEmbedding: fc.boo
 });
 
 /** Results of one execution: all that were executed share its time and size. */
-const results: fc.Arbitrary<InferenceResult[]> = fc
+const results: fc.Arbitrary<WorkResult<InferenceOutput>[]> = fc
   .tuple(
     fc.double({ noNaN: true, noDefaultInfinity: true, min: 0 }),
     fc.integer({ min: 0, max: 65_535 }),
@@ -36,7 +37,7 @@ const results: fc.Arbitrary<InferenceResult[]> = fc
     answers.map((answer) =>
       answer === null
         ? { kind: 'skipped' }
-        : { kind: 'executed', ...answer, executionMs, batchSize },
+        : { kind: 'done', output: { ...answer, executionMs, batchSize } },
     ),
   );
 
@@ -81,12 +82,14 @@ describe('inference messages', () => {
   test('an image costs 9 bytes on the way there and a prediction 8 on the way back', () => {
     const image = { slot: 1, topK: 1, wantsEmbedding: false };
     assert.deepEqual([encodeCall([]).length, encodeCall([image, image]).length], [2, 20]);
-    const executed = (count: number): InferenceResult => ({
-      kind: 'executed',
-      predictions: Array.from({ length: count }, (_, classIndex) => ({ classIndex, score: 0 })),
-      embedding: [],
-      executionMs: 1,
-      batchSize: 1,
+    const executed = (count: number): WorkResult<InferenceOutput> => ({
+      kind: 'done',
+      output: {
+        predictions: Array.from({ length: count }, (_, classIndex) => ({ classIndex, score: 0 })),
+        embedding: [],
+        executionMs: 1,
+        batchSize: 1,
+      },
     });
     assert.equal(encodeReply([executed(5)]).length - encodeReply([executed(4)]).length, 8);
     assert.equal(encodeReply([{ kind: 'skipped' }]).length, 13);

@@ -8,17 +8,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadRepository, type Model } from '#vitserve/models/repository.js';
 import { ModelCatalog, type ModelPool } from '#vitserve/server/models/model-catalog.js';
+import type { ServedModel } from '#vitserve/server/models/served-model.js';
 import type { SharedProcesses } from '#vitserve/workers/inference/inference-pool.js';
-import type { InferenceRequest, InferenceResult } from '#vitserve/workers/inference/messages.js';
+import type { InferenceOutput, InferenceRequest } from '#vitserve/workers/inference/messages.js';
 import { FakeClock } from '../../../support/fake-clock.js';
-import { FakeLane } from '../../../support/fake-lane.js';
+import { FakeWorker } from '../../../support/fake-worker.js';
 import { manifestWith } from '../../models/sample-manifest.js';
 
 const GRAPH = 'not really a graph';
 
 export class FakePool implements ModelPool {
-  readonly lane = new FakeLane<readonly InferenceRequest[], readonly InferenceResult[]>();
-  readonly lanes = [this.lane];
+  readonly worker = new FakeWorker<InferenceRequest, InferenceOutput>();
+  readonly workers = [this.worker];
   readonly executionProvider = 'cpu';
   readonly fallbackReason = null;
   readonly slowForm = null;
@@ -37,7 +38,7 @@ export class FakePool implements ModelPool {
 
   async stop(): Promise<void> {
     if (this.stops++ > 0) return;
-    if (this.lane.ready) this.lane.lose();
+    if (this.worker.ready) this.worker.lose();
     this.#shared.returnIndex(this.index);
   }
 }
@@ -51,6 +52,8 @@ export class CatalogStand {
   readonly shares = new Map<string, number>();
   /** What happens before a pool is there; a test may let it fail or wait. */
   beforeStart: (model: Model, shared: SharedProcesses) => Promise<void> = async () => {};
+  /** What a new version has to do; nothing unless a test says otherwise. */
+  smokeTest: (model: ServedModel, signal: AbortSignal) => Promise<void> = async () => {};
   readonly catalog = new ModelCatalog({
     allowRandomWeights: false,
     repository: this.folder,
@@ -63,16 +66,21 @@ export class CatalogStand {
       this.shares.set(`${model.name}/${model.version}`, shared.models);
       return pool;
     },
-    observer: {
-      executed: () => {},
-      batchRetried: () => {},
-      batchQueueLength: () => {},
-      batchQuarantined: () => {},
-      modelServed: ({ model }) => this.events.push(`served ${model.name}/${model.version}`),
-      modelWithdrawn: ({ name, version }) => this.events.push(`withdrawn ${name}/${version}`),
-      modelRetired: ({ name, version }) => this.events.push(`retired ${name}/${version}`),
-      modelFailed: (name, version, problems) =>
-        this.events.push(`failed ${name}/${version}: ${problems.join('; ')}`),
+    smokeTest: (model, signal) => this.smokeTest(model, signal),
+    report: (event) => {
+      switch (event.kind) {
+        case 'model-served':
+        case 'model-withdrawn':
+        case 'model-retired': {
+          const { name, version } = event.model;
+          this.events.push(`${event.kind.slice('model-'.length)} ${name}/${version}`);
+          return;
+        }
+        case 'model-failed': {
+          const { name, version, problems } = event;
+          this.events.push(`failed ${name}/${version}: ${problems.join('; ')}`);
+        }
+      }
     },
   });
 
@@ -120,7 +128,7 @@ export class CatalogStand {
 
   /** What is served, by name. */
   get served(): string[] {
-    return this.catalog.list().map(({ model }) => `${model.name}/${model.version}`);
+    return this.catalog.list().map(({ info }) => `${info.name}/${info.version}`);
   }
 
   close(): void {

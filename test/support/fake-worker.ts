@@ -1,27 +1,26 @@
 /**
- * A process for the dispatcher without a process: the test says when it answers, fails, is lost or
- * comes back.
+ * A worker without a process: the test says when it answers, fails, is lost or comes back.
  */
 import assert from 'node:assert/strict';
-import type { BatchLane } from '#vitserve/server/scheduling/lane.js';
-import { ProcessLostError } from '#vitserve/workers/process/lane.js';
+import { ProcessLostError, type Worker, type WorkResult } from '#vitserve/workers/worker.js';
 
-interface Pending<Call, Reply> {
-  readonly call: Call;
-  readonly resolve: (reply: Reply) => void;
+interface Pending<Input, Output> {
+  readonly batch: readonly Input[];
+  readonly resolve: (results: readonly WorkResult<Output>[]) => void;
   readonly reject: (error: unknown) => void;
 }
 
-export class FakeLane<Call, Reply> implements BatchLane<Call, Reply> {
-  /** Every call that was ever sent, in order. */
-  readonly sent: Call[] = [];
-  #pending: Pending<Call, Reply>[] = [];
+export class FakeWorker<Input, Output> implements Worker<Input, Output> {
+  /** Every batch that was ever given to it, in order. */
+  readonly sent: (readonly Input[])[] = [];
+  #pending: Pending<Input, Output>[] = [];
   #ready: boolean;
-  onChange: () => void = () => {};
+  #changed: () => void = () => {};
   /**
-   * What the lane does by itself with what it is given, soon after; nothing unless a test sets it.
+   * What the worker does by itself with what it is given, soon after; nothing unless a test sets
+   * it.
    */
-  onCall: (pending: readonly Call[]) => void = () => {};
+  onRun: (pending: readonly (readonly Input[])[]) => void = () => {};
 
   constructor({ ready = true }: { readonly ready?: boolean } = {}) {
     this.#ready = ready;
@@ -35,30 +34,39 @@ export class FakeLane<Call, Reply> implements BatchLane<Call, Reply> {
     return this.#pending.length;
   }
 
-  /** Calls that are not answered, oldest first. */
-  get pending(): readonly Call[] {
-    return this.#pending.map(({ call }) => call);
+  /** Batches that are not answered, oldest first. */
+  get pending(): readonly (readonly Input[])[] {
+    return this.#pending.map(({ batch }) => batch);
   }
 
-  call(call: Call): Promise<Reply> {
-    assert.ok(this.#ready, 'a lane that is not ready was called');
-    this.sent.push(call);
+  onChange(listener: () => void): void {
+    this.#changed = listener;
+  }
+
+  run(batch: readonly Input[]): Promise<readonly WorkResult<Output>[]> {
+    assert.ok(this.#ready, 'a worker that is not ready was given a batch');
+    this.sent.push(batch);
     return new Promise((resolve, reject) => {
-      this.#pending.push({ call, resolve, reject });
-      queueMicrotask(() => this.onCall(this.pending));
+      this.#pending.push({ batch, resolve, reject });
+      queueMicrotask(() => this.onRun(this.pending));
     });
   }
 
-  /** Answers the oldest call. */
-  answer(reply: Reply): void {
-    this.#shift().resolve(reply);
-    this.onChange();
+  /** Answers the oldest batch with these outputs. */
+  answer(...outputs: readonly Output[]): void {
+    this.reply(...outputs.map((output) => ({ kind: 'done', output }) as const));
   }
 
-  /** Fails the oldest call through no loss of the process. */
+  /** Answers the oldest batch with these results. */
+  reply(...results: readonly WorkResult<Output>[]): void {
+    this.#shift().resolve(results);
+    this.#changed();
+  }
+
+  /** Fails the oldest batch through no loss of the process. */
   fail(error: unknown): void {
     this.#shift().reject(error);
-    this.onChange();
+    this.#changed();
   }
 
   /**
@@ -77,18 +85,18 @@ export class FakeLane<Call, Reply> implements BatchLane<Call, Reply> {
       const suspect = selfInflicted && place === 0;
       reject(new ProcessLostError('the process was lost', { suspect, usedUp: suspect && usedUp }));
     }
-    this.onChange();
+    this.#changed();
   }
 
-  /** It takes calls. Without `tell` the dispatcher sees it only at the next change elsewhere. */
+  /** It takes batches. Without `tell` the dispatcher sees it only at the next change elsewhere. */
   recover({ tell = true }: { readonly tell?: boolean } = {}): void {
     this.#ready = true;
-    if (tell) this.onChange();
+    if (tell) this.#changed();
   }
 
-  #shift(): Pending<Call, Reply> {
+  #shift(): Pending<Input, Output> {
     const oldest = this.#pending.shift();
-    assert.ok(oldest, 'the lane has no call to settle');
+    assert.ok(oldest, 'the worker has no batch to settle');
     return oldest;
   }
 }

@@ -1,14 +1,14 @@
 /** Who uses a model: counted, so that it is not ended under an image. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { settled, watch } from '../../../support/fake-lane.js';
-import { createLine, DECODED, EXECUTED, type Line } from '../pipeline/line.js';
+import { settled, watch } from '../../../support/fake-worker.js';
+import { createStand, DECODED, EXECUTED, type Stand } from '../pipeline/stand.js';
 
-let line: Line;
+let stand: Stand;
 beforeEach(() => {
-  line = createLine();
+  stand = createStand();
 });
-afterEach(() => line.close());
+afterEach(() => stand.close());
 
 function deferred() {
   let resolve: (value: number) => void = () => {};
@@ -21,15 +21,15 @@ function deferred() {
 
 describe('a model', () => {
   test('that nobody uses is unused at once', async () => {
-    await line.model.unused();
+    await stand.model.unused();
   });
 
   test('is unused when the last of its users is done, whether he succeeds or fails', async () => {
     const [first, second] = [deferred(), deferred()];
-    const works = [line.model.use(() => first.promise), line.model.use(() => second.promise)].map(
+    const works = [stand.model.use(() => first.promise), stand.model.use(() => second.promise)].map(
       watch,
     );
-    const unused = watch(line.model.unused());
+    const unused = watch(stand.model.unused());
     first.resolve(1);
     await settled();
     assert.deepEqual(works[0]?.state, { kind: 'resolved', value: 1 });
@@ -41,33 +41,33 @@ describe('a model', () => {
   });
 
   test('is used by an image from before its decoding until after its answer', async () => {
-    line.ask();
-    const unused = watch(line.model.unused());
+    stand.ask();
+    const unused = watch(stand.model.unused());
     await settled();
-    line.decoder.answer(DECODED);
+    stand.decoder.answer(DECODED);
     await settled();
     assert.equal(unused.state.kind, 'open');
-    line.inference.answer([EXECUTED]);
+    stand.inference.answer(EXECUTED);
     await settled();
     assert.equal(unused.state.kind, 'resolved');
   });
 
   test('is not used any more by an image that was refused or has left', async () => {
     const leaving = new AbortController();
-    line.ask({ image: Buffer.from('no picture') });
-    line.ask({ signal: leaving.signal });
-    const unused = watch(line.model.unused());
+    stand.ask({ image: Buffer.from('no picture') });
+    stand.ask({ signal: leaving.signal });
+    const unused = watch(stand.model.unused());
     await settled();
     assert.equal(unused.state.kind, 'open');
     leaving.abort(new Error('left'));
-    line.decoder.answer({ kind: 'skipped' });
+    stand.decoder.reply({ kind: 'skipped' });
     await settled();
     assert.equal(unused.state.kind, 'resolved');
   });
 
   test('is ready while one of its processes is, and counts them all', () => {
-    assert.deepEqual([line.model.ready, line.model.processes], [true, 1]);
-    line.inference.lose();
-    assert.deepEqual([line.model.ready, line.model.processes], [false, 1]);
+    assert.deepEqual([stand.model.inference.ready, stand.model.inference.workers], [true, 1]);
+    stand.inference.lose();
+    assert.deepEqual([stand.model.inference.ready, stand.model.inference.workers], [false, 1]);
   });
 });

@@ -7,7 +7,7 @@ import {
   MOST_REMEMBERED,
   Quarantine,
   REMEMBERED_MS,
-} from '#vitserve/server/admission/quarantine.js';
+} from '#vitserve/server/scheduling/quarantine.js';
 import { FakeClock } from '../../../support/fake-clock.js';
 
 const imageOf = (text: string) => Buffer.from(text);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { RequestError } from '#vitserve/errors.js';
-import { pageOf } from '#vitserve/server/rpc/pages.js';
+import { pageOf } from '#vitserve/server/rpc/models.js';
 
 const list = (names: readonly string[]) => [...names].sort().map((name) => ({ name }));
 const names = fc.uniqueArray(fc.string({ unit: 'grapheme', minLength: 1 }), { maxLength: 30 });
