@@ -56,7 +56,7 @@ describe('the rules', () => {
       'workers/decode/sniff.ts':
         "import sharp from 'sharp';\nimport {\n  one,\n  two,\n} from '../slots.js';\n",
       'server/pipeline/pipeline.ts': "import { sniff } from '../../workers/decode/sniff.js';\n",
-      'server/telemetry/observers.ts': "import type { Pipeline } from '../pipeline/pipeline.js';\n",
+      'server/rpc/call.ts': "import type { Pipeline } from '../pipeline/pipeline.js';\n",
       'cli/load.ts': 'export const path = process.env.PATH;\n',
     };
     assert.deepEqual(problems(sources), []);
@@ -114,10 +114,10 @@ describe('the rules', () => {
     ],
     'more than types from a module whose types may be known': [
       {
-        'server/telemetry/a.ts': "import { b } from '../pipeline/b.js';\n",
+        'server/rpc/a.ts': "import { b } from '../pipeline/b.js';\n",
         'server/pipeline/b.ts': '',
       },
-      /server\/telemetry must not import server\/pipeline/,
+      /server\/rpc must not import server\/pipeline/,
     ],
     'a package in the wrong module': [
       { 'server/pipeline/a.ts': "import sharp from 'sharp';\n" },

@@ -4,7 +4,10 @@
  * answer carries. Times are monotonic milliseconds (`Clock.now`).
  */
 import { randomUUID } from 'node:crypto';
-import type { CallTrace, Header } from './tracing.js';
+import type { Reason } from '../../errors.js';
+
+/** The first value that a call's metadata has under a key, where it is text. */
+export type Header = (key: string) => string | undefined;
 
 /** Of one image. What it costs: three small objects. */
 export interface ImageRecord {
@@ -49,6 +52,24 @@ export function newImageRecord(cameAt: number, expiresAt = Number.POSITIVE_INFIN
 export function queueMsOf({ decoded, executed }: ImageRecord, since: number): number {
   if (decoded === null || executed === null) return 0;
   return Math.max(0, executed.at - since - decoded.decodeMs - executed.executionMs);
+}
+
+/** The trace of one call. */
+export interface CallTrace {
+  readonly traceId: string;
+  readonly spanId: string;
+  /** One image of a stream has been answered; no reason: well. */
+  streamImage(image: ImageRecord, reason: Reason | null, at: number): void;
+  end(call: EndedCall): void;
+}
+
+/** How a call has ended, for its trace. `image`: of a unary call. */
+interface EndedCall {
+  readonly code: string;
+  readonly reason: Reason | null;
+  readonly requestId: string;
+  readonly image: ImageRecord | null;
+  readonly at: number;
 }
 
 const REQUEST_ID_KEY = 'x-request-id';

@@ -33,15 +33,11 @@ import {
 } from '@opentelemetry/sdk-trace';
 import type { SamplerSettings, TracingSettings } from '../../cli/tracing.js';
 import type { Clock } from '../../clock.js';
-import type { Reason } from '../../errors.js';
 import { LineLimit } from './line-limit.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
-import type { ImageRecord } from './record.js';
+import type { CallTrace, Header, ImageRecord } from './record.js';
 import { type Stage, stagesOfCall, stagesOfImage } from './stages.js';
-
-/** The first value that a call's metadata has under a key, where it is text. */
-export type Header = (key: string) => string | undefined;
 
 /** Times are monotonic milliseconds. */
 export interface Tracing {
@@ -52,22 +48,6 @@ export interface Tracing {
   begin(service: string, method: string, at: number, header: Header): CallTrace;
   /** Sends what is left, for `CLOSE_MS` at most. */
   close(): Promise<void>;
-}
-
-export interface CallTrace {
-  readonly traceId: string;
-  readonly spanId: string;
-  /** One image of a stream has been answered; no reason: well. */
-  streamImage(image: ImageRecord, reason: Reason | null, at: number): void;
-  end(call: EndedCall): void;
-}
-
-interface EndedCall {
-  readonly code: string;
-  readonly reason: Reason | null;
-  readonly requestId: string;
-  readonly image: ImageRecord | null;
-  readonly at: number;
 }
 
 export interface TracingOptions {
