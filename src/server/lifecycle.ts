@@ -8,7 +8,7 @@
  */
 
 /**
- * - `starting`: addresses are bound, processes are being started and exercised; calls are refused
+ * - `starting`: addresses are bound, processes are being started and tried; calls are rejected
  *   with STARTING.
  * - `serving`: calls are answered.
  * - `draining`: asked to stop; health says NOT_SERVING, admitted calls are finished, after the

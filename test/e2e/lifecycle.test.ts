@@ -219,7 +219,7 @@ test('calls that do not end within the drain timeout are cut, and the exit code 
   );
   assert(
     server.lines.some(
-      ({ msg }) => msg === 'calls that had not ended within drain-timeout were cut',
+      ({ msg }) => msg === 'calls that had not ended within drain-timeout were aborted',
     ),
   );
   await assertNothingLeft(server, folder);

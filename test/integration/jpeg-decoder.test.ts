@@ -27,7 +27,7 @@ describe('the JPEG decoder', () => {
     test(`with ${flags.join(' ') || 'nothing said'}`, async (t) => {
       const server = await ServerProcess.start(t, [...FLAGS, ...flags]);
       const client = new PlainClient(t, server.address);
-      assert.equal((await server.logged('exercised')).jpegDecoder, decoder);
+      assert.equal((await server.logged('throughput measured')).jpegDecoder, decoder);
       const said = server.lines.some(({ msg }) => msg === FALLBACK);
       assert.equal(said, 'why' in loaded && flags.length === 0);
 

@@ -263,7 +263,7 @@ describe('a supervised process is replaced after', LINUX, () => {
     assert.deepEqual(stand.events, [
       'ready',
       'killed',
-      'lost by protocol: a reply to no call',
+      'lost by protocol: a reply to no batch',
       'ready',
     ]);
   });

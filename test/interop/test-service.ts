@@ -224,7 +224,7 @@ const HANDLERS = {
     let bytes = 0;
     call.on('data', (message: { payload: Payload | null }) => {
       bytes += message.payload?.body.length ?? 0;
-      Call.of(call).pace.next();
+      Call.of(call).pace?.next();
     });
     call.on('end', () => reply(null, { aggregatedPayloadSize: bytes }));
   },
@@ -237,7 +237,7 @@ const HANDLERS = {
         const { responseStatus } = request;
         if (responseStatus !== null && responseStatus.code !== 0) {
           call.emit('error', { code: responseStatus.code, details: responseStatus.message });
-        } else Call.of(call).pace.next();
+        } else Call.of(call).pace?.next();
       });
     });
     call.on('end', () => void answered.then(() => call.end(trailersFor(call.metadata))));

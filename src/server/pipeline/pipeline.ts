@@ -73,14 +73,15 @@ export class Pipeline {
       signal.addEventListener('abort', cancel, { once: true });
       const decoded = await decoding.run({ slot, image, plan: model.plan }, terms);
       record.decoded = { ...decoded, at: clock.now() };
+      report({ kind: 'image-decoded', image: record });
       const output = await model.inference.run({ slot, topK, wantsEmbedding }, terms);
       const { executionMs, batchSize } = output;
       record.executed = { at: clock.now(), executionMs, batchSize };
+      report({ kind: 'image-executed', image: record });
       return output;
     } finally {
       signal.removeEventListener('abort', cancel);
       throughput.ended(record.executed !== null);
-      report({ kind: 'image-ended', image: record });
     }
   }
 

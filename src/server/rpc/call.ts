@@ -21,7 +21,7 @@
  */
 import {
   status as grpcStatus,
-  Metadata,
+  type Metadata,
   type ServerInterceptingCallInterface,
   type sendUnaryData,
 } from '@grpc/grpc-js';
@@ -41,13 +41,19 @@ import {
   connectionOf,
   interceptStatus,
   limitMessages,
-  meaningOf,
   resetStream,
 } from '../workarounds/base-call.js';
 import { cutMessages, holdBody, watchBody } from '../workarounds/body.js';
 import { checkTimeout } from '../workarounds/timeouts.js';
 import { Pace } from './pace.js';
-import { type CallStatus, reasonOf, toCallStatus } from './status.js';
+import {
+  type CallStatus,
+  isOfTransport,
+  reasonOf,
+  toCallStatus,
+  withReason,
+  withRequestId,
+} from './status.js';
 
 export type CallKind = 'image' | 'stream' | 'other';
 
@@ -82,8 +88,6 @@ export interface CallContext {
 
 /** Metadata key with which the server's own first calls come in while it is starting. */
 export const WARM_UP_KEY = 'vitserve-warm-up';
-/** Metadata key with which a failed call can be found in the log. */
-const REQUEST_ID_KEY = 'x-request-id';
 const HEALTH_PATH = '/grpc.health.v1.Health/';
 
 /** Open at a time, over all connections. */
@@ -122,8 +126,8 @@ const calls = new WeakMap<Metadata, Call>();
 export class Call {
   readonly kind: CallKind;
   readonly record: CallRecord;
-  /** Streams: lets messages be read one by one. */
-  readonly pace = new Pace();
+  /** Streams: lets messages be read one by one; null: the call is none. */
+  readonly pace: Pace | null;
   readonly #context: CallContext;
   readonly #path: string;
   /** The caller may send as many messages as it likes. */
@@ -155,6 +159,7 @@ export class Call {
     this.#inner = inner;
     this.kind = (context.kindOf ?? kindOf)(path);
     this.record = new CallRecord(path, context.clock.now());
+    this.pace = this.kind === 'stream' ? new Pace() : null;
     this.#messages = this.kind === 'stream' ? cutMessages(inner, context.maxImageBytes) : null;
     this.#connection = connectionOf(inner);
     this.#closeConnectionCall = context.throttle.callBegan(this.#connection);
@@ -222,8 +227,8 @@ export class Call {
   }
 
   onCancel(): void {
-    const { reason } = this.#cancellation();
-    this.#end(reason === 'CANCELLED' ? grpcStatus.CANCELLED : grpcStatus.DEADLINE_EXCEEDED, reason);
+    if (this.#isExpired) this.#end(grpcStatus.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED');
+    else this.#end(grpcStatus.CANCELLED, 'CANCELLED');
   }
 
   /** Works on the call's image with its permit, and replies. */
@@ -310,8 +315,7 @@ export class Call {
     this.record.header = (key) => textOf(metadata, key);
     checkSize(metadata);
     checkTimeout(this.#inner);
-    const cancellation = this.#cancellation();
-    if (cancellation.reason === 'DEADLINE_EXCEEDED') throw cancellation;
+    if (this.#isExpired) throw this.#cancellation();
     const token = metadata.get(WARM_UP_KEY)[0];
     const isWarmUp = admission.gate === 'STARTING' && token === warmUpToken;
     if (!isWarmUp) {
@@ -384,28 +388,11 @@ export class Call {
 
   /** A status is about to be sent, also by grpc-js itself. Returns what is sent; null: nothing. */
   #onStatus(status: CallEnding): CallEnding | null {
-    const isNamed = reasonOf(status.metadata) !== undefined;
-    const error = isNamed ? null : this.#errorBehind(status);
-    const sent = error === null ? status : toCallStatus(error);
+    const sent = withReason(status, this.kind === 'other' ? null : this.#context.maxImageBytes);
     if (isOfTransport(status) && this.#images?.endInOrder(sent) === true) return null;
     this.#end(sent.code ?? grpcStatus.UNKNOWN, reasonOf(sent.metadata) ?? null);
     if (!this.#hasBody) resetStream(this.#inner);
-    return sent.code === grpcStatus.OK ? sent : named(sent, this.record.requestId);
-  }
-
-  /** What a status that grpc-js found by itself means in the error table; null: nothing in it. */
-  #errorBehind({ code, details }: CallEnding): RequestError | null {
-    if (code === grpcStatus.OK) return null;
-    if (code === grpcStatus.DEADLINE_EXCEEDED)
-      return new RequestError('DEADLINE_EXCEEDED', 'the deadline passed');
-    const meaning = meaningOf(details);
-    if (meaning === 'too-large' && this.kind !== 'other') {
-      const limit = this.#context.maxImageBytes;
-      const text = `the image has more bytes than the limit of ${limit}: send a smaller file`;
-      return new RequestError('IMAGE_TOO_LARGE', text);
-    }
-    if (meaning === null) return null;
-    return new RequestError('REQUEST_MALFORMED', `the request can't be read: ${details}`);
+    return sent.code === grpcStatus.OK ? sent : withRequestId(sent, this.record.requestId);
   }
 
   /** The call has its status, or is cancelled. */
@@ -437,18 +424,16 @@ export class Call {
     this.#permit = null;
   }
 
+  get #isExpired(): boolean {
+    return Number(this.#inner.getDeadline()) <= Date.now();
+  }
+
   /** Why the call ends without an answer. */
   #cancellation(reason: Reason | null = null): RequestError {
-    return reason === 'DEADLINE_EXCEEDED' || Number(this.#inner.getDeadline()) <= Date.now()
+    return reason === 'DEADLINE_EXCEEDED' || this.#isExpired
       ? new RequestError('DEADLINE_EXCEEDED', 'the deadline passed')
       : new RequestError('CANCELLED', 'the call was cancelled');
   }
-}
-
-/** Whether grpc-js ends the call by itself, for what it was sent. */
-function isOfTransport({ code, metadata }: CallEnding): boolean {
-  const isOwn = reasonOf(metadata) !== undefined;
-  return code !== grpcStatus.OK && code !== grpcStatus.DEADLINE_EXCEEDED && !isOwn;
 }
 
 /** Throws RequestError. Node takes several hundred KiB of headers. */
@@ -465,13 +450,6 @@ function checkSize(metadata: Metadata): void {
 function textOf(metadata: Metadata, key: string): string | undefined {
   const [value] = metadata.get(key);
   return typeof value === 'string' ? value : undefined;
-}
-
-/** The same with the name of the call, so that its caller can ask for it. */
-function named(status: CallEnding, requestId: string): CallEnding {
-  const metadata = status.metadata ?? new Metadata();
-  metadata.set(REQUEST_ID_KEY, requestId);
-  return { ...status, metadata };
 }
 
 function full(of: string): RequestError {

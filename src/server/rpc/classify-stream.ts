@@ -131,7 +131,7 @@ export class ClassifyStream implements ImageStream {
     const { signal } = this.#call;
     if (this.#stream.writableNeedDrain)
       await once(this.#stream, 'drain', { signal }).catch(() => {});
-    if (this.#state === 'open') this.#call.pace.next();
+    if (this.#state === 'open') this.#call.pace?.next();
   }
 
   #write(response: ClassifyStreamResponse): void {

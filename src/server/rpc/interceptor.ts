@@ -37,8 +37,8 @@ export function createInterceptor(context: CallContext): ServerInterceptor {
           onCancel: () => call.onCancel(),
         }),
     };
-    return call.kind === 'stream'
-      ? new PacedCall(call.pace, inner, responder)
-      : new ServerInterceptingCall(inner, responder);
+    return call.pace === null
+      ? new ServerInterceptingCall(inner, responder)
+      : new PacedCall(call.pace, inner, responder);
   };
 }

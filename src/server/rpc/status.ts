@@ -21,8 +21,11 @@ import type {
   RetryInfo__Output,
 } from '../../contract/generated/google/rpc/RetryInfo.js';
 import type { Status, Status__Output } from '../../contract/generated/google/rpc/Status.js';
-import { describeReason, type Reason, type RequestError } from '../../errors.js';
+import { describeReason, type Reason, RequestError } from '../../errors.js';
+import { type CallEnding, meaningOf } from '../workarounds/base-call.js';
 
+/** Metadata key with which a failed call can be found in the log. */
+const REQUEST_ID_KEY = 'x-request-id';
 const MAX_MESSAGE_BYTES = 1000;
 /** For a retryable reason whose thrower knew no better. */
 const USUAL_RETRY_MS = 100;
@@ -55,6 +58,38 @@ export function toCallStatus(error: RequestError): CallStatus {
   if (retryAfterMs !== null) metadata.set('grpc-retry-pushback-ms', String(retryAfterMs));
   reasons.set(metadata, error.reason);
   return { code: status.code, details: status.message, metadata };
+}
+
+/** Whether grpc-js ends the call by itself, for what it was sent. */
+export function isOfTransport({ code, metadata }: CallEnding): boolean {
+  const isOwn = reasonOf(metadata) !== undefined;
+  return code !== grpcStatus.OK && code !== grpcStatus.DEADLINE_EXCEEDED && !isOwn;
+}
+
+/**
+ * The same status; one that grpc-js found by itself as the error table has it, if it has.
+ * `maxImageBytes`: of calls with images.
+ */
+export function withReason(status: CallEnding, maxImageBytes: number | null): CallEnding {
+  const { code, details, metadata } = status;
+  if (code === grpcStatus.OK || reasonOf(metadata) !== undefined) return status;
+  if (code === grpcStatus.DEADLINE_EXCEEDED)
+    return toCallStatus(new RequestError('DEADLINE_EXCEEDED', 'the deadline passed'));
+  const meaning = meaningOf(details);
+  if (meaning === 'too-large' && maxImageBytes !== null) {
+    const limit = `the image has more bytes than the limit of ${maxImageBytes}`;
+    return toCallStatus(new RequestError('IMAGE_TOO_LARGE', `${limit}: send a smaller file`));
+  }
+  if (meaning === null) return status;
+  const text = `the request can't be read: ${details}`;
+  return toCallStatus(new RequestError('REQUEST_MALFORMED', text));
+}
+
+/** The same with the name of the call, so that its caller can ask for it. */
+export function withRequestId(status: CallEnding, requestId: string): CallEnding {
+  const metadata = status.metadata ?? new Metadata();
+  metadata.set(REQUEST_ID_KEY, requestId);
+  return { ...status, metadata };
 }
 
 /** The same as data, for one image of a stream. */

@@ -5,7 +5,7 @@ import { CallLog } from './call-log.js';
 import type { ServerEvent } from './events.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
-import type { CallRecord, ImageRecord } from './record.js';
+import { type CallRecord, type ImageRecord, queueMsOf } from './record.js';
 import type { Tracing } from './tracing.js';
 
 export interface CallTelemetryOptions {
@@ -48,14 +48,16 @@ export class CallTelemetry {
     this.#log.failed(call, cause);
   }
 
-  imageEnded({ decoded, executed, expiresAt }: ImageRecord, queueMs: number): void {
-    const { decodeDuration, queueDuration, deadlineSlack } = this.#metrics;
+  imageDecoded({ decoded }: ImageRecord): void {
     if (decoded === null) return;
     const { format, decoder, decodeMs } = decoded;
-    decodeDuration.observe({ format, decoder }, decodeMs / 1000);
-    if (executed === null) return;
-    queueDuration.observe(queueMs / 1000);
-    const slackMs = expiresAt - executed.at;
+    this.#metrics.decodeDuration.observe({ format, decoder }, decodeMs / 1000);
+  }
+
+  imageExecuted(image: ImageRecord): void {
+    const { queueDuration, deadlineSlack } = this.#metrics;
+    queueDuration.observe(queueMsOf(image, image.admittedAt) / 1000);
+    const slackMs = image.expiresAt - (image.executed?.at ?? 0);
     if (slackMs !== Number.POSITIVE_INFINITY) deadlineSlack.observe(slackMs / 1000);
   }
 

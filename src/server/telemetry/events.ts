@@ -53,8 +53,10 @@ export type ServerEvent =
       readonly code: string;
       readonly reason: Reason | null;
     }
-  /** An image has left the pipeline, with or without an answer. */
-  | { readonly kind: 'image-ended'; readonly image: ImageRecord }
+  /** The pixels of an image are there. */
+  | { readonly kind: 'image-decoded'; readonly image: ImageRecord }
+  /** An image has its scores. */
+  | { readonly kind: 'image-executed'; readonly image: ImageRecord }
   | { readonly kind: 'image-dropped'; readonly stage: StageName; readonly cause: DropCause }
   /** An image goes to another process because its own was lost. */
   | { readonly kind: 'image-retried'; readonly stage: StageName }

@@ -9,7 +9,6 @@ import type { CredentialKind, Gauges, Report, ServerEvent } from './events.js';
 import { DROP_CAUSES, type DropCause } from './log-sink.js';
 import { createMetrics, type Metrics } from './metrics.js';
 import { ModelTelemetry } from './models.js';
-import { queueMsOf } from './record.js';
 
 export interface TelemetryOptions extends CallTelemetryOptions {
   /** Lines that the log could not write since the start, by cause. */
@@ -65,8 +64,10 @@ export class Telemetry {
         return this.#calls.ended(event);
       case 'stream-image-ended':
         return this.#calls.streamImageEnded(event);
-      case 'image-ended':
-        return this.#calls.imageEnded(event.image, queueMsOf(event.image, event.image.admittedAt));
+      case 'image-decoded':
+        return this.#calls.imageDecoded(event.image);
+      case 'image-executed':
+        return this.#calls.imageExecuted(event.image);
       case 'image-dropped':
         return metrics.dropped.inc({ stage: event.stage, cause: event.cause });
       case 'image-retried':

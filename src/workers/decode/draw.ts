@@ -2,7 +2,7 @@ import sharp from 'sharp';
 
 /**
  * A picture of smooth colour with noise on it, as a JPEG file: about as hard to decode as a photo
- * of its size. The service is exercised with it before it says ready.
+ * of its size. Models are tried with it before the server is ready.
  */
 export async function drawJpeg(width: number, height: number): Promise<Buffer> {
   const pixels = new Uint8Array(width * height * 3);

@@ -81,7 +81,7 @@ describe('an image whose caller leaves', () => {
     await settled();
     assert.equal(errorOf(asked), CANCELLED);
     assert.deepEqual(stand.inference.sent, []);
-    assert.deepEqual(stand.events, ['dropped batch cancelled', 'decoded jpeg turbojpeg 5']);
+    assert.deepEqual(stand.events, ['decoded jpeg turbojpeg 5', 'dropped batch cancelled']);
   });
 
   test('while its batch waits is skipped by the inference process', async () => {
@@ -94,7 +94,7 @@ describe('an image whose caller leaves', () => {
     stand.inference.reply({ kind: 'skipped' });
     await settled();
     assert.equal(errorOf(asked), EXPIRED);
-    assert.deepEqual(stand.events, ['dropped batch expired', 'decoded jpeg turbojpeg 5']);
+    assert.deepEqual(stand.events, ['decoded jpeg turbojpeg 5', 'dropped batch expired']);
   });
 
   test('after it was answered does not touch the slot, which may be another image’s by then', async () => {

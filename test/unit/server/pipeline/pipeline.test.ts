@@ -57,8 +57,8 @@ describe('an image', () => {
     assert.equal(asked.releases.count, 1);
     assert.equal(stand.permits.inUse, 0);
     assert.deepEqual(stand.events, [
-      'executed small 3 7',
       'decoded jpeg turbojpeg 5',
+      'executed small 3 7',
       // In the pipeline for 1030 − 990 ms, 5 of them being decoded and 7 executed.
       'answered 28 470',
     ]);

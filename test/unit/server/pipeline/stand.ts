@@ -162,16 +162,16 @@ export function createStand({
   };
 }
 
-/** An image that ends shows how far it came. */
 function linesOf(event: ServerEvent): string[] {
   switch (event.kind) {
-    case 'image-ended': {
-      const { decoded, executed, admittedAt, expiresAt } = event.image;
-      if (decoded === null) return [];
-      const line = `decoded ${decoded.format} ${decoded.decoder} ${decoded.decodeMs}`;
-      if (executed === null) return [line];
-      const slackMs = expiresAt - executed.at;
-      return [line, `answered ${queueMsOf(event.image, admittedAt)} ${slackMs}`];
+    case 'image-decoded': {
+      const { decoded } = event.image;
+      return [`decoded ${decoded?.format} ${decoded?.decoder} ${decoded?.decodeMs}`];
+    }
+    case 'image-executed': {
+      const { executed, admittedAt, expiresAt } = event.image;
+      const slackMs = expiresAt - (executed?.at ?? 0);
+      return [`answered ${queueMsOf(event.image, admittedAt)} ${slackMs}`];
     }
     case 'image-dropped':
       return [`dropped ${event.stage} ${event.cause}`];

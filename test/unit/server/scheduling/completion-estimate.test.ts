@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { estimateCompletionMs } from '#vitserve/server/scheduling/completion-estimate.js';
 import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
 import { refusalOf, unreachable } from '#vitserve/server/scheduling/deadline-check.js';
-import { WorkerLoad } from '#vitserve/server/scheduling/worker-load.js';
+import { WorkerLoad } from '#vitserve/server/scheduling/workers.js';
 import { simulate } from './simulation.js';
 
 /** Ten milliseconds, and two for each image. */

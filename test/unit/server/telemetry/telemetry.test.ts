@@ -67,14 +67,14 @@ const DECODED: ImageRecord['decoded'] = {
 };
 
 /** An image that was admitted at 1,000 and executed at 1,011.5. */
-const executed = (expiresAt = Number.POSITIVE_INFINITY): ServerEvent => ({
-  kind: 'image-ended',
-  image: {
-    ...newImageRecord(1_000, expiresAt),
-    decoded: DECODED,
-    executed: { at: 1_011.5, executionMs: 8, batchSize: 4 },
-  },
-});
+const answered = (expiresAt = Number.POSITIVE_INFINITY): readonly ServerEvent[] => {
+  const decoded = { ...newImageRecord(1_000, expiresAt), decoded: DECODED };
+  const executed = { at: 1_011.5, executionMs: 8, batchSize: 4 };
+  return [
+    { kind: 'image-decoded', image: decoded },
+    { kind: 'image-executed', image: { ...decoded, executed } },
+  ];
+};
 
 const ended = (
   method: string,
@@ -93,7 +93,7 @@ describe('the exposition', () => {
     const { report, linesOf } = createStand();
     report(
       { kind: 'batch-executed', model: 'small', batchSize: 4, executionMs: 8 },
-      executed(1_041.5),
+      ...answered(1_041.5),
       ended('Classify', 0),
     );
     const models = [{ name: 'small', version: '1', queue: 0, costs: [] }];
@@ -173,12 +173,10 @@ describe('the exposition', () => {
 describe('what images report', () => {
   test('is counted, in seconds', async () => {
     const { report, samples } = createStand();
-    const { image } = executed() as Extract<ServerEvent, { kind: 'image-ended' }>;
     report(
       { kind: 'batch-executed', model: 'small', batchSize: 4, executionMs: 250 },
-      executed(1_511.5),
-      { kind: 'image-ended', image: { ...image, executed: null } },
-      { kind: 'image-ended', image: newImageRecord(1_000) },
+      ...answered(1_511.5),
+      ...answered().slice(0, 1),
       { kind: 'image-dropped', stage: 'batch', cause: 'expired' },
       { kind: 'image-dropped', stage: 'batch', cause: 'expired' },
       { kind: 'image-retried', stage: 'decode' },
