@@ -174,7 +174,7 @@ describe('an image whose process is lost', () => {
     const error = errorOf(asked);
     assert.ok(error instanceof RequestError);
     assert.equal(error.reason, 'PROCESS_LOST');
-    assert.deepEqual(stand.events, ['retried batch', 'retried batch', 'decoded jpeg turbojpeg 5']);
+    assert.deepEqual(stand.events, ['decoded jpeg turbojpeg 5', 'retried batch', 'retried batch']);
   });
 });
 
