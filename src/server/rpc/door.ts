@@ -7,9 +7,9 @@
  * - All others (health, reflection, questions about models): a place among the others, a small
  *   message, and the same time to send it.
  *
- * So what callers can make the front hold is bounded, whoever they are: (2 × permits +
- * permits) × `max-image-bytes`, and for streams that wait and other calls MOST_STREAMS ×
- * STREAM_WINDOW_BYTES + MOST_OTHERS × OTHER_MESSAGE_BYTES.
+ * So what callers can make the front hold is bounded, whoever they are: 3 × permits ×
+ * `max-image-bytes`, and for streams that wait and other calls MOST_STREAMS × STREAM_WINDOW_BYTES +
+ * MOST_OTHERS × OTHER_MESSAGE_BYTES.
  */
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import type { Clock } from '../../clock.js';
