@@ -91,7 +91,7 @@ export class RequestError extends Error {
  */
 export function toRequestError(thrown: unknown): RequestError {
   if (thrown instanceof RequestError) return thrown;
-  return new RequestError('INTERNAL', 'internal error: the server log has the cause', {
+  return new RequestError('INTERNAL', 'internal error: see the log of the server', {
     cause: thrown,
   });
 }

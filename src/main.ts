@@ -57,7 +57,7 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
   const limit = openFilesLimit();
   if (limit !== null && limit < LEAST_OPEN_FILES) {
     throw new SetupError('environment', [
-      `the limit of open files is ${limit}, and at least ${LEAST_OPEN_FILES} are needed: raise it, for example with "ulimit -n 4096"`,
+      `the limit of open files is ${limit}, and vitserve needs at least ${LEAST_OPEN_FILES}: raise it, for example with "ulimit -n 4096"`,
     ]);
   }
   const { asksForHelp, commandHelp, generalHelp } = await import('./cli/help.js');
@@ -82,7 +82,7 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     const nearest = nearestName(command, COMMAND_NAMES);
     const hint = nearest === undefined ? '' : `; did you mean "${nearest}"?`;
     throw new SetupError('usage', [
-      `there is no command "${command}"${hint} ("vitserve --help" lists the commands)`,
+      `unknown command "${command}"${hint} ("vitserve --help" lists the commands)`,
     ]);
   }
   if (asksForHelp(argv)) {

@@ -20,15 +20,13 @@ export function tokensIn(text: string, path: string): string[] {
     if (line === '' || line.startsWith('#')) return;
     const where = `token-file: line ${index + 1} of ${path}`;
     if (!TOKEN.test(line))
-      problems.push(
-        `${where} is no token: letters, digits and . _ ~ + / = - are what one is made of`,
-      );
+      problems.push(`${where} is not a token: use letters, digits and . _ ~ + / = - only`);
     else if (line.length < SHORTEST_TOKEN)
-      problems.push(`${where} has less than ${SHORTEST_TOKEN} characters`);
+      problems.push(`${where} has fewer than ${SHORTEST_TOKEN} characters`);
     else tokens.push(line);
   });
   if (tokens.length === 0 && problems.length === 0)
-    problems.push(`token-file: ${path} has no token: give one a line`);
+    problems.push(`token-file: ${path} has no token: write one per line`);
   if (problems.length > 0) throw new SetupError('environment', problems);
   return tokens;
 }

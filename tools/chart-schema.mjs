@@ -79,7 +79,7 @@ export const CHART_VALUES = {
       size: { ...size, minLength: 1 },
     }),
   }),
-  sharedMemory: only({ imageSize: count(1), permits: count(1), size }),
+  sharedMemory: only({ size: { ...size, minLength: 1 } }, ['size']),
   tls: only({
     enabled: flag,
     secretName: name,

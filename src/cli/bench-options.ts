@@ -41,10 +41,10 @@ export function benchOptions(classify: OptionTable<ClassifySettings>): OptionTab
     timeoutMs: {
       ...timeoutMs,
       default: 5_000,
-      summary: 'Deadline of each call. What is answered OK later than this is no goodput.',
+      summary: 'Deadline of each call. Later answers do not count as goodput.',
       reason:
-        'Take the one that your callers will use: it travels with the call, so the server drops or refuses what it can not ' +
-        'answer in time, and goodput counts what was answered OK within it.',
+        'Use the deadline of your own callers: it travels with the call, so the server drops or ' +
+        "rejects what it can't answer in time.",
     },
     callers: {
       name: 'callers',
@@ -52,66 +52,66 @@ export function benchOptions(classify: OptionTable<ClassifySettings>): OptionTab
       type: integers(1, 4096),
       default: null,
       defaultText: '1,8,32, or none with --rate',
-      summary:
-        'Closed loop: so many callers, each sending its next image when it has the last answer.',
+      summary: 'Closed loop: this many callers, each sending again after its last answer.',
       reason:
-        'One measurement for each number. One caller shows the latency of a server that has nothing else to do, many its ' +
-        'throughput. A closed loop never overloads a server, since it waits for it: for that, and for latencies as a crowd of ' +
-        'callers sees them, give a rate.',
+        'One measurement per number. One caller shows the latency of an idle server, many show ' +
+        'its throughput. A closed loop never overloads a server, because it waits for it: for ' +
+        'overload, and for the latency that a crowd sees, use `rate`.',
     },
     rate: {
       name: 'rate',
       group: 'Load',
       type: integers(1, 1_000_000),
       default: null,
-      summary:
-        'Open loop: so many calls a second on average, at random times that do not depend on the answers.',
+      summary: 'Open loop: this many calls per second, at random times independent of the answers.',
       reason:
-        'One measurement for each rate, after those of `callers`. Latency counts from when a call was due, whether or not it ' +
-        'could be sent then.',
+        'One measurement per rate, after those of `callers`. Latency counts from when a call was ' +
+        'due, even if it was sent later.',
     },
     durationMs: {
       name: 'duration',
       group: 'Load',
       type: duration(),
       default: 10_000,
-      summary: 'Time of each measurement, after its warm-up.',
+      summary: 'Length of each measurement, after its warm-up.',
       reason:
-        'A p99 needs some hundred calls and a p99.9 some thousand; slow models and low rates need longer than the default.',
+        'A p99 needs hundreds of calls and a p99.9 thousands; slow models and low rates need ' +
+        'longer than the default.',
     },
     warmUpMs: {
       name: 'warm-up',
       group: 'Load',
       type: duration(0),
       default: 2_000,
-      summary: 'Time before each measurement under the same load, which is not counted.',
+      summary: 'Time under load before each measurement, which is not counted.',
       reason:
-        'Connections, JIT compilers and queues take a moment to become what they will be. 0s counts from the first call.',
+        'Connections, JIT compilers and queues need a moment to settle. 0s counts from the first ' +
+        'call.',
     },
     connections: {
       name: 'connections',
       group: 'Load',
       type: integer(1, 256),
       default: 1,
-      summary: 'Connections to the server, used in turns.',
+      summary: 'Connections to the server, used in turn.',
       reason:
-        'One HTTP/2 connection carries many calls, and may become the limit with large images or over a long way. A proxy ' +
-        'that spreads connections over servers needs several to spread.',
+        'One HTTP/2 connection carries many calls, but may limit large images or long distances. ' +
+        'A proxy that spreads connections over servers needs several.',
     },
     seed: {
       name: 'seed',
       group: 'Load',
       type: integer(0, 4_294_967_295),
       default: 0,
-      summary: 'Which random times a rate makes: the same seed makes the same.',
+      summary: 'Seed for the random times of a rate.',
       reason:
-        'Runs that are to be compared should be asked the same at the same times. Another seed shows how far chance goes.',
+        'The same seed makes the same times, so that runs can be compared. Another seed shows ' +
+        'how far chance goes.',
     },
     json: {
       ...json,
-      summary: 'Print one JSON object with all figures instead of a table.',
-      reason:
-        'For programs that keep or compare figures. The table is for people and may change between versions.',
+      summary: 'Print one JSON object with all figures.',
+      reason: 'For programs. The table is for people and may change between versions.',
     },
   };
 }

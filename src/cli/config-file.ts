@@ -23,8 +23,11 @@ export function readConfigFile(
     content = JSON.parse(readFile(file.path).replace(/^\uFEFF/, ''));
   } catch (error) {
     const cause = messageOf(error).replace(/\s+/g, ' ');
-    const what = error instanceof SyntaxError ? 'is not JSON' : "can't be read";
-    return { given: [], problems: [`${file.namedBy}: ${file.label} ${what}: ${cause}`] };
+    const problem =
+      error instanceof SyntaxError
+        ? `${file.label} is not JSON: ${cause}`
+        : `can't read ${file.label}: ${cause}`;
+    return { given: [], problems: [`${file.namedBy}: ${problem}`] };
   }
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
     return {
@@ -39,13 +42,13 @@ export function readConfigFile(
   for (const [name, value] of Object.entries(content)) {
     const option = byName.get(name);
     const where = `${oneLine(name)} in ${file.label}`;
-    if (option?.name === 'config') problems.push(`${where}: a config file can't name another`);
+    if (option?.name === 'config') problems.push(`${where}: a config file can't name another one`);
     else if (option !== undefined) {
       if (value !== null) given.push({ option, source: 'file', where, value });
     } else {
       const nearest = nearestName(name, byName.keys());
       const hint = nearest === undefined ? 'see vitserve serve --help' : `did you mean ${nearest}?`;
-      problems.push(`${where} is not an option; ${hint}`);
+      problems.push(`unknown option ${where}: ${hint}`);
     }
   }
   return { given, problems };

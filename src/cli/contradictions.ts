@@ -17,8 +17,8 @@ const RULES: readonly Rule[] = [
     looksAt: ['address', 'httpAddress'],
     problem: ({ address, httpAddress }) =>
       overlap(address, httpAddress)
-        ? `address ${formatAddress(address)} and http-address ${formatAddress(httpAddress)} take the same port: gRPC and ` +
-          'HTTP need one each'
+        ? `address ${formatAddress(address)} and http-address ${formatAddress(httpAddress)} use the same port: ` +
+          'give gRPC and HTTP one each'
         : undefined,
   },
   {
@@ -26,7 +26,7 @@ const RULES: readonly Rule[] = [
     problem: ({ address, httpAddress, healthAddress }) =>
       healthAddress !== null &&
       (overlap(address, healthAddress) || overlap(httpAddress, healthAddress))
-        ? `health-address ${formatAddress(healthAddress)} takes the port of address or http-address: it needs one of its own`
+        ? `health-address ${formatAddress(healthAddress)} uses the port of address or http-address: give it its own`
         : undefined,
   },
   {
@@ -37,7 +37,7 @@ const RULES: readonly Rule[] = [
     looksAt: ['tlsClientCa', 'tlsCert'],
     problem: ({ tlsClientCa, tlsCert }) =>
       tlsClientCa !== null && tlsCert === null
-        ? 'tls-client-ca asks callers for certificates, which only TLS can: give tls-cert and tls-key too'
+        ? 'tls-client-ca needs TLS: give tls-cert and tls-key too'
         : undefined,
   },
 ];
@@ -61,7 +61,7 @@ export function unpairedKey({
 }): string | undefined {
   if ((tlsCert === null) === (tlsKey === null)) return undefined;
   return tlsCert === null
-    ? 'tls-key is of no use without tls-cert: give both'
+    ? 'tls-key needs its certificate: give tls-cert too'
     : 'tls-cert needs its key: give tls-key too';
 }
 

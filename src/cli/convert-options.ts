@@ -35,35 +35,36 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       type: imageSize(),
       default: null,
       defaultText: "the checkpoint's, or 224",
-      summary:
-        'Height and width of the pictures that the graph will take, in pixels; multiples of the patch size.',
+      summary: "Height and width of the graph's images, in pixels: multiples of the patch size.",
       reason:
-        'Position embeddings are interpolated in two dimensions, as the library that wrote the checkpoint does it. A larger ' +
-        'picture shows more and costs more: the work grows with the number of patches, and somewhat faster.',
+        'Position embeddings are interpolated in two dimensions, as the library that wrote the ' +
+        'checkpoint does it. A larger image shows more and costs more: the work grows with the ' +
+        'number of patches, and somewhat faster.',
     },
     recipe: {
       ...recipe,
       defaultText: 'what lies beside the weights',
       reason:
-        'A model that is fed otherwise than it was evaluated loses accuracy without any error, so there is no default for a ' +
-        'checkpoint that comes without one. It overrides what lies beside the weights.',
+        'A model that gets other pixels than in its evaluation loses accuracy without any error, ' +
+        'so a checkpoint without a recipe has no default. It overrides the files beside the ' +
+        'weights.',
     },
     labels: {
       ...labels,
       reason:
-        'There have to be as many as classes. Where neither the checkpoint nor a file has them, answers say "class 0", "class 1" ' +
-        'and so on. JSON is a list, or an object by class index.',
+        'One per class. If neither the checkpoint nor a file has them, answers say "class 0", ' +
+        '"class 1" and so on. JSON is a list, or an object by class index.',
     },
     random: {
       name: 'random',
       group: 'Source',
       type: string('VARIANT', 'Ti, S, B, L or H with a patch size, such as B/16'),
       default: null,
-      summary:
-        'Take no checkpoint: make a model of this variant with random weights, such as B/16.',
+      summary: 'Make a model of this variant with random weights, without a checkpoint.',
       reason:
-        'For measuring what a model will cost on a machine before there are weights: time and memory do not depend on their ' +
-        'values. Its answers mean nothing. Its manifest says so, and `vitserve serve` refuses it without `--allow-random-weights`.',
+        'Measures what a model costs on a machine before there are weights: time and memory do ' +
+        'not depend on their values. Its answers mean nothing. Its manifest says so, and ' +
+        '`vitserve serve` needs `--allow-random-weights` for it.',
     },
     classes: {
       name: 'classes',
@@ -71,8 +72,8 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       type: integer(1, 100_000),
       default: null,
       defaultText: '1000',
-      summary: 'How many classes a model with random weights has.',
-      reason: 'A checkpoint has as many as its head, so there this is refused.',
+      summary: 'Number of classes, with --random.',
+      reason: "A checkpoint's head decides it otherwise.",
     },
     seed: {
       name: 'seed',
@@ -80,29 +81,30 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       type: integer(0, 4_294_967_295),
       default: null,
       defaultText: '0',
-      summary: 'Which random weights: the same seed gives the same model, on every machine.',
-      reason: 'Another seed gives another model of the same cost.',
+      summary: 'Seed for --random.',
+      reason:
+        'The same seed makes the same model on every machine. Another seed makes another model ' +
+        'of the same cost.',
     },
     dtype: {
       name: 'dtype',
       group: 'Output',
       type: choice('float32', 'float16'),
       default: 'float32',
-      summary:
-        "Type of the encoder's weights and arithmetic; pictures go in and answers come out as before.",
+      summary: "Type of the encoder's weights and arithmetic.",
       reason:
-        '`float16` halves the file and is for GPUs, which have units for it; probabilities move by less than 0.005. ' +
-        'A CPU converts it back and forth, and is slower than with float32.',
+        '`float16` halves the file and is for GPUs; probabilities change by less than 0.005. On ' +
+        'a CPU it is slower than float32. Inputs and outputs stay as they are.',
     },
     target: {
       name: 'target',
       group: 'Output',
       type: choice('cpu', 'cuda'),
       default: 'cpu',
-      summary: 'Where the model will run. cuda: with the fused operators of onnxruntime.',
+      summary: "Where the model will run. cuda: with onnxruntime's fused operators.",
       reason:
-        '`cpu` is plain ONNX, which any runtime reads, and is the faster one on a CPU. `cuda` uses operators that only onnxruntime ' +
-        'has, for which it has fused GPU kernels, also of attention.',
+        '`cpu` is plain ONNX, which any runtime reads, and is faster on a CPU. `cuda` uses ' +
+        'operators that only onnxruntime has, with fused GPU kernels, also for attention.',
     },
     out: {
       name: 'out',
@@ -110,8 +112,8 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       type: path(),
       default: null,
       defaultText: 'what model-repository, name and version say',
-      summary: "Folder of the new version, NAME/VERSION, instead of the model's name and version.",
-      reason: 'It must not be there yet, and the version has to be a whole number.',
+      summary: 'Folder for the new version, NAME/VERSION, instead of name and version.',
+      reason: 'It must not exist, and the version has to be a whole number.',
     },
     modelRepository: others.modelRepository,
     name,
@@ -126,21 +128,19 @@ export function convertProblems(settings: ConvertSettings, sources: readonly str
   const { random, classes, seed, out, name, version, recipe, labels } = settings;
   const problems: string[] = [];
   if (random === null && sources.length !== 1) {
-    problems.push("vitserve convert takes one FOLDER or FILE, a checkpoint's, or --random VARIANT");
+    problems.push('give one FOLDER or FILE with a checkpoint, or --random VARIANT');
   }
   if (random !== null && sources.length > 0)
-    problems.push('--random takes no checkpoint: leave one of them out');
+    problems.push('random makes a model without a checkpoint: leave out one of them');
   if (random === null && classes !== null)
-    problems.push('classes is for --random: a checkpoint has as many as its head');
-  if (random === null && seed !== null) problems.push('seed is for --random');
+    problems.push("classes needs random: a checkpoint's head decides it");
+  if (random === null && seed !== null) problems.push('seed needs random');
   if (random !== null && recipe !== null)
-    problems.push('recipe is for checkpoints: random weights have none');
+    problems.push('recipe needs a checkpoint: leave out random or recipe');
   if (random !== null && labels !== null)
-    problems.push('labels is for checkpoints: random classes have no names');
+    problems.push('labels needs a checkpoint: leave out random or labels');
   if (out !== null && (name !== null || version !== 'auto')) {
-    problems.push(
-      'out names the folder of the version, so name and version can not be given beside it',
-    );
+    problems.push('out already says name and version: leave out either out, or name and version');
   }
   return problems;
 }

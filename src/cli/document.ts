@@ -22,52 +22,50 @@ const INTRODUCTION = `<!-- Generated from src/cli/options.ts by npm run generate
 
 # Configuration
 
-vitserve runs without any configuration: \`vitserve serve\` serves the model that comes with it, on this machine alone,
-with processes and limits that fit the machine. This page is for changing that. What you are most likely to set:
+vitserve needs no configuration: \`vitserve serve\` serves the model of the package, reachable from this machine only, with
+processes and limits that fit the machine. You will most likely set:
 
 - [\`address\`](#--address) and [\`http-address\`](#--http-address), to be reached from elsewhere: \`0.0.0.0:50051\` and
   \`0.0.0.0:8080\`;
-- [\`model-repository\`](#--model-repository), to serve models of your own;
-- [\`execution-provider\`](#--execution-provider), \`cuda\` where there has to be a GPU;
-- [\`tls-cert\`](#--tls-cert) and [\`token-file\`](#--token-file), to be called over a network: [security.md](security.md) says more;
-- [\`drain-delay\`](#--drain-delay), where a load balancer stands in front.
+- [\`model-repository\`](#--model-repository), to serve your own models;
+- [\`execution-provider\`](#--execution-provider): \`cuda\` on machines with a GPU;
+- [\`tls-cert\`](#--tls-cert) and [\`token-file\`](#--token-file), for calls over a network: see [security.md](security.md);
+- [\`drain-delay\`](#--drain-delay), behind a load balancer.
 
-Leave what can be \`auto\` at \`auto\` until a measurement says otherwise: the server measures the model on the machine at
-start, and logs what it chose.
+Leave an option at \`auto\` until a measurement says otherwise: at start the server measures the model on the machine, and logs
+what it chose.
 
 ## Where settings come from
 
-Every option can be set in three places. The strongest that sets it wins:
+You can set every option in three places. The first that sets it wins:
 
-1. a flag: \`--permits 512\` or \`--permits=512\`; for a yes or no \`--reflection\`, \`--no-reflection\` or
+1. a flag: \`--permits 512\` or \`--permits=512\`; for true or false \`--reflection\`, \`--no-reflection\` or
    \`--reflection=false\`;
-2. an environment variable: \`VITSERVE_PERMITS=512\`, the flag's name in capitals after \`VITSERVE_\`. An empty variable
-   counts as unset;
+2. an environment variable: \`VITSERVE_PERMITS=512\`, the flag in capitals after \`VITSERVE_\`. An empty variable counts as
+   unset;
 3. the config file that [\`config\`](#--config) names: a JSON object whose keys are the flags without their dashes.
    \`null\` counts as unset.
 
-What none of them sets stays at its default. \`vitserve classify\` reads no config file. The start-up log names everything that was set, and where.
+Otherwise the default applies. Only \`vitserve serve\` reads a config file. Its first log line names everything that was set, and where.
 
 \`\`\`json
 ${JSON.stringify(EXAMPLE_CONFIG, undefined, 2)}
 \`\`\`
 
-Before it starts, the server checks everything it was given, in all three places, and reports all mistakes at once:
-flags, variables that start with \`VITSERVE_\`, and keys that it does not know; values it does not accept, also where a
-stronger place overrides them; and settings that contradict each other. It reads no other environment variables for its
-settings, and takes no offence at those that Kubernetes adds for a Service called \`vitserve\`. Relative paths are resolved
-against the working directory.
+At start the server checks all three places and reports all mistakes at once: unknown flags, keys and variables that start with
+\`VITSERVE_\`; invalid values, even if a stronger place overrides them; and settings that contradict each other. It ignores the
+variables that Kubernetes sets for a Service called \`vitserve\`. Relative paths start at the working directory.
 
-## How values are written
+## Values
 
 | Kind | Written as | Examples |
 |---|---|---|
-| duration | a whole number with its unit: \`ms\`, \`s\`, \`m\` or \`h\`; a bare number is refused | \`250ms\`, \`5s\`, \`2m\` |
+| duration | a whole number with its unit: \`ms\`, \`s\`, \`m\` or \`h\` | \`250ms\`, \`5s\`, \`2m\` |
 | bytes | a whole number, alone or with \`KiB\`, \`MiB\` or \`GiB\` (powers of 1024) | \`500000\`, \`16MiB\` |
 | address | host and port; an IPv6 host in brackets | \`127.0.0.1:50051\`, \`[::1]:50051\` |
-| yes or no | \`true\` or \`false\` | \`true\` |
+| true or false | \`true\` or \`false\` | \`true\` |
 
-In the config file, numbers and \`true\` and \`false\` may be written with or without quotes.
+In the config file you can write numbers, \`true\` and \`false\` with or without quotes.
 `;
 
 export function renderConfigurationDoc(): string {

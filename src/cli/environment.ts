@@ -52,7 +52,7 @@ export function readEnvironment(
       nearest === undefined
         ? `see vitserve ${command} --help`
         : `did you mean VITSERVE_${nearest}?`;
-    problems.push(`${oneLine(name)} is not a variable that vitserve knows; ${hint}`);
+    problems.push(`unknown variable ${oneLine(name)}: ${hint}`);
   }
   return { given, problems: problems.sort() };
 }

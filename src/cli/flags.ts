@@ -58,7 +58,7 @@ export function readCommandLine(
         positionals.push(token.value);
       } else if (!beforeWasWrong) {
         problems.push(
-          `${quote(token.value)} is not a flag, and vitserve ${command} takes nothing else`,
+          `unexpected argument ${quote(token.value)}: vitserve ${command} takes flags only`,
         );
       }
       beforeWasWrong = false;
@@ -70,7 +70,7 @@ export function readCommandLine(
         const earlier = texts.get(reading.option);
         if (earlier !== undefined && earlier !== reading.text) {
           problems.push(
-            `--${reading.option.name} is given more than once, as ${quote(earlier)} and as ${quote(reading.text)}; give it once`,
+            `--${reading.option.name} is given twice, as ${quote(earlier)} and as ${quote(reading.text)}: give it once`,
           );
         }
         texts.set(reading.option, reading.text);
@@ -108,7 +108,7 @@ function readFlag(
     // forgotten.
     if (!inlineValue && value.startsWith('--')) {
       return {
-        problem: `${rawName} needs a value, but ${oneLine(value)} follows: give ${option.type.accepts}`,
+        problem: `${rawName} needs a value, not ${oneLine(value)}: give ${option.type.accepts}`,
       };
     }
     return { option, text: value };
@@ -120,7 +120,7 @@ function readFlag(
       : { option: negated, text: 'false' };
   }
   if (negated !== undefined)
-    return { problem: `${rawName} is not a flag: --${negated.name} is not a yes or no` };
+    return { problem: `unknown flag ${rawName}: --${negated.name} takes a value` };
   return { problem: unknownFlag(command, byName, rawName, name) };
 }
 
@@ -136,7 +136,7 @@ function unknownFlag(
   const nearest = nearestName(name, flags);
   const hint =
     nearest === undefined ? `see vitserve ${command} --help` : `did you mean --${nearest}?`;
-  return `${oneLine(written)} is not a flag of vitserve ${command}; ${hint}`;
+  return `unknown flag ${oneLine(written)}: ${hint}`;
 }
 
 /**

@@ -10,10 +10,10 @@ const COLUMNS = 100;
 
 /** Each exit code of the program with its meaning. */
 export const EXIT_CODES = [
-  [0, 'stopped as asked, or done'],
-  [1, 'could not start or could not go on'],
-  [2, 'wrong usage: the flags, variables or config file are at fault'],
-  [141, 'the reader of standard output has gone, as in "vitserve classify *.jpg | head -1"'],
+  [0, 'done, or stopped as asked'],
+  [1, 'could not start or could not continue'],
+  [2, 'wrong usage: flags, variables or config file'],
+  [141, 'the reader of standard output has closed it, as in "vitserve classify *.jpg | head -1"'],
 ] as const;
 
 /** Whether a command line asks for help instead of for the command to run. */
@@ -30,13 +30,13 @@ export function generalHelp(): string {
   return [
     'Usage: vitserve <command> [options]',
     '',
-    'A gRPC server for Vision Transformer image classification: photo in, labels out.',
+    'A gRPC server for image classification with Vision Transformers.',
     '',
     'Commands:',
     ...COMMAND_NAMES.map((name) => `  ${name.padEnd(width)}  ${COMMANDS[name].summary}`),
     '',
     'Options:',
-    '  --help     Show this text; after a command, its options: vitserve serve --help.',
+    '  --help     Show this text, or the options of a command: vitserve serve --help.',
     '  --version  Show the version.',
     '',
     'Exit codes:',
@@ -72,7 +72,7 @@ function describe(option: OptionRow): string[] {
 function sourcesOf(options: readonly OptionRow[]): string {
   const hasFile = options.some((option) => option.name === 'config');
   const order = hasFile
-    ? 'A flag overrides its environment variable, and both the config file.'
+    ? 'A flag overrides its environment variable, and both override the config file.'
     : 'A flag overrides its environment variable.';
   return `${order} DURATION is a number with ms, s, m or h${
     options.some((option) => option.type.kind === 'bytes')

@@ -40,10 +40,11 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: string('NAME', 'the end of a file name, such as fp16 for model_fp16.onnx'),
       default: null,
       defaultText: 'model.onnx',
-      summary: 'Which of several files of a folder to take: fp16 means model_fp16.onnx.',
+      summary: "Which of a folder's files to import: fp16 means model_fp16.onnx.",
       reason:
-        'Folders of transformers.js and onnx-community have many files beside each other. `int8`, `uint8`, `quantized` and `q4` are made for ' +
-        'the CPU, `fp16` for CUDA; the import says so, and prints the command that serves each where it belongs.',
+        'Folders of transformers.js and onnx-community hold many files. `int8`, `uint8`, ' +
+        '`quantized` and `q4` are for the CPU, `fp16` is for CUDA; the import says so and prints ' +
+        'the command that serves the model there.',
     },
     labels: {
       name: 'labels',
@@ -52,10 +53,12 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'those of config.json',
       summary:
-        'The names of the classes: a file with one a line or JSON, or none for "class 0", "class 1" and so on.',
+        'Names of the classes: a file with one per line or JSON, or none for "class 0" and so ' +
+        'on.',
       reason:
-        'Answers carry labels, so a model without them is refused until you name them or say that you want none. JSON is a ' +
-        'list, or an object by class index. A model with one sigmoid output takes one label, or two: first the one for no.',
+        'Answers carry labels, so the import needs them, or `none`. JSON is a list, or an object ' +
+        'by class index. A model with one sigmoid output takes one label, or two with the one ' +
+        'for no first.',
     },
     recipe: {
       name: 'recipe',
@@ -63,10 +66,11 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: choice('hf-vit', 'hf-deit', 'timm', 'torchvision', 'torchvision-swag'),
       default: null,
       defaultText: 'that of the files beside the graph',
-      summary: 'How pictures become pixels, as this library does it for the size of the model.',
+      summary: "How images become pixels: as this library does it at the model's size.",
       reason:
-        'A model that is fed otherwise than it was evaluated loses accuracy without any error, so there is no default for a ' +
-        'file that says nothing. It overrides what lies beside the graph. The recipes stand in models.md.',
+        'A model that gets other pixels than in its evaluation loses accuracy without any error, ' +
+        'so there is no default for a file that says nothing. It overrides the files beside the ' +
+        'graph. models.md has the recipes.',
     },
     mean: {
       name: 'mean',
@@ -74,9 +78,10 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: triple(false),
       default: null,
       defaultText: "the recipe's",
-      summary: 'What is taken off red, green and blue after scaling to 0…1.',
+      summary: 'What to subtract from red, green and blue after scaling to 0…1.',
       reason:
-        'For a model that follows a library in all but its normalisation, such as DeiT with the values of ImageNet.',
+        'For a model that follows a library except in its normalization, such as a DeiT with the ' +
+        'values of ImageNet.',
     },
     std: {
       name: 'std',
@@ -84,7 +89,7 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: triple(true),
       default: null,
       defaultText: "the recipe's",
-      summary: 'What red, green and blue are divided by after the mean is taken off.',
+      summary: 'What to divide red, green and blue by after subtracting the mean.',
       reason: 'Goes with `mean`.',
     },
     activation: {
@@ -93,10 +98,10 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: choice('softmax', 'sigmoid', 'none'),
       default: null,
       defaultText: 'by the graph or config.json, else softmax',
-      summary:
-        'What makes probabilities of what the graph answers; none where it already answers with them.',
+      summary: "What turns the graph's outputs into probabilities. none: they are already.",
       reason:
-        'A last Softmax or Sigmoid is seen. `sigmoid` is for models whose classes do not exclude each other.',
+        'The import sees a last Softmax or Sigmoid. `sigmoid` is for models whose classes do not ' +
+        'exclude each other.',
     },
     inputSize: {
       name: 'input-size',
@@ -104,7 +109,7 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: imageSize(),
       default: null,
       defaultText: "the graph's, or that of config.json",
-      summary: 'Height and width of the pictures that the graph takes, in pixels.',
+      summary: "Height and width of the graph's images, in pixels.",
       reason: 'Exporters may leave the size open although the position embeddings fix it.',
     },
     layout: {
@@ -113,9 +118,8 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: choice('NCHW', 'NHWC'),
       default: null,
       defaultText: 'by the axis that is 3',
-      summary:
-        'Where the colours are in the input: [batch, 3, height, width] or [batch, height, width, 3].',
-      reason: 'Only for graphs whose shape leaves it open.',
+      summary: "Order of the input's axes: NCHW is [batch, 3, height, width].",
+      reason: "Needed only if the graph's shape leaves it open.",
     },
     output: {
       name: 'output',
@@ -129,7 +133,7 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
     modelRepository: {
       ...modelRepository,
       group: 'Output',
-      summary: 'Folder of the model repository that the model is put into.',
+      summary: 'Folder of the model repository to write to.',
     },
     name: {
       name: 'name',
@@ -137,18 +141,19 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: string('NAME', 'letters, digits, dots, dashes and underscores'),
       default: null,
       defaultText: 'that of the folder or file',
-      summary: "The model's name in the repository.",
-      reason: 'It is what callers ask for, and a label of metrics.',
+      summary: 'Name of the model in the repository.',
+      reason: 'Callers ask for it, and metrics use it as a label.',
     },
     version: {
       name: 'version',
       group: 'Output',
       type: autoOr(integer(1, 999_999_999)),
       default: 'auto',
-      summary: "The version's number. auto: one more than the highest that is there.",
+      summary: 'Version number. auto: one more than the highest.',
       reason:
-        'Of each model the highest version is served, so `auto` replaces the model at the next start. A version that is there ' +
-        'is never overwritten: whoever reads a version in an answer has to be able to trust it.',
+        'The server serves the highest version of each model, so `auto` replaces the model at ' +
+        'the next start. The import never overwrites a version: whoever reads a version in an ' +
+        'answer has to be able to trust it.',
     },
     description: {
       name: 'description',
@@ -156,7 +161,7 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: string('TEXT', 'a text'),
       default: null,
       defaultText: 'the architecture and where it came from',
-      summary: 'What the model is, for people.',
+      summary: 'Description of the model.',
       reason: 'It goes into the manifest.',
     },
     license: {
@@ -165,16 +170,16 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: string('TEXT', 'a text'),
       default: null,
       defaultText: 'what the model card or pretrained_cfg says',
-      summary: 'The licence of the weights.',
-      reason: 'It goes into the manifest, as `unknown` where nobody says it.',
+      summary: 'Licence of the weights.',
+      reason: 'It goes into the manifest; `unknown` if nobody says it.',
     },
     embedding: {
       name: 'embedding',
       group: 'Output',
       type: boolean(),
       default: true,
-      summary: 'Whether the representation under the head becomes a second output, for Embed.',
-      reason: 'It costs nothing to speak of. Without it the server refuses Embed for this model.',
+      summary: 'Add the representation under the head as a second output, for Embed.',
+      reason: 'It costs next to nothing. Without it the server rejects Embed for this model.',
     },
     checkImages: {
       name: 'check-images',
@@ -182,21 +187,19 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: path(),
       default: null,
       defaultText: 'drawn pictures',
-      summary:
-        'Folder of JPEG, PNG or WebP files to compare the prepared graph with the original on; 64 of them at most.',
-      reason:
-        'Random pixels are always compared. Pictures of the kind that the model will see are a harder proof.',
+      summary: 'Folder with JPEG, PNG or WebP files on which to compare the graphs, at most 64.',
+      reason: 'Random pixels are always compared. Your own images are a harder test.',
     },
     force: {
       name: 'force',
       group: 'Checks',
       type: boolean(),
       default: false,
-      summary:
-        'Keep the model although its probabilities are further from those of the original than they should be.',
+      summary: "Keep the model although its probabilities differ too much from the original's.",
       reason:
-        'At most 0.001, or 0.005 for float16, is accepted without it, and what the original itself differs by when its input ' +
-        'moves in the last bits. Look at the agreement that is printed before you use it.',
+        'Without it the import accepts a difference of 0.001, or 0.005 for float16, and as much ' +
+        'as the original itself differs if its input changes in the last bits. Look at the ' +
+        'printed agreement before you use it.',
     },
   };
 }

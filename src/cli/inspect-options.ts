@@ -19,35 +19,34 @@ export const inspectOptions = ({
     group: 'Output',
     type: boolean(),
     default: false,
-    summary: 'Print one JSON object instead of text for people.',
-    reason:
-      'For scripts, such as a check in a pipeline that a model has the size and the provenance that it should have.',
+    summary: 'Print one JSON object.',
+    reason: "For scripts, such as a check in a pipeline of a model's size or provenance.",
   },
   providers: {
     name: 'providers',
     group: 'Output',
     type: boolean(),
     default: false,
-    summary: 'Also try each execution provider of this machine, and tell which one runs each node.',
+    summary: 'Also try each execution provider here and show which one runs each node.',
     reason:
-      'Single nodes of a graph may run on the CPU although the graph runs on CUDA. This loads the graph and executes it once ' +
-      'with each provider that onnxruntime has here, with its profiler on, so it takes as long as a start of the server.',
+      'Some nodes of a graph may run on the CPU although the graph runs on CUDA. This loads and ' +
+      'executes the graph once per provider of onnxruntime, with the profiler on, so it takes as ' +
+      'long as a start of the server.',
   },
   live: {
     name: 'live',
     group: 'Source',
     type: boolean(),
     default: false,
-    summary:
-      'Tell what a running server does now instead of what a model is: models, what batches cost, processes, load.',
+    summary: 'Ask a running server: models, batch costs, processes, load.',
     reason:
-      'Deadlines are checked against what batches cost, so this shows why a call was refused with `DEADLINE_UNREACHABLE`, and ' +
-      'from which batch size on nothing is gained.',
+      'The server checks deadlines against batch costs, so this shows why it rejected a call ' +
+      'with `DEADLINE_UNREACHABLE`, and from which batch size on nothing is gained.',
   },
   httpAddress: {
     ...httpAddress,
     group: 'Source',
-    summary: 'Where the HTTP port of the running server is, for --live.',
-    reason: 'The default is that of `vitserve serve`, and both read the same variable.',
+    summary: 'HTTP address of the running server, for --live.',
+    reason: 'The default is that of `vitserve serve`, and both commands read the same variable.',
   },
 });

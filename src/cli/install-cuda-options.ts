@@ -19,11 +19,13 @@ export const INSTALL_CUDA_OPTIONS: OptionTable<InstallCudaSettings> = {
     group: 'Source',
     type: choice('12', '13'),
     default: '13',
-    summary: 'The version of CUDA that is, or will be, on the machine that serves.',
+    summary: 'CUDA version of the machine that serves.',
     reason:
-      'The driver decides: `nvidia-smi` shows the highest version that it knows, and CUDA 13 needs a driver of 580 or later. The provider ' +
-      "for 13 is a part of a wheel whose contents vitserve knows by their hashes. That for 12 is fetched by onnxruntime-node's own installer " +
-      'from NuGet, which checks none, so the hashes are printed for you to compare. [gpu.md](gpu.md) says more.',
+      'The driver decides: `nvidia-smi` shows the highest version that it supports; CUDA 13 ' +
+      'needs driver 580 or later. For CUDA 13 the provider is part of a wheel whose contents ' +
+      "vitserve checks by their hashes. For CUDA 12, onnxruntime-node's own installer downloads " +
+      'it from NuGet without a check, so this command prints the hashes for you to compare. See ' +
+      '[gpu.md](gpu.md).',
   },
   from: {
     name: 'from',
@@ -31,20 +33,20 @@ export const INSTALL_CUDA_OPTIONS: OptionTable<InstallCudaSettings> = {
     type: path(),
     default: null,
     defaultText: 'downloaded',
-    summary:
-      'The package on this machine: the wheel of onnxruntime-gpu, or for CUDA 12 the .nupkg.',
+    summary: "Package file on this machine: onnxruntime-gpu's wheel, or for CUDA 12 the .nupkg.",
     reason:
-      'For machines that reach no index. Which file it has to be is said when another one is given, and in [gpu.md](gpu.md).',
+      'For machines without access to an index. [gpu.md](gpu.md) and the error for a wrong file ' +
+      'name the right one.',
   },
   index: {
     name: 'index',
     group: 'Source',
     type: string('URL', 'the address of a package index'),
     default: 'https://pypi.org/simple',
-    summary:
-      'Package index to download the wheel from, as pip knows them (PEP 503 or 691). For CUDA 13 only.',
+    summary: 'Package index for the wheel, as pip uses them (PEP 503 or 691). CUDA 13 only.',
     reason:
-      'Give your mirror where there is one. It need not be trusted: what is not the library that it should be is not installed.',
+      'Give your mirror if you have one. It need not be trusted: the command installs only the ' +
+      'libraries whose hashes it knows.',
   },
   into: {
     name: 'into',
@@ -52,9 +54,9 @@ export const INSTALL_CUDA_OPTIONS: OptionTable<InstallCudaSettings> = {
     type: path(),
     default: null,
     defaultText: "beside onnxruntime's own library",
-    summary: 'Folder to put the libraries into.',
+    summary: 'Folder for the libraries.',
     reason:
-      'There onnxruntime looks for them, and nowhere else. Another folder is for those who copy them on, as the build of the image ' +
-      'does.',
+      'Another folder is for copying the libraries on, as the build of the image does: onnxruntime ' +
+      'looks only in the default one.',
   },
 };

@@ -78,7 +78,8 @@ export function loadClassifySettings(
     env,
     surroundings,
   );
-  if (positionals.length === 0) problems.push('vitserve classify needs at least one FILE');
+  if (positionals.length === 0)
+    problems.push('give at least one FILE: vitserve classify photo.jpg');
   const unpaired = unpairedKey(loaded.settings);
   if (unpaired !== undefined) problems.push(unpaired);
   if (problems.length > 0) throw new SetupError('usage', problems);
@@ -93,7 +94,7 @@ export function loadImportSettings(
 ): Loaded<ImportSettings> & { readonly source: string } {
   const { loaded, positionals, problems } = load<ImportSettings>('import', argv, env, surroundings);
   const [source] = positionals;
-  if (positionals.length !== 1) problems.push('vitserve import takes one FOLDER or FILE');
+  if (positionals.length !== 1) problems.push('give one FOLDER or FILE: vitserve import FOLDER');
   if (source === undefined || problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, source };
 }
@@ -111,11 +112,12 @@ export function loadQuantizeSettings(
     surroundings,
   );
   const [folder] = positionals;
-  if (positionals.length !== 1) problems.push('vitserve quantize takes one MODEL_FOLDER');
+  if (positionals.length !== 1)
+    problems.push('give one MODEL_FOLDER: vitserve quantize models/NAME/1');
   if (loaded.settings.head && loaded.settings.dtype !== 'int8')
-    problems.push('--head is for --dtype int8 only');
+    problems.push('head needs dtype int8');
   if (loaded.settings.weightBits === '8' && loaded.settings.dtype !== 'int8') {
-    problems.push('--weight-bits is for --dtype int8 only');
+    problems.push('weight-bits 8 needs dtype int8');
   }
   if (folder === undefined || problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, folder };
@@ -138,11 +140,11 @@ export function loadInspectSettings(
   );
   const { live, providers } = loaded.settings;
   if (live && positionals.length > 0)
-    problems.push('vitserve inspect --live takes no MODEL_FOLDER or FILE: it asks a server');
+    problems.push('live asks a running server: leave out live, or MODEL_FOLDER and FILE');
   if (live && providers)
-    problems.push('providers: a running server is not asked for them; leave out live or providers');
+    problems.push('providers needs a MODEL_FOLDER or FILE: leave out live or providers');
   if (!live && positionals.length !== 1)
-    problems.push('vitserve inspect takes one MODEL_FOLDER or FILE, or --live');
+    problems.push('give one MODEL_FOLDER or FILE, or --live: vitserve inspect models/NAME/1');
   if (problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, path: positionals[0] ?? null };
 }
@@ -160,10 +162,13 @@ export function loadInstallCudaSettings(
     surroundings,
   );
   const { cuda, from, into } = loaded.settings;
-  if (positionals.length > 0) problems.push('vitserve install-cuda takes options only');
+  if (positionals.length > 0)
+    problems.push(
+      `unexpected argument ${quote(positionals[0])}: vitserve install-cuda takes flags only`,
+    );
   if (cuda === '12' && from === null && into !== null) {
     problems.push(
-      "--into with --cuda 12 needs --from: onnxruntime-node's installer knows one place only",
+      "into needs from with cuda 12: onnxruntime-node's own installer can't write elsewhere",
     );
   }
   if (problems.length > 0) throw new SetupError('usage', problems);
@@ -251,7 +256,7 @@ function load<Settings>(
     const value = read(one, cwd);
     if (value === undefined) {
       problems.push(
-        `${one.where}: ${quote(one.value)} is not accepted; give ${one.option.type.accepts}`,
+        `${one.where}: invalid value ${quote(one.value)}: give ${one.option.type.accepts}`,
       );
       unreadable.add(one.option.property);
     } else if (!values.has(one.option)) values.set(one.option, { value, source: one.source });

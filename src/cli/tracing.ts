@@ -48,7 +48,7 @@ export function readTracing(env: Environment): {
   if (exporters === undefined ? endpoint === undefined : exporters.includes('none')) return off();
   if (exporters !== undefined && !exporters.includes('otlp')) {
     return off(
-      `OTEL_TRACES_EXPORTER is ${exporters.join(',')}: traces can be exported by otlp only`,
+      `OTEL_TRACES_EXPORTER is ${exporters.join(',')}: vitserve exports traces by otlp only`,
     );
   }
   const protocol =
@@ -57,12 +57,12 @@ export function readTracing(env: Environment): {
     'http/protobuf';
   if (protocol !== 'http/protobuf') {
     return off(
-      `the OTLP protocol is ${protocol}: traces can be exported by http/protobuf only, usually on port 4318`,
+      `the OTLP protocol is ${protocol}: vitserve exports traces by http/protobuf only, usually on port 4318`,
     );
   }
   const shown = withoutCredentials(endpoint ?? USUAL_ENDPOINT);
   if (shown === null)
-    return off('the OTLP endpoint is no URL that begins with http:// or https://');
+    return off('the OTLP endpoint is not a URL that begins with http:// or https://');
 
   const problems: string[] = [];
   const number = (name: string, usual: number, most: number) => {
@@ -70,7 +70,7 @@ export function readTracing(env: Environment): {
     if (text === undefined) return usual;
     const given = Number(text);
     if (Number.isInteger(given) && given > 0 && given <= most) return given;
-    problems.push(`${name} is no whole number from 1 to ${most}: it stays at ${usual}`);
+    problems.push(`${name} is not a whole number from 1 to ${most}: using ${usual}`);
     return usual;
   };
   const sampler = readSampler(
@@ -99,14 +99,14 @@ function readSampler(
   const [, parent, kind] = SAMPLER_NAME.exec(name ?? 'parentbased_always_on') ?? [];
   if (kind === undefined) {
     problems.push(
-      `OTEL_TRACES_SAMPLER is ${name}, which is not known here: it stays at parentbased_always_on`,
+      `OTEL_TRACES_SAMPLER is ${name}, which vitserve does not support: using parentbased_always_on`,
     );
     return { kind: 'always_on', parentBased: true, ratio: 1 };
   }
   const ratio = argument === undefined ? 1 : Number(argument);
   const isRatio = ratio >= 0 && ratio <= 1;
   if (kind === 'traceidratio' && !isRatio)
-    problems.push('OTEL_TRACES_SAMPLER_ARG is no number from 0 to 1: it stays at 1');
+    problems.push('OTEL_TRACES_SAMPLER_ARG is not a number from 0 to 1: using 1');
   return {
     kind: kind as SamplerSettings['kind'],
     parentBased: parent !== undefined,

@@ -22,7 +22,7 @@ export async function clientOptions({
   const read = async (option: string, path: string | null): Promise<Buffer | null> => {
     if (path === null) return null;
     return await readFile(path).catch((error: unknown) => {
-      problems.push(`${option}: ${path} can't be read (${messageOf(error)})`);
+      problems.push(`${option}: can't read ${path} (${messageOf(error)})`);
       return null;
     });
   };
@@ -37,7 +37,7 @@ export async function clientOptions({
   try {
     createSecureContext({ ca: ca ?? undefined, cert: cert ?? undefined, key: key ?? undefined });
   } catch (error) {
-    const text = `tls-ca, tls-cert or tls-key holds no PEM, or the key is another certificate's (${messageOf(error)})`;
+    const text = `tls-ca, tls-cert or tls-key is not PEM, or the key does not belong to the certificate (${messageOf(error)})`;
     throw new SetupError('environment', [text]);
   }
   const tls = {

@@ -44,7 +44,7 @@ const manifestSchema = z
        * answers are right whatever it says, and only what is said of the speed depends on it.
        */
       weightBits: z.optional(
-        z.union([z.literal(7), z.literal(8)], { error: 'must be 7 or 8, or left out' }),
+        z.union([z.literal(7), z.literal(8)], { error: 'must be 7 or 8, or absent' }),
       ),
     }),
     input: z.strictObject({
@@ -85,7 +85,7 @@ const manifestSchema = z
     ({ input, preprocessing }) => preprocessing.normalizedInGraph === (input.type === 'uint8'),
     {
       path: ['preprocessing', 'normalizedInGraph'],
-      message: 'a uint8 input is normalised in the graph, a float32 input by the inference process',
+      message: 'must be true for a uint8 input, false for a float32 input',
     },
   );
 

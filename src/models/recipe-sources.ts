@@ -94,7 +94,7 @@ export function recipeFromHuggingFace(preprocessorConfig: unknown, imageSize: Im
   const defaults = PROCESSORS[family];
   if (defaults === undefined) {
     problems.push(
-      `image_processor_type ${String(given)} is not known: ${Object.keys(PROCESSORS).join(', ')} are, or write the recipe by hand`,
+      `image_processor_type ${String(given)} is unknown: use ${Object.keys(PROCESSORS).join(', ')}, or write the recipe by hand`,
     );
   }
   const {
@@ -114,7 +114,9 @@ export function recipeFromHuggingFace(preprocessorConfig: unknown, imageSize: Im
     'do_align_long_axis',
   ]) {
     if (config[key] !== undefined && config[key] !== false && config[key] !== null) {
-      problems.push(`${key} ${JSON.stringify(config[key])} has no place in a recipe`);
+      problems.push(
+        `${key} ${JSON.stringify(config[key])} is not supported: a recipe can't express it`,
+      );
     }
   }
 
@@ -132,7 +134,7 @@ export function recipeFromHuggingFace(preprocessorConfig: unknown, imageSize: Im
   }
   if (crop === null && resize?.mode !== 'squash' && problems.length === 0) {
     problems.push(
-      'it makes pictures of varying size: it has to resize to a height and width, or to crop (do_center_crop)',
+      'its images vary in size: resize to a height and width, or crop (do_center_crop)',
     );
   }
   const normalize = yes(config.do_normalize, true);
@@ -169,12 +171,10 @@ export function recipeFromTimm(pretrainedCfg: unknown): Recipe {
   let resize: Resize = { mode: 'shortest-edge', size: scaledHeight };
   if (mode === 'squash') resize = { mode: 'squash', height: scaledHeight, width: scaledWidth };
   else if (mode !== 'center') {
-    problems.push(
-      `crop_mode ${JSON.stringify(mode)} has no place in a recipe: only center and squash have one`,
-    );
+    problems.push(`crop_mode ${JSON.stringify(mode)} is not supported: use center or squash`);
   } else if (scaledHeight !== scaledWidth) {
     problems.push(
-      `crop_mode center with ${height} × ${width} pixels has no place in a recipe: the shortest edge needs a square`,
+      `crop_mode center with ${height} × ${width} pixels is not supported: the shortest edge needs a square`,
     );
   }
   const recipe: Recipe = {
@@ -219,7 +219,7 @@ function checked(file: string, recipe: Recipe, problems: readonly string[]): Rec
 
 function objectOf(value: unknown, problems: string[]): Json {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
-  problems.push('it is not a JSON object');
+  problems.push('not a JSON object');
   return {};
 }
 
@@ -251,7 +251,7 @@ function resizeOf(size: unknown, square: boolean, problems: string[]): Resize | 
       return { mode: 'shortest-edge', size: shortest };
   }
   problems.push(
-    `size is ${JSON.stringify(size)}: a height and width, a shortest_edge or a whole number is wanted`,
+    `size is ${JSON.stringify(size)}, not a height and width, a shortest_edge or a whole number`,
   );
   return null;
 }
@@ -266,9 +266,7 @@ function cropOf(
     return { height: fallback.height, width: fallback.width, rounding };
   const wanted = resizeOf(size, true, []);
   if (wanted?.mode === 'squash') return { height: wanted.height, width: wanted.width, rounding };
-  problems.push(
-    `crop_size is ${JSON.stringify(size)}: a height and width or a whole number is wanted`,
-  );
+  problems.push(`crop_size is ${JSON.stringify(size)}, not a height and width or a whole number`);
   return null;
 }
 
@@ -282,7 +280,7 @@ function inputSizeOf(value: unknown, problems: string[]): readonly [height: numb
   ) {
     return [value[1], value[2]];
   }
-  problems.push(`input_size is ${JSON.stringify(value)}: [3, height, width] is wanted`);
+  problems.push(`input_size is ${JSON.stringify(value)}, not [3, height, width]`);
   return [224, 224];
 }
 
@@ -291,7 +289,7 @@ function interpolationOf(value: unknown, key: string, problems: string[]): Inter
     typeof value === 'number' ? PIL_FILTERS[value] : PIL_FILTERS.find((filter) => filter === value);
   if (named !== undefined) return named;
   problems.push(
-    `${key} is ${JSON.stringify(value)}: a PIL code from 0 to 5 or one of ${PIL_FILTERS.join(', ')} is wanted`,
+    `${key} is ${JSON.stringify(value)}, not a PIL code from 0 to 5 or one of ${PIL_FILTERS.join(', ')}`,
   );
   return 'bilinear';
 }
@@ -303,6 +301,6 @@ function tripleOf(value: unknown, key: string, problems: string[]): Triple {
     if (typeof red === 'number' && typeof green === 'number' && typeof blue === 'number')
       return [red, green, blue];
   }
-  problems.push(`${key} is ${JSON.stringify(value)}: three numbers are wanted`);
+  problems.push(`${key} is ${JSON.stringify(value)}, not three numbers`);
   return [0, 0, 0];
 }

@@ -39,8 +39,8 @@ export function chooseDefault(
   if (wanted === '') {
     throw new SetupError('usage', [
       names.length === 0
-        ? `model-repository: ${repository} holds no model: it wants <name>/<version>/model.json`
-        : `default-model: ${repository} holds ${names.length} models: say which is the default with --default-model (${names.join(', ')})`,
+        ? `model-repository: ${repository} has no model: put one at NAME/VERSION/model.json`
+        : `default-model: ${repository} has ${names.length} models: choose one with --default-model (${names.join(', ')})`,
     ]);
   }
   if (!names.includes(wanted)) {
@@ -81,7 +81,7 @@ async function highestVersion(repository: string, name: string): Promise<string 
 }
 
 function noVersion(repository: string, name: string): string {
-  return `model ${name}: no version in ${join(repository, name)}: a version is a folder named by a whole number, such as 1`;
+  return `model ${name}: no version in ${join(repository, name)}: name a folder with a whole number, such as 1`;
 }
 
 export interface LoadOptions {
@@ -128,7 +128,7 @@ export async function loadModel(
   const model = await loadVersion(found, join(repository, name, version));
   if (model.manifest.provenance.weights === RANDOM_WEIGHTS && !allowRandomWeights) {
     throw new SetupError('usage', [
-      `model ${name}/${version} has random weights, so its answers mean nothing: name another model, or set allow-random-weights to measure with it`,
+      `model ${name}/${version} has random weights, so its answers mean nothing: serve another model, or set allow-random-weights for a measurement`,
     ]);
   }
   return model;
@@ -173,9 +173,9 @@ async function loadVersion(found: FoundModel, folder: string): Promise<Model> {
   const pixels = outputSize(preprocessing);
   if (pixels === null || pixels.height !== input.height || pixels.width !== input.width) {
     const made =
-      pixels === null ? 'pixels of varying size' : `${pixels.height} × ${pixels.width} pixels`;
+      pixels === null ? 'images of varying size' : `${pixels.height} × ${pixels.width} pixels`;
     problems.push(
-      `${manifestPath}: preprocessing makes ${made}, input wants ${input.height} × ${input.width}`,
+      `${manifestPath}: preprocessing makes ${made}, but the input is ${input.height} × ${input.width}`,
     );
   }
   const graphPath = join(folder, graph.file);
@@ -184,7 +184,7 @@ async function loadVersion(found: FoundModel, folder: string): Promise<Model> {
     const { sha256, locations } = await hashGraph(graphPath);
     if (sha256 !== graph.sha256) {
       problems.push(
-        `${graphPath} is not the graph that the manifest describes: its sha256 is ${sha256}, expected ${graph.sha256}`,
+        `${graphPath} is not the graph of the manifest: its sha256 is ${sha256}, expected ${graph.sha256}`,
       );
     }
     weights.push({ path: graphPath, sha256 }, ...(await hashExternalWeights(graphPath, locations)));
@@ -202,7 +202,7 @@ async function loadVersion(found: FoundModel, folder: string): Promise<Model> {
 async function foldersOf(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
     throw new SetupError('environment', [
-      `model-repository: can't read ${folder} (${messageOf(error)}): name the model repository`,
+      `model-repository: can't read ${folder} (${messageOf(error)}): give the folder with the models`,
     ]);
   });
   return entries

@@ -144,12 +144,12 @@ export async function loadUnchanged<Loaded>(
   const problems: string[] = [];
   for (const { path, sha256 } of files) {
     const found = await hashOf(path).catch((error: unknown) => {
-      problems.push(`model ${model}: can't read ${path} (${messageOf(error)}): put the file back`);
+      problems.push(`model ${model}: can't read ${path} (${messageOf(error)}): restore the file`);
       return sha256;
     });
     if (found === sha256) continue;
     problems.push(
-      `model ${model}: ${path} is not the file that this version was begun with: its sha256 begins with ${short(found)}, ` +
+      `model ${model}: ${path} has changed since this version was started: its sha256 begins with ${short(found)}, ` +
         `expected ${short(sha256)}: ${REMEDY}`,
     );
   }
@@ -163,16 +163,14 @@ export async function loadUnchanged<Loaded>(
   if (torn.length > 0) {
     throw new SetupError(
       'environment',
-      torn.map(
-        ({ path }) => `model ${model}: ${path} was changed while it was being loaded: ${REMEDY}`,
-      ),
+      torn.map(({ path }) => `model ${model}: ${path} changed while it was loaded: ${REMEDY}`),
     );
   }
   if ('error' in loaded) throw loaded.error;
   return loaded.value;
 }
 
-const REMEDY = 'put the old file back, and new weights into a new version folder';
+const REMEDY = 'restore the old file, and put new weights into a new version folder';
 
 function short(sha256: string): string {
   return sha256.slice(0, SHOWN_DIGITS);

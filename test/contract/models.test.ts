@@ -75,7 +75,7 @@ describe('the manifest table', () => {
       assert.ok('manifest' in parseManifest(JSON.stringify(without(full, key))));
       const wrong = { ...full, graph: { ...(full.graph as Json), weightBits: 6 } };
       const parsed = parseManifest(JSON.stringify(wrong));
-      assert.deepEqual(parsed, { problems: ['graph.weightBits: must be 7 or 8, or left out'] });
+      assert.deepEqual(parsed, { problems: ['graph.weightBits: must be 7 or 8, or absent'] });
     });
   }
 

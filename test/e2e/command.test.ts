@@ -129,7 +129,7 @@ describe('vitserve classify', () => {
     assert.deepEqual([code, stdout], [1, '']);
     assert.equal(
       stderr,
-      `${cat}: no connection to ${address}: connect ECONNREFUSED ${address} (is the server running? start it with "npm start")\n`,
+      `${cat}: can't connect to ${address}: connect ECONNREFUSED ${address} (start a server with "vitserve serve")\n`,
     );
   });
 
@@ -143,7 +143,7 @@ describe('vitserve classify', () => {
     ];
     const { stderr } = await vitserve(t, ['classify', ...args]);
     const lines = stderr.trimEnd().split('\n');
-    assert.equal(lines.at(-1), `${40 - (lines.length - 1)} more files were not sent`);
+    assert.equal(lines.at(-1), `${40 - (lines.length - 1)} more files not sent`);
     const { code, stdout } = await vitserve(t, ['classify', '--json', ...args]);
     const errors = stdout
       .trimEnd()
@@ -218,7 +218,7 @@ describe('vitserve inspect --live', () => {
     assert.match(stdout, /\n {2}inference 0 +ready, /);
     assert.match(
       stdout,
-      /\nvit-cifar10\/\d+ on simulated: \d+ executions, [\d.]+ images in each; 0 waiting\n/,
+      /\nvit-cifar10\/\d+ on simulated: \d+ executions, [\d.]+ images each; 0 waiting\n/,
     );
     assert.match(stdout, /\n +1 +\d+\.\d\d +\d+\n/);
   });
@@ -228,11 +228,11 @@ describe('vitserve inspect --live', () => {
     assert.equal(nowhere.code, 1);
     assert.match(
       nowhere.stderr,
-      /no metrics at .*ECONNREFUSED.*: name the http-address of a running server/,
+      /no metrics at .*ECONNREFUSED.*: give the HTTP address of a running server/,
     );
     const { code, stderr } = await live(t, 'models/vit-cifar10', '--providers');
     assert.equal(code, 2);
-    assert.match(stderr, /takes no MODEL_FOLDER/);
+    assert.match(stderr, /live asks a running server/);
     assert.match(stderr, /leave out live or providers/);
   });
 });
@@ -285,7 +285,7 @@ test('an unknown command is refused with exit code 2, and the nearest one is nam
     code: 2,
     stdout: '',
     stderr:
-      'vitserve: there is no command "serv"; did you mean "serve"? ("vitserve --help" lists the commands)\n',
+      'vitserve: unknown command "serv"; did you mean "serve"? ("vitserve --help" lists the commands)\n',
   });
 });
 
@@ -299,12 +299,12 @@ test('all wrong settings are reported at once, one line each, with exit code 2',
   assert.equal(stdout, '');
   const lines = stderr.trimEnd().split('\n');
   for (const begin of [
-    'vitserve: --permits: "0" is not accepted',
-    'vitserve: --adress is not a flag of vitserve serve; did you mean --address?',
-    'vitserve: --drain-delay: "soon" is not accepted',
-    'vitserve: "model.onnx" is not a flag',
-    'vitserve: VITSERVE_LOG_LEVEL: "loud" is not accepted',
-    'vitserve: VITSERVE_PERMIT is not a variable that vitserve knows; did you mean VITSERVE_PERMITS?',
+    'vitserve: --permits: invalid value "0"',
+    'vitserve: unknown flag --adress: did you mean --address?',
+    'vitserve: --drain-delay: invalid value "soon"',
+    'vitserve: unexpected argument "model.onnx"',
+    'vitserve: VITSERVE_LOG_LEVEL: invalid value "loud"',
+    'vitserve: unknown variable VITSERVE_PERMIT: did you mean VITSERVE_PERMITS?',
   ]) {
     assert(
       lines.some((line) => line.startsWith(begin)),

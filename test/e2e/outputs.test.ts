@@ -90,7 +90,7 @@ describe('a command whose reader has gone', () => {
     convert: async () => convert('printed'),
   };
   const note =
-    'vitserve: its weights are random: serve it with --allow-random-weights, to measure and never for answers\n';
+    'vitserve: its weights are random, so its answers mean nothing: serve it with --allow-random-weights, for measurements only\n';
   for (const [name, args] of Object.entries(COMMANDS)) {
     test(`${name}: ends with the code of SIGPIPE, and says nothing of it`, async (t) => {
       const said = name === 'convert' ? note : '';
@@ -181,7 +181,7 @@ describe('few open files', () => {
       assert.deepEqual([status, String(stdout)], [1, '']);
       assert.match(
         String(stderr),
-        /^vitserve: the limit of open files is 64, and at least 128 are needed: raise it[^\n]*\n$/,
+        /^vitserve: the limit of open files is 64, and vitserve needs at least 128: raise it[^\n]*\n$/,
       );
     }
   });

@@ -519,6 +519,6 @@ test('a bad setting of the client command is told in the same way', async (t) =>
   assert.equal(code, 2, PROGRAM);
   assert.match(
     stderr,
-    /^vitserve: --top-k: "many" is not accepted; .*\nvitserve: --timeout: "0" is not accepted; .*\nvitserve: vitserve classify needs at least one FILE\n$/,
+    /^vitserve: --top-k: invalid value "many": give .*\nvitserve: --timeout: invalid value "0": give .*\nvitserve: give at least one FILE: vitserve classify photo.jpg\n$/,
   );
 });

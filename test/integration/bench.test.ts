@@ -154,7 +154,7 @@ describe('vitserve bench', () => {
       'latency, ms, p50',
       'calls: OK',
       'server, ms, mean: decode',
-      'generator, CPU-ms a call',
+      'generator, CPU-ms per call',
     ]) {
       assert.match(stdout, new RegExp(`^${row} +[\\d.,]+ +[\\d.,]+$`, 'm'), stdout);
     }
@@ -234,13 +234,13 @@ describe('vitserve bench', () => {
     assert.deepEqual([code, stdout], [2, '']);
     assert.match(
       stderr,
-      /^vitserve: not-there\.jpg: can't be read \(ENOENT.*\nvitserve: .*: no JPEG, PNG or WebP file in it\n$/,
+      /^vitserve: can't read not-there\.jpg \(ENOENT.*\nvitserve: .* has no JPEG, PNG or WebP file\n$/,
     );
     const unknown = await bench(t, '--model', 'no-such-model', folder);
     assert.equal(unknown.code, 1);
     assert.match(
       unknown.stderr,
-      /^vitserve: no such model: .*vit-cifar10: name another with --model\n$/,
+      /^vitserve: no such model: .*vit-cifar10: give another --model\n$/,
     );
   });
 
@@ -256,7 +256,7 @@ describe('vitserve bench', () => {
     assert.deepEqual([code, stdout], [1, '']);
     assert.match(
       stderr,
-      /^vitserve: no server answers at 127\.0\.0\.1:\d+ \(.*\): start one with "vitserve serve", or name another with --address\n$/,
+      /^vitserve: no server answers at 127\.0\.0\.1:\d+ \(.*\): start one with "vitserve serve", or give another --address\n$/,
     );
   });
 });
@@ -271,5 +271,5 @@ test('a server that goes away ends the measurement, with what there was', async 
   const { code, stdout } = await running;
   assert.equal(code, 1);
   assert.match(stdout, /^calls: OK +\d+$/m);
-  assert.match(stdout, /^1 caller: given up, because the server was out of reach$/m);
+  assert.match(stdout, /^1 caller: stopped, because the server was unreachable$/m);
 });

@@ -77,7 +77,7 @@ describe('vitserve install-cuda', ON_X64, () => {
     assert.equal(code, 1);
     assert.match(
       stderr,
-      /nothing was installed: its libonnxruntime_providers_shared\.so has the SHA-256 \w{64}; that of onnxruntime_gpu-/,
+      /can't install from \S+: its libonnxruntime_providers_shared\.so has the SHA-256 \w{64}: give onnxruntime_gpu-/,
     );
     assert.equal(stdout, '');
     assert.deepEqual([readdirSync(into), readdirSync(temporary)], [[], []]);
@@ -94,20 +94,17 @@ describe('vitserve install-cuda', ON_X64, () => {
     assert.equal(absent.code, 1);
     assert.match(
       absent.stderr,
-      /^vitserve: onnxruntime_gpu-\S+ could not be fetched from http:\S+: http:\S+ answered 404; give --index with a mirror.*\n$/,
+      /^vitserve: can't download onnxruntime_gpu-\S+ from http:\S+ \(http:\S+ answered 404\): give a mirror with --index.*\n$/,
     );
     const wrong = await installCuda(['--from', PROGRAM, '--into', temporaryFolder(t)]);
     assert.equal(wrong.code, 1);
-    assert.match(
-      wrong.stderr,
-      /^vitserve: \S+main\.js: nothing was installed: this is no ZIP archive\n$/,
-    );
+    assert.match(wrong.stderr, /^vitserve: can't install from \S+main\.js: not a ZIP archive\n$/);
   });
 
   test('flags that contradict each other', async () => {
     const { code, stderr } = await installCuda(['--cuda', '12', '--into', '/tmp/nowhere', 'FILE']);
     assert.equal(code, 2);
-    assert.match(stderr, /takes options only\n.*--into with --cuda 12 needs --from/);
+    assert.match(stderr, /takes flags only\n.*into needs from with cuda 12/);
   });
 });
 
@@ -168,7 +165,7 @@ describe('where CUDA fails', WITH_COMPILER, () => {
 
     assert.equal(
       await lastLine(),
-      'it loads, and the driver has a GPU; "vitserve inspect --providers" shows what runs on it',
+      'It loads, and the driver has a GPU. "vitserve inspect --providers" shows what runs on it.',
     );
     for (const name of PROVIDER_FILES) assert.ok(existsSync(join(into, name)), name);
     assert.deepEqual(readdirSync(into).sort(), [...PROVIDER_FILES].sort(), 'nothing else is left');
@@ -176,7 +173,7 @@ describe('where CUDA fails', WITH_COMPILER, () => {
     compileDriver(12_040, 100);
     assert.equal(
       await lastLine(),
-      'still missing on this machine: the NVIDIA driver finds no GPU that it can use: CUDA_ERROR_NO_DEVICE (100)',
+      'Still missing on this machine: the NVIDIA driver finds no GPU that it can use: CUDA_ERROR_NO_DEVICE (100)',
     );
     compileDriver(11_080, 0);
     assert.match(
@@ -224,6 +221,6 @@ describe('where CUDA fails', WITH_COMPILER, () => {
       '--into',
       into,
     ]);
-    assert.match(other.stdout, /note: by its libraries it is for CUDA \?, and not for 12/);
+    assert.match(other.stdout, /note: its libraries are for CUDA \?, not for 12/);
   });
 });

@@ -112,7 +112,7 @@ describe('vitserve quantize', () => {
     assert.match(text, /\d+ matrix products, 1\.19 million weights of 7 bits\n/);
     assert.match(text, /speed +\d+\.\d\d times as fast on cpu \(/);
     assert.match(text, /same class first in 2 of 2 images\n/);
-    assert.match(text, /left out +\S+broken\.png: /);
+    assert.match(text, /skipped +\S+broken\.png: /);
     assert.ok(text.endsWith(`wrote ${join(home, '2')}\n`));
   });
 
@@ -169,7 +169,7 @@ describe('vitserve quantize', () => {
     const found = await compareAnswers(await sessionOf(source), await sessionOf(result), IMAGES);
     assert.ok(found.maxDifference < 5e-3 && found.maxDifference > 0, JSON.stringify(found));
     const again = await vitserve(scope, ['quantize', join(home, '1'), '--out', out]);
-    assert.match(again.stderr, /--out \S+: is there already/);
+    assert.match(again.stderr, /--out \S+ exists/);
   });
 
   test('8 bits where that is asked for, and the manifest says so', async () => {
@@ -188,20 +188,20 @@ describe('vitserve quantize', () => {
   });
 
   const mistakes: Readonly<Record<string, readonly [args: string[], problem: RegExp]>> = {
-    'no folder': [[], /takes one MODEL_FOLDER/],
+    'no folder': [[], /give one MODEL_FOLDER/],
     'a folder that is none': [['/nowhere/vit/1'], /can't read \/nowhere/],
     'a head that float16 has no use for': [
       ['x', '--dtype', 'float16', '--head'],
-      /--head is for --dtype int8 only/,
+      /head needs dtype int8/,
     ],
     'bits that float16 has no use for': [
       ['x', '--dtype', 'float16', '--weight-bits', '8'],
-      /--weight-bits is for --dtype int8/,
+      /weight-bits 8 needs dtype int8/,
     ],
     'bits that there are none of': [['x', '--weight-bits', '6'], /weight-bits.*7 or 8/],
     'an output that is no version': [
       [DEFAULT_MODEL, '--out', '/tmp/vit'],
-      /--out \/tmp\/vit: the folder of a version/,
+      /--out \/tmp\/vit does not end with a version/,
     ],
     'images that are none': [
       [DEFAULT_MODEL, '--images', join(MODELS, '../proto'), '--out', '/nowhere/vit/1'],
@@ -397,10 +397,10 @@ describe('vitserve inspect', () => {
     for (const fact of [
       /^vit-cifar10\/1\n/,
       /parameters +1\.21 million \(float32 4\.85 MB\)\n/,
-      /work +0\.068 GMAC an image\n/,
+      /work +0\.068 GMAC per image\n/,
       /pixels: uint8 \[batch, 32, 32, 3\]\n/,
       /labels +10: airplane, automobile, bird, cat, deer, …\n/,
-      /sha256 +[0-9a-f]{64}, as the manifest says\n/,
+      /sha256 +[0-9a-f]{64}, as in the manifest\n/,
     ]) {
       assert.match(stdout, fact);
     }
@@ -436,8 +436,8 @@ describe('vitserve inspect', () => {
     );
     const { code, stdout } = await vitserve(scope, ['inspect', home]);
     assert.equal(code, 1);
-    assert.match(stdout, /sha256 +[0-9a-f]{64}, NOT what the manifest says\n/);
-    assert.match(stdout, /PROBLEM +\S+model\.onnx: is not the graph of the manifest/);
+    assert.match(stdout, /sha256 +[0-9a-f]{64}, NOT as in the manifest\n/);
+    assert.match(stdout, /PROBLEM +\S+model\.onnx is not the graph of the manifest/);
   });
 
   test('a manifest that is broken does not hide the graph', async () => {
@@ -460,11 +460,11 @@ describe('vitserve inspect', () => {
     assert.equal(code, 1);
     assert.match(
       stdout,
-      /work +unknown: the graph leaves the size of its input open; give the model folder\n/,
+      /work +unknown: the graph leaves the size of its input open: give the model folder\n/,
     );
     assert.match(
       stdout,
-      /PROBLEM +\S+: where its nodes run is known only by running it, and the size of its input "x" is open/,
+      /PROBLEM +\S+: to show where its nodes run, inspect has to execute it, but the size of its input "x" is open/,
     );
   });
 

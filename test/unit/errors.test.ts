@@ -69,7 +69,7 @@ describe('anything thrown', () => {
     test(`that is ${thrown instanceof Error ? thrown.name : typeof thrown} is INTERNAL with generic text, and its cause is kept`, () => {
       const error = toRequestError(thrown);
       assert.equal(error.reason, 'INTERNAL');
-      assert.equal(error.message, 'internal error: the server log has the cause');
+      assert.equal(error.message, 'internal error: see the log of the server');
       assert.equal(error.cause, thrown);
     });
   }

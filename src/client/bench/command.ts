@@ -55,7 +55,7 @@ export async function bench(
   } else {
     const heading = [
       `${model.name}/${model.version} on ${model.executionProvider} at ${address}; ${description}`,
-      `${seconds(durationMs)} each after ${seconds(warmUpMs)} of warm-up, deadline ${seconds(timeoutMs)}, ` +
+      `${seconds(durationMs)} each after a warm-up of ${seconds(warmUpMs)}, deadline ${seconds(timeoutMs)}, ` +
         `${connections === 1 ? 'one connection' : `${connections} connections`}`,
     ];
     process.stdout.write(`${heading.join('\n')}\n\n${renderReport(measurements)}`);

@@ -46,7 +46,7 @@ export async function readImages(
     try {
       images.push(await readFile(file));
     } catch (error) {
-      problems.push(`${file}: can't be read (${messageOf(error)})`);
+      problems.push(`can't read ${file} (${messageOf(error)})`);
     }
   }
   if (problems.length > 0) throw new SetupError('usage', problems);
@@ -59,12 +59,12 @@ export async function readImages(
 
 async function filesOf(path: string): Promise<string[]> {
   const found = await stat(path).catch((error: unknown) => {
-    throw new Error(`${path}: can't be read (${messageOf(error)})`);
+    throw new Error(`can't read ${path} (${messageOf(error)})`);
   });
   if (!found.isDirectory()) return [path];
   const entries = await readdir(path, { recursive: true });
   const files = entries.filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).sort();
-  if (files.length === 0) throw new Error(`${path}: no JPEG, PNG or WebP file in it`);
+  if (files.length === 0) throw new Error(`${path} has no JPEG, PNG or WebP file`);
   return files.map((file) => join(path, file));
 }
 

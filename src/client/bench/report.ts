@@ -56,8 +56,8 @@ const TIMES: readonly Row[] = [
   ['  queue', ({ server }) => figureOrNull(server?.queueMs.mean)],
   ['  inference', ({ server }) => figureOrNull(server?.inferenceMs.mean)],
   ['  elsewhere', ({ server }) => figureOrNull(server?.elsewhereMs.mean)],
-  ['images an execution', ({ server }) => figureOrNull(server?.meanBatchSize)],
-  ['generator, CPU-ms a call', ({ generator }) => figureOrNull(generator.cpuMsPerCall)],
+  ['images per execution', ({ server }) => figureOrNull(server?.meanBatchSize)],
+  ['generator, CPU-ms per call', ({ generator }) => figureOrNull(generator.cpuMsPerCall)],
   ['  busy', ({ generator }) => `${Math.round(generator.busyShare * 100)} %`],
   ['  event-loop delay, ms, p99', ({ generator }) => figure(generator.eventLoopDelayMs.p99)],
   [
@@ -134,20 +134,20 @@ export function warningsOf({ load, generator, sendLagMs, outcomes, lost }: Measu
   if (generator.busyShare > BUSY_SHARE) {
     const share = Math.round(generator.busyShare * 100);
     warnings.push(
-      `${name}: this program was busy ${share} % of the time, so the figures may be its own limit`,
+      `${name}: this program was busy ${share} % of the time: the figures may show its own limit`,
     );
   }
   if (load.kind === 'open' && (sendLagMs?.p99 ?? 0) > LATE_MS) {
     warnings.push(
-      `${name}: calls were sent late (p99 ${figure(sendLagMs?.p99 ?? 0)} ms); latencies count from when they were due`,
+      `${name}: calls were sent late (p99 ${figure(sendLagMs?.p99 ?? 0)} ms): latencies count from when they were due`,
     );
   }
   if (outcomes.some(({ code }) => code === 'NOT_SENT')) {
     warnings.push(
-      `${name}: with ${MOST_IN_FLIGHT} calls under way, some came to be sent only after their deadline`,
+      `${name}: ${MOST_IN_FLIGHT} calls were in flight: some were due but not sent before their deadline`,
     );
   }
-  if (lost) warnings.push(`${name}: given up, because the server was out of reach`);
+  if (lost) warnings.push(`${name}: stopped, because the server was unreachable`);
   return warnings;
 }
 

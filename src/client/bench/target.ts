@@ -84,12 +84,12 @@ export class Target {
 
 function probeProblem(address: string, { code, reason, message }: VitserveError): string {
   if (code === 'UNAVAILABLE' && reason === '') {
-    return `no server answers at ${address} (${message}): start one with "vitserve serve", or name another with --address`;
+    return `no server answers at ${address} (${message}): start one with "vitserve serve", or give another --address`;
   }
   if (code === 'UNIMPLEMENTED')
-    return `what answers at ${address} is no vitserve (${message}): name one with --address`;
-  if (reason === 'MODEL_UNKNOWN') return `${message}: name another with --model`;
-  return `the server at ${address} does not say what it serves (${code}: ${message})`;
+    return `the server at ${address} is not a vitserve (${message}): give another --address`;
+  if (reason === 'MODEL_UNKNOWN') return `${message}: give another --model`;
+  return `the server at ${address} does not name its model (${code}: ${message})`;
 }
 
 function timingOf(timing: ClassifyResponse__Output['timing']): Outcome['timing'] {

@@ -80,7 +80,7 @@ export async function classify(
   };
   await Promise.all(Array.from({ length: Math.min(settings.concurrency, files.length) }, worker));
   progress.clear();
-  if (unsent > 0) process.stderr.write(`${unsent} more files were not sent\n`);
+  if (unsent > 0) process.stderr.write(`${unsent} more files not sent\n`);
   client.close();
   return failures === 0 ? 0 : 1;
 }
@@ -98,7 +98,7 @@ async function classifyFile(
     let message = messageOf(error);
     if (hasNoConnection({ code, reason })) {
       const why = CONNECTION_ERROR.exec(message)?.[1] ?? message;
-      message = `no connection to ${formatAddress(address)}: ${why} (is the server running? start it with "npm start")`;
+      message = `can't connect to ${formatAddress(address)}: ${why} (start a server with "vitserve serve")`;
     } else if (code === 'DEADLINE_EXCEEDED' && reason === '')
       message = `no answer within ${timeoutMs} ms (--timeout)`;
     return { file, error: { code, reason, message } };

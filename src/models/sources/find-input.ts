@@ -35,7 +35,7 @@ export function findInput(
     problems.push(
       input === undefined
         ? 'the graph has no input'
-        : `the graph has ${graph.inputs.length} inputs (${names}): one, for the image, is what can be served`,
+        : `the graph has ${graph.inputs.length} inputs (${names}): export it with one, for the image`,
     );
     return null;
   }
@@ -43,12 +43,12 @@ export function findInput(
   const what = `input "${input.name}" is ${describeValue(input)}`;
   if (dims !== null && dims.length !== 4) {
     problems.push(
-      `${what}: an image input has four axes, [batch, 3, height, width] or [batch, height, width, 3]`,
+      `${what}: export it with four axes, [batch, 3, height, width] or [batch, height, width, 3]`,
     );
     return null;
   }
   if (!TYPES.includes(input.typeName)) {
-    problems.push(`${what}: float32, float16 and uint8 can be served; export it with one of them`);
+    problems.push(`${what}: export it as float32, float16 or uint8`);
     return null;
   }
   const before = problems.length;
@@ -81,16 +81,16 @@ function findLayout(
   };
   if (flag !== null) {
     if (can[flag] || open) return flag;
-    problems.push(`${what}, which can't be ${flag}: leave --layout out or give the other one`);
+    problems.push(`${what}, which can't be ${flag}: leave out --layout or give the other one`);
     return null;
   }
   if (channelsAt(first) !== channelsAt(last)) return channelsAt(first) ? 'NCHW' : 'NHWC';
   if (open && input.name === 'pixel_values') return 'NCHW';
   if (can.NCHW || can.NHWC) {
     problems.push(
-      `${what}, which does not tell where the colours are: say it with --layout, such as --layout NCHW`,
+      `${what}, and nothing says where the colours are: give --layout, such as --layout NCHW`,
     );
-  } else problems.push(`${what}: three channels, for red, green and blue, are what can be served`);
+  } else problems.push(`${what}: export it with three channels, for red, green and blue`);
   return null;
 }
 
@@ -114,10 +114,12 @@ function findSize(
   }
   const found = { height: size.height, width: size.width };
   if (flag !== null && (flag.height !== found.height || flag.width !== found.width)) {
-    problems.push(`--input-size ${flag.height}x${flag.width} does not fit: ${what}; leave it out`);
+    problems.push(
+      `--input-size ${flag.height}x${flag.width} does not fit, because ${what}: leave it out`,
+    );
   }
   if (Math.max(found.height, found.width) > LARGEST_SIDE)
-    problems.push(`${what}: at most ${LARGEST_SIDE} pixels a side`);
+    problems.push(`${what}: export it with at most ${LARGEST_SIDE} pixels a side`);
   return found;
 }
 

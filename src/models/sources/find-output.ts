@@ -39,26 +39,26 @@ export function findOutput(
   if (output === null) return null;
   const what = `output "${output.name}" is ${describeValue(output)}`;
   if (!['float32', 'float16'].includes(output.typeName)) {
-    problems.push(`${what}: scores in float32 or float16 are what can be served`);
+    problems.push(`${what}: export it as float32 or float16`);
     return null;
   }
   const { dims } = output;
   if (dims === null) {
-    problems.push(
-      `${what}: the graph has to say it; run onnx.shape_inference over it or export it again`,
-    );
+    problems.push(`${what}: run onnx.shape_inference on the graph, or export it again`);
     return null;
   }
   const classes = dims.length === 1 ? 1 : (dims[1] ?? null);
   if (dims.length > 2) {
-    const hint = dims.length === 3 ? 'a sequence, one vector a patch' : 'a map';
+    const hint = dims.length === 3 ? 'a sequence, with one vector per patch,' : 'a map';
     problems.push(
-      `${what}: that is ${hint} and no classifier's [batch, classes]; export the model with its classification head`,
+      `${what}: that is ${hint} and not [batch, classes]: export the model with its classification head`,
     );
     return null;
   }
   if (dims.length === 0) {
-    problems.push(`${what}: one value for the whole batch, not [batch, classes]`);
+    problems.push(
+      `${what}: that is one value for the whole batch and not [batch, classes]: export the model with its classification head`,
+    );
     return null;
   }
   const activation = findActivation(
@@ -83,7 +83,7 @@ function chooseOutput(
   if (flag !== null) {
     const named = outputs.find(({ name }) => name === flag);
     if (named === undefined)
-      problems.push(`--output ${flag}: the graph has no such output; it has ${names}`);
+      problems.push(`--output ${flag}: the graph has no such output: give one of ${names}`);
     return named ?? null;
   }
   const [only, ...others] = outputs;
@@ -95,7 +95,7 @@ function chooseOutput(
   problems.push(
     only === undefined
       ? 'the graph has no output'
-      : `the graph has ${outputs.length} outputs (${names}): say which has the classes, such as --output ${only.name}`,
+      : `the graph has ${outputs.length} outputs (${names}): give the one with the classes, such as --output ${only.name}`,
   );
   return null;
 }
@@ -113,7 +113,7 @@ function findActivation(
   if (inGraph !== null) {
     if (flag !== null && flag !== 'none' && flag !== inGraph) {
       problems.push(
-        `--activation ${flag}: the graph ends in ${last} already; leave --activation out`,
+        `--activation ${flag}: the graph already ends in ${last}: leave out --activation`,
       );
       return null;
     }
@@ -133,6 +133,6 @@ function findActivation(
   return {
     kind: 'logits',
     activation: 'softmax',
-    activationFrom: 'assumed: --activation says otherwise',
+    activationFrom: 'assumed; --activation overrides it',
   };
 }

@@ -13,7 +13,7 @@ export function parseLabels(text: string): { labels: string[] } | { problem: str
   try {
     json = JSON.parse(content);
   } catch {
-    return { problem: 'it begins like JSON and is none' };
+    return { problem: 'it looks like JSON but is not valid' };
   }
   if (Array.isArray(json)) return checked(json);
   const byIndex = asObject(json) ?? {};

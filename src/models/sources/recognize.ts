@@ -75,7 +75,7 @@ function findLabels(
   if (flag === 'none') {
     if (count !== null) return { labels: plainLabels(count), from: '--labels none' };
     if (output !== null)
-      problems.push('--labels none: the graph does not say how many classes it has; give a file');
+      problems.push('--labels none: the graph does not say how many classes it has: give a file');
     return null;
   }
   const [labels, from] =
@@ -84,14 +84,14 @@ function findLabels(
     const classes =
       count === null ? 'the classes' : count === 1 ? 'the class' : `the ${count} classes`;
     problems.push(
-      `no labels: name ${classes} with --labels FILE (one a line, or JSON), or give --labels none for "class 0", "class 1"…`,
+      `no labels: name ${classes} with --labels FILE (one per line, or JSON), or give --labels none for "class 0", "class 1"…`,
     );
     return null;
   }
   const fits = count === null || labels.length === count || (count === 1 && labels.length === 2);
   if (fits) return { labels, from };
   problems.push(
-    `${from} has ${labels.length} labels, the graph has ${count} classes: give the right ones with --labels FILE`,
+    `${from} has ${labels.length} labels, but the graph has ${count} classes: give the right labels with --labels FILE`,
   );
   return null;
 }
@@ -105,7 +105,7 @@ function findRecipe(
   if (flags.recipe === null && evidence.preprocessor === null && !evidence.config?.pretrainedCfg) {
     const presets = RECIPE_PRESETS.join(', ');
     problems.push(
-      `no preprocessing recipe: say which library's it is with --recipe, such as --recipe timm (${presets})`,
+      `no preprocessing recipe: choose one with --recipe, such as --recipe timm (${presets})`,
     );
     return null;
   }
@@ -117,9 +117,9 @@ function findRecipe(
   const made = outputSize(recipe);
   if (made === null || made.height !== size.height || made.width !== size.width) {
     const pixels =
-      made === null ? 'pixels of varying size' : `${made.height} × ${made.width} pixels`;
+      made === null ? 'images of varying size' : `${made.height} × ${made.width} pixels`;
     problems.push(
-      `${from} makes ${pixels}, input "${input.name}" wants ${size.height} × ${size.width}: give the right one with --recipe`,
+      `${from} makes ${pixels}, but input "${input.name}" is ${size.height} × ${size.width}: give the right recipe with --recipe`,
     );
     return null;
   }

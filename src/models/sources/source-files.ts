@@ -51,7 +51,7 @@ export function findSourceFiles(
 }
 
 const VARIANT_OF_FILE =
-  '--variant chooses among the files of a folder: name the folder, or leave --variant out';
+  '--variant chooses among the files of a folder: give the folder, or leave out --variant';
 
 function findGraph(files: readonly string[], variant: string | null): string | { problem: string } {
   const graphs = files.filter((name) => /^(onnx\/)?[^/]+\.onnx$/.test(name));
@@ -59,9 +59,9 @@ function findGraph(files: readonly string[], variant: string | null): string | {
     const checkpoint = files.find((name) => CHECKPOINT.test(name));
     const hint =
       checkpoint === undefined
-        ? 'name a folder that has one, or the file'
-        : `${checkpoint} is for "vitserve convert"`;
-    return { problem: `no .onnx file in it: ${hint}` };
+        ? 'give a folder with one, or the file'
+        : `use "vitserve convert" for ${checkpoint}`;
+    return { problem: `it has no .onnx file: ${hint}` };
   }
   const names = variant === null ? ['model.onnx'] : [`model_${variant}.onnx`, `${variant}.onnx`];
   const meant = names
@@ -69,10 +69,10 @@ function findGraph(files: readonly string[], variant: string | null): string | {
     .find((name) => graphs.includes(name));
   if (meant !== undefined) return meant;
   if (variant !== null)
-    return { problem: `no variant "${variant}" (${names[0]}): it has ${graphs.join(', ')}` };
+    return { problem: `it has no variant "${variant}" (${names[0]}), only ${graphs.join(', ')}` };
   const [only, ...others] = graphs;
   if (only !== undefined && others.length === 0) return only;
   return {
-    problem: `${graphs.length} graphs and none called model.onnx: name one of the files (${graphs.join(', ')})`,
+    problem: `it has ${graphs.length} graphs but no model.onnx: give one of the files (${graphs.join(', ')})`,
   };
 }

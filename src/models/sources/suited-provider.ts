@@ -27,14 +27,14 @@ export function suitedProvider({ operators, weightTypes }: GraphView): SuitedPro
   if (integer !== undefined) {
     return {
       provider: 'cpu',
-      warning: `this is a file for the CPU (${integer}): CUDA has no kernels for its integer nodes; there, serve the fp16 or fp32 file`,
+      warning: `this file is for the CPU (${integer}), because CUDA has no kernels for its integer nodes: on a GPU serve the fp16 or fp32 file`,
     };
   }
   if (weightTypes.has('float16')) {
     return {
       provider: 'cuda',
       warning:
-        'this is a file for CUDA (float16 weights): a CPU converts them back and forth; there, serve the fp32 or int8 file',
+        'this file is for CUDA (float16 weights), because a CPU converts them back and forth: on a CPU serve the fp32 or int8 file',
     };
   }
   return null;

@@ -77,7 +77,7 @@ function placeOf(
   const number = basename(out);
   if (!/^[1-9]\d{0,8}$/.test(number)) {
     throw new SetupError('usage', [
-      `out: ${out} does not end with a version, a whole number: give NAME/1, for example`,
+      `out: ${out} does not end with a version, which is a whole number: give NAME/1, for example`,
     ]);
   }
   return [dirname(dirname(out)), basename(dirname(out)), Number(number)];
@@ -128,7 +128,7 @@ async function write(
   const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
   const parsed = parseManifest(text);
   if ('problems' in parsed)
-    throw new Error(`the manifest would be refused: ${parsed.problems.join('; ')}`);
+    throw new Error(`the manifest would be rejected: ${parsed.problems.join('; ')}`);
   await writeFile(join(target.folder, 'model.json'), text);
   return written.bytes + (written.externalData?.bytes ?? 0);
 }
@@ -150,8 +150,8 @@ function summarize(
     `  model     ${layers} layers, hidden ${hidden}, ${heads} heads, mlp ${mlp}, ${activation}; ${classes} classes`,
     `  pixels    ${image.height} × ${image.width} in patches of ${patch.height} × ${patch.width}: ${tokens} tokens`,
     `  graph     ${dtype} for ${target}, ${Math.round(bytes / MIB)} MiB${from}`,
-    `  took      ${(milliseconds / 1000).toFixed(1)} s, and ${peak} MiB of memory at most`,
-    `wrote ${place}; serve it with`,
+    `  took      ${(milliseconds / 1000).toFixed(1)} s and at most ${peak} MiB of memory`,
+    `wrote ${place}. Serve it with`,
     `  vitserve serve --model-repository ${dirname(dirname(place))} --default-model ${basename(dirname(place))}`,
     '',
   ].join('\n');

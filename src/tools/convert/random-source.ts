@@ -20,11 +20,11 @@ export function randomSource(variant: string, settings: ConvertSettings): ModelS
     recipe: presetRecipe('hf-vit', image),
     labels: plainLabels(architecture.classes),
     description: `ViT-${variant} with random weights, for measuring: its answers mean nothing.`,
-    license: 'none: there is nothing in it',
+    license: 'none: random weights',
     provenance: { weights: RANDOM_WEIGHTS, variant, seed: String(seed) },
     suggestedName: `vit-${variant.replace('/', '-').toLowerCase()}-random`,
     notes: [
-      'its weights are random: serve it with --allow-random-weights, to measure and never for answers',
+      'its weights are random, so its answers mean nothing: serve it with --allow-random-weights, for measurements only',
     ],
     storedBytes: 0,
     close: () => {},

@@ -72,7 +72,7 @@ async function describe(
   const config = await readJson(configPath);
   if (config === null) {
     throw new SetupError('environment', [
-      `${configPath}: not there: put the config.json of the model beside its weights`,
+      `${configPath} does not exist: put the config.json of the model beside its weights`,
     ]);
   }
   const evidence = readSourceConfig(config);
@@ -126,7 +126,7 @@ async function recipeOf(
     const stored = await readJson(path);
     if (stored === null) {
       throw new SetupError('usage', [
-        `${path}: not there: put the file of the model beside its weights, or say with --recipe how pictures become pixels`,
+        `${path} does not exist: put the file of the model beside its weights, or choose a recipe with --recipe`,
       ]);
     }
     const { model_type: type } = config as Record<string, unknown>;
@@ -160,14 +160,14 @@ async function labelsOf(
   if (found === 'none') {
     if (given === null)
       notes.push(
-        'no labels found: classes are called "class 0" and so on; name them with --labels FILE',
+        'no labels found, so classes are called "class 0" and so on: name them with --labels FILE',
       );
     return plainLabels(classes);
   }
   if (found.length === classes) return found;
   const where = given === null ? 'config.json' : `--labels ${flag}`;
   throw new SetupError('usage', [
-    `${path}: the head has ${classes} classes and ${where} names ${found.length}: give the right ones with --labels FILE, or --labels none`,
+    `${path}: the head has ${classes} classes, but ${where} has ${found.length} labels: give the right labels with --labels FILE, or --labels none`,
   ]);
 }
 
@@ -178,7 +178,7 @@ async function readJson(path: string): Promise<object | null> {
     text = await readFile(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw new SetupError('environment', [`${path}: can't be read (${messageOf(error)})`]);
+    throw new SetupError('environment', [`can't read ${path} (${messageOf(error)})`]);
   }
   try {
     const json: unknown = JSON.parse(text);

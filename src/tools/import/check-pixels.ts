@@ -64,7 +64,9 @@ export async function picturePixels(
   }
   if (pixels.length === 0) {
     throw new SetupError('usage', [
-      `--check-images ${folder}: ${skipped[0] ?? 'no JPEG, PNG or WebP file in it'}; name a folder with pictures`,
+      skipped[0] === undefined
+        ? `--check-images ${folder} has no JPEG, PNG or WebP file: give a folder with images`
+        : `--check-images ${folder} has no image that can be decoded (${skipped[0]}): give a folder with images`,
     ]);
   }
   return { pixels, skipped };
@@ -84,9 +86,7 @@ async function drawnPictures(): Promise<Picture[]> {
 
 async function picturesIn(folder: string): Promise<Picture[]> {
   const names = await readdir(folder).catch((error: unknown) => {
-    throw new SetupError('usage', [
-      `--check-images ${folder}: can't be read (${messageOf(error)})`,
-    ]);
+    throw new SetupError('usage', [`--check-images: can't read ${folder} (${messageOf(error)})`]);
   });
   const pictures = names.filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).sort();
   return pictures

@@ -76,7 +76,7 @@ export async function importModel(
     const flags = ['--model-repository', settings.modelRepository, '--default-model', target.name];
     if (provider !== null) flags.push('--execution-provider', provider.provider);
     process.stdout.write(
-      `wrote ${place}; serve it with\n  vitserve serve ${flags.map(shellWord).join(' ')}\n`,
+      `wrote ${place}. Serve it with\n  vitserve serve ${flags.map(shellWord).join(' ')}\n`,
     );
     return 0;
   } finally {
@@ -126,11 +126,11 @@ async function build(
     if (!isExcused(comparison, sensitivity) && !settings.force) {
       const { maxDifference, images, sameTop1 } = comparison;
       throw prefixed(graphPath, [
-        `prepared, its probabilities are up to ${small(maxDifference)} from the original's (at most ${tolerance.original} is accepted; top-1 is the same in ${sameTop1} of ${images} images): give --force to keep it all the same`,
+        `the prepared graph's probabilities differ from the original's by up to ${small(maxDifference)}, more than ${tolerance.original} (top-1 is the same in ${sameTop1} of ${images} images): give --force to keep it`,
       ]);
     }
     notes.push(
-      `the original's own probabilities move by ${small(sensitivity)} when its input moves in the last bits`,
+      `the original's own probabilities change by ${small(sensitivity)} if its input changes in the last bits`,
     );
   }
   await original.close();

@@ -29,23 +29,21 @@ export async function beginVersion(
   wanted: number | 'auto',
 ): Promise<NewVersion> {
   if (!/^[A-Za-z0-9][\w.-]*$/.test(name)) {
-    const rule = 'letters, digits, dots, dashes and underscores, a letter or digit first';
+    const rule = 'use letters, digits, dots, dashes and underscores, with a letter or digit first';
     throw new SetupError('usage', [
-      `"${name}" can't be a model's name (${rule}): give one with --name`,
+      `a model can't be called "${name}" (${rule}): give another --name`,
     ]);
   }
   const home = join(repository, name);
   const version = wanted === 'auto' ? (await highestVersion(home)) + 1 : wanted;
   const place = join(home, String(version));
   if (existsSync(place)) {
-    throw new SetupError('usage', [
-      `${place} is there already and is not overwritten: leave --version out or give another`,
-    ]);
+    throw new SetupError('usage', [`${place} exists: leave out --version, or give another one`]);
   }
   const folder = join(repository, `.import-${randomUUID()}`);
   const cantWrite = (error: unknown) =>
     new SetupError('environment', [
-      `--model-repository ${repository}: can't be written (${messageOf(error)}): name another folder`,
+      `--model-repository: can't write to ${repository} (${messageOf(error)}): give another folder`,
     ]);
   await mkdir(folder, { recursive: true }).catch((error: unknown) => {
     throw cantWrite(error);

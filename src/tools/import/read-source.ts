@@ -21,7 +21,7 @@ export interface Source {
 
 export async function readSource(path: string, variant: string | null): Promise<Source> {
   const found = await stat(path).catch((error: unknown) => {
-    throw new SetupError('usage', [`${path}: can't be read (${messageOf(error)})`]);
+    throw new SetupError('usage', [`can't read ${path} (${messageOf(error)})`]);
   });
   const isFolder = found.isDirectory();
   const parent = dirname(path);
@@ -52,7 +52,7 @@ export async function readSource(path: string, variant: string | null): Promise<
 export async function readLabels(flag: string | null): Promise<readonly string[] | 'none' | null> {
   if (flag === null || flag === 'none') return flag;
   const text = await readFile(flag, 'utf8').catch((error: unknown) => {
-    throw new SetupError('usage', [`--labels ${flag}: can't be read (${messageOf(error)})`]);
+    throw new SetupError('usage', [`--labels: can't read ${flag} (${messageOf(error)})`]);
   });
   const parsed = parseLabels(text);
   if ('labels' in parsed) return parsed.labels;
@@ -62,7 +62,7 @@ export async function readLabels(flag: string | null): Promise<readonly string[]
 /** The names in a folder and in `onnx/` below it. */
 async function filesOf(folder: string): Promise<string[]> {
   const names = await readdir(folder).catch((error: unknown) => {
-    throw new SetupError('usage', [`${folder}: can't be read (${messageOf(error)})`]);
+    throw new SetupError('usage', [`can't read ${folder} (${messageOf(error)})`]);
   });
   const inner = names.includes('onnx') ? await readdir(join(folder, 'onnx')).catch(() => []) : [];
   return [...names, ...inner.map((name) => `onnx/${name}`)].sort();

@@ -73,7 +73,7 @@ export async function checkClassCount({ path, recognized, answer }: OriginalGrap
   const { length } = await answer(new Uint8Array(input.size.height * input.size.width * 3));
   if (length === labels.length) return;
   throw new SetupError('usage', [
-    `${path}: there are ${labels.length} labels and the graph has ${length} classes: give the right ones with --labels FILE`,
+    `${path}: the graph has ${length} classes, but there are ${labels.length} labels: give the right labels with --labels FILE`,
   ]);
 }
 

@@ -28,7 +28,7 @@ export function servingForm(
   const form = preparedForm(model, recognized, originalBatch, embedding);
   if (form.fixedBatch !== null && form.fixedBatch > 1) {
     throw new SetupError('usage', [
-      `input "${recognized.input.name}" takes batches of exactly ${form.fixedBatch}: export the model with a batch axis of any size, or of 1`,
+      `input "${recognized.input.name}" takes batches of exactly ${form.fixedBatch}: export the model with a dynamic batch axis, or with a batch of 1`,
     ]);
   }
   return form;
@@ -73,7 +73,7 @@ function preparedForm(
       preprocessing: { ...writableRecipe(recognized), normalizedInGraph: true },
     },
     fixedBatch: prepared.fixedBatch,
-    feeding: 'uint8, normalised in the graph',
+    feeding: 'uint8, normalized in the graph',
     notes,
   };
 }
@@ -90,7 +90,7 @@ function asItIs(
     const why =
       input.typeName === 'float16' ? 'a float16 input' : 'an output that is not [batch, classes]';
     throw new SetupError('usage', [
-      `the graph can't be prepared (${reason}), nor be served as it is, with ${why}`,
+      `the graph can't be prepared (${reason}), and can't be served as it is, because it has ${why}`,
     ]);
   }
   const { height, width } = input.size;
@@ -110,7 +110,9 @@ function asItIs(
     },
     fixedBatch: originalBatch,
     feeding: `${input.typeName}, as it is`,
-    notes: [`the graph can't be prepared and is served as it is, without an embedding: ${reason}`],
+    notes: [
+      `the graph is served as it is, without an embedding, because it can't be prepared: ${reason}`,
+    ],
   };
 }
 

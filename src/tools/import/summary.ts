@@ -46,7 +46,7 @@ export function summarize(findings: Findings): string {
     ['batches', batchText(findings)],
     [
       'self-check',
-      `${images} images: probabilities differ by ${small(maxDifference)} at most, top-1 is the same in ${sameTop1}`,
+      `${images} images: probabilities differ by at most ${small(maxDifference)}, top-1 is the same in ${sameTop1}`,
     ],
   ];
   return lines.map(([name, text]) => `  ${name.padEnd(NAME_WIDTH)}${text}\n`).join('');
@@ -70,13 +70,13 @@ function recipeText({ resize, interpolation, crop, mean, std }: Recipe): string 
 }
 
 function batchText({ manifest, form: { fixedBatch }, batchTolerance }: Findings): string {
-  if (manifest.batchInvariant === true) return 'an answer is the same in any batch';
+  if (manifest.batchInvariant === true) return 'answers are the same in any batch';
   if (manifest.batchInvariant === 'accelerator') {
-    return `an answer is the same in any batch to within ${batchTolerance}; on the CPU images are executed one by one`;
+    return `answers are the same in any batch to within ${batchTolerance}; on the CPU images run one by one`;
   }
   return fixedBatch === null
-    ? 'an answer depends on its batch, so images are executed one by one'
-    : `of ${fixedBatch} only, so images are executed one by one`;
+    ? 'answers depend on the batch, so images run one by one'
+    : `of ${fixedBatch} only, so images run one by one`;
 }
 
 export function small(value: number): string {

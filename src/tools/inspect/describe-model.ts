@@ -27,8 +27,8 @@ export function describeModel(
   } = findings;
   const opsets = Object.entries(graph.opsets).map(([domain, version]) => `${domain} ${version}`);
   const checked = {
-    true: ', as the manifest says',
-    false: ', NOT what the manifest says',
+    true: ', as in the manifest',
+    false: ', NOT as in the manifest',
     null: '',
   };
   const operators = Object.entries(graph.operators).map(([name, count]) => `${count} ${name}`);
@@ -53,10 +53,10 @@ export function describeModel(
 }
 
 const BATCHES = {
-  true: 'of any size: an answer does not depend on who else is in the batch',
-  false: 'of one image: in larger ones an answer would depend on the others',
+  true: 'of any size: answers do not depend on the batch',
+  false: 'of one image: in larger batches answers depend on the other images',
   accelerator:
-    'of any size on an accelerator, where answers are the same to within rounding; of one image on the CPU',
+    'of any size on an accelerator, where answers differ by rounding only; of one image on the CPU',
 };
 
 function manifestLines({
@@ -111,20 +111,19 @@ function workText({ graph, manifest }: Inspected): string {
       ? ''
       : ` (no shape rule for ${graph.unknownOperators.join(', ')})`;
   if (graph.macs === null)
-    return `unknown${blind || ': the graph leaves sizes open; give the model folder'}`;
+    return `unknown${blind || ': the graph leaves sizes open: give the model folder'}`;
   const open =
     manifest === null &&
     graph.inputs.some(({ dims }) =>
       dims?.some((size, axis) => axis > 0 && typeof size !== 'number'),
     );
-  if (open) return 'unknown: the graph leaves the size of its input open; give the model folder';
-  return `${(graph.macs / 1e9).toFixed(graph.macs < 1e9 ? 3 : 1)} GMAC an image${blind}`;
+  if (open) return 'unknown: the graph leaves the size of its input open: give the model folder';
+  return `${(graph.macs / 1e9).toFixed(graph.macs < 1e9 ? 3 : 1)} GMAC per image${blind}`;
 }
 
 function providerLines({ name, problem, nodes }: ProviderFinding): Line[] {
-  if (problem !== null) return [[name, `can't be used here: ${problem}`]];
-  if (nodes === null)
-    return [[name, "runs; which nodes run where can't be known: the profiler recorded none"]];
+  if (problem !== null) return [[name, `not available: ${problem}`]];
+  if (nodes === null) return [[name, 'runs, but the profiler recorded no nodes']];
   const byProvider = new Map<string, number>();
   for (const { provider, count } of nodes)
     byProvider.set(provider, (byProvider.get(provider) ?? 0) + count);

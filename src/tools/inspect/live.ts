@@ -56,7 +56,7 @@ export async function readLive({
   readonly port: number;
 }): Promise<LiveServer> {
   const address = `${host}:${port}`;
-  const remedy = 'name the http-address of a running server with --http-address';
+  const remedy = 'give the HTTP address of a running server with --http-address';
   let text: string;
   try {
     const answer = await fetch(`http://${address}/metrics`, {
@@ -72,7 +72,7 @@ export async function readLive({
   }
   const samples = parseSamples(text);
   if (!samples.some(({ name }) => name === 'vitserve_state')) {
-    throw new SetupError('environment', [`what answers at ${address} is no vitserve: ${remedy}`]);
+    throw new SetupError('environment', [`the server at ${address} is not a vitserve: ${remedy}`]);
   }
   return liveServer(address, samples);
 }
@@ -168,13 +168,13 @@ export function describeLive({
     executions,
     images,
   } of models) {
-    const mean = executions === 0 ? '' : `, ${(images / executions).toFixed(1)} images in each`;
+    const mean = executions === 0 ? '' : `, ${(images / executions).toFixed(1)} images each`;
     lines.push(
       `${name}/${version} on ${executionProvider}: ${executions} executions${mean}; ${queueLength} waiting`,
-      '  batch size   costs, ms   images/s a process',
+      '  batch size    cost, ms   images/s per process',
       ...batchCosts.map(
         ({ batchSize, milliseconds }) =>
-          `  ${String(batchSize).padStart(10)}   ${milliseconds.toFixed(2).padStart(9)}   ${((1000 * batchSize) / milliseconds).toFixed(0).padStart(18)}`,
+          `  ${String(batchSize).padStart(10)}   ${milliseconds.toFixed(2).padStart(9)}   ${((1000 * batchSize) / milliseconds).toFixed(0).padStart(20)}`,
       ),
     );
   }

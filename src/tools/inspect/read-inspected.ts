@@ -31,7 +31,7 @@ export interface Inspected {
 export async function readInspected(path: string): Promise<Inspected> {
   const place = resolve(path);
   if (!existsSync(place))
-    throw new SetupError('usage', [`${path}: is not there: name a model folder or an ONNX file`]);
+    throw new SetupError('usage', [`${path} does not exist: give a model folder or an ONNX file`]);
   const isFolder = statSync(place).isDirectory();
   const folder = isFolder ? await versionFolder(place) : null;
   const problems: string[] = [];
@@ -39,7 +39,7 @@ export async function readInspected(path: string): Promise<Inspected> {
     folder === null ? null : await readManifest(join(folder, 'model.json'), problems);
   const graphPath = folder === null ? place : join(folder, manifest?.graph.file ?? 'model.onnx');
   if (!existsSync(graphPath))
-    throw new SetupError('environment', [...problems, `${graphPath}: is not there`]);
+    throw new SetupError('environment', [...problems, `${graphPath} does not exist`]);
 
   const model = await readModel(graphPath, { loadExternalData: false });
   problems.push(...checkGraph(model).map((problem) => `${graphPath}: ${problem}`));
@@ -47,7 +47,7 @@ export async function readInspected(path: string): Promise<Inspected> {
   const sha256Matches = manifest === null ? null : manifest.graph.sha256 === sha256;
   if (sha256Matches === false) {
     problems.push(
-      `${graphPath}: is not the graph of the manifest, which says sha256 ${manifest?.graph.sha256}`,
+      `${graphPath} is not the graph of the manifest, which has sha256 ${manifest?.graph.sha256}`,
     );
   }
   return {
@@ -76,7 +76,7 @@ async function versionFolder(folder: string): Promise<string> {
   const versions = (await readdir(folder)).filter((name) => /^[1-9]\d*$/.test(name)).map(Number);
   if (versions.length > 0) return join(folder, String(Math.max(...versions)));
   throw new SetupError('usage', [
-    `${folder}: holds neither model.json nor versions of a model: name a model folder`,
+    `${folder} has neither model.json nor versions of a model: give a model folder`,
   ]);
 }
 
@@ -86,7 +86,7 @@ async function readManifest(path: string, problems: string[]): Promise<Manifest 
     if ('manifest' in parsed) return parsed.manifest;
     problems.push(...parsed.problems.map((problem) => `${path}: ${problem}`));
   } catch (error) {
-    problems.push(`${path}: can't be read (${messageOf(error)})`);
+    problems.push(`can't read ${path} (${messageOf(error)})`);
   }
   return null;
 }

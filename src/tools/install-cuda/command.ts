@@ -32,7 +32,7 @@ export async function installCuda(
   const { settings } = loadInstallCudaSettings(argv, environment);
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw new SetupError('environment', [
-      `onnxruntime has a CUDA provider for Linux on x64, and none for ${process.platform} on ${process.arch}`,
+      `onnxruntime has a CUDA provider for Linux on x64 only, not for ${process.platform} on ${process.arch}`,
     ]);
   }
   const onnxruntime = findOnnxruntime();
@@ -51,14 +51,14 @@ export async function installCuda(
   const madeFor = cudaVersionOf(folder);
   if (madeFor !== Number(settings.cuda)) {
     process.stdout.write(
-      `note: by its libraries it is for CUDA ${madeFor ?? '?'}, and not for ${settings.cuda}\n`,
+      `note: its libraries are for CUDA ${madeFor ?? '?'}, not for ${settings.cuda}\n`,
     );
   }
   const problem = diagnoseCuda(folder);
   process.stdout.write(
     problem === null
-      ? 'it loads, and the driver has a GPU; "vitserve inspect --providers" shows what runs on it\n'
-      : `still missing on this machine: ${problem.text}\n`,
+      ? 'It loads, and the driver has a GPU. "vitserve inspect --providers" shows what runs on it.\n'
+      : `Still missing on this machine: ${problem.text}\n`,
   );
   return 0;
 }
@@ -71,7 +71,7 @@ async function install13(
   const { onnxruntime, project, wheel, hashes } = KNOWN_PROVIDER;
   if (version !== onnxruntime) {
     throw new SetupError('environment', [
-      `onnxruntime-node ${version} is installed, and the known provider is for ${onnxruntime}: install the versions of the lockfile with "npm ci"`,
+      `onnxruntime-node ${version} is installed, but the known provider is for ${onnxruntime}: install the versions of the lockfile with "npm ci"`,
     ]);
   }
   const place = (archive: string) =>
@@ -80,7 +80,7 @@ async function install13(
       'onnxruntime/capi',
       folder,
       hashes,
-      `that of ${wheel} is needed, ${hashes['libonnxruntime_providers_cuda.so']}`,
+      `give ${wheel}, where it is ${hashes['libonnxruntime_providers_cuda.so']}`,
     );
   if (settings.from !== null) return await place(settings.from);
 

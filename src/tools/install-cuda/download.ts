@@ -46,7 +46,7 @@ export async function downloadFromIndex(
     const cause =
       error instanceof Error && error.cause !== undefined ? ` (${messageOf(error.cause)})` : '';
     throw new SetupError('environment', [
-      `${file} could not be fetched from ${index}: ${messageOf(error)}${cause}; give --index with a mirror, or fetch the file elsewhere and give it with --from`,
+      `can't download ${file} from ${index} (${messageOf(error)}${cause}): give a mirror with --index, or download the file elsewhere and give it with --from`,
     ]);
   }
 }

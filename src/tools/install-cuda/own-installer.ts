@@ -40,7 +40,7 @@ export async function runOwnInstaller({
       /^\s*(?:\w*Error: )?(.*(?:E[A-Z]{4,}|HTTP|[Ff]ailed).*)$/m.exec(said.join(''))?.[1] ??
       `exit code ${code}`;
     throw new SetupError('environment', [
-      `onnxruntime-node's installer could not fetch its CUDA 12 provider from NuGet (${why.trim()}): fetch Microsoft.ML.OnnxRuntime.Gpu.Linux ${version} elsewhere and give the .nupkg with --from, or use --cuda 13`,
+      `onnxruntime-node's installer can't download its CUDA 12 provider from NuGet (${why.trim()}): download Microsoft.ML.OnnxRuntime.Gpu.Linux ${version} elsewhere and give the .nupkg with --from, or use --cuda 13`,
     ]);
   }
   return await Promise.all(

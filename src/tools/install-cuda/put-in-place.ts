@@ -44,11 +44,11 @@ export async function putInPlace(
     }
     const wrong = placed.find(({ file, sha256 }) => hashes !== null && hashes[file] !== sha256);
     if (wrong !== undefined)
-      throw new Error(`its ${wrong.file} has the SHA-256 ${wrong.sha256}; ${unlike}`);
+      throw new Error(`its ${wrong.file} has the SHA-256 ${wrong.sha256}: ${unlike}`);
     for (const { file, part } of parts) await rename(part, join(folder, file));
     return placed;
   } catch (error) {
-    throw new SetupError('environment', [`${archive}: nothing was installed: ${messageOf(error)}`]);
+    throw new SetupError('environment', [`can't install from ${archive}: ${messageOf(error)}`]);
   } finally {
     for (const { part } of parts) await rm(part, { force: true });
   }

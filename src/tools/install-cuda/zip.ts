@@ -62,7 +62,7 @@ export class Zip {
     if (entry === undefined) throw new Error(`the archive has no ${name}`);
     const { method, compressedBytes, bytes, headerOffset } = entry;
     if (method !== STORED && method !== DEFLATED)
-      throw new Error(`${name} is packed by an unknown method (${method})`);
+      throw new Error(`${name} is compressed by an unknown method (${method})`);
     const header = await readAt(this.#file, headerOffset, LOCAL_BYTES);
     if (header.readUInt32LE(0) !== LOCAL_HEADER)
       throw new Error(`the archive is damaged at ${name}`);
@@ -91,7 +91,7 @@ async function readDirectory(file: FileHandle): Promise<Map<string, Entry>> {
   const tail = await readAt(file, size - tailBytes, tailBytes);
   let end = tailBytes - END_BYTES;
   while (end >= 0 && tail.readUInt32LE(end) !== DIRECTORY_END) end--;
-  if (end < 0) throw new Error('this is no ZIP archive');
+  if (end < 0) throw new Error('not a ZIP archive');
   const count = tail.readUInt16LE(end + 10);
   const directory = await readAt(file, tail.readUInt32LE(end + 16), tail.readUInt32LE(end + 12));
 
@@ -111,7 +111,7 @@ async function readDirectory(file: FileHandle): Promise<Map<string, Entry>> {
       headerOffset: long(42),
     };
     if ([entry.compressedBytes, entry.bytes, entry.headerOffset].includes(ZIP64)) {
-      throw new Error('archives of 4 GB and more are not read');
+      throw new Error('archives of 4 GB and more are not supported');
     }
     const nameAt = at + ENTRY_BYTES;
     entries.set(directory.toString('utf8', nameAt, nameAt + (nameBytes ?? 0)), entry);
@@ -122,7 +122,7 @@ async function readDirectory(file: FileHandle): Promise<Map<string, Entry>> {
 
 async function readAt(file: FileHandle, offset: number, bytes: number): Promise<Buffer> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, offset);
-  if (bytesRead !== bytes) throw new Error('the archive is cut short');
+  if (bytesRead !== bytes) throw new Error('the archive is truncated');
   return buffer;
 }
 

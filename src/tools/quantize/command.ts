@@ -76,13 +76,11 @@ async function beginTarget(out: string | null, source: Model): Promise<NewVersio
   }
   if (!/^[1-9]\d{0,8}$/.test(basename(out))) {
     throw new SetupError('usage', [
-      `--out ${out}: the folder of a version is a whole number: give MODEL/1, for example`,
+      `--out ${out} does not end with a version, which is a whole number: give MODEL/1, for example`,
     ]);
   }
   if (existsSync(out)) {
-    throw new SetupError('usage', [
-      `--out ${out}: is there already and is not overwritten: give another folder`,
-    ]);
+    throw new SetupError('usage', [`--out ${out} exists: give another folder`]);
   }
   return await beginVersion(dirname(dirname(out)), basename(dirname(out)), Number(basename(out)));
 }
@@ -166,7 +164,7 @@ async function compare(
   const lines: Line[] = [];
   const ran = after.executionProvider;
   if (dtype === 'float16' && ran === 'cpu') {
-    lines.push(['speed', 'not measured: CUDA is not to be had here, and float16 is for CUDA']);
+    lines.push(['speed', 'not measured, because CUDA is not available and float16 is for CUDA']);
   } else {
     const { beforeMs, afterMs, ratio, turns } = await compareSpeed(
       before,
@@ -177,7 +175,7 @@ async function compare(
         clock: systemClock,
       },
     );
-    const times = `${milliseconds(beforeMs)} → ${milliseconds(afterMs)} ms an image`;
+    const times = `${milliseconds(beforeMs)} → ${milliseconds(afterMs)} ms per image`;
     lines.push([
       'speed',
       `${ratio.toFixed(2)} times as fast on ${ran} (${times}, one thread, medians of ${turns})`,
@@ -188,8 +186,8 @@ async function compare(
   const { images: count, sameTop1, maxDifference } = await compareAnswers(before, after, images);
   const kind = pictures === null ? 'random images' : 'images';
   lines.push(['answers', `same class first in ${sameTop1} of ${count} ${kind}`]);
-  lines.push(['', `probabilities differ by ${Number(maxDifference.toPrecision(2))} at most`]);
-  return [...lines, ...skipped.map((text): Line => ['left out', text])];
+  lines.push(['', `probabilities differ by at most ${Number(maxDifference.toPrecision(2))}`]);
+  return [...lines, ...skipped.map((text): Line => ['skipped', text])];
 }
 
 /** Of the graph with the file of weights beside it, if there is one. */

@@ -13,13 +13,13 @@ const MAX_IMAGE_PIXELS = 50_000_000;
 export async function picturesIn(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true }).catch((error: unknown) => {
     throw new SetupError('usage', [
-      `--images ${folder}: can't be read (${messageOf(error)}): name a folder of images`,
+      `--images: can't read ${folder} (${messageOf(error)}): give a folder with images`,
     ]);
   });
   const files = entries.filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).sort();
   if (files.length === 0) {
     throw new SetupError('usage', [
-      `--images ${folder}: no JPEG, PNG or WebP file in it: name a folder of images`,
+      `--images ${folder} has no JPEG, PNG or WebP file: give a folder with images`,
     ]);
   }
   return files.map((file) => join(folder, file));

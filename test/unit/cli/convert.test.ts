@@ -40,17 +40,17 @@ describe('the settings of a conversion', () => {
   });
 
   for (const [argv, wanted] of [
-    [[], /takes one FOLDER or FILE/],
-    [['a', 'b'], /takes one FOLDER or FILE/],
-    [['a', '--random', 'B/16'], /--random takes no checkpoint/],
-    [['a', '--classes', '5'], /classes is for --random/],
-    [['a', '--seed', '5'], /seed is for --random/],
-    [['--random', 'B/16', '--labels', 'none'], /labels is for checkpoints/],
-    [['--random', 'B/16', '--recipe', 'timm'], /recipe is for checkpoints/],
-    [['a', '--out', 'm/1', '--name', 'm'], /name and version can not be given beside it/],
-    [['a', '--out', 'm/1', '--version', '2'], /name and version can not be given beside it/],
-    [['a', '--image-size', '0'], /--image-size: "0" is not accepted/],
-    [['a', '--dtype', 'int8'], /--dtype: "int8" is not accepted/],
+    [[], /give one FOLDER or FILE/],
+    [['a', 'b'], /give one FOLDER or FILE/],
+    [['a', '--random', 'B/16'], /random makes a model without a checkpoint/],
+    [['a', '--classes', '5'], /classes needs random/],
+    [['a', '--seed', '5'], /seed needs random/],
+    [['--random', 'B/16', '--labels', 'none'], /labels needs a checkpoint/],
+    [['--random', 'B/16', '--recipe', 'timm'], /recipe needs a checkpoint/],
+    [['a', '--out', 'm/1', '--name', 'm'], /out already says name and version/],
+    [['a', '--out', 'm/1', '--version', '2'], /out already says name and version/],
+    [['a', '--image-size', '0'], /--image-size: invalid value "0"/],
+    [['a', '--dtype', 'int8'], /--dtype: invalid value "int8"/],
   ] as const) {
     test(`${argv.join(' ') || 'nothing'} is refused`, () =>
       assert.match(refusal(...argv).join('\n'), wanted));

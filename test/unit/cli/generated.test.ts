@@ -34,6 +34,7 @@ describe('the option tables', () => {
         }
         for (const text of [option.summary, option.reason])
           assert.match(text, /^[A-Z0-9`].*\.$/s, name);
+        assert.ok(option.summary.length <= 94, `${name}: one line of --help`);
         // Backquotes are for the documentation; a terminal would show them.
         assert.doesNotMatch(option.summary, /`|\n/, name);
       }
@@ -79,7 +80,7 @@ describe('help', () => {
       commandHelp('serve').includes(
         [
           '  --drain-timeout DURATION',
-          '      Time that admitted calls have to finish when the server stops; what is left is then ended.',
+          '      How long admitted calls may take to finish at stop. The rest is cancelled.',
           '      Default: 30s. Environment: VITSERVE_DRAIN_TIMEOUT.',
           '',
         ].join('\n'),

@@ -124,7 +124,7 @@ describe('serve settings', () => {
     assert.deepEqual(loadServeSettings([], links, NO_FILES).changes, []);
     assert.deepEqual(
       problems(() => loadServeSettings([], { VITSERVE_PORT: '50051' }, NO_FILES)),
-      ['VITSERVE_PORT is not a variable that vitserve knows; see vitserve serve --help'],
+      ['unknown variable VITSERVE_PORT: see vitserve serve --help'],
     );
   });
 
@@ -202,11 +202,11 @@ describe('classify settings', () => {
     assert.deepEqual(
       problems(() => classify(['--config=a.json', '--concurrency=0', '--address', 'localhost:0'])),
       [
-        '--config is not a flag of vitserve classify; see vitserve classify --help',
-        '--concurrency: "0" is not accepted; give a whole number from 1 to 256',
-        '--address: "localhost:0" is not accepted; give HOST:PORT with a port from 1 to 65535, an IPv6 host in ' +
+        'unknown flag --config: see vitserve classify --help',
+        '--concurrency: invalid value "0": give a whole number from 1 to 256',
+        '--address: invalid value "localhost:0": give HOST:PORT with a port from 1 to 65535, an IPv6 host in ' +
           'brackets, such as 127.0.0.1:50051 or [::1]:50051',
-        'vitserve classify needs at least one FILE',
+        'give at least one FILE: vitserve classify photo.jpg',
       ],
     );
     assert.deepEqual(

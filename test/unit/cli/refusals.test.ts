@@ -32,19 +32,19 @@ describe('what serve refuses', () => {
         }),
       );
     assert.deepEqual(problems(load), [
-      '--permit is not a flag of vitserve serve; did you mean --permits?',
-      '"model.onnx" is not a flag, and vitserve serve takes nothing else',
+      'unknown flag --permit: did you mean --permits?',
+      'unexpected argument "model.onnx": vitserve serve takes flags only',
       '--address needs a value: give HOST:PORT with a port from 0 to 65535, an IPv6 host in brackets, such as ' +
         '127.0.0.1:50051 or [::1]:50051',
-      'VITSERVE_PERMIT is not a variable that vitserve knows; did you mean VITSERVE_PERMITS?',
-      'max-batchsize in vitserve.json is not an option; did you mean max-batch-size?',
-      "config in vitserve.json: a config file can't name another",
-      '--log-level: "loud" is not accepted; give trace, debug, info, warn, error or fatal',
-      'VITSERVE_MAX_BATCH_SIZE: "many" is not accepted; give auto or a whole number from 1 to 1024',
-      'permits in vitserve.json: 0 is not accepted; give auto or a whole number from 1 to 65536',
-      'upload-timeout in vitserve.json: 10 is not accepted; give a duration from 1ms to 24h, such as 250ms, 5s or 2m',
-      'reflection in vitserve.json: "no" is not accepted; give true or false',
-      'default-model in vitserve.json: ["a"] is not accepted; give a model\'s name',
+      'unknown variable VITSERVE_PERMIT: did you mean VITSERVE_PERMITS?',
+      'unknown option max-batchsize in vitserve.json: did you mean max-batch-size?',
+      "config in vitserve.json: a config file can't name another one",
+      '--log-level: invalid value "loud": give trace, debug, info, warn, error or fatal',
+      'VITSERVE_MAX_BATCH_SIZE: invalid value "many": give auto or a whole number from 1 to 1024',
+      'permits in vitserve.json: invalid value 0: give auto or a whole number from 1 to 65536',
+      'upload-timeout in vitserve.json: invalid value 10: give a duration from 1ms to 24h, such as 250ms, 5s or 2m',
+      'reflection in vitserve.json: invalid value "no": give true or false',
+      'default-model in vitserve.json: invalid value ["a"]: give a model\'s name',
     ]);
   });
 
@@ -59,21 +59,21 @@ describe('what serve refuses', () => {
         '--drian-delay=5s',
       ),
       [
-        '--prot is not a flag of vitserve serve; see vitserve serve --help',
-        '--xyzzy is not a flag of vitserve serve; see vitserve serve --help',
-        '--model-repositry is not a flag of vitserve serve; did you mean --model-repository?',
-        '--no-reflecton is not a flag of vitserve serve; did you mean --no-reflection?',
-        '--drian-delay is not a flag of vitserve serve; did you mean --drain-delay?',
+        'unknown flag --prot: see vitserve serve --help',
+        'unknown flag --xyzzy: see vitserve serve --help',
+        'unknown flag --model-repositry: did you mean --model-repository?',
+        'unknown flag --no-reflecton: did you mean --no-reflection?',
+        'unknown flag --drian-delay: did you mean --drain-delay?',
       ],
     );
     assert.deepEqual(serveProblems('--__proto__=1', '--top-k=1'), [
-      '--__proto__ is not a flag of vitserve serve; see vitserve serve --help',
-      '--top-k is not a flag of vitserve serve; see vitserve serve --help',
+      'unknown flag --__proto__: see vitserve serve --help',
+      'unknown flag --top-k: see vitserve serve --help',
     ]);
     assert.deepEqual(serveProblems('-permits=4', '-x', '--', '-y'), [
-      '"-y" is not a flag, and vitserve serve takes nothing else',
-      '-permits is not a flag of vitserve serve; did you mean --permits?',
-      '-x is not a flag of vitserve serve; see vitserve serve --help',
+      'unexpected argument "-y": vitserve serve takes flags only',
+      'unknown flag -permits: did you mean --permits?',
+      'unknown flag -x: see vitserve serve --help',
     ]);
   });
 
@@ -81,8 +81,8 @@ describe('what serve refuses', () => {
     assert.deepEqual(
       serveProblems('--permits', '--reflection', 'false', '--no-permits', '--no-reflection=yes'),
       [
-        '--permits needs a value, but --reflection follows: give auto or a whole number from 1 to 65536',
-        '--no-permits is not a flag: --permits is not a yes or no',
+        '--permits needs a value, not --reflection: give auto or a whole number from 1 to 65536',
+        'unknown flag --no-permits: --permits takes a value',
         '--no-reflection takes no value: write --no-reflection or --reflection=true',
       ],
     );
@@ -90,7 +90,7 @@ describe('what serve refuses', () => {
       '--reflection false: write --reflection=false',
     ]);
     assert.deepEqual(serveProblems('--permits='), [
-      '--permits: "" is not accepted; give auto or a whole number from 1 to 65536',
+      '--permits: invalid value "": give auto or a whole number from 1 to 65536',
     ]);
   });
 
@@ -98,8 +98,8 @@ describe('what serve refuses', () => {
     assert.deepEqual(
       serveProblems('--permits=4', '--permits', '5', '--reflection', '--no-reflection'),
       [
-        '--permits is given more than once, as "4" and as "5"; give it once',
-        '--reflection is given more than once, as "true" and as "false"; give it once',
+        '--permits is given twice, as "4" and as "5": give it once',
+        '--reflection is given twice, as "true" and as "false": give it once',
       ],
     );
   });
@@ -107,15 +107,15 @@ describe('what serve refuses', () => {
   test('a value that a stronger source overrides', () => {
     assert.deepEqual(
       problems(() => loadServeSettings(['--permits=4'], { VITSERVE_PERMITS: 'x' }, NO_FILES)),
-      ['VITSERVE_PERMITS: "x" is not accepted; give auto or a whole number from 1 to 65536'],
+      ['VITSERVE_PERMITS: invalid value "x": give auto or a whole number from 1 to 65536'],
     );
   });
 
   test('config files that are not there or not what they should be', () => {
     assert.deepEqual(serveProblems('--config=etc/a.json'), [
-      "--config: etc/a.json can't be read: ENOENT: no such file or directory, open '/srv/etc/a.json'",
+      "--config: can't read etc/a.json: ENOENT: no such file or directory, open '/srv/etc/a.json'",
     ]);
-    assert.deepEqual(serveProblems('--config='), ['--config: "" is not accepted; give a path']);
+    assert.deepEqual(serveProblems('--config='), ['--config: invalid value "": give a path']);
     const load = (content: string) =>
       problems(() => loadServeSettings([], { VITSERVE_CONFIG: 'a.json' }, withFile(content)));
     assert.deepEqual(load('[1]'), ['VITSERVE_CONFIG: a.json must hold a JSON object, not [1]']);
@@ -125,14 +125,14 @@ describe('what serve refuses', () => {
       /^VITSERVE_CONFIG: a\.json is not JSON: [^|]+$/,
     );
     assert.deepEqual(load('{"__proto__": 1, "a\\nb": 2}'), [
-      '__proto__ in a.json is not an option; see vitserve serve --help',
-      '"a\\nb" in a.json is not an option; see vitserve serve --help',
+      'unknown option __proto__ in a.json: see vitserve serve --help',
+      'unknown option "a\\nb" in a.json: see vitserve serve --help',
     ]);
   });
 
   test('one port for both listeners', () => {
     assert.deepEqual(serveProblems('--address=[::1]:9', '--http-address=[::1]:9'), [
-      'address [::1]:9 and http-address [::1]:9 take the same port: gRPC and HTTP need one each',
+      'address [::1]:9 and http-address [::1]:9 use the same port: give gRPC and HTTP one each',
     ]);
     assert.equal(serveProblems('--address=127.0.0.1:8080').length, 1);
     assert.equal(serveProblems('--address=0.0.0.0:8080').length, 1);
@@ -145,7 +145,7 @@ describe('what serve refuses', () => {
   });
 
   test('a port of health that is another one’s, and halves of what belongs together', () => {
-    const taken = 'takes the port of address or http-address: it needs one of its own';
+    const taken = 'uses the port of address or http-address: give it its own';
     assert.deepEqual(serveProblems('--address=0.0.0.0:9', '--health-address=127.0.0.1:9'), [
       `health-address 127.0.0.1:9 ${taken}`,
     ]);
@@ -155,10 +155,10 @@ describe('what serve refuses', () => {
     serve('--health-address=127.0.0.1:0');
     assert.deepEqual(serveProblems('--tls-cert=a'), ['tls-cert needs its key: give tls-key too']);
     assert.deepEqual(serveProblems('--tls-key=a'), [
-      'tls-key is of no use without tls-cert: give both',
+      'tls-key needs its certificate: give tls-cert too',
     ]);
     assert.deepEqual(serveProblems('--tls-client-ca=a'), [
-      'tls-client-ca asks callers for certificates, which only TLS can: give tls-cert and tls-key too',
+      'tls-client-ca needs TLS: give tls-cert and tls-key too',
     ]);
     assert.equal(serve('--tls-cert=a', '--tls-key=b', '--tls-client-ca=c').tlsClientCa, '/srv/c');
   });

@@ -150,12 +150,12 @@ describe('a problem is told with the path of its key', () => {
     [
       'a float input that nobody normalises',
       { 'input.type': 'float32' },
-      'preprocessing.normalizedInGraph: a uint8 input is normalised in the graph, a float32 input by the inference process',
+      'preprocessing.normalizedInGraph: must be true for a uint8 input, false for a float32 input',
     ],
     [
       'a uint8 input that is normalised outside the graph',
       { 'preprocessing.normalizedInGraph': false },
-      'preprocessing.normalizedInGraph: a uint8 input is normalised in the graph, a float32 input by the inference process',
+      'preprocessing.normalizedInGraph: must be true for a uint8 input, false for a float32 input',
     ],
   ] as const) {
     test(what, () => assert.deepEqual(problemsWith(changes), [problem]));

@@ -129,8 +129,8 @@ describe('a Hugging Face processor', () => {
       String(refusal(() => hf({ image_processor_type: 'DonutImageProcessor' }))),
       /DonutImageProcessor/,
     );
-    assert.match(String(refusal(() => hf({ size: { shortest_edge: 256 } }))), /varying size/);
-    assert.match(String(refusal(() => hf({ do_resize: false }))), /varying size/);
+    assert.match(String(refusal(() => hf({ size: { shortest_edge: 256 } }))), /vary in size/);
+    assert.match(String(refusal(() => hf({ do_resize: false }))), /vary in size/);
     assert.match(String(refusal(() => hf([]))), /not a JSON object/);
   });
 });

@@ -125,14 +125,14 @@ describe('a repository', () => {
     assert.equal(kind, 'environment');
     assert.equal(problems.length, 1);
     assert.ok(problems[0]?.startsWith(`model-repository: can't read ${repository} (ENOENT: `));
-    assert.ok(problems[0]?.endsWith('): name the model repository'));
+    assert.ok(problems[0]?.endsWith('): give the folder with the models'));
   });
 
   test('that is empty', async () => {
     assert.deepEqual(await refusal(), {
       kind: 'usage',
       problems: [
-        `model-repository: ${repository} holds no model: it wants <name>/<version>/model.json`,
+        `model-repository: ${repository} has no model: put one at NAME/VERSION/model.json`,
       ],
     });
     assert.deepEqual(await refusal('small'), {
@@ -146,7 +146,7 @@ describe('a repository', () => {
     assert.deepEqual(await refusal(), {
       kind: 'usage',
       problems: [
-        `default-model: ${repository} holds 3 models: say which is the default with --default-model (a, b, c)`,
+        `default-model: ${repository} has 3 models: choose one with --default-model (a, b, c)`,
       ],
     });
   });
@@ -167,7 +167,7 @@ describe('a version', () => {
     assert.deepEqual(await refusal(), {
       kind: 'environment',
       problems: [
-        `model small: no version in ${join(repository, 'small')}: a version is a folder named by a whole number, such as 1`,
+        `model small: no version in ${join(repository, 'small')}: name a folder with a whole number, such as 1`,
       ],
     });
   });
@@ -204,7 +204,7 @@ describe('a version', () => {
   test('with another graph than its manifest describes', async () => {
     const folder = write('small', '1', { 'graph.sha256': 'a'.repeat(64) });
     assert.deepEqual((await refusal()).problems, [
-      `model small/1: ${join(folder, 'model.onnx')} is not the graph that the manifest describes: its sha256 is ${GRAPH_SHA256}, expected ${'a'.repeat(64)}`,
+      `model small/1: ${join(folder, 'model.onnx')} is not the graph of the manifest: its sha256 is ${GRAPH_SHA256}, expected ${'a'.repeat(64)}`,
     ]);
   });
 
@@ -213,7 +213,7 @@ describe('a version', () => {
     const [size, hash, ...others] = (await refusal()).problems;
     assert.equal(
       size,
-      `model small/1: ${join(folder, 'model.json')}: preprocessing makes 32 × 32 pixels, input wants 32 × 48`,
+      `model small/1: ${join(folder, 'model.json')}: preprocessing makes 32 × 32 pixels, but the input is 32 × 48`,
     );
     assert.match(hash ?? '', /is not the graph/);
     assert.deepEqual(others, []);
@@ -224,7 +224,7 @@ describe('a version', () => {
       'preprocessing.resize': { mode: 'shortest-edge', size: 32 },
     });
     assert.deepEqual((await refusal()).problems, [
-      `model small/1: ${join(folder, 'model.json')}: preprocessing makes pixels of varying size, input wants 32 × 32`,
+      `model small/1: ${join(folder, 'model.json')}: preprocessing makes images of varying size, but the input is 32 × 32`,
     ]);
   });
 });

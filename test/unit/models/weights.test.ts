@@ -106,9 +106,9 @@ describe('what is loaded', () => {
     await assert.rejects(
       loadUnchanged('small/1', files, never),
       new SetupError('environment', [
-        `model small/1: ${path} is not the file that this version was begun with: its sha256 begins with ` +
+        `model small/1: ${path} has changed since this version was started: its sha256 begins with ` +
           `${sha256Of('better ones').slice(0, 12)}, expected ${sha256Of('weights').slice(0, 12)}: ` +
-          'put the old file back, and new weights into a new version folder',
+          'restore the old file, and put new weights into a new version folder',
       ]),
     );
   });
@@ -118,7 +118,7 @@ describe('what is loaded', () => {
     rmSync(join(folder, 'model.onnx'));
     await assert.rejects(
       loadUnchanged('small/1', files, never),
-      /model small\/1: can't read .*: put the file back$/,
+      /model small\/1: can't read .*: restore the file$/,
     );
   });
 
@@ -136,7 +136,7 @@ describe('what is loaded', () => {
       });
       await assert.rejects(
         loading,
-        /model small\/1: .*model\.onnx was changed while it was being loaded: put the old/,
+        /model small\/1: .*model\.onnx changed while it was loaded: restore the old/,
       );
     });
   }

@@ -62,7 +62,7 @@ describe('the table', () => {
     assert.deepEqual(row('latency, ms, p50'), ['latency, ms, p50', '1.23', '–']);
     assert.deepEqual(row('p99.9'), ['p99.9', '123', '–']);
     assert.deepEqual(row('max'), ['max', '1,234', '–']);
-    assert.deepEqual(row('images an execution'), ['images an execution', '3.50', '–']);
+    assert.deepEqual(row('images per execution'), ['images per execution', '3.50', '–']);
     assert.deepEqual(row('sent late'), ['sent late, ms, p99', '–', '2.00']);
   });
 
@@ -122,7 +122,7 @@ describe('warnings', () => {
       'a closed loop has no time table',
     );
     const unsent = { ...OPEN, outcomes: [{ code: 'NOT_SENT', reason: '', message: '', calls: 1 }] };
-    assert.match(warningsOf(unsent).join(), /2000 calls under way/);
-    assert.match(warningsOf({ ...CLOSED, lost: true }).join(), /out of reach/);
+    assert.match(warningsOf(unsent).join(), /2000 calls were in flight/);
+    assert.match(warningsOf({ ...CLOSED, lost: true }).join(), /unreachable/);
   });
 });

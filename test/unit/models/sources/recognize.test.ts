@@ -99,7 +99,7 @@ describe('exports', () => {
   test('a bare graph with flags', () => {
     const { input, output, recipe } = found(withInput(1, 3, 224, 224), {}, BARE);
     assert.equal(input.name, 'x');
-    assert.equal(output.activationFrom, 'assumed: --activation says otherwise');
+    assert.equal(output.activationFrom, 'assumed; --activation overrides it');
     assert.equal(recipe.normalizedInGraph, false);
     assert.deepEqual(recipe.mean, [0.485, 0.456, 0.406]);
   });
@@ -180,10 +180,10 @@ describe('layouts', () => {
 describe('what is missing', () => {
   test('is told all at once, each with its flag', () => {
     assert.deepEqual(problems(withInput(null, null, null, null), {}), [
-      'input "x" is float32 [?, ?, ?, ?], which does not tell where the colours are: say it with --layout, such as --layout NCHW',
+      'input "x" is float32 [?, ?, ?, ?], and nothing says where the colours are: give --layout, such as --layout NCHW',
       'input "x" is float32 [?, ?, ?, ?], and nothing says its height and width: give --input-size, such as --input-size 224',
-      'no labels: name the 3 classes with --labels FILE (one a line, or JSON), or give --labels none for "class 0", "class 1"…',
-      "no preprocessing recipe: say which library's it is with --recipe, such as --recipe timm (hf-vit, hf-deit, timm, torchvision, torchvision-swag)",
+      'no labels: name the 3 classes with --labels FILE (one per line, or JSON), or give --labels none for "class 0", "class 1"…',
+      'no preprocessing recipe: choose one with --recipe, such as --recipe timm (hf-vit, hf-deit, timm, torchvision, torchvision-swag)',
     ]);
   });
 
@@ -197,7 +197,7 @@ describe('what is missing', () => {
     const lines = problems(graph({ inputs: [value('x', null)] }), {}, BARE);
     assert.deepEqual(
       lines.map((line) => line.match(/give --\S+|with --\S+/)?.[0]),
-      ['with --layout,', 'give --input-size,'],
+      ['give --layout,', 'give --input-size,'],
     );
   });
 });
@@ -214,7 +214,7 @@ describe('what can not be served is refused by name', () => {
       'several inputs',
       graph({ inputs: [LOGITS, ids] }),
       BARE,
-      /^the graph has 2 inputs \(output, input_ids\): one/,
+      /^the graph has 2 inputs \(output, input_ids\): export it with one, for the image$/,
     ],
     ['no input', graph({ inputs: [] }), BARE, /^the graph has no input$/],
     [
@@ -228,16 +228,16 @@ describe('what can not be served is refused by name', () => {
       'an element type',
       graph({ inputs: [value('x', ['n', 3, 9, 9], 'int32')] }),
       BARE,
-      /^input "x" is int32 .* float32, float16 and uint8/,
+      /^input "x" is int32 .* export it as float32, float16 or uint8$/,
     ],
-    ['a sequence', withOutput('batch', 197, 768), BARE, /a sequence, one vector a patch/],
+    ['a sequence', withOutput('batch', 197, 768), BARE, /a sequence, with one vector per patch/],
     ['a map', withOutput('batch', 21, 224, 224), BARE, /that is a map/],
     ['one value a batch', withOutput(), BARE, /one value for the whole batch/],
     [
       'class numbers',
       graph({ outputs: [value('output', ['batch', 3], 'int64')] }),
       BARE,
-      /scores in float32 or float16/,
+      /export it as float32 or float16/,
     ],
     [
       'several outputs',
@@ -249,13 +249,13 @@ describe('what can not be served is refused by name', () => {
       'an output that is not there',
       graph(),
       { ...BARE, output: 'y' },
-      /^--output y: the graph has no such output; it has output$/,
+      /^--output y: the graph has no such output: give one of output$/,
     ],
     [
       'wrong labels',
       graph(),
       { ...BARE, labels: ['ant'] },
-      /^--labels has 1 labels, the graph has 3 classes/,
+      /^--labels has 1 labels, but the graph has 3 classes/,
     ],
     [
       'no labels for an open number of classes',
@@ -267,7 +267,7 @@ describe('what can not be served is refused by name', () => {
       'another activation than the graph has',
       graph({ lastOperators: new Map([['output', 'Softmax']]) }),
       { ...BARE, activation: 'sigmoid' },
-      /ends in Softmax already/,
+      /already ends in Softmax/,
     ],
     [
       'another size than the graph has',
@@ -288,7 +288,7 @@ describe('what can not be served is refused by name', () => {
   test('a recipe of another size than the graph', () => {
     assert.match(
       problems(withInput('n', 3, 384, 384), HF)[0] ?? '',
-      /makes 224 × 224 pixels, input "x" wants 384 × 384/,
+      /makes 224 × 224 pixels, but input "x" is 384 × 384/,
     );
   });
 

@@ -83,7 +83,7 @@ describe('a file of labels', () => {
     assert.deepEqual(parseLabels('[]'), { problem: 'it has no labels' });
     assert.deepEqual(parseLabels('ant\n\nbee'), { problem: 'class 1 has no name' });
     assert.deepEqual(parseLabels('{"0": "ant", "2": "cat"}'), { problem: 'class 1 has no name' });
-    assert.deepEqual(parseLabels('["ant"'), { problem: 'it begins like JSON and is none' });
+    assert.deepEqual(parseLabels('["ant"'), { problem: 'it looks like JSON but is not valid' });
   });
 
   test('none: numbers', () => {

@@ -35,7 +35,7 @@ describe('a folder', () => {
     assert.equal(graphOf(files, { file: null, variant: 'fp16' }), 'onnx/model_fp16.onnx');
     assert.equal(
       graphOf(files, { file: null, variant: 'q4' }),
-      'no variant "q4" (model_q4.onnx): it has onnx/model.onnx, onnx/model_fp16.onnx, onnx/model_quantized.onnx',
+      'it has no variant "q4" (model_q4.onnx), only onnx/model.onnx, onnx/model_fp16.onnx, onnx/model_quantized.onnx',
     );
   });
 
@@ -46,15 +46,15 @@ describe('a folder', () => {
   test('with several graphs and no model.onnx asks which', () => {
     assert.equal(
       graphOf(['a.onnx', 'b.onnx']),
-      '2 graphs and none called model.onnx: name one of the files (a.onnx, b.onnx)',
+      'it has 2 graphs but no model.onnx: give one of the files (a.onnx, b.onnx)',
     );
   });
 
   test('without a graph says so, and where checkpoints go', () => {
-    assert.equal(graphOf(ASIDE), 'no .onnx file in it: name a folder that has one, or the file');
+    assert.equal(graphOf(ASIDE), 'it has no .onnx file: give a folder with one, or the file');
     assert.equal(
       graphOf([...ASIDE, 'model.safetensors']),
-      'no .onnx file in it: model.safetensors is for "vitserve convert"',
+      'it has no .onnx file: use "vitserve convert" for model.safetensors',
     );
   });
 });

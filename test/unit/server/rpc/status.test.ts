@@ -162,7 +162,7 @@ describe('a fault of the server', () => {
       const error = toRequestError(thrown);
       const { code, details, metadata } = toCallStatus(error);
       assert.equal(code, grpcStatus.INTERNAL);
-      assert.equal(details, 'internal error: the server log has the cause');
+      assert.equal(details, 'internal error: see the log of the server');
       const wire = [
         details,
         ...metadata.get('grpc-status-details-bin').map(String),

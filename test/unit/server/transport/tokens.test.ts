@@ -28,11 +28,11 @@ describe('a file of tokens', () => {
 
   test('without a usable token is a problem, and so is each unusable line; none is repeated in the text', () => {
     assert.deepEqual(problemsOf('\n# none\n'), [
-      'token-file: tokens has no token: give one a line',
+      'token-file: tokens has no token: write one per line',
     ]);
     assert.deepEqual(problemsOf(`${ONE}\nshort\ntwo words of some length\n`), [
-      'token-file: line 2 of tokens has less than 16 characters',
-      'token-file: line 3 of tokens is no token: letters, digits and . _ ~ + / = - are what one is made of',
+      'token-file: line 2 of tokens has fewer than 16 characters',
+      'token-file: line 3 of tokens is not a token: use letters, digits and . _ ~ + / = - only',
     ]);
   });
 });

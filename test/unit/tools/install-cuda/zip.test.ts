@@ -58,10 +58,10 @@ test('damaged archives are refused, at the latest when the file is read', async 
   const whole = zipOf([{ name: 'file', bytes: NOISE }]);
   await assert.rejects(
     open(t, Buffer.from('PK but no archive, and long enough to have an end')),
-    /no ZIP archive/,
+    /not a ZIP archive/,
   );
-  await assert.rejects(open(t, Buffer.alloc(0)), /no ZIP archive/);
-  await assert.rejects(open(t, whole.subarray(1000)), /damaged|cut short/);
+  await assert.rejects(open(t, Buffer.alloc(0)), /not a ZIP archive/);
+  await assert.rejects(open(t, whole.subarray(1000)), /damaged|truncated/);
   const broken = Buffer.from(whole);
   broken.fill(0xff, 1000, 1100);
   await assert.rejects(async () => {
