@@ -121,7 +121,8 @@ export class SetupError extends Error {
 }
 
 /**
- * All problems of several failures as one SetupError; a failure that is none goes first, as it is.
+ * All problems of several failures as one SetupError. Another kind of failure takes precedence and
+ * is returned as it is.
  */
 export function mergeSetupErrors(failures: readonly unknown[]): unknown {
   const foreign = failures.find((failure) => !(failure instanceof SetupError));
@@ -132,6 +133,21 @@ export function mergeSetupErrors(failures: readonly unknown[]): unknown {
     kind,
     setup.flatMap(({ problems }) => problems),
   );
+}
+
+/**
+ * The values of all promises, once all have settled. Where some reject it throws their problems
+ * merged (`mergeSetupErrors`).
+ */
+export async function allOrProblems<Promises extends readonly unknown[] | []>(
+  promises: Promises,
+): Promise<{ -readonly [Key in keyof Promises]: Awaited<Promises[Key]> }> {
+  const settled = await Promise.allSettled(promises);
+  const failures = settled.flatMap((result) =>
+    result.status === 'rejected' ? [result.reason as unknown] : [],
+  );
+  if (failures.length > 0) throw mergeSetupErrors(failures);
+  return await Promise.all(promises);
 }
 
 /** The text of anything thrown, for logs and for messages to operators. */

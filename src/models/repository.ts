@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { mergeSetupErrors, messageOf, SetupError } from '../errors.js';
+import { allOrProblems, messageOf, SetupError } from '../errors.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { RANDOM_WEIGHTS } from './provenance.js';
 import { outputSize } from './recipe.js';
@@ -103,17 +103,8 @@ export async function loadRepository(
     found.map(({ name }) => name),
     defaultName,
   );
-  const loaded = await Promise.allSettled(
-    found.map((model) => loadModel(repository, model, options)),
-  );
-  const failures = loaded.flatMap((result) =>
-    result.status === 'rejected' ? [result.reason as unknown] : [],
-  );
-  if (failures.length > 0) throw mergeSetupErrors(failures);
-  return {
-    models: loaded.map((result) => (result as PromiseFulfilledResult<Model>).value),
-    defaultName: chosen,
-  };
+  const models = await allOrProblems(found.map((model) => loadModel(repository, model, options)));
+  return { models, defaultName: chosen };
 }
 
 /** Loads one version. Throws SetupError with every problem found. */

@@ -69,7 +69,8 @@ function textAt(bytes: Buffer, at: number): string | null {
   return bytes.toString('utf8', start, start + length);
 }
 
-export async function hashOf(path: string): Promise<string> {
+/** SHA-256 of a file, in lower-case hexadecimal. */
+export async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }))
     hash.update(piece as Buffer);
@@ -93,7 +94,7 @@ export async function hashExternalWeights(
       (found) => found.isFile(),
       () => false,
     );
-    if (isFile) files.push({ path, sha256: await hashOf(path) });
+    if (isFile) files.push({ path, sha256: await hashFile(path) });
   }
   return files;
 }
@@ -123,7 +124,7 @@ async function stampOfFile(path: string): Promise<string> {
 export async function changedFiles(files: readonly HashedFile[]): Promise<HashedFile[]> {
   const changed: HashedFile[] = [];
   for (const file of files) {
-    const found = await hashOf(file.path).catch(() => null);
+    const found = await hashFile(file.path).catch(() => null);
     if (found !== file.sha256) changed.push(file);
   }
   return changed;
@@ -143,7 +144,7 @@ export async function loadUnchanged<Loaded>(
   const before = await stamps();
   const problems: string[] = [];
   for (const { path, sha256 } of files) {
-    const found = await hashOf(path).catch((error: unknown) => {
+    const found = await hashFile(path).catch((error: unknown) => {
       problems.push(`model ${model}: can't read ${path} (${messageOf(error)}): put the file back`);
       return sha256;
     });

@@ -14,6 +14,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, SetupError } from '../errors.js';
+import { readFullyAt, writeFullyAt } from '../system/positional-io.js';
 
 export const SLOT_HEADER_BYTES = 64;
 
@@ -178,18 +179,13 @@ export class SlotView {
 
   writePixels(slot: number, pixels: Uint8Array): void {
     const at = slotOffset(this.#layout, slot) + SLOT_HEADER_BYTES;
-    for (let done = 0; done < pixels.length; ) {
-      done += writeSync(this.#fd, pixels, done, pixels.length - done, at + done);
-    }
+    writeFullyAt(this.#fd, pixels, at);
   }
 
   /** Reads the first `length` bytes of the slot's pixels into `target` from `offset` on. */
   readPixels(slot: number, target: Uint8Array, offset: number, length: number): void {
     const at = slotOffset(this.#layout, slot) + SLOT_HEADER_BYTES;
-    for (let done = 0; done < length; ) {
-      const count = readSync(this.#fd, target, offset + done, length - done, at + done);
-      if (count === 0) throw new Error(`slot ${slot} lies beyond the file`);
-      done += count;
-    }
+    if (!readFullyAt(this.#fd, target.subarray(offset, offset + length), at))
+      throw new Error(`slot ${slot} lies beyond the file`);
   }
 }

@@ -70,10 +70,7 @@ async function writeChunks(
     for (let start = 0; start < chunk.length; start += PIECE_BYTES) {
       const piece = chunk.subarray(start, start + PIECE_BYTES);
       hash.update(piece);
-      for (let done = 0; done < piece.length; ) {
-        const { bytesWritten } = await file.write(piece, done, piece.length - done, null);
-        done += bytesWritten;
-      }
+      await file.writeFile(piece);
       bytes += piece.length;
     }
   }

@@ -9,17 +9,16 @@
  *
  * Source: the format's description in huggingface/safetensors (README, "Format").
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { basename } from 'node:path';
 import { messageOf } from '../../errors.js';
+import { readFullyAt } from '../../system/positional-io.js';
 import { checkpointProblem, chooseFile, type Index, readIndex } from './checkpoint-files.js';
 import { widenBfloat16, widenFloat16 } from './float16.js';
 import { parseHeader, type StoredTensor } from './safetensors-header.js';
 
 /** The format's own limit. */
 const MAX_HEADER_BYTES = 100_000_000;
-/** Below Node's limit for one read. */
-const READ_BYTES = 2 ** 30;
 
 interface TensorFile {
   readonly path: string;
@@ -156,17 +155,7 @@ function readAt(
   length: number,
 ): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
-  let done = 0;
-  while (done < length) {
-    const count = readSync(
-      descriptor,
-      bytes,
-      done,
-      Math.min(length - done, READ_BYTES),
-      position + done,
-    );
-    if (count === 0) throw checkpointProblem(path, ['ended while it was read']);
-    done += count;
-  }
+  if (!readFullyAt(descriptor, bytes, position))
+    throw checkpointProblem(path, ['ended while it was read']);
   return bytes;
 }

@@ -2,13 +2,11 @@
  * The manifest of an imported model: the form in which it is served, what was recognised, and where
  * it all came from.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { basename } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import type { ImportSettings } from '../../cli/import-options.js';
 import type { Manifest } from '../../models/manifest.js';
 import type { RecognizedModel } from '../../models/sources/recognize.js';
+import { hashFile } from '../../models/weights.js';
 import type { ModelProto } from '../../onnx/proto/model-proto.js';
 import type { Source } from './read-source.js';
 import type { ServingForm } from './serving-form.js';
@@ -51,7 +49,7 @@ export async function importedManifest(
     license: settings.license ?? source.license ?? 'unknown',
     provenance: {
       importedFrom: file,
-      sha256: await hashOf(source.graphPath),
+      sha256: await hashFile(source.graphPath),
       producer: producerOf(model) || 'unknown',
       opset: operatorSetsOf(model),
       importedBy: `vitserve ${version}`,
@@ -62,10 +60,4 @@ export async function importedManifest(
     // Until it is proved otherwise.
     batchInvariant: false,
   };
-}
-
-async function hashOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
 }

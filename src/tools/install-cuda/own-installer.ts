@@ -3,11 +3,10 @@
  * place itself.
  */
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SetupError } from '../../errors.js';
+import { hashFile } from '../../models/weights.js';
 import {
   type InstalledOnnxruntime,
   PROVIDER_FILES,
@@ -46,9 +45,7 @@ export async function runOwnInstaller({
   return await Promise.all(
     PROVIDER_FILES.map(async (file) => {
       const path = join(libraryFolder, file);
-      const hash = createHash('sha256');
-      for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-      return { file, bytes: (await stat(path)).size, sha256: hash.digest('hex') };
+      return { file, bytes: (await stat(path)).size, sha256: await hashFile(path) };
     }),
   );
 }

@@ -7,11 +7,11 @@
  * (`workers/process/sandbox.ts`). Whatever is wrong with an image becomes a reply; a crash, or
  * memory that ran out, costs one process and is mended by its supervisor.
  */
-import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import { systemClock } from '../../clock.js';
 import { messageOf, toRequestError } from '../../errors.js';
+import { readFullyAt } from '../../system/positional-io.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { DECODER_OOM_SCORE } from '../process/oom-score.js';
 import { type SlotLayout, SlotView } from '../slots.js';
@@ -154,10 +154,6 @@ function leftBehind(): number {
 
 function readInbox(length: number): Buffer {
   const image = Buffer.allocUnsafeSlow(length);
-  for (let done = 0; done < length; ) {
-    const count = readSync(INBOX_FD, image, done, length - done, done);
-    if (count === 0) throw new Error('the inbox is shorter than the image');
-    done += count;
-  }
+  if (!readFullyAt(INBOX_FD, image, 0)) throw new Error('the inbox is shorter than the image');
   return image;
 }

@@ -5,7 +5,8 @@
  * For 64-bit little-endian files, all that onnxruntime's providers are. Reads a few kilobytes,
  * whatever the file's size.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
+import { readFullyAt } from '../../../system/positional-io.js';
 
 const MAGIC = 0x7f454c46;
 const CLASS_64 = 2;
@@ -34,8 +35,7 @@ export function neededLibraries(path: string): string[] {
     const read = (offset: number, bytes: number): Buffer => {
       if (bytes > LARGEST_TABLE) throw new Error(`${path} is damaged: a table of ${bytes} bytes`);
       const buffer = Buffer.alloc(bytes);
-      if (readSync(file, buffer, 0, bytes, offset) !== bytes)
-        throw new Error(`${path} is cut short`);
+      if (!readFullyAt(file, buffer, offset)) throw new Error(`${path} is cut short`);
       return buffer;
     };
     return namesIn(path, read);
