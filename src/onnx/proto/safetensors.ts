@@ -2,10 +2,10 @@
  * Checkpoints in the safetensors format: one file, or several behind
  * `model.safetensors.index.json`.
  *
- * A file is a u64 header length, a JSON header, and the tensors' bytes. The header is checked as a
- * whole before anything is read (types, shapes, offsets in bounds, no overlap), since it may come
- * from anywhere. Tensors are read one by one, by position, when they are asked for: an open
- * checkpoint costs its header, and a tensor once as float32.
+ * A file is a u64 header length, a JSON header, and the tensors' bytes. It may come from anywhere,
+ * so the whole header is checked before anything is read (types, shapes, offsets in bounds, no
+ * overlap). A tensor is read, by position, when it is requested: an open checkpoint costs its
+ * header, and each tensor costs its size as float32 while the caller keeps it.
  *
  * Source: the format's description in huggingface/safetensors (README, "Format").
  */
@@ -41,8 +41,8 @@ export interface TensorSource {
 }
 
 /**
- * An open checkpoint; `close` it. F32 is read as it is, F16 and BF16 are widened, which is exact;
- * other types are refused when they are read.
+ * An open checkpoint; `close` it. F32 is read as it is; F16 and BF16 are widened, which is exact;
+ * reading another type throws.
  */
 export class Checkpoint implements TensorSource {
   readonly names: readonly string[];
@@ -148,7 +148,7 @@ function place(files: readonly TensorFile[], index: Index | null): Places {
   return all;
 }
 
-/** Bytes in memory of their own that starts at a multiple of eight. */
+/** Bytes in memory of their own, so that the start is a multiple of eight. */
 function readAt(
   { path, descriptor }: TensorFile,
   position: number,
