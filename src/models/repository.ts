@@ -21,15 +21,15 @@ export interface Model extends FoundModel {
   readonly weights: readonly HashedFile[];
 }
 
-/** A model's highest version, as the folders tell; nothing in it has been read. */
+/** A model's highest version by its folders; its files have not been read yet. */
 export interface FoundModel {
   readonly name: string;
   readonly version: string;
-  /** Names, sizes and times of its files, from before any of them was read. */
+  /** Names, sizes and times of its files, taken before any of them was read. */
   readonly stamp: string;
 }
 
-/** Which name a call without one means. Throws SetupError where that can't be known. */
+/** The model of a call that names none. Throws SetupError if that is ambiguous. */
 export function chooseDefault(
   repository: string,
   names: readonly string[],
@@ -51,8 +51,8 @@ export function chooseDefault(
 }
 
 /**
- * Every model of the repository, by name. Folders without a version are problems, but those of
- * others are found all the same.
+ * Every model of the repository, by name. A folder without a version is a problem and does not hide
+ * the other models.
  */
 export async function findModels(
   repository: string,
@@ -83,13 +83,13 @@ function noVersion(repository: string, name: string): string {
 }
 
 export interface LoadOptions {
-  /** Whether a model may be loaded whose weights are random, which is made for measuring. */
+  /** Whether a model with random weights, which is for measurements, may be loaded. */
   readonly allowRandomWeights: boolean;
 }
 
 /**
  * Loads the highest version of every model and checks each against its manifest (the graph's hash
- * included). Throws SetupError with every problem of all of them.
+ * included). Throws SetupError with the problems of all models.
  */
 export async function loadRepository(
   repository: string,
@@ -124,8 +124,8 @@ export async function loadModel(
 }
 
 /**
- * Loads the model of a folder: of a version (`models/vit/2`), or of a model's highest version
- * (`models/vit`). The same checks as in `loadModel`, random weights allowed.
+ * Loads the model of a folder: a version's (`models/vit/2`), or a model's, which means its highest
+ * version (`models/vit`). The same checks as in `loadModel`, with random weights allowed.
  */
 export async function loadModelFolder(folder: string): Promise<Model> {
   const path = resolve(folder);
@@ -200,7 +200,7 @@ async function foldersOf(folder: string): Promise<string[]> {
     .sort();
 }
 
-/** Hidden, or what a file system keeps in its root, which a volume of models may be. */
+/** Hidden, or what a file system keeps in its root, which may be the root of a volume of models. */
 function isForeign(name: string): boolean {
   return name.startsWith('.') || name === 'lost+found';
 }

@@ -6,7 +6,7 @@ import { readSync, writeSync } from 'node:fs';
 
 const LARGEST_TRANSFER = 2 ** 30;
 
-/** Fills `target` with the file's bytes from `position` on. False where the file ends before. */
+/** Fills `target` with the file's bytes from `position` on. False if the file ends before. */
 export function readFullyAt(fd: number, target: Uint8Array, position: number): boolean {
   for (let done = 0; done < target.length; ) {
     const wanted = Math.min(target.length - done, LARGEST_TRANSFER);

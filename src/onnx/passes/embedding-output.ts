@@ -68,7 +68,8 @@ export function outputEmbedding(rewrite: GraphRewrite): void {
 }
 
 /**
- * The embedding of the classifier that makes `output`, whose rank is given, or why there is none.
+ * The embedding of the classifier that makes `output`, or why there is none. `outputRank`: if
+ * known.
  */
 function findEmbedding(
   index: GraphIndex,

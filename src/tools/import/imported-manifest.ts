@@ -1,6 +1,6 @@
 /**
- * The manifest of an imported model: the form in which it is served, what was recognised, and where
- * it all came from.
+ * The manifest of an imported model: the form in which it is served, what was recognised, and its
+ * origin.
  */
 import { basename } from 'node:path';
 import type { ImportSettings } from '../../cli/import-options.js';
@@ -11,7 +11,7 @@ import type { ModelProto } from '../../onnx/proto/model-proto.js';
 import type { Source } from './read-source.js';
 import type { ServingForm } from './serving-form.js';
 
-/** `pytorch 2.15.0`; empty where the file does not say. */
+/** `pytorch 2.15.0`; empty if the file does not say. */
 export function producerOf({ producerName, producerVersion }: ModelProto): string {
   return `${producerName} ${producerVersion}`.trim();
 }
@@ -57,7 +57,7 @@ export async function importedManifest(
     graph,
     ...form.manifest,
     labels: [...recognized.labels],
-    // Until it is proved otherwise.
+    // Until the check has shown otherwise.
     batchInvariant: false,
   };
 }

@@ -1,6 +1,6 @@
 /**
- * What there is to tell about a model folder or an ONNX file. Problems are collected instead of
- * thrown, where anything is left to tell.
+ * The facts about a model folder or an ONNX file. Problems are collected instead of thrown, as long
+ * as anything can be said.
  */
 import { existsSync, statSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
@@ -16,17 +16,17 @@ export interface Inspected {
   readonly graphPath: string;
   /** `name/version` by the folders; null for a single file. */
   readonly model: string | null;
-  /** Null for a single file, or where the manifest can't be read. */
+  /** Null for a single file, or if the manifest can't be read. */
   readonly manifest: Manifest | null;
   readonly graphBytes: number;
   readonly sha256: string;
-  /** Whether that is the manifest's; null without a manifest. */
+  /** Whether it matches the manifest's; null without a manifest. */
   readonly sha256Matches: boolean | null;
   readonly graph: GraphSummary;
   readonly problems: readonly string[];
 }
 
-/** Throws SetupError where there is no graph that can be read. */
+/** Throws SetupError if there is no readable graph. */
 export async function readInspected(path: string): Promise<Inspected> {
   const place = resolve(path);
   if (!existsSync(place))

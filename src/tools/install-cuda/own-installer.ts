@@ -1,6 +1,6 @@
 /**
- * onnxruntime-node's own installer, which fetches its CUDA 12 provider from NuGet and puts it in
- * place itself.
+ * Runs onnxruntime-node's own installer, which fetches its CUDA 12 provider from NuGet and puts it
+ * in place itself.
  */
 import { spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import {
 } from '../../workers/inference/cuda/provider-place.js';
 import type { Placed } from './put-in-place.js';
 
-/** What it says goes to standard error. Rejects with SetupError. */
+/** Its output goes to standard error. Rejects with SetupError. */
 export async function runOwnInstaller({
   packageFolder,
   libraryFolder,
