@@ -120,7 +120,7 @@ export function convertOptions(models: Option<string>): OptionTable<ConvertSetti
   };
 }
 
-/** Settings that are each fine but can't hold together, or with what was named. */
+/** Settings that are valid alone but not together, or not with the named sources. */
 export function convertProblems(settings: ConvertSettings, sources: readonly string[]): string[] {
   const { random, classes, seed, out, name, version, recipe, labels } = settings;
   const problems: string[] = [];

@@ -1,12 +1,12 @@
 /**
- * What the front and a decoder process say to each other: fixed binary layouts, little-endian. The
+ * The messages between the front and a decoder process: fixed binary layouts, little-endian. The
  * encoded image itself lies in the decoder's inbox file (`decoder-pool.ts`), the pixels go to a
  * slot.
  *
- * Call:  `u8 kind | u32 slot | u32 bytes`, then the pixel plan as JSON (decode), or
+ * Call: `u8 kind | u32 slot | u32 bytes`, then the pixel plan as JSON (decode), or
  *        `u8 kind | u32 width | u32 height` (draw).
- * What a decoder replies is checked, since what it has parsed may have got the better of it: a
- * reply that no honest decoder gives throws, and costs the process its life.
+ * A decoder's replies are checked, since hostile bytes may have taken it over: a reply that no
+ * honest decoder gives throws, and the process is killed.
  *
  * Reply: `u8 kind`, then for `decoded` `f64 decodeMs | u32 width | u32 height | u8 format | u8
  * decoder`, for `refused` a JSON
@@ -17,7 +17,7 @@ import type { DecoderName } from './decode-image.js';
 import type { DecodableFormat } from './sniff.js';
 import type { TurboJpegMissing } from './turbojpeg-library.js';
 
-/** As they are numbered on the wire. */
+/** In the order of their numbers on the wire. */
 const FORMATS: readonly DecodableFormat[] = ['jpeg', 'png', 'webp'];
 const DECODERS: readonly DecoderName[] = ['turbojpeg', 'sharp'];
 
@@ -27,14 +27,13 @@ export type DecoderCall =
       readonly slot: number;
       readonly bytes: number;
       /**
-       * A PixelPlan as JSON: every call says what its model wants, so a decoder needs to know of no
-       * models.
+       * A PixelPlan as JSON: every call says what its model needs, so a decoder knows no models.
        */
       readonly plan: string;
     }
   /**
-   * Draw a picture of this size and answer with it as a JPEG file: what the service is exercised
-   * with before it is ready.
+   * Draw a picture of this size and answer with it as a JPEG file: the service measures its
+   * throughput with it before it is ready.
    */
   | { readonly kind: 'draw'; readonly width: number; readonly height: number };
 
@@ -49,20 +48,20 @@ export type DecoderReply =
       readonly width: number;
       readonly height: number;
       readonly format: DecodableFormat;
-      /** What decoded it. */
+      /** The decoder that was used. */
       readonly decoder: DecoderName;
     }
   /** The image is at fault (INTERNAL: the decoder is). */
   | { readonly kind: 'refused'; readonly reason: Reason; readonly message: string }
-  /** Nobody waited for it any more when its turn came. */
+  /** The call had ended when the image's turn came. */
   | { readonly kind: 'skipped' }
   | { readonly kind: 'drawn'; readonly jpeg: Buffer };
 
-/** What a decoder process says when it is ready. */
+/** A decoder process's first message, when it is ready. */
 export interface DecoderHello {
-  /** What it decodes ordinary JPEG files with. */
+  /** The decoder of ordinary JPEG files. */
   readonly jpegDecoder: DecoderName;
-  /** Why not with libturbojpeg, where that was wanted. */
+  /** Why not libturbojpeg, if that was wanted. */
   readonly jpegFallback: TurboJpegMissing | null;
 }
 
@@ -123,7 +122,7 @@ export function encodeReply(reply: DecoderReply): Buffer {
   }
 }
 
-/** Throws where the bytes are no reply, or none to this kind of call. */
+/** Throws if the bytes are not a reply, or not a reply to this kind of call. */
 export function decodeReply(bytes: Buffer, asked: DecoderCall['kind']): DecoderReply {
   const reply = readReply(bytes);
   if ((reply.kind === 'drawn') !== (asked === 'draw'))
@@ -166,7 +165,7 @@ function readReply(bytes: Buffer): DecoderReply {
   }
 }
 
-/** A decoder may find fault with the image, or with itself; nothing else is its to say. */
+/** A decoder may reject the image, or report a fault of its own, and nothing else. */
 function readRefusal(text: string): { reason: Reason; message: string } {
   const { reason, message } = JSON.parse(text) as { reason?: unknown; message?: unknown };
   const known =

@@ -2,10 +2,9 @@
  * The inference process: reads the pixels of a batch from their slots, executes the graph once,
  * answers.
  *
- * Just before the execution each image's slot is asked whether somebody still waits for it, so an
- * image whose cancellation or expiry had reached the front by then is not executed. Batches are
- * padded where the provider wants fixed sizes; what fills them up is what the batch before has
- * left, and nobody gets the answers to it.
+ * Just before the execution it checks each image's slot, so an image whose cancellation or expiry
+ * had reached the front by then is not executed. Batches are padded if the provider needs fixed
+ * sizes; the padding is what the previous batch left, and its answers are discarded.
  */
 import { systemClock } from '../../clock.js';
 import { type Manifest, pixelBytesOf } from '../../models/manifest.js';
@@ -35,7 +34,7 @@ export interface InferenceSettings extends BatchSizeSettings {
   /** Name and version, for errors. */
   readonly model: string;
   readonly graphPath: string;
-  /** What has to be in the files that are loaded. */
+  /** The expected hashes of the files that are loaded. */
   readonly weights: readonly HashedFile[];
   readonly manifest: Manifest;
   readonly provider: ProviderChoice;
@@ -43,12 +42,12 @@ export interface InferenceSettings extends BatchSizeSettings {
   readonly slots: SlotLayout;
 }
 
-/** What the process says of itself when it is ready. */
+/** The process's first message, when it is ready. */
 export interface InferenceHello {
   readonly executionProvider: string;
   readonly fallbackReason: string | null;
   readonly embeddingSize: number;
-  /** What batches cost in its warm-up. */
+  /** The costs of batches in its warm-up. */
   readonly warmUpCosts: readonly Cost[];
 }
 
@@ -61,8 +60,8 @@ await runChild<InferenceSettings>({
     const pixels = new Uint8Array(sizes.largest * pixelBytesOf(settings.manifest));
     const warmUpCosts = await warmUp(session, pixels, sizes, systemClock);
     const hello: InferenceHello = { executionProvider, fallbackReason, embeddingSize, warmUpCosts };
-    // Graphs are loaded and have run: on the CPU nothing is opened any more. What CUDA opens, and
-    // when, is its own affair.
+    // Graphs are loaded and have run: on the CPU nothing is opened any more. CUDA may open files at
+    // any time.
     const limits = { noNewDescriptors: executionProvider !== 'cuda', memoryBytes: null };
     return { hello, limits, answer: createBatchRunner(session, pixels, sizes, settings) };
   },

@@ -1,7 +1,7 @@
 /**
- * What the front and an inference process say to each other: fixed binary layouts, little-endian.
+ * The messages between the front and an inference process: fixed binary layouts, little-endian.
  *
- * Call:  `u16 images`, then per image `u32 slot | u32 topK | u8 wantsEmbedding`. Reply: `f64
+ * Call: `u16 images`, then per image `u32 slot | u32 topK | u8 wantsEmbedding`. Reply: `f64
  * executionMs | u16 executed images | u16 images`, then per image `u8 skipped`, and where it is 0:
  *        `u32 predictions`, each `u32 classIndex | f32 score`, then `u32 embedding values`, each `f32`.
  */
@@ -16,7 +16,7 @@ export interface InferenceRequest {
 
 export interface Prediction {
   readonly classIndex: number;
-  /** Probability, 0 to 1 (whatever the graph gives, where the manifest's activation is `none`). */
+  /** Probability, 0 to 1 (the graph's own value if the manifest's activation is `none`). */
   readonly score: number;
 }
 
@@ -85,7 +85,7 @@ export function encodeReply(results: readonly InferenceResult[]): Buffer {
   return bytes;
 }
 
-/** Throws where the bytes are no reply to a call of so many images. */
+/** Throws if the bytes are not a reply to a call of so many images. */
 export function decodeReply(bytes: Buffer, images: number): InferenceResult[] {
   const executionMs = bytes.readDoubleLE(0);
   const batchSize = bytes.readUInt16LE(8);
