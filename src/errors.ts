@@ -121,7 +121,8 @@ export class SetupError extends Error {
 }
 
 /**
- * All problems of several failures as one SetupError; a failure that is none goes first, as it is.
+ * All problems of several failures as one SetupError. Another kind of failure takes precedence and
+ * is returned as it is.
  */
 export function mergeSetupErrors(failures: readonly unknown[]): unknown {
   const foreign = failures.find((failure) => !(failure instanceof SetupError));
@@ -135,17 +136,18 @@ export function mergeSetupErrors(failures: readonly unknown[]): unknown {
 }
 
 /**
- * The values of all promises. Waits for every one of them, and rejects with all problems as one
- * error (`mergeSetupErrors`).
+ * The values of all promises, once all have settled. Where some reject it throws their problems
+ * merged (`mergeSetupErrors`).
  */
-export async function allOrProblems<const Promises extends readonly unknown[]>(
+export async function allOrProblems<Promises extends readonly unknown[] | []>(
   promises: Promises,
-): Promise<{ -readonly [At in keyof Promises]: Awaited<Promises[At]> }> {
+): Promise<{ -readonly [Key in keyof Promises]: Awaited<Promises[Key]> }> {
   const settled = await Promise.allSettled(promises);
-  const failures = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
+  const failures = settled.flatMap((result) =>
+    result.status === 'rejected' ? [result.reason as unknown] : [],
+  );
   if (failures.length > 0) throw mergeSetupErrors(failures);
-  type Values = { -readonly [At in keyof Promises]: Awaited<Promises[At]> };
-  return settled.map((one) => (one as PromiseFulfilledResult<unknown>).value) as Values;
+  return await Promise.all(promises);
 }
 
 /** The text of anything thrown, for logs and for messages to operators. */

@@ -4,7 +4,7 @@ import type { OptionTable } from './option.js';
 import type { ClassifySettings } from './settings.js';
 import { duration, integer, integers } from './value-types.js';
 
-/** What of `vitserve classify`'s settings says whom to ask, and what. */
+/** The part of `vitserve classify`'s settings that names the server and what to ask it. */
 type Asked =
   | 'address'
   | 'tlsCa'
@@ -17,7 +17,7 @@ type Asked =
   | 'json';
 
 export interface BenchSettings extends Pick<ClassifySettings, Asked> {
-  /** null: some that show much, unless there is a rate. */
+  /** null: a telling selection, unless there is a rate. */
   readonly callers: readonly number[] | null;
   /** Calls a second. */
   readonly rate: readonly number[] | null;
@@ -27,7 +27,7 @@ export interface BenchSettings extends Pick<ClassifySettings, Asked> {
   readonly seed: number;
 }
 
-/** What is asked of the server is told as for `vitserve classify`. */
+/** Server and model are given as for `vitserve classify`. */
 export function benchOptions(classify: OptionTable<ClassifySettings>): OptionTable<BenchSettings> {
   const { address, tlsCa, tlsCert, tlsKey, tokenFile, model, topK, timeoutMs, json } = classify;
   return {

@@ -1,6 +1,6 @@
 /**
- * The commands that take options, with the table of each: what `--help` and the documentation walk
- * through.
+ * The commands that take options, with the table of each: the source of `--help` and the
+ * documentation.
  */
 
 import { benchOptions } from './bench-options.js';

@@ -1,7 +1,7 @@
 /**
  * A config file as given values: one JSON object whose keys are option names. A value may be text,
- * as after a flag, or the JSON value that means the same; null counts as unset. Key by key, so that
- * one mistake does not hide the next.
+ * as after a flag, or the JSON value of the same meaning; null counts as unset. Keys are read one
+ * by one, so that one mistake does not hide the next.
  */
 
 import { messageOf } from '../errors.js';
@@ -55,8 +55,8 @@ export function readConfigFile(
 }
 
 /**
- * The text that means the same as a JSON value of an option, or undefined where the option has no
- * such JSON form.
+ * The text of the same meaning as a JSON value of an option, or undefined if the option has no such
+ * JSON form.
  */
 export function jsonToText(option: OptionRow, value: unknown): string | undefined {
   if (typeof value === 'string') return value;

@@ -1,6 +1,6 @@
 /**
- * Settings that are each fine but can't hold together. A rule is only asked where every option it
- * looks at could be read.
+ * Settings that are valid alone but not together. A rule is checked only if every option that it
+ * reads could be parsed.
  */
 
 import { isIPv4 } from 'node:net';
@@ -65,10 +65,7 @@ export function unpairedKey({
     : 'tls-cert needs its key: give tls-key too';
 }
 
-/**
- * Whether two listeners get in each other's way. Names are compared as they are: resolving them is
- * not for the loader.
- */
+/** Whether two listeners overlap. Names are compared as text: the loader does not resolve them. */
 function overlap(one: Address, other: Address): boolean {
   if (one.port !== other.port || one.port === 0) return false;
   const hosts = [one.host, other.host];

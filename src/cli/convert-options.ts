@@ -123,7 +123,7 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
   };
 }
 
-/** Settings that are each fine but can't hold together, or with what was named. */
+/** Settings that are valid alone but not together, or not with the named sources. */
 export function convertProblems(settings: ConvertSettings, sources: readonly string[]): string[] {
   const { random, classes, seed, out, name, version, recipe, labels } = settings;
   const problems: string[] = [];

@@ -1,6 +1,6 @@
 /**
- * `docs/configuration.md`, written from the option tables. `tools/generate.mjs` stores it; the
- * build fails where the stored file differs, so the documentation can't fall behind the program.
+ * Writes `docs/configuration.md` from the option tables. `tools/generate.mjs` stores it; the build
+ * fails if the stored file differs, so the documentation stays in step with the program.
  */
 
 import { COMMAND_NAMES, COMMANDS, type CommandName } from './commands.js';
@@ -105,9 +105,7 @@ function explanation(command: CommandName, option: OptionRow): string[] {
   ];
 }
 
-/**
- * The commands share option names, and a page may use a heading only once for its links to work.
- */
+/** The commands share option names, but the links of a page need unique headings. */
 function title(command: CommandName, option: OptionRow): string {
   return command === 'serve' ? `--${option.name}` : `${command} --${option.name}`;
 }
@@ -121,7 +119,7 @@ function anchor(command: CommandName, option: OptionRow): string {
   return title(command, option).replaceAll(' ', '-');
 }
 
-/** A default as code where it can be typed, as prose where it only describes one. */
+/** A default as code if it can be typed, as prose if the text only describes it. */
 function code(option: OptionRow): string {
   const text = defaultText(option);
   return option.defaultText === undefined && option.default !== null ? `\`${text}\`` : text;

@@ -1,6 +1,6 @@
 /**
- * The environment as given values. Only variables that start with `VITSERVE_` are looked at, and no
- * others are ever printed. One that is empty counts as unset: that is how shells, Compose files and
+ * The environment as given values. Only variables that start with `VITSERVE_` are read, and no
+ * others are ever printed. An empty one counts as unset: that is how shells, Compose files and
  * charts leave a variable out.
  */
 
@@ -13,7 +13,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Kubernetes announces every Service of the namespace to every pod in variables named after it. For
- * a Service called `vitserve` these start like ours; refusing them would keep the server from
+ * a Service called `vitserve` these start like ours; rejecting them would keep the server from
  * starting beside its own Service.
  * https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
  */
@@ -34,7 +34,7 @@ export function readEnvironment(
       given.push({ option, source: 'environment', where, value });
   }
 
-  // The commands share an environment, so a variable of any of them is known to all.
+  // The commands share an environment, so a variable of any command is a known one.
   const known = new Set(
     COMMAND_NAMES.flatMap((name) => COMMANDS[name].options.map(environmentName)),
   );

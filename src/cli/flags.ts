@@ -1,7 +1,7 @@
 /**
- * The command line as given values. Node's `parseArgs` splits it into tokens; what the tokens mean
- * is decided here, so that everything wrong with a command line is found in one pass: unknown
- * flags, missing values, flags given twice.
+ * The command line as given values. Node's `parseArgs` splits it into tokens; this module decides
+ * what they mean, so that one pass finds everything wrong with a command line: unknown flags,
+ * missing values, flags given twice.
  */
 
 import { parseArgs } from 'node:util';
@@ -11,7 +11,7 @@ import type { OptionRow } from './option.js';
 
 export interface CommandLine {
   readonly given: readonly GivenValue[];
-  /** Arguments that are no flags, in their order. */
+  /** Arguments that are not flags, in their order. */
   readonly positionals: readonly string[];
   readonly problems: readonly string[];
 }
@@ -44,8 +44,8 @@ export function readCommandLine(
 
   let before: Token | undefined;
   /**
-   * The flag before was wrong without a value of its own, so a positional that follows is most
-   * likely its value.
+   * The flag before was wrong and had no value of its own, so a following positional is most likely
+   * its value.
    */
   let beforeWasWrong = false;
   for (const token of tokens) {
@@ -104,8 +104,7 @@ function readFlag(
   if (option !== undefined) {
     if (value === undefined)
       return { problem: `${rawName} needs a value: give ${option.type.accepts}` };
-    // parseArgs hands over the next argument whatever it is; a flag there means that the value was
-    // forgotten.
+    // parseArgs takes any next argument as the value; if that is a flag, the value was forgotten.
     if (!inlineValue && value.startsWith('--')) {
       return {
         problem: `${rawName} needs a value, not ${oneLine(value)}: give ${option.type.accepts}`,

@@ -17,16 +17,13 @@ export interface GivenValue {
   readonly value: unknown;
 }
 
-/** A value as it was given, on one line and not too long for a log. */
+/** A value as given, on one line and short enough for a log. */
 export function quote(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }
 
-/**
- * A name or path as it was given; quoted where it holds anything that could break a line or a
- * terminal.
- */
+/** A name or path as given; quoted if it holds anything that could break a line or a terminal. */
 export function oneLine(text: string): string {
   return /^[\p{L}\p{N}\p{P}\p{S} ]+$/u.test(text) ? text : quote(text);
 }

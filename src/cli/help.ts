@@ -1,6 +1,6 @@
 /**
  * The texts of `--help`, from the option tables, wrapped to 100 columns: wide enough for a sentence
- * and narrow enough for a terminal beside another. Reasons are left to `docs/configuration.md`.
+ * and narrow enough for a terminal beside another. `docs/configuration.md` has the reasons.
  */
 
 import { COMMAND_NAMES, COMMANDS, type CommandName } from './commands.js';
@@ -57,7 +57,7 @@ export function commandHelp(command: CommandName): string {
   return lines.join('\n');
 }
 
-/** A flag as it is written, with what stands for its value. */
+/** A flag with the placeholder of its value. */
 export function flagUsage(option: OptionRow): string {
   return option.type.kind === 'boolean'
     ? `--[no-]${option.name}`

@@ -5,8 +5,8 @@
  * It catches what a reader of YAML gets wrong: unknown names, numbers without a unit, words for
  * numbers, values far out of range. It accepts everything that the server accepts, but numbers and
  * booleans only without quotes, and a little more (a duration above 24 hours, a port above 65535),
- * which the server then refuses at start. Only the file that `config` names is left out: a chart
- * has no use for a second place of settings.
+ * which the server then rejects at start. It leaves out only the file that `config` names: a chart
+ * does not need a second place of settings.
  */
 
 import { defaultText, type OptionRow } from './option.js';

@@ -1,11 +1,11 @@
 /**
- * Settings from flags, environment and config file, in this order of strength, over the defaults of
- * the option table.
+ * Settings from flags, environment and config file, in this order of precedence, over the defaults
+ * of the option table.
  *
- * Either everything is in order and complete settings come back, or one `SetupError('usage')` lists
- * every problem that was found, one line each: an operator should not have to start the server once
- * per mistake. A value that a stronger source overrides is checked all the same, since it would
- * surface on the day the stronger one is taken away.
+ * The result is either complete settings, or one `SetupError('usage')` that lists every problem,
+ * one line each: an operator should not have to start the server once per mistake. A value that a
+ * stronger source overrides is checked too, since it would surface when the stronger source is
+ * removed.
  */
 
 import { readFileSync } from 'node:fs';
@@ -30,7 +30,7 @@ export interface Loaded<Settings> {
   readonly settings: Settings;
   /** Where each setting comes from. */
   readonly sources: { readonly [Property in keyof Settings]: OptionSource };
-  /** What was set by anyone, in the order of the table and as text: for the start-up log. */
+  /** Every value that was set, in the order of the table and as text: for the start-up log. */
   readonly changes: readonly {
     readonly name: string;
     readonly value: string;
@@ -213,7 +213,7 @@ export function loadBenchSettings(
 
 interface Loading<Settings> {
   /**
-   * Complete, but only to be trusted where there are no problems: what can't be read stands at its
+   * Complete, but valid only without problems: a value that can't be read is replaced by its
    * default.
    */
   readonly loaded: Loaded<Settings>;
@@ -246,7 +246,7 @@ function load<Settings>(
     problems.push(...content.problems);
   }
 
-  // `given` is in order of strength, so the first value of an option is the one that counts.
+  // `given` is in order of precedence, so the first value of an option counts.
   const values = new Map<
     OptionRow,
     Pick<GivenValue, 'source'> & { readonly value: NonNullable<unknown> }

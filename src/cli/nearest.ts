@@ -1,7 +1,4 @@
-/**
- * "Did you mean …?": the known name closest to one that is not known, where one is close enough to
- * be meant.
- */
+/** "Did you mean …?": the known name closest to an unknown one, if it is close enough. */
 
 export function nearestName(typed: string, known: Iterable<string>): string | undefined {
   let nearest: string | undefined;

@@ -31,14 +31,11 @@ export interface Option<Value> {
   readonly group: Group;
   readonly type: ValueType<NonNullable<Value>>;
   readonly default: Value;
-  /** Describes the default where its value can't: it depends on the machine or is empty. */
+  /** Describes the default if its value can't: it depends on the machine or is empty. */
   readonly defaultText?: string;
   /** One or two sentences for `--help`: what it sets, in which unit, what `auto` chooses. */
   readonly summary: string;
-  /**
-   * Markdown for the documentation: why there is such an option, why this default, when to change
-   * it.
-   */
+  /** Markdown for the documentation: why the option exists, why this default, when to change it. */
   readonly reason: string;
 }
 
@@ -47,7 +44,7 @@ export type OptionTable<Settings> = {
   readonly [Property in keyof Settings]: Option<Settings[Property]>;
 };
 
-/** An option with the property it sets, for code that walks a table whatever its types. */
+/** An option with the property it sets, for code that walks a table of any type. */
 export interface OptionRow extends Option<unknown> {
   readonly property: string;
 }

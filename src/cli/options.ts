@@ -3,9 +3,9 @@
  * and `docs/configuration.md`.
  *
  * To add an option, add its setting to `settings.ts` and its row here; then run `npm run generate`.
- * Rows stand in the order in which help and documentation show them, within their group. A reason
- * says what the option is for, why the default is what it is, and when to change it: one whose
- * reason can't be written is an option that nobody would set.
+ * Within their group, rows are in the order of help and documentation. A reason says what the
+ * option is for, why this default, and when to change it: an option without a reason would not be
+ * set by anyone.
  */
 
 import { fileURLToPath } from 'node:url';
@@ -29,7 +29,7 @@ const GIB = 2 ** 30;
 
 /**
  * The models that come with the package, wherever it is installed and whatever the working
- * directory.
+ * directory is.
  */
 const PACKAGE_MODELS = fileURLToPath(new URL('../../models', import.meta.url));
 

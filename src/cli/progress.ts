@@ -2,7 +2,7 @@ import type { WriteStream } from 'node:tty';
 
 const WIDTH = 30;
 
-/** A progress bar on one line of a terminal; elsewhere, or for a handful, nothing. */
+/** A progress bar on one line of a terminal; elsewhere, or for a few steps, nothing. */
 export class Progress {
   readonly #total: number;
   readonly #terminal: WriteStream | null;
@@ -19,7 +19,7 @@ export class Progress {
     );
   }
 
-  /** Takes the bar away, so that a line can be written in its place. */
+  /** Removes the bar, so that a line can be written in its place. */
   clear(): void {
     this.#terminal?.write('\r\u001b[K');
   }

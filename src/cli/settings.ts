@@ -1,9 +1,9 @@
 /**
- * What the rest of the program sees of the configuration: plain, complete, checked values.
+ * The configuration for the rest of the program: plain, complete, checked values.
  *
  * `options.ts` holds a table of the same shape (`OptionTable<ServeSettings>`), so a setting without
- * an option, or the other way round, does not compile. Units stand in the names; what each setting
- * means stands in the table.
+ * an option, or an option without a setting, does not compile. Names contain units; the table says
+ * what each setting means.
  */
 
 import type { Address, ExecutionProvider } from './value-types.js';

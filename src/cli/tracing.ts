@@ -1,24 +1,24 @@
 /**
  * Whether traces are exported, and how, from the standard `OTEL_…` variables: OpenTelemetry's
- * names, so that the server is set up as everything else in a cluster is. They are no options of
- * vitserve: they are set for many programs at once, so what can't be used of them is said and left
- * out, and never keeps the server from starting.
+ * names, so that the server is configured like everything else in a cluster. They are not options
+ * of vitserve: they are set for many programs at once, so unusable ones are reported and ignored,
+ * and never keep the server from starting.
  *
- * Where it goes and with which headers, the exporter reads by itself.
+ * The exporter itself reads the target and the headers.
  * https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
 import type { Environment } from './environment.js';
 
 export interface SamplerSettings {
   readonly kind: 'always_on' | 'always_off' | 'traceidratio';
-  /** What a caller has decided for his trace holds here too. */
+  /** A caller's sampling decision applies here too. */
   readonly parentBased: boolean;
   /** 0 to 1, for `traceidratio`. */
   readonly ratio: number;
 }
 
 export interface TracingSettings {
-  /** Where to, without credentials: for the log. */
+  /** The target without credentials, for the log. */
   readonly endpoint: string;
   readonly sampler: SamplerSettings;
   readonly maxQueueSize: number;
@@ -31,7 +31,7 @@ const USUAL_ENDPOINT = 'http://localhost:4318';
 const LONGEST_MS = 24 * 3_600_000;
 const MOST_SPANS = 1_000_000;
 
-/** `settings` is null where nothing is exported; `problems` say which variables were left out. */
+/** `settings` is null if nothing is exported; `problems` say which variables were ignored. */
 export function readTracing(env: Environment): {
   readonly settings: TracingSettings | null;
   readonly problems: readonly string[];
@@ -114,7 +114,7 @@ function readSampler(
   };
 }
 
-/** Null for what is no HTTP URL. */
+/** Null if it is not an HTTP URL. */
 function withoutCredentials(text: string): string | null {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !/^https?:$/.test(url.protocol)) return null;

@@ -1,9 +1,9 @@
 /**
- * The types an option can have: how each is written, read, and described to an operator.
+ * The types of options: how each is written, read, and described to an operator.
  *
- * Every source of settings hands over text (a config file may also use plain JSON values, which
- * become that text), so a type has one reader. `parse` returns undefined for what it does not
- * accept and never throws; `format` writes a value such that `parse` reads the same value back.
+ * Every source of settings provides text (a config file may also use plain JSON values, which
+ * become that text), so a type has one reader. `parse` returns undefined for a value that it does
+ * not accept and never throws; `format` writes a value such that `parse` reads the same value back.
  */
 
 import { isIPv4, isIPv6 } from 'node:net';
@@ -34,13 +34,10 @@ export interface ValueType<Value> {
   format(value: Value): string;
 }
 
-/**
- * JSON Schema, draft 7. Patterns stay within what both ECMAScript and RE2 (Helm's engine) read
- * alike.
- */
+/** JSON Schema, draft 7. ECMAScript and RE2 (Helm's engine) read all patterns alike. */
 export type JsonSchema = { readonly [keyword: string]: unknown };
 
-/** Where a server listens or is reached. An IPv6 host stands here without its brackets. */
+/** Where a server listens or is reached. An IPv6 host has no brackets here. */
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -78,8 +75,8 @@ export function string(placeholder: string, accepts: string): ValueType<string> 
 }
 
 /**
- * A file or folder. Reading it leaves it as it was written; the loader resolves it against the
- * working directory.
+ * A file or folder. Reading does not change it; the loader resolves it against the working
+ * directory.
  */
 export function path(): ValueType<string> {
   return {
@@ -158,8 +155,8 @@ export function autoOr<Value>(type: ValueType<Value>): ValueType<Value | 'auto'>
 }
 
 /**
- * A time, read as milliseconds. The unit is part of the text: a bare number would have to be
- * guessed at.
+ * A time, read as milliseconds. The unit is part of the text: the unit of a bare number would be a
+ * guess.
  */
 export function duration(minMs = 1): ValueType<number> {
   return {
@@ -239,8 +236,7 @@ export function address(minPort: 0 | 1): ValueType<Address> {
       const port = digits === undefined ? undefined : within(Number(digits), minPort, 65_535);
       if (port === undefined) return undefined;
       if (bracketed !== undefined) return isIPv6(bracketed) ? { host: bracketed, port } : undefined;
-      // Nothing but digits and dots can only be meant as IPv4; as a name it would fail much later,
-      // in DNS.
+      // Digits and dots alone can only mean IPv4; as a name they would fail much later, in DNS.
       if (plain === undefined || (/^[\d.]+$/.test(plain) && !isIPv4(plain))) return undefined;
       return { host: plain, port };
     },

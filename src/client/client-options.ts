@@ -11,7 +11,7 @@ import type { ClientOptions } from './client.js';
 
 export type ClientSettings = Pick<ClassifySettings, 'tlsCa' | 'tlsCert' | 'tlsKey' | 'tokenFile'>;
 
-/** Throws SetupError for files that can't be read, or hold nothing of use. */
+/** Throws SetupError for files that can't be read or hold nothing useful. */
 export async function clientOptions({
   tlsCa,
   tlsCert,

@@ -1,9 +1,9 @@
 /**
  * A typed client of the service, for the command line, benchmarks and other Node programs.
  *
- * It retries what the server says is worth it (UNAVAILABLE, RESOURCE_EXHAUSTED, after the server's
- * own pushback) through gRPC's retry policy, and turns statuses into VitserveError with the reason
- * from `google.rpc.ErrorInfo`.
+ * It retries calls that the server marks as retryable (UNAVAILABLE, RESOURCE_EXHAUSTED, after the
+ * server's own pushback) through gRPC's retry policy, and turns statuses into VitserveError with
+ * the reason from `google.rpc.ErrorInfo`.
  */
 import {
   type CallOptions,
@@ -23,8 +23,8 @@ import type { EmbedResponse__Output } from '../contract/generated/vitserve/v1/Em
 import type { Model__Output } from '../contract/generated/vitserve/v1/Model.js';
 
 /**
- * A call ended with an error. `code` is the gRPC status name; `reason` is empty where the status
- * was not the server's own.
+ * A call ended with an error. `code` is the gRPC status name; `reason` is empty if the status was
+ * not the server's own.
  */
 export class VitserveError extends Error {
   override readonly name = 'VitserveError';
@@ -39,25 +39,23 @@ export class VitserveError extends Error {
 }
 
 export interface CallSettings {
-  /** How long to wait for the answer, retries included. Without it: as long as it takes. */
+  /** How long to wait for the answer, retries included. Absent: without limit. */
   readonly timeoutMs?: number;
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
 /** All in PEM form. */
 export interface ClientTls {
-  /**
-   * The authorities that the server's certificate may come from; without it, those of the system.
-   */
+  /** The authorities that may sign the server's certificate; absent: those of the system. */
   readonly ca?: Buffer;
-  /** To be shown to a server that asks for one, with its key. */
+  /** Presented to a server that requests a client certificate, with its key. */
   readonly identity?: { readonly cert: Buffer; readonly key: Buffer };
 }
 
 export interface ClientOptions {
   /**
-   * false: an answer that is an error is final. What a server that closes the connection has not
-   * begun is always sent again.
+   * false: an error is final. Calls that a closing connection left unprocessed are always sent
+   * again.
    */
   readonly retries?: boolean;
   /** Absent: plaintext. */
@@ -71,7 +69,7 @@ export interface ClientOptions {
 /** Requests up to this size are kept for a retry. */
 const RETRY_BUFFER_BYTES = 64 * 1024 * 1024;
 
-/** What is left of the service config where an answer that is an error is final. */
+/** The rest of the service config when errors are final. */
 const WITHOUT_RETRIES = { loadBalancingConfig: [{ round_robin: {} }] };
 
 export class VitserveClient {
@@ -79,8 +77,8 @@ export class VitserveClient {
   readonly #metadata: Readonly<Record<string, string>>;
 
   /**
-   * `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. Throws
-   * where certificate and key are no pair.
+   * `target`: `host:port`, or any name that gRPC resolves. Connects with the first call. Throws if
+   * certificate and key do not match.
    */
   constructor(target: string, options: ClientOptions = {}) {
     const { ClassificationService } = loadContract().contract.vitserve.v1;
@@ -108,7 +106,7 @@ export class VitserveClient {
     return call((...rest) => this.#stub.classify(request, ...rest), this.#with(settings));
   }
 
-  /** A request as it is on the wire, for callers that send the same one many times. */
+  /** An encoded request, for callers that send the same one many times. */
   static encodeClassify(request: ClassifyRequest): Buffer {
     return loadContract().contract.vitserve.v1.ClassificationService.service.Classify.requestSerialize(
       request,

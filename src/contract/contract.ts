@@ -1,9 +1,9 @@
 /**
- * The contract, loaded from `proto/` for the server and the client alike.
+ * The contract, loaded from `proto/` for both the server and the client.
  *
  * One set of loader options serves both loading and the generated types (`tools/generate.mjs`
- * passes the same), so that what the types say is what arrives: camelCase names, Buffers, numbers
- * for 64-bit integers, names for enums.
+ * passes the same), so that the types match what arrives: camelCase names, Buffers, numbers for
+ * 64-bit integers, names for enums.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -54,16 +54,16 @@ export function loadContract(): {
 }
 
 /**
- * How clients should call, as JSON: all replicas in turn, and again what the server says is worth
- * it. The file is for clients in every language; gRPC explains it in its service_config.proto.
+ * The recommended service config for clients, as JSON: all replicas in turn, and retries of what
+ * the server marks as retryable. The file is for clients in every language; gRPC documents it in
+ * its service_config.proto.
  */
 export function readServiceConfig(): string {
   return readFileSync(`${PROTO_FOLDER}vitserve/v1/service-config.json`, 'utf8');
 }
 
 /**
- * A message type by its full name, for packing messages into `google.protobuf.Any` and reading them
- * out.
+ * A message type by its full name, to pack messages into `google.protobuf.Any` and to read them.
  */
 export function messageType<Input extends object, Output extends object>(
   name: string,

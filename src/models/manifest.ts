@@ -1,10 +1,10 @@
 /**
- * The manifest, `model.json`: what a served model is, beside its graph.
+ * The manifest, `model.json`: describes a served model beside its graph.
  *
  * It says how the graph is fed (name, layout, type, size), what it answers (output, kind,
- * activation, embedding), how pictures become pixels (the recipe), what the classes are called, and
- * where the weights came from. It is checked strictly: an unknown key or a missing one is a
- * start-up problem with the path of the key, never a guess.
+ * activation, embedding), how pictures become pixels (the recipe), the names of the classes, and
+ * where the weights came from. It is checked strictly: an unknown or missing key is a start-up
+ * problem with the path of the key, never a guess.
  */
 import { z } from 'zod';
 import type { Recipe } from './recipe.js';
@@ -40,8 +40,8 @@ const manifestSchema = z
       file: z.string().regex(/^[\w.-]+$/, 'must be the name of a file in the same folder'),
       sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hexadecimal digits'),
       /**
-       * How many bits of its int8 weights are used. Left out where there are none, or nobody knows:
-       * answers are right whatever it says, and only what is said of the speed depends on it.
+       * How many bits of its int8 weights are used. Absent if it has none, or if that is unknown:
+       * answers are right in any case; only statements about speed depend on it.
        */
       weightBits: z.optional(
         z.union([z.literal(7), z.literal(8)], { error: 'must be 7 or 8, or absent' }),
@@ -60,21 +60,20 @@ const manifestSchema = z
       /** What the graph answers with, float32 `[batch, classes]`. */
       kind: z.enum(['logits', 'probabilities']),
       /**
-       * What makes probabilities of logits; applied by the inference process only where `kind` is
-       * `logits`.
+       * Makes probabilities of logits; the inference process applies it only if `kind` is `logits`.
        */
       activation: z.enum(['softmax', 'sigmoid', 'none']),
     }),
     /**
-     * The representation under the head, float32 `[batch, size]`; null where the graph has no such
+     * The representation under the head, float32 `[batch, size]`; null if the graph has no such
      * output.
      */
     embedding: z.nullable(z.strictObject({ name: z.string().min(1), size: z.int().min(1) })),
     preprocessing: recipeSchema,
     labels: z.array(z.string().min(1)).min(1),
     /**
-     * Whether an image's answer is the same in any batch. Where it is not, images are executed one
-     * by one. `accelerator`: it is to within rounding (float16), so batches are made on an
+     * Whether an image's answer is the same in any batch. If not, images are executed one by one.
+     * `accelerator`: it is the same to within rounding (float16), so batches are made on an
      * accelerator, where they pay, and not on the CPU.
      */
     batchInvariant: z.union([z.boolean(), z.literal('accelerator')], {
@@ -102,7 +101,7 @@ export function mayBatch({ batchInvariant }: Manifest, provider: string): boolea
 }
 
 /**
- * Parses manifest text. Either the manifest or every problem found, one line each, `path: what is
+ * Parses manifest text into the manifest, or every problem found, one line each, `path: what is
  * wrong`.
  */
 export function parseManifest(text: string): { manifest: Manifest } | { problems: string[] } {

@@ -1,5 +1,2 @@
-/**
- * What the manifest's `provenance.weights` says of a model that was made to be measured, and never
- * learned anything.
- */
+/** The manifest's `provenance.weights` of a model for measurements, which is not trained. */
 export const RANDOM_WEIGHTS = 'random';

@@ -1,17 +1,17 @@
 /**
- * Preprocessing as other libraries write it down, turned into our recipe.
+ * Preprocessing as other libraries describe it, converted into our recipe.
  *
  * Hugging Face keeps it in `preprocessor_config.json`, timm under `pretrained_cfg` in
- * `config.json`. What a file leaves out has the default of the class that would read it. What a
- * recipe can't express is refused, with all reasons at once: pixels made differently cost accuracy
- * without any error.
+ * `config.json`. A missing value has the default of the class that would read the file. Anything
+ * that a recipe can't express is rejected, with all reasons at once: pixels made differently cost
+ * accuracy without any error.
  *
  * Sources: transformers 5.23 `image_processing_{vit,deit,bit,clip}.py`, `image_processing_utils.py`
  * (`get_size_dict`); timm 1.0 `data/config.py` (`resolve_data_config`),
  * `data/transforms_factory.py` (`transforms_imagenet_eval`).
  *
- * The recipes say `normalizedInGraph: true`; who keeps a graph with a float32 input sets it to
- * false.
+ * The recipes have `normalizedInGraph: true`; a caller that keeps a graph with a float32 input sets
+ * it to false.
  */
 import { SetupError } from '../errors.js';
 import type { Crop, Interpolation, Recipe, Resize } from './recipe.js';
@@ -44,7 +44,7 @@ const MAX_SIDE = 4096;
 interface Defaults {
   readonly interpolation: Interpolation;
   readonly crops: boolean;
-  /** Whether a bare number as `size` means a square; else it is the shortest edge. */
+  /** Whether a bare number as `size` means a square; otherwise it is the shortest edge. */
   readonly square: boolean;
   readonly mean: Triple;
   readonly std: Triple;
@@ -80,11 +80,11 @@ const PROCESSORS: Readonly<Record<string, Defaults>> = {
 };
 
 /**
- * The recipe of a `preprocessor_config.json` (its parsed JSON). `imageSize` is what the model
- * takes; it stands in where the file gives no size. The recipe ends at the size that the file says,
- * which the caller compares with its model.
+ * The recipe of a `preprocessor_config.json` (its parsed JSON). `imageSize` is the model's input;
+ * it applies if the file gives no size. The recipe ends at the file's size, which the caller
+ * compares with the model.
  *
- * @throws SetupError with everything that a recipe can't express.
+ * @throws SetupError with everything that a recipe can't express
  */
 export function recipeFromHuggingFace(preprocessorConfig: unknown, imageSize: ImageSize): Recipe {
   const problems: string[] = [];
@@ -159,7 +159,7 @@ export function recipeFromHuggingFace(preprocessorConfig: unknown, imageSize: Im
  * The recipe of timm's evaluation transform for a `pretrained_cfg` (its parsed JSON): resize to
  * ⌊size / crop_pct⌋, crop to `input_size`.
  *
- * @throws SetupError with everything that a recipe can't express.
+ * @throws SetupError with everything that a recipe can't express
  */
 export function recipeFromTimm(pretrainedCfg: unknown): Recipe {
   const problems: string[] = [];
@@ -189,9 +189,7 @@ export function recipeFromTimm(pretrainedCfg: unknown): Recipe {
   return checked('pretrained_cfg', recipe, problems);
 }
 
-/**
- * The same recipe for another size of the model's input: what stands before a crop grows with it.
- */
+/** The same recipe for another input size of the model: the size before a crop scales with it. */
 export function recipeForSize(recipe: Recipe, size: ImageSize): Recipe {
   const { resize, crop } = recipe;
   if (crop === null) return { ...recipe, resize: { mode: 'squash', ...size } };

@@ -38,20 +38,17 @@ export interface Recipe {
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
   /**
-   * True where the graph takes uint8 and normalises by itself; else the inference process
+   * Whether the graph takes uint8 and normalises by itself; otherwise the inference process
    * normalises.
    */
   readonly normalizedInGraph: boolean;
 }
 
-/** How one picture goes through a recipe. All in pixels of the resized picture. */
+/** The sizes and offsets of one picture in a recipe, in pixels of the resized picture. */
 export interface Geometry {
   readonly resizedWidth: number;
   readonly resizedHeight: number;
-  /**
-   * Where the output's top left corner lies in the resized picture; negative where zeros are
-   * padded.
-   */
+  /** The output's top left corner in the resized picture; negative if zeros are padded. */
   readonly cropLeft: number;
   readonly cropTop: number;
   readonly outputWidth: number;
@@ -83,7 +80,7 @@ export function planGeometry(recipe: Recipe, width: number, height: number): Geo
 }
 
 /**
- * The size that a recipe gives to every picture, or null where it depends on the picture (no crop
+ * The size that a recipe gives to every picture, or null if it depends on the picture (no crop
  * after keeping the aspect ratio).
  */
 export function outputSize(recipe: Recipe): { height: number; width: number } | null {

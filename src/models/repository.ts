@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { mergeSetupErrors, messageOf, SetupError } from '../errors.js';
+import { allOrProblems, messageOf, SetupError } from '../errors.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { RANDOM_WEIGHTS } from './provenance.js';
 import { outputSize } from './recipe.js';
@@ -21,15 +21,15 @@ export interface Model extends FoundModel {
   readonly weights: readonly HashedFile[];
 }
 
-/** A model's highest version, as the folders tell; nothing in it has been read. */
+/** A model's highest version by its folders; its files have not been read yet. */
 export interface FoundModel {
   readonly name: string;
   readonly version: string;
-  /** Names, sizes and times of its files, from before any of them was read. */
+  /** Names, sizes and times of its files, taken before any of them was read. */
   readonly stamp: string;
 }
 
-/** Which name a call without one means. Throws SetupError where that can't be known. */
+/** The model of a call that names none. Throws SetupError if that is ambiguous. */
 export function chooseDefault(
   repository: string,
   names: readonly string[],
@@ -53,8 +53,8 @@ export function chooseDefault(
 }
 
 /**
- * Every model of the repository, by name. Folders without a version are problems, but those of
- * others are found all the same.
+ * Every model of the repository, by name. A folder without a version is a problem and does not hide
+ * the other models.
  */
 export async function findModels(
   repository: string,
@@ -85,13 +85,13 @@ function noVersion(repository: string, name: string): string {
 }
 
 export interface LoadOptions {
-  /** Whether a model may be loaded whose weights are random, which is made for measuring. */
+  /** Whether a model with random weights, which is for measurements, may be loaded. */
   readonly allowRandomWeights: boolean;
 }
 
 /**
  * Loads the highest version of every model and checks each against its manifest (the graph's hash
- * included). Throws SetupError with every problem of all of them.
+ * included). Throws SetupError with the problems of all models.
  */
 export async function loadRepository(
   repository: string,
@@ -105,17 +105,8 @@ export async function loadRepository(
     found.map(({ name }) => name),
     defaultName,
   );
-  const loaded = await Promise.allSettled(
-    found.map((model) => loadModel(repository, model, options)),
-  );
-  const failures = loaded.flatMap((result) =>
-    result.status === 'rejected' ? [result.reason as unknown] : [],
-  );
-  if (failures.length > 0) throw mergeSetupErrors(failures);
-  return {
-    models: loaded.map((result) => (result as PromiseFulfilledResult<Model>).value),
-    defaultName: chosen,
-  };
+  const models = await allOrProblems(found.map((model) => loadModel(repository, model, options)));
+  return { models, defaultName: chosen };
 }
 
 /** Loads one version. Throws SetupError with every problem found. */
@@ -135,8 +126,8 @@ export async function loadModel(
 }
 
 /**
- * Loads the model of a folder: of a version (`models/vit/2`), or of a model's highest version
- * (`models/vit`). The same checks as in `loadModel`, random weights allowed.
+ * Loads the model of a folder: a version's (`models/vit/2`), or a model's, which means its highest
+ * version (`models/vit`). The same checks as in `loadModel`, with random weights allowed.
  */
 export async function loadModelFolder(folder: string): Promise<Model> {
   const path = resolve(folder);
@@ -211,7 +202,7 @@ async function foldersOf(folder: string): Promise<string[]> {
     .sort();
 }
 
-/** Hidden, or what a file system keeps in its root, which a volume of models may be. */
+/** Hidden, or what a file system keeps in its root, which may be the root of a volume of models. */
 function isForeign(name: string): boolean {
   return name.startsWith('.') || name === 'lost+found';
 }

@@ -1,13 +1,12 @@
 /**
- * The files that a version's answers come from: its graph, and the files of weights that the graph
- * names (ONNX: `docs/ExternalData.md`). And whether they are still what they were.
+ * The files behind a version's answers: its graph, and the files of weights that the graph names
+ * (ONNX: `docs/ExternalData.md`). And whether they have changed.
  *
- * What holds: a process never answers with other weights than the ones that the version was begun
- * with, also where a file is overwritten while the process starts. The files are hashed where they
- * lie and loaded by path, so a copy in memory is not needed; their sizes and times before the hash
- * and after the load tell whether both read the same bytes. What it costs: one pass over the
- * weights at every start of a process, from the page cache about 0.2 to 1 s for the 346 MB of a
- * ViT-B.
+ * What holds: a process never answers with other weights than those that its version started with,
+ * even if a file is overwritten while the process starts. The files are hashed in place and loaded
+ * by path, so no copy in memory is needed; their sizes and times before the hash and after the load
+ * tell whether both read the same bytes. What it costs: one pass over the weights at every start of
+ * a process, from the page cache about 0.2 to 1 s for the 346 MB of a ViT-B.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -15,7 +14,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { messageOf, SetupError } from '../errors.js';
 
-/** A file and what is expected in it. */
+/** A file and its expected hash. */
 export interface HashedFile {
   readonly path: string;
   /** Lower-case hexadecimal. */
@@ -24,11 +23,11 @@ export interface HashedFile {
 
 const PIECE_BYTES = 1024 * 1024;
 /**
- * How a tensor begins to say where its values are: the entry's key, and the tag of the file name
- * that follows.
+ * The start of a tensor's external location: the entry's key, and the tag of the file name that
+ * follows.
  */
 const LOCATION = Buffer.from('\n\x08location\x12', 'latin1');
-/** Longer names of files are not looked for: no file system has any. */
+/** Longer file names are not searched for: no file system has them. */
 const LONGEST_NAME = 4096;
 const LONGEST_ENTRY = LOCATION.length + 2 + LONGEST_NAME;
 const SHOWN_DIGITS = 12;
@@ -44,7 +43,7 @@ export async function hashGraph(
     highWaterMark: PIECE_BYTES,
   }) as AsyncIterable<Buffer>) {
     hash.update(piece);
-    // What the edge between two pieces cuts through; what is found twice is in the set once.
+    // Around the edge between two pieces; a name found twice is in the set once.
     addLocations(Buffer.concat([rest, piece.subarray(0, LONGEST_ENTRY)]), locations);
     addLocations(piece, locations);
     rest = (piece.length < LONGEST_ENTRY ? Buffer.concat([rest, piece]) : piece).subarray(
@@ -61,7 +60,7 @@ function addLocations(bytes: Buffer, locations: Set<string>): void {
   }
 }
 
-/** A text with its length in front, of less than 2¹⁴ bytes; null where there is none in full. */
+/** A text of less than 2¹⁴ bytes with its length in front; null if it is incomplete. */
 function textAt(bytes: Buffer, at: number): string | null {
   const [low = 0, high = 0] = bytes.subarray(at, at + 2);
   const [length, start] = low < 0x80 ? [low, at + 1] : [(low & 0x7f) | (high << 7), at + 2];
@@ -69,7 +68,8 @@ function textAt(bytes: Buffer, at: number): string | null {
   return bytes.toString('utf8', start, start + length);
 }
 
-export async function hashOf(path: string): Promise<string> {
+/** SHA-256 of a file, in lower-case hexadecimal. */
+export async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES }))
     hash.update(piece as Buffer);
@@ -77,8 +77,8 @@ export async function hashOf(path: string): Promise<string> {
 }
 
 /**
- * The files of weights that a graph names, with their hashes. Names of no file in its folder are
- * the runtime's to refuse.
+ * The files of weights that a graph names, with their hashes. Names that are not a file in its
+ * folder are left for the runtime to reject.
  */
 export async function hashExternalWeights(
   graphPath: string,
@@ -93,15 +93,12 @@ export async function hashExternalWeights(
       (found) => found.isFile(),
       () => false,
     );
-    if (isFile) files.push({ path, sha256: await hashOf(path) });
+    if (isFile) files.push({ path, sha256: await hashFile(path) });
   }
   return files;
 }
 
-/**
- * Names, sizes and times of everything in a folder, as one text: another one where something in it
- * has changed.
- */
+/** Names, sizes and times of everything in a folder, as one text that differs after any change. */
 export async function stampOf(folder: string): Promise<string> {
   const entries = await readdir(folder, { recursive: true }).catch((error: unknown) => [
     messageOf(error),
@@ -119,20 +116,19 @@ async function stampOfFile(path: string): Promise<string> {
   );
 }
 
-/** Those that hold other bytes than they should, or can't be read. */
+/** The files that hold other bytes than expected, or can't be read. */
 export async function changedFiles(files: readonly HashedFile[]): Promise<HashedFile[]> {
   const changed: HashedFile[] = [];
   for (const file of files) {
-    const found = await hashOf(file.path).catch(() => null);
+    const found = await hashFile(file.path).catch(() => null);
     if (found !== file.sha256) changed.push(file);
   }
   return changed;
 }
 
 /**
- * Has `load` read these files, and gives what it made of them only where they held what they
- * should, all the time. Throws SetupError where they did not. `model`: name and version, for the
- * error.
+ * Calls `load`, which reads these files, and returns its result only if the files held the expected
+ * bytes all the time. Throws SetupError if they did not. `model`: name and version, for the error.
  */
 export async function loadUnchanged<Loaded>(
   model: string,
@@ -143,7 +139,7 @@ export async function loadUnchanged<Loaded>(
   const before = await stamps();
   const problems: string[] = [];
   for (const { path, sha256 } of files) {
-    const found = await hashOf(path).catch((error: unknown) => {
+    const found = await hashFile(path).catch((error: unknown) => {
       problems.push(`model ${model}: can't read ${path} (${messageOf(error)}): restore the file`);
       return sha256;
     });

@@ -1,10 +1,10 @@
 /**
- * How many cores this process may really use.
+ * How many cores this process may use.
  *
- * A container's limit is a cgroup quota of CPU time, which older Node versions don't take into
- * account: on a 64-core node with a limit of 2 they would start 64 processes. Read here: cgroup v2
- * `cpu.max` of this process's group and its parents, else v1 `cpu.cfs_quota_us` /
- * `cpu.cfs_period_us`; see the kernel's admin guide, cgroup-v2, "CPU Interface Files".
+ * A container's limit is a cgroup quota of CPU time, which older Node versions ignore: on a 64-core
+ * node with a limit of 2 they would start 64 processes. This module reads cgroup v2 `cpu.max` of
+ * this process's group and its parents, else v1 `cpu.cfs_quota_us` / `cpu.cfs_period_us`; see the
+ * kernel's admin guide, cgroup-v2, "CPU Interface Files".
  */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -23,8 +23,7 @@ const readText: ReadText = (path) => {
 };
 
 /**
- * At least 1; a fractional quota is rounded up, because the last part of a core still wants a
- * process to use it.
+ * At least 1; a fractional quota is rounded up, so that a process uses the last part of a core too.
  */
 export function availableCores(
   parallelism = availableParallelism(),
@@ -33,7 +32,7 @@ export function availableCores(
   return Math.max(1, Math.min(parallelism, Math.ceil(cgroupQuota(read))));
 }
 
-/** The quota in cores, Infinity where there is none. */
+/** The quota in cores; Infinity without one. */
 function cgroupQuota(read: ReadText): number {
   const groups = read('/proc/self/cgroup') ?? '';
   let quota = Number.POSITIVE_INFINITY;

@@ -1,16 +1,16 @@
 /**
- * How much processor time another process has used, all its threads together; see proc_pid_stat(5).
- * About 20 µs, in steps of 10 ms.
+ * The processor time that another process has used, all its threads together; see proc_pid_stat(5).
+ * Costs about 20 µs; in steps of 10 ms.
  */
 import { readFileSync } from 'node:fs';
 
-/** USER_HZ, in which the kernel tells times: 100 on every architecture that Node runs on. */
+/** USER_HZ, the kernel's unit of these times: 100 on every architecture that Node runs on. */
 const MS_PER_TICK = 10;
-/** Fields of the line from the third on, which is the process's state. */
+/** Fields of the line, counted from the third, which is the process's state. */
 const USER = 14 - 3;
 const SYSTEM = 15 - 3;
 
-/** Milliseconds; null where that can't be told: no such process, or no /proc that says so. */
+/** Milliseconds; null if unknown: no such process, or no usable /proc. */
 export function cpuMsOf(pid: number): number | null {
   let stat: string;
   try {

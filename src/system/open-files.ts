@@ -1,17 +1,15 @@
 /**
- * Whether the limit of open files (`ulimit -n`) has room for the connections that the server may
- * take.
+ * Whether the limit of open files (`ulimit -n`) is high enough for the connections that the server
+ * accepts.
  *
- * Node raises the soft limit to the hard one as it starts. Where that is not enough, a connection
- * too many is closed by Node without a word, and a lost process is not replaced until there is a
- * descriptor: worth a warning before it happens.
+ * Node raises the soft limit to the hard one as it starts. If that is not enough, Node closes
+ * surplus connections silently, and a lost process is not replaced until a descriptor is free:
+ * worth a warning before it happens.
  */
 import { readdirSync } from 'node:fs';
 import { openFilesLimit } from './system-errors.js';
 
-/**
- * For probes and scrapes, processes that are started beside others, and files that are read again.
- */
+/** For probes and scrapes, processes that start beside others, and files that are read again. */
 const SPARE = 128;
 
 export interface OpenFilesShortage {
@@ -21,8 +19,8 @@ export interface OpenFilesShortage {
 }
 
 /**
- * To be asked when all processes run and nobody is connected. Null: there is room, or it can't be
- * known.
+ * Call it when all processes run and no client is connected. Null: the limit is high enough, or
+ * unknown.
  */
 export function openFilesShortage(maxConnections: number): OpenFilesShortage | null {
   const limit = openFilesLimit();

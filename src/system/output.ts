@@ -1,20 +1,19 @@
 /**
- * Writing to a descriptor that others have handed over without waiting for whoever is behind it.
+ * Writes to an inherited descriptor without waiting for its reader.
  *
- * A pipe, a socket and a terminal take nothing while nobody reads, and a write to one that blocks
- * holds its thread. On a thread of libuv's pool that is no way out: the process can't end before
- * the thread comes back. So they are written without blocking, through a description of our own
- * (`/proc/self/fd`), because the flag belongs to the description and a shell may share it. Where
- * there can't be one (sockets have none; a pipe may belong to another user), the shared one gets
- * the flag, which Node takes back when it exits. A file blocks only while its disk does: it is
- * written on a thread of the pool, which costs some 0.1 ms of CPU a time, so bytes are gathered for
- * it.
+ * A pipe, a socket or a terminal whose reader stalls takes nothing, and a blocking write to it
+ * holds its thread. A thread of libuv's pool does not help: the process can't end before the thread
+ * returns. So they are written without blocking, through a description of our own
+ * (`/proc/self/fd`), because the flag belongs to the description and a shell may share it. If there
+ * can't be one (sockets have none; a pipe may belong to another user), the shared description gets
+ * the flag, which Node resets at exit. A file blocks only while its disk does: it is written on a
+ * thread of the pool, which costs some 0.1 ms of CPU each time, so bytes are gathered for it.
  */
 import { constants, fstatSync, openSync, write, writeSync } from 'node:fs';
 import koffi from 'koffi';
 
 /**
- * Calls `done` at once or later. Without an error some of the bytes were taken, not always all of
+ * Calls `done` at once or later. Without an error some of the bytes were written, not always all of
  * them.
  */
 export type WriteBytes = (

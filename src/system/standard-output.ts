@@ -1,11 +1,11 @@
 /**
- * Standard output and error of the commands that print and end.
+ * Standard output and error of the commands that print and exit.
  *
- * Node leaves EPIPE to whoever writes, as an event that ends the process with a stack trace, and
- * `process.exit` throws away what a pipe has not taken yet. Here instead: a reader that has gone
- * (`| head`) ends the command without a word, with the code that a shell shows for SIGPIPE; any
- * other failure of standard output is said and is exit code 1; standard error may be closed or
- * full, and the work goes on without it; and a command ends when its output has been taken.
+ * Node reports EPIPE as an event that ends the process with a stack trace, and `process.exit`
+ * discards what a pipe has not taken yet. With this module: a reader that has gone (`| head`) ends
+ * the command silently, with the code that a shell shows for SIGPIPE; any other failure of standard
+ * output is reported and gives exit code 1; standard error may be closed or full, and the work goes
+ * on without it; and a command exits after its output has been written.
  */
 import { messageOf } from '../errors.js';
 
@@ -16,7 +16,7 @@ const GONE = ['EPIPE', 'ECONNRESET'];
 let isGuarded = false;
 let hasFailed = false;
 
-/** Before anything is written. Not for a server, whose log has an output of its own. */
+/** Call it before anything is written. Not for a server, whose log has an output of its own. */
 export function guardOutput(): void {
   if (isGuarded) return;
   isGuarded = true;
@@ -30,7 +30,7 @@ export function guardOutput(): void {
   });
 }
 
-/** Ends the process when what was written has been taken, or after `patienceMs`. */
+/** Exits once the output has been written, or after `patienceMs`. */
 export async function exit(code: number, patienceMs = Number.POSITIVE_INFINITY): Promise<never> {
   const end = () => process.exit(hasFailed ? 1 : code);
   if (Number.isFinite(patienceMs)) setTimeout(end, patienceMs);
@@ -38,7 +38,7 @@ export async function exit(code: number, patienceMs = Number.POSITIVE_INFINITY):
   return end();
 }
 
-/** What comes of a write is known a turn of the event loop after it. */
+/** The result of a write is known one turn of the event loop later. */
 async function taken(stream: NodeJS.WriteStream): Promise<void> {
   await new Promise<void>((resolve) => stream.write('', () => setImmediate(resolve)));
 }

@@ -1,12 +1,11 @@
 /**
- * What to do about errors of the operating system that have nothing to do with vitserve's own
- * doing: a limit is reached, an address can't be had. The system says only what; these say what
- * would mend it.
+ * What to do about errors of the operating system that vitserve does not cause: a limit is reached,
+ * an address is unavailable. The system says only what; these texts say what would fix it.
  */
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../errors.js';
 
-/** Why an address can't be listened on, with what to do. `option` names it. */
+/** Why an address can't be listened on, with the remedy. `option` names it. */
 export function listenProblem(
   option: string,
   { host, port }: { host: string; port: number },
@@ -35,12 +34,12 @@ function listenRemedy(error: unknown): string {
   }
 }
 
-/** Text of anything thrown, with the remedy where a limit of the system was reached. */
+/** The message of anything thrown, with the remedy if a limit of the system was reached. */
 export function describeSystemError(error: unknown): string {
   return limitProblem(error) ?? messageOf(error);
 }
 
-/** The same for errors that say that a limit was reached; null for all others. */
+/** The same for errors that mean a reached limit; null for all others. */
 export function limitProblem(error: unknown): string | null {
   const remedy = limitRemedy(error);
   return remedy === null ? null : `${messageOf(error)}: ${remedy}`;
@@ -64,7 +63,7 @@ function limitRemedy(error: unknown): string | null {
 }
 
 /**
- * How many files this process may have open; null where the system does not tell, or sets no limit.
+ * How many files this process may have open; null if the system does not tell, or sets no limit.
  */
 export function openFilesLimit(): number | null {
   try {

@@ -1,17 +1,17 @@
 /**
  * Lets a process outlive the terminal that it was started on.
  *
- * As it exits, Node puts back the settings of the terminals on its standard descriptors, and aborts
- * where one has gone meanwhile: the exit code would be lost to a crash. It passes over descriptors
- * that have become something else. (Closed ones it passes over too, but native libraries that flush
- * their own streams at exit do not.)
+ * At exit Node restores the settings of the terminals on its standard descriptors, and aborts if
+ * one has gone: a crash would replace the exit code. It skips descriptors that have become
+ * something else. (It skips closed ones too, but native libraries that flush their own streams at
+ * exit do not.)
  */
 import { closeSync, openSync } from 'node:fs';
 import { isatty } from 'node:tty';
 
 /**
- * To be called at the start. Puts /dev/null in the place of what has gone, as the last thing of
- * all.
+ * Call it at the start. Replaces gone terminals by /dev/null, as the last thing before the process
+ * ends.
  */
 export function outliveTerminals(): void {
   const terminals = [0, 1, 2].filter((fd) => isatty(fd));
@@ -19,7 +19,7 @@ export function outliveTerminals(): void {
     for (const fd of terminals) {
       if (isatty(fd)) continue;
       closeSync(fd);
-      // The lowest number that is free: the one that has just become so.
+      // Takes the lowest free number, which is the one just closed.
       openSync('/dev/null', 'r+');
     }
   });

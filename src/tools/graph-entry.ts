@@ -1,4 +1,4 @@
-/** What a manifest says of the graph file that has just been written. */
+/** The manifest's entry for a graph file that was just written. */
 import type { Manifest } from '../models/manifest.js';
 import { weightBitsOf } from '../onnx/passes/weight-bits.js';
 import type { ModelProto } from '../onnx/proto/model-proto.js';

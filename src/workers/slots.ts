@@ -1,25 +1,26 @@
 /**
- * Pixels between processes: one file in tmpfs, cut into slots, written and read with positional
- * reads and writes.
+ * Passes pixels between processes: one file in tmpfs, cut into slots, written and read with
+ * positional reads and writes.
  *
  * A slot is a header of SLOT_HEADER_BYTES (cancel word, expiry) and the pixels of one image, height
- * × width × 3 bytes, RGB, row by row. Who holds a permit holds a slot. What holds: a slot is
- * reserved by writing it before it is first held, so a full tmpfs shows when a permit is asked for
- * and never while an image is worked on; the file is unlinked at once and reaches the children as
- * an inherited descriptor, so no way of dying leaves it behind. A slot is given to another request
- * only after the process that writes it has answered or is gone. What it costs: (pixels + 64 bytes)
- * × slots of memory, and about 25 µs an image for the way over.
+ * × width × 3 bytes, RGB, row by row. A permit holds a slot. What holds: a slot is reserved by
+ * writing it before it is first held, so a full tmpfs shows when a permit is requested and never
+ * during the work on an image; the file is unlinked at once and the children inherit its
+ * descriptor, so no crash leaves it behind. A slot passes to another request only after the process
+ * that writes it has answered or is gone. What it costs: (pixels + 64 bytes) × slots of memory, and
+ * about 25 µs an image for the transfer.
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, SetupError } from '../errors.js';
+import { readFullyAt, writeFullyAt } from '../system/positional-io.js';
 
 export const SLOT_HEADER_BYTES = 64;
 
 /** Layout of the slot file; the same on both sides. */
 export interface SlotLayout {
-  /** Room for the pixels of the largest model. */
+  /** The size of the largest model's pixels. */
   readonly pixelBytes: number;
 }
 
@@ -27,7 +28,7 @@ export function slotOffset(layout: SlotLayout, slot: number): number {
   return slot * (SLOT_HEADER_BYTES + layout.pixelBytes);
 }
 
-/** Opens a new file in `directory` and unlinks it. Throws SetupError where that can't be done. */
+/** Opens a new file in `directory` and unlinks it. Throws SetupError if that fails. */
 export function openUnlinkedFile(directory: string): number {
   const path = join(directory, `vitserve-${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
@@ -41,13 +42,13 @@ export function openUnlinkedFile(directory: string): number {
   }
 }
 
-/** Written at a time while serving: takes a millisecond or so. */
+/** Written at a time while serving, in a millisecond or so. */
 const GROWTH_BYTES = 2 * 1024 * 1024;
 
 const ZEROES = Buffer.alloc(1024 * 1024);
 
 /**
- * Writes zeroes, so that the space is really there. Throws SetupError that says how much was needed
+ * Writes zeroes, so that the space really exists. Throws SetupError that says how much was needed
  * and where.
  */
 export function reserve(
@@ -117,7 +118,7 @@ export class SlotFile {
         `${count} pixel slots`,
       );
     } catch (error) {
-      // What could be written of them is room that others may need.
+      // The part that could be written is space that others may need.
       ftruncateSync(this.fd, this.bytes);
       throw error;
     }
@@ -126,8 +127,8 @@ export class SlotFile {
   }
 
   /**
-   * Reserves so many slots, and a few more so that it is seldom done. Returns whether there was
-   * room for them.
+   * Reserves up to `count` slots, and a few more so that this happens seldom. Returns whether there
+   * was space for them.
    */
   tryGrow(count: number): boolean {
     const some = Math.floor(GROWTH_BYTES / slotOffset(this.layout, 1));
@@ -149,7 +150,7 @@ export class SlotFile {
     writeSync(this.fd, this.#header, 0, 16, slotOffset(this.layout, slot));
   }
 
-  /** Tells whoever is about to work on the slot that nobody waits for the answer any more. */
+  /** Tells the process that is about to work on the slot that the call has ended. */
   cancel(slot: number): void {
     writeSync(this.fd, this.#cancelWord, 0, 4, slotOffset(this.layout, slot));
   }
@@ -170,7 +171,7 @@ export class SlotView {
     this.#layout = layout;
   }
 
-  /** Whether the request behind the slot is still waiting at `now` (monotonic milliseconds). */
+  /** Whether the slot's request was still waiting at `now` (monotonic milliseconds). */
   isWanted(slot: number, now: number): boolean {
     readSync(this.#fd, this.#header, 0, 16, slotOffset(this.#layout, slot));
     return this.#header.readUInt32LE(0) === 0 && now < this.#header.readDoubleLE(8);
@@ -178,18 +179,13 @@ export class SlotView {
 
   writePixels(slot: number, pixels: Uint8Array): void {
     const at = slotOffset(this.#layout, slot) + SLOT_HEADER_BYTES;
-    for (let done = 0; done < pixels.length; ) {
-      done += writeSync(this.#fd, pixels, done, pixels.length - done, at + done);
-    }
+    writeFullyAt(this.#fd, pixels, at);
   }
 
   /** Reads the first `length` bytes of the slot's pixels into `target` from `offset` on. */
   readPixels(slot: number, target: Uint8Array, offset: number, length: number): void {
     const at = slotOffset(this.#layout, slot) + SLOT_HEADER_BYTES;
-    for (let done = 0; done < length; ) {
-      const count = readSync(this.#fd, target, offset + done, length - done, at + done);
-      if (count === 0) throw new Error(`slot ${slot} lies beyond the file`);
-      done += count;
-    }
+    if (!readFullyAt(this.#fd, target.subarray(offset, offset + length), at))
+      throw new Error(`slot ${slot} lies beyond the file`);
   }
 }

@@ -1,7 +1,9 @@
 /** Errors as values: what they carry, and what becomes of things that were thrown elsewhere. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import {
+  allOrProblems,
   describeReason,
   messageOf,
   REASONS,
@@ -33,6 +35,42 @@ describe('the table of reasons', () => {
   test('never invites a retry of what the same request can not mend', () => {
     const retried = rows.filter(({ retryable }) => retryable).map(({ status }) => status);
     assert.deepEqual([...new Set(retried)].sort(), ['RESOURCE_EXHAUSTED', 'UNAVAILABLE']);
+  });
+});
+
+describe('promises of which some fail', () => {
+  test('give their values in order when none fails', async () => {
+    const [text, number] = await allOrProblems([Promise.resolve('a'), 1]);
+    assert.deepEqual([text.toUpperCase(), number.toFixed(1)], ['A', '1.0']);
+  });
+
+  test('throw all problems as one, after all have settled', async () => {
+    let settled = false;
+    const slow = setImmediate().then(() => {
+      settled = true;
+      throw new SetupError('usage', ['c: mend it']);
+    });
+    const failure = allOrProblems([
+      Promise.reject(new SetupError('environment', ['a: mend it', 'b: mend it'])),
+      Promise.resolve(1),
+      slow,
+    ]);
+    await assert.rejects(
+      failure,
+      new SetupError('usage', ['a: mend it', 'b: mend it', 'c: mend it']),
+    );
+    assert.ok(settled);
+  });
+
+  test('throw another kind of failure as it is', async () => {
+    const other = new TypeError('broken');
+    await assert.rejects(
+      allOrProblems([
+        Promise.reject(new SetupError('usage', ['a: mend it'])),
+        Promise.reject(other),
+      ]),
+      other,
+    );
   });
 });
 

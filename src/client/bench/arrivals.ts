@@ -1,8 +1,7 @@
 /**
- * When the calls of an open loop are due: a Poisson process, which is what many callers who know
- * nothing of each other make. Calls come in clusters and with gaps, so a server is seen queueing as
- * it will in production; evenly spaced calls would flatter it. The same seed gives the same calls,
- * on every machine.
+ * When the calls of an open loop are due: a Poisson process, as many independent callers make it.
+ * Calls come in clusters and with gaps, so the server queues as it will in production; evenly
+ * spaced calls would flatter it. The same seed gives the same calls on every machine.
  */
 
 /**
@@ -21,7 +20,7 @@ export function seededRandom(seed: number): () => number {
 }
 
 /**
- * Each call gives the next arrival, in milliseconds from the beginning; gaps are exponential with
+ * Each call returns the next arrival, in milliseconds from the start; gaps are exponential with
  * mean 1 / rate.
  */
 export function poissonArrivals(ratePerSecond: number, random: () => number): () => number {

@@ -1,9 +1,9 @@
 /**
  * `vitserve bench [FILE|FOLDER…]`: puts a running server under load and reports.
  *
- * One measurement after the other, each in a state that its own warm-up has made. The report comes
- * on standard output, what is going on meanwhile on standard error, if that is a terminal. Ctrl-C
- * ends at once, with the figures so far.
+ * One measurement after another, each after a warm-up of its own. The report goes to standard
+ * output; progress goes to standard error if that is a terminal. Ctrl-C ends at once, with the
+ * figures so far.
  */
 
 import type { BenchSettings } from '../../cli/bench-options.js';
@@ -20,7 +20,7 @@ import { Target } from './target.js';
 /** Alone, moderate, and more than most machines have cores for. */
 const DEFAULT_CALLERS = [1, 8, 32];
 
-/** `drawJpeg`: for where no images are given. */
+/** `drawJpeg`: for when no images are given. */
 export async function bench(
   argv: readonly string[],
   environment: NodeJS.ProcessEnv,
@@ -63,9 +63,7 @@ export async function bench(
   return exitCodeOf(measurements);
 }
 
-/**
- * One after the other, until all are done, the server is lost, or a signal says that it is enough.
- */
+/** One after another, until all are done, the server is lost, or a signal ends it. */
 async function measureAll(
   loads: readonly Load[],
   target: Target,
@@ -75,8 +73,8 @@ async function measureAll(
   const enough = new AbortController();
   const stop = () => enough.abort();
   process.on('SIGINT', stop).on('SIGTERM', stop);
-  // The clock's timers keep nothing alive, and between two calls of a low rate there is nothing
-  // else.
+  // The clock's timers do not keep the process alive, and between two calls of a low rate nothing
+  // else does.
   const alive = setInterval(() => {}, 2 ** 30);
   const measurements: Measurement[] = [];
   for (const load of loads) {

@@ -1,8 +1,8 @@
 /**
- * Any number of durations in 250 KB: an HDR histogram, which Node.js has, fed with milliseconds.
+ * Any number of durations in 250 KB: Node's HDR histogram, in milliseconds.
  *
- * Three significant figures from a microsecond to an hour; what is shorter or longer counts as
- * that. So a percentile is within 0.1 % of the exact one, and a long run costs no more memory than
+ * Three significant figures from a microsecond to an hour; shorter and longer durations count as
+ * these. So a percentile is within 0.1 % of the exact one, and a long run needs no more memory than
  * a short one.
  */
 import { createHistogram } from 'node:perf_hooks';
@@ -32,7 +32,7 @@ export class Durations {
     );
   }
 
-  /** null where nothing was recorded. */
+  /** null if nothing was recorded. */
   summary(): DurationSummary | null {
     const recorded = this.#microseconds;
     if (recorded.count === 0) return null;

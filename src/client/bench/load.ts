@@ -1,10 +1,10 @@
 /**
  * Two ways in which calls follow each other, on an injected clock.
  *
- * Closed: so many callers, each with one call under way at a time. A slow server is asked less, as
- * by a batch program that waits. Open: calls are due at times that know nothing of the server, as
- * from a crowd. A call that can't be sent when it is due is sent later and still counts from then,
- * so a stall shows in every call that it held up, and not only in those that were under way
+ * Closed: a number of callers, each with one call at a time. A slow server gets fewer calls, as
+ * from a batch program that waits. Open: calls are due at times that do not depend on the server,
+ * as from a crowd. A call that can't be sent when it is due is sent later and still counts from
+ * then, so a stall shows in every call that it delayed, and not only in those in flight
  * ("coordinated omission", Gil Tene).
  */
 import type { Clock } from '../../clock.js';
@@ -16,23 +16,23 @@ export type Load =
 
 export interface LoadRun {
   readonly clock: Clock;
-  /** From here on no call is due. */
+  /** From then on no call is due. */
   readonly until: number;
-  /** Aborted: no more calls are made, and those under way are not waited for. */
+  /** Aborted: no more calls are made, and calls in flight are not awaited. */
   readonly signal: AbortSignal;
   /**
-   * Makes the call that was due at this time; never rejects. Resolves to whether there is a server
-   * at all.
+   * Makes the call that was due at this time; never rejects. Resolves to whether the server could
+   * be reached.
    */
   readonly call: (dueAt: number) => Promise<boolean>;
 }
 
-/**
- * Calls of an open loop that may be under way; each holds its image. Beyond it they wait in the
- * generator.
- */
+/** Most calls of an open loop in flight; each holds its image. More wait in the generator. */
 export const MOST_IN_FLIGHT = 2000;
-/** A caller of a closed loop that finds no server tries again after this, so as not to spin. */
+/**
+ * A caller of a closed loop that can't reach the server tries again after this time, so that it
+ * does not spin.
+ */
 const PAUSE_MS = 100;
 
 /** Resolves when every call has ended, or with the signal. */
@@ -83,7 +83,7 @@ function openLoop(
       if (inFlight === 0) resolve();
     };
     const ended = () => {
-      // Only a call that made room, or the last one, has something to set going; otherwise the
+      // Only a call that frees a place, or the last one, has something to start; otherwise the
       // timer is set.
       if (inFlight-- === MOST_IN_FLIGHT || (inFlight === 0 && dueAt >= until)) sendDue();
     };

@@ -1,8 +1,9 @@
 /**
- * One measurement: a load for so long, after a warm-up under the same load that is not counted.
+ * One measurement: a load for a given time, after a warm-up under the same load that does not
+ * count.
  *
- * Calls go on without a gap from one into the other. Those under way at the end are waited for,
- * which their deadline bounds; those of a measurement that is aborted are not.
+ * The load goes on without a gap from the warm-up into the measurement. Calls in flight at the end
+ * are awaited, which their deadline bounds; those of an aborted measurement are not.
  */
 import type { Clock } from '../../clock.js';
 import { type GeneratorFigures, watchGenerator } from './generator.js';
@@ -18,24 +19,21 @@ export interface MeasureOptions {
   /** The deadline that `send` gives its calls. */
   readonly timeoutMs: number;
   readonly clock: Clock;
-  /** Aborted: the measurement ends at once, with what there is. */
+  /** Aborted: the measurement ends at once, with the figures so far. */
   readonly signal: AbortSignal;
 }
 
 export interface Measurement extends TallyFigures {
   readonly load: Load;
   readonly generator: Omit<GeneratorFigures, 'cpuMs'> & {
-    /** Of all calls that ended within the measured time; null where there were none. */
+    /** Of all calls that ended within the measured time; null if there were none. */
     readonly cpuMsPerCall: number | null;
   };
   /** The connection was lost for so long that the measurement was given up. */
   readonly lost: boolean;
 }
 
-/**
- * A server that has been out of reach for this long will not come back in the middle of a
- * measurement.
- */
+/** A server that was unreachable for this long will not return during a measurement. */
 const LOST_AFTER_MS = 5_000;
 
 export async function measure(options: MeasureOptions): Promise<Measurement> {

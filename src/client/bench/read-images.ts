@@ -1,25 +1,23 @@
-/**
- * The images that a server is put under load with: files, folders of them, or one that is drawn.
- */
+/** The images for the load: files, folders of them, or a drawn one. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, SetupError } from '../../errors.js';
 
 export interface BenchImages {
   readonly images: readonly Buffer[];
-  /** What they are, for the heading of a report. */
+  /** A description for the heading of a report. */
   readonly description: string;
 }
 
-/** So many are held in memory; more show nothing more. */
+/** At most so many are held in memory; more would show nothing new. */
 const MOST_IMAGES = 1000;
-/** Width and height of the pictures that ViTs are mostly measured with (ImageNet), on average. */
+/** Average width and height of ImageNet's pictures, with which ViTs are mostly measured. */
 const DRAWN_SIZE = [500, 375] as const;
 
 /** Draws a JPEG file of that size. */
 export type DrawJpeg = (width: number, height: number) => Promise<Buffer>;
 
-/** Throws SetupError for every path that can't be read, all at once. */
+/** Throws SetupError for all paths that can't be read at once. */
 export async function readImages(
   paths: readonly string[],
   drawJpeg: DrawJpeg,

@@ -1,6 +1,6 @@
 /**
- * Measurements as a table for people: a column for each, a row for each figure that any of them
- * has. The figures as data are the measurements themselves.
+ * Measurements as a table for people: a column for each, and a row for each figure that any of them
+ * has. As data, the measurements themselves are the figures.
  */
 import type { DurationSummary } from './durations.js';
 import { type Load, MOST_IN_FLIGHT } from './load.js';
@@ -8,7 +8,7 @@ import type { Measurement } from './measure.js';
 
 type Row = readonly [label: string, cell: (measurement: Measurement) => string | null];
 
-/** Shares and times from which on the generator is named as a suspect. */
+/** From these shares and times on, a warning names the generator as a suspect. */
 const BUSY_SHARE = 0.9;
 const LATE_MS = 10;
 
@@ -106,17 +106,14 @@ function outcomeRows(measurements: readonly Measurement[]): Row[] {
   ];
 }
 
-/**
- * A deadline may be seen by the server or by the client alone, which makes no difference to the
- * caller.
- */
+/** Server or client may notice a passed deadline first, which makes no difference to the caller. */
 function outcomeName(code: string, reason: string): string {
   return reason === '' || reason === code ? code : `${code} ${reason}`;
 }
 
 /**
- * What errors without a reason say: they are the transport's and not the server's, so their code
- * alone tells little.
+ * The messages of errors without a reason: they come from the transport and not from the server, so
+ * their code alone says little.
  */
 function transportErrors(measurements: readonly Measurement[]): string[] {
   const messages = new Map<string, string>();
@@ -127,7 +124,7 @@ function transportErrors(measurements: readonly Measurement[]): string[] {
   return [...messages].map(([code, message]) => `${code}, for example: ${message}`);
 }
 
-/** Where the generator may have been the limit, or the measurement was cut short. */
+/** When the generator may have been the limit, or the measurement was cut short. */
 export function warningsOf({ load, generator, sendLagMs, outcomes, lost }: Measurement): string[] {
   const name = nameOf(load);
   const warnings: string[] = [];

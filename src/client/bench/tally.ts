@@ -1,10 +1,10 @@
 /**
- * What became of the calls of one measurement.
+ * The outcomes of the calls of one measurement.
  *
- * Latencies, statuses and the server's timings are those of the calls that were due within the
- * measured time, however late they ended. Rates are of the answers that arrived within it, whenever
- * their call was due: so neither a backlog that is worked off afterwards nor calls cut off at the
- * end make a rate that was never there.
+ * Latencies, statuses and the server's timings cover the calls that were due within the measured
+ * time, however late they ended. Rates cover the answers that arrived within it, whenever their
+ * call was due. So neither a backlog that is finished afterwards nor calls cut off at the end
+ * distort a rate.
  */
 import { type DurationSummary, Durations } from './durations.js';
 
@@ -17,13 +17,13 @@ export interface ServerTiming {
 
 export interface Outcome {
   /**
-   * The gRPC status by name, or NOT_SENT: its deadline had passed before the generator came to send
+   * The gRPC status by name, or NOT_SENT: the deadline had passed before the generator could send
    * it.
    */
   readonly code: string;
   /** The server's reason; empty for OK and for statuses of the transport. */
   readonly reason: string;
-  /** What the status says beside its code; empty for OK. */
+  /** The status's message; empty for OK. */
   readonly message: string;
   readonly timing: ServerTiming | null;
 }
@@ -39,36 +39,33 @@ export interface EndedCall {
 }
 
 export interface TallyFigures {
-  /** How long was measured. */
+  /** The measured time. */
   readonly seconds: number;
-  /** Answers of any status, a second. */
+  /** Answers of any status, per second. */
   readonly callsPerSecond: number;
-  /** OK within the deadline, counted from when the call was due, a second. */
+  /** Calls answered OK within the deadline, counted from when they were due, per second. */
   readonly goodputPerSecond: number;
   /** From when a call was due to its answer: calls answered OK. */
   readonly latencyMs: DurationSummary | null;
-  /** The same for calls that ended with another status: how soon a refusal is known. */
+  /** The same for calls that ended with another status: how soon a rejection is known. */
   readonly failureLatencyMs: DurationSummary | null;
   /** By status and reason; `message` is that of the first such call. */
   readonly outcomes: readonly (Omit<Outcome, 'timing'> & { readonly calls: number })[];
-  /** Calls under way when the measurement was ended early. */
+  /** Calls in flight when the measurement was ended early. */
   readonly unfinished: number;
-  /** What the server says of the calls that it answered. */
+  /** The server's timings of the calls that it answered. */
   readonly server: {
     readonly decodeMs: DurationSummary;
     readonly queueMs: DurationSummary;
     readonly inferenceMs: DurationSummary;
-    /**
-     * What is left of the time from sending to answer: the way there and back, the front, this
-     * program.
-     */
+    /** The rest of the time from sending to answer: the network, the front, this program. */
     readonly elsewhereMs: DurationSummary;
-    /** Images an execution. */
+    /** Images per execution. */
     readonly meanBatchSize: number;
-    /** Calls by the size of the batch that they were executed in. */
+    /** Calls by the size of their batch. */
     readonly batchSizes: Readonly<Record<string, number>>;
   } | null;
-  /** From when a call was due to when it was sent: the generator's own lateness. */
+  /** From when a call was due to when it was sent: the generator's own delay. */
   readonly sendLagMs: DurationSummary | null;
 }
 
@@ -122,7 +119,7 @@ export class Tally {
     if (outcome.timing !== null) this.#recordTiming(outcome.timing, endedAt - sentAt);
   }
 
-  /** `stoppedAt`: when the measurement was ended, which may be before its time. */
+  /** `stoppedAt`: when the measurement ended, which may be early. */
   figures(stoppedAt: number): TallyFigures {
     const seconds = Math.max(0, Math.min(stoppedAt, this.#until) - this.#from) / 1000;
     const rate = (count: number) => (seconds === 0 ? 0 : count / seconds);

@@ -1,9 +1,9 @@
 /**
- * The server under load: so many connections, the same few requests over and over, every status an
- * outcome.
+ * The server under load: a number of connections, the same few requests over and over, every status
+ * an outcome.
  *
- * Requests are encoded once, so that the generator spends little of the processor that it may share
- * with the server. There are no retries: what the server refuses has to be seen.
+ * Requests are encoded once, so that the generator uses little of a processor that it may share
+ * with the server. There are no retries: rejections must show.
  */
 
 import type { Duration__Output } from '../../contract/generated/google/protobuf/Duration.js';
@@ -23,11 +23,11 @@ export interface TargetOptions {
   readonly model: string;
   readonly topK: number;
   readonly timeoutMs: number;
-  /** Certificates and token. Absent: plaintext, and none. */
+  /** Certificates and token. Absent: plaintext, no token. */
   readonly client?: Pick<ClientOptions, 'tls' | 'token'>;
 }
 
-/** How long the first question may take. */
+/** How long the first call may take. */
 const PROBE_TIMEOUT_MS = 5_000;
 
 export class Target {
@@ -46,7 +46,7 @@ export class Target {
     this.#requests = images.map((image) => VitserveClient.encodeClassify({ image, model, topK }));
   }
 
-  /** Which model will answer. Throws SetupError where there is no such server or model. */
+  /** Which model will answer. Throws SetupError if there is no such server or model. */
   async probe(): Promise<ModelVersion__Output> {
     const { address, model: name } = this.#options;
     const [client] = this.#clients as readonly [VitserveClient];

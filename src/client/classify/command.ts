@@ -1,9 +1,9 @@
 /**
- * `vitserve classify FILE…`: the labels of image files, asked of a running server.
+ * `vitserve classify FILE…`: asks a running server for the labels of image files.
  *
- * Answers come on standard output in the order of the files, for people or (with --json) one JSON
- * object a line; errors of single files and the progress bar go to standard error. Where no
- * connection comes about, the files after that are not sent. Exit code 1 if any file has no answer.
+ * Answers go to standard output in the order of the files, for people or (with --json) as one JSON
+ * object a line; errors of single files and the progress bar go to standard error. If no connection
+ * succeeds, the remaining files are not sent. Exit code 1 if any file has no answer.
  */
 import { readFile } from 'node:fs/promises';
 import { loadClassifySettings } from '../../cli/load.js';
@@ -26,7 +26,7 @@ type Outcome = { readonly file: string } & (
   | { readonly error: Failure }
 );
 
-/** Widest bar of a score, in characters. */
+/** Width of the longest bar of a score, in characters. */
 const BAR_WIDTH = 24;
 
 export async function classify(
@@ -105,10 +105,10 @@ async function classifyFile(
   }
 }
 
-/** What the operating system or TLS said, within what grpc-js makes of it. */
+/** The text of the operating system or TLS within grpc-js's message. */
 const CONNECTION_ERROR = /Last error: Error: (.+?)\.(?: Resolution note:|$)/;
 
-/** Whether nobody was there: the server's own errors have a reason. */
+/** Whether the server was unreachable: its own errors have a reason. */
 function hasNoConnection({ code, reason }: Pick<Failure, 'code' | 'reason'>): boolean {
   return code === 'UNAVAILABLE' && reason === '';
 }

@@ -1,6 +1,6 @@
 /**
- * The graph's pixel input: name, layout, size, element type. The shape decides where it can; where
- * it leaves something open, `config.json` is asked, and then the user.
+ * Finds the graph's pixel input: name, layout, size, element type. The shape decides if it can;
+ * otherwise `config.json` decides, then the user.
  */
 import { describeValue, type GraphView, type ValueView } from './graph-view.js';
 import type { Size, SourceConfig } from './source-config.js';
@@ -22,7 +22,7 @@ export interface InputFlags {
 const TYPES: readonly string[] = ['float32', 'float16', 'uint8'];
 const LARGEST_SIDE = 4096;
 
-/** Null where there are problems, which are added to the list. */
+/** Null if there are problems, which are added to the list. */
 export function findInput(
   graph: GraphView,
   config: SourceConfig | null,
@@ -70,8 +70,8 @@ function findLayout(
 ): Layout | null {
   const first = input.dims?.[1] ?? null;
   const last = input.dims?.[3] ?? null;
-  // `num_channels` is what optimum calls an axis that it leaves open; `pixel_values` is NCHW in all
-  // of transformers.
+  // `num_channels` is optimum's name for an open axis; `pixel_values` is NCHW in all of
+  // transformers.
   const channelsAt = (axis: number | string | null) =>
     axis === 3 || (typeof axis === 'string' && /channel/i.test(axis));
   const open = typeof first !== 'number' && typeof last !== 'number';

@@ -1,6 +1,6 @@
 /**
- * The graph's classes: which output, how many, and what makes probabilities of them. Graphs that
- * are no image classifiers show themselves here, by the rank of what they answer.
+ * Finds the graph's classes: which output, how many, and which activation makes probabilities of
+ * them. The rank of the output shows when a graph is not an image classifier.
  */
 import { describeValue, type GraphView, type ValueView } from './graph-view.js';
 import type { SourceConfig } from './source-config.js';
@@ -11,11 +11,9 @@ export interface FoundOutput {
   readonly name: string;
   readonly kind: 'logits' | 'probabilities';
   readonly activation: Activation;
-  /** Where the activation is known from, for the summary. */
+  /** The source of the activation, for the summary. */
   readonly activationFrom: string;
-  /**
-   * Null where the graph leaves it open. A single output that stands for yes or no counts as one.
-   */
+  /** Null if the graph leaves it open. A single output that stands for yes or no counts as one. */
   readonly classCount: number | null;
   readonly rank: 1 | 2;
 }
@@ -25,10 +23,10 @@ export interface OutputFlags {
   readonly activation: Activation | null;
 }
 
-/** What exporters call the classes' output, where there are others beside it. */
+/** Exporters' names of the classes' output, beside other outputs. */
 const CLASS_OUTPUTS = ['logits', 'probabilities', 'output', 'output0', 'scores'];
 
-/** Null where there are problems, which are added to the list. */
+/** Null if there are problems, which are added to the list. */
 export function findOutput(
   graph: GraphView,
   config: SourceConfig | null,

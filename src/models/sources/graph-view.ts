@@ -1,13 +1,13 @@
 /**
- * What recognising a model needs to know of its graph: plain data, so that it can be written down
- * in a test. `onnx/graph/graph-view.ts` makes one of a graph.
+ * What the recognition of a model needs to know of its graph: plain data, so that a test can write
+ * it down. `onnx/graph/graph-view.ts` makes it from a graph.
  */
 
 export interface ValueView {
   readonly name: string;
   /** `float32`, `float16`, `uint8`, `int64`, … */
   readonly typeName: string;
-  /** A size, a symbolic name, or null (unknown); null as a whole where the rank is unknown. */
+  /** A size, a symbolic name, or null (unknown); null as a whole if the rank is unknown. */
   readonly dims: readonly (number | string | null)[] | null;
 }
 
@@ -16,8 +16,7 @@ export interface GraphView {
   readonly inputs: readonly ValueView[];
   readonly outputs: readonly ValueView[];
   /**
-   * Output name to the operator that computes it, seen through those that only change type or
-   * shape.
+   * Output name to the operator that computes it, skipping those that only change type or shape.
    */
   readonly lastOperators: ReadonlyMap<string, string>;
   readonly operators: ReadonlySet<string>;

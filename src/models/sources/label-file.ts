@@ -1,6 +1,6 @@
 /**
- * The classes' names from a file that the user gives: text with one a line, a JSON list, or a JSON
- * object by class index, whose values may be lists that end with the name (Keras'
+ * The classes' names from a file of the user's: text with one a line, a JSON list, or a JSON object
+ * by class index, whose values may be lists that end with the name (Keras'
  * `imagenet_class_index.json`: `{"0": ["n01440764", "tench"]}`).
  */
 import { asObject } from './source-config.js';

@@ -1,8 +1,8 @@
 /**
- * The preprocessing recipes of the common libraries, by name, for models that come without one.
+ * The preprocessing recipes of the common libraries, by name, for models that have no recipe.
  *
- * Each is proved against the library's own code at its own size (`tools/reference/preprocess.py
- * prove`); at other sizes the resize grows in proportion. Sources: transformers
+ * Each was compared with the library's own code at its own size (`tools/reference/preprocess.py
+ * prove`); at other sizes the resize scales in proportion. Sources: transformers
  * `ViTImageProcessor`, `DeiTImageProcessor`; timm `data/transforms_factory.py` with crop_pct 0.9;
  * torchvision `transforms/_presets.py`, `models/vision_transformer.py`.
  */
@@ -51,7 +51,7 @@ const AT_OWN_SIZE: Readonly<Record<RecipePreset, Recipe>> = {
 export function presetRecipe(preset: RecipePreset, size: Size): Recipe {
   const recipe = recipeForSize(AT_OWN_SIZE[preset], size);
   if (preset !== 'timm') return recipe;
-  // timm's 248 is ⌊224 / 0.9⌋, so in proportion it would be off by one at other sizes.
+  // timm's 248 is ⌊224 / 0.9⌋, so proportional scaling would be off by one at other sizes.
   return {
     ...recipe,
     resize: { mode: 'shortest-edge', size: Math.floor(Math.max(size.height, size.width) / 0.9) },

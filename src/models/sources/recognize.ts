@@ -1,7 +1,7 @@
 /**
- * A model of somebody else's, recognised: everything that a manifest needs, from the graph, from
- * what lies beside it, and from flags, which are stronger. Pure. What is missing or wrong is told
- * all at once, each with the flag that mends it.
+ * Recognises a foreign model: derives everything that a manifest needs from the graph, from the
+ * files beside it, and from flags, which take precedence. Pure. Reports everything missing or wrong
+ * at once, each with the flag that fixes it.
  */
 import { messageOf, SetupError } from '../../errors.js';
 import { outputSize, type Recipe } from '../recipe.js';
@@ -16,14 +16,14 @@ import type { Size, SourceConfig } from './source-config.js';
 type Triple = readonly [number, number, number];
 
 export interface RecognitionFlags extends InputFlags, OutputFlags {
-  /** From a file; `none` for plain numbers; null where the flag is not given. */
+  /** From a file; `none` for plain numbers; null if the flag is not given. */
   readonly labels: readonly string[] | 'none' | null;
   readonly recipe: RecipePreset | null;
   readonly mean: Triple | null;
   readonly std: Triple | null;
 }
 
-/** What lies beside the graph, parsed. */
+/** The parsed files beside the graph. */
 export interface Evidence {
   readonly config: SourceConfig | null;
   readonly preprocessor: unknown;
@@ -35,7 +35,7 @@ export interface RecognizedModel {
   readonly labels: readonly string[];
   /** One sigmoid output with two labels: answered as (1 − p, p). */
   readonly binaryClasses: 'one' | 'two';
-  /** `normalizedInGraph` is as the graph is now: true for a uint8 input only. */
+  /** `normalizedInGraph` describes the present graph: true for a uint8 input only. */
   readonly recipe: Recipe;
   readonly labelsFrom: string;
   readonly recipeFrom: string;

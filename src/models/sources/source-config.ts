@@ -1,8 +1,7 @@
 /**
- * What `config.json` says about a model, whichever library wrote it: Hugging Face (transformers
- * `configuration_utils.py`) or timm (`models/_hub.py`, `push_to_hf_hub`). What it does not say is
- * null; values of an unexpected kind count as not said, because the file describes more than what
- * is asked of it here.
+ * What `config.json` says about a model, written by Hugging Face (transformers
+ * `configuration_utils.py`) or timm (`models/_hub.py`, `push_to_hf_hub`). Null stands for missing
+ * values, and for values of an unexpected kind, because the file describes more than is read here.
  */
 
 export interface Size {
@@ -15,9 +14,9 @@ export interface SourceConfig {
   /** `ViTForImageClassification`, `vit_base_patch16_224`. */
   readonly architecture: string | null;
   readonly imageSize: Size | null;
-  /** In the order of the classes; placeholders such as `LABEL_0` are no labels. */
+  /** In the order of the classes; placeholders such as `LABEL_0` do not count as labels. */
   readonly labels: readonly string[] | null;
-  /** `problem_type` of transformers decides; null where nothing is said. */
+  /** From transformers' `problem_type`; null if it is absent. */
   readonly activation: 'softmax' | 'sigmoid' | null;
   /** timm's recipe, for `recipeFromTimm`. */
   readonly pretrainedCfg: JsonObject | null;
@@ -26,7 +25,7 @@ export interface SourceConfig {
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Null where this is no model's description at all: any folder may have a `config.json`. */
+/** Null if the file does not describe a model: any folder may have a `config.json`. */
 export function readSourceConfig(json: unknown): SourceConfig | null {
   const config = asObject(json);
   if (config === null) return null;
@@ -74,7 +73,7 @@ function readTimm(config: JsonObject, pretrained: JsonObject): SourceConfig {
 }
 
 /**
- * `{"0": "tench", …}` in order; null where an index is missing or the labels are transformers' own
+ * `{"0": "tench", …}` in order; null if an index is missing or the labels are transformers' own
  * placeholders.
  */
 export function labelsByIndex(value: unknown): string[] | null {
@@ -86,7 +85,7 @@ export function labelsByIndex(value: unknown): string[] | null {
   return texts.every((label, index) => label === `LABEL_${index}`) ? null : texts;
 }
 
-/** A number is square; a pair is height, width, as transformers and timm write it. */
+/** A number is square; a pair is height, width, as in transformers and timm. */
 function asSize(value: unknown): Size | null {
   const pair: unknown[] = Array.isArray(value) ? value : [value, value];
   const [height, width] = pair;

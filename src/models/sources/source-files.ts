@@ -1,6 +1,6 @@
 /**
- * Which graph of a folder is meant, and what lies beside it that describes it. Pure: works on a
- * list of file names.
+ * Which graph of a folder is meant, and which files beside it describe it. Pure: works on a list of
+ * file names.
  *
  * Known layouts: Hugging Face optimum (`model.onnx`, `config.json`, `preprocessor_config.json`),
  * transformers.js and onnx-community (the same with `onnx/model*.onnx`; variant names in
@@ -18,7 +18,7 @@ export interface SourceFiles {
 }
 
 export interface SourceRequest {
-  /** A file of the folder that was named; null: the folder was. */
+  /** A file of the folder if the user named one; null: the user named the folder. */
   readonly file: string | null;
   /** `--variant`: `fp16` means `model_fp16.onnx`. */
   readonly variant: string | null;
@@ -27,8 +27,8 @@ export interface SourceRequest {
 const CHECKPOINT = /\.(safetensors|bin|pth|pt|npz)$/;
 
 /**
- * `files`: paths relative to the folder, those of `onnx/` included. Either what was found or what
- * to say.
+ * `files`: paths relative to the folder, those of `onnx/` included. Returns what was found or the
+ * problem.
  */
 export function findSourceFiles(
   files: readonly string[],

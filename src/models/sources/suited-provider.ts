@@ -1,5 +1,5 @@
 /**
- * Which execution provider a graph was made for. Files for the other one run, and slowly:
+ * Which execution provider a graph was made for. Files for the other one run, but slowly:
  * onnxruntime's CUDA provider has no kernels for dynamic int8 (its integer nodes run on the CPU,
  * with copies in between), and its CPU provider has few for float16 (it converts to float32 and
  * back around them). Source: onnxruntime `docs/OperatorKernels.md`.
@@ -17,11 +17,11 @@ const CPU_OPERATORS = [
 
 export interface SuitedProvider {
   readonly provider: 'cpu' | 'cuda';
-  /** What to know before serving it elsewhere. */
+  /** A warning against serving it elsewhere. */
   readonly warning: string;
 }
 
-/** Null where the graph is good on both. */
+/** Null if the graph suits both. */
 export function suitedProvider({ operators, weightTypes }: GraphView): SuitedProvider | null {
   const integer = CPU_OPERATORS.find((name) => operators.has(name));
   if (integer !== undefined) {

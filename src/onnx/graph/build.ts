@@ -1,5 +1,5 @@
 /**
- * Making graph messages: every field that TypeScript asks for, with the values that mean "absent".
+ * Makes graph messages: every field that TypeScript requires, with the values that mean "absent".
  *
  * Nothing is checked here beyond what the types say; `checkGraph` (check.ts) does that for a whole
  * graph.
@@ -17,9 +17,7 @@ import {
   type ValueInfoProto,
 } from '../proto/model-proto.js';
 
-/**
- * What an attribute may be given as: a number is ambiguous in ONNX, so say `float()` or `int()`.
- */
+/** The value of an attribute. A number is ambiguous in ONNX, so say `float()` or `int()`. */
 export type AttributeValue = Omit<AttributeProto, 'name'>;
 
 const ABSENT = () => ({ docString: '', floats: [], ints: [], strings: [] });
@@ -113,7 +111,7 @@ export function graphOf(name: string, parts: Partial<Omit<GraphProto, 'name'>>):
 }
 
 export interface ModelOptions {
-  /** Default 8, which goes with opset 17 and 18 and is read by every runtime of the last years. */
+  /** Default 8, which belongs to opsets 17 and 18; every runtime of recent years reads it. */
   readonly irVersion?: number;
   /** Domain to version; '' is the standard operators. */
   readonly opsets: Readonly<Record<string, number>>;

@@ -1,10 +1,10 @@
 /**
- * Whether a model hangs together: what a runtime would refuse, found before it is written, in words
- * that name the place.
+ * Checks whether a model is consistent: finds what a runtime would reject before the model is
+ * written, and names the place.
  *
  * Structure only (ONNX spec, "Graphs"): each value is made once and before it is used, nothing
  * dangles, constants have the values that their dims ask for. Whether operators exist and types fit
- * is the runtime's to say.
+ * is left to the runtime.
  */
 import { SetupError } from '../../errors.js';
 import type { GraphProto, ModelProto, TensorProto } from '../proto/model-proto.js';
@@ -14,7 +14,7 @@ import { nodeLabel, opsetVersion } from './graph.js';
 /** GraphProto.sparse_initializer, which has no name in model-proto.ts. */
 const SPARSE_INITIALIZER_TAG = (15 << 3) | 2;
 
-/** Problems of a model, each naming node and tensor; empty where all is well. */
+/** Problems of a model, each naming node and tensor; empty for a sound one. */
 export function checkGraph(model: ModelProto): string[] {
   const problems: string[] = [];
   if (model.irVersion < 3)
@@ -47,7 +47,8 @@ function checkScope(
     if (!inputs.has(tensor.name)) make(tensor.name, 'an initializer');
     checkConstant(tensor, `initializer`, problems);
   }
-  // Names of sparse initializers are not known here, so nothing can be said to dangle beside them.
+  // The names of sparse initializers are not known here, so beside them nothing can be called
+  // dangling.
   const dangles = (value: string) =>
     value !== '' &&
     !known.has(value) &&
@@ -56,7 +57,7 @@ function checkScope(
   const later = new Set(graph.node.flatMap(({ output }) => output));
   for (const node of graph.node) {
     const label = nodeLabel(node);
-    // onnxruntime refuses these; nodes without a name are fine.
+    // onnxruntime rejects these; nodes without a name are fine.
     if (nodeNames.has(node.name)) problems.push(`two nodes have the name "${node.name}"`);
     if (node.name !== '') nodeNames.add(node.name);
     if (node.opType === '') problems.push(`node "${node.name}" has no operator`);

@@ -1,10 +1,10 @@
 /**
- * Writing a graph line by line: each call adds a node or a constant and returns the name of its
+ * Writes a graph line by line: each call adds a node or a constant and returns the name of its
  * value.
  *
- * Names are given by the caller and have to be new, so that the graph reads like the code that made
- * it; a constant that is asked for again under its name is shared. Nothing is copied: a
- * Float32Array becomes the constant's memory.
+ * The caller gives the names, and they must be new, so that the graph reads like the code that made
+ * it. A constant requested again under its name is shared. Nothing is copied: a Float32Array
+ * becomes the constant's memory.
  */
 import { SetupError } from '../../errors.js';
 import {
@@ -106,7 +106,7 @@ export class GraphBuilder {
     return names;
   }
 
-  /** The model with what was added so far. `opset` is that of the standard operators. */
+  /** The model with what was added so far. `opset`: the version of the standard operators. */
   model(graphName: string, opset: number, producerVersion: string): ModelProto {
     const graph = graphOf(graphName, {
       node: this.#nodes,

@@ -1,10 +1,13 @@
-/** A graph as `model/sources` looks at it: values, operators, and what the outputs end in. */
+/**
+ * A graph as `models/sources` looks at it: values, operators, and the operators that make the
+ * outputs.
+ */
 import type { GraphView } from '../../models/sources/graph-view.js';
 import type { GraphProto, ModelProto } from '../proto/model-proto.js';
 import { typeNameOf } from '../proto/tensors.js';
 import { describeGraph, indexGraph } from './graph.js';
 
-/** Operators that change the type or shape of values and not what they mean. */
+/** Operators that change the type or shape of values but not their meaning. */
 const PASSING = ['Identity', 'Cast', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten'];
 
 export function viewGraph(model: ModelProto): GraphView {
@@ -22,7 +25,7 @@ export function viewGraph(model: ModelProto): GraphView {
 function lastOperator(graph: GraphProto, output: string): string {
   const index = indexGraph(graph);
   let node = index.producerOf(output);
-  // A graph that goes round in circles is refused elsewhere; here it only must not hang.
+  // A cyclic graph is rejected elsewhere; here it must only not hang.
   for (
     let steps = 0;
     steps < PASSING.length && node !== undefined && PASSING.includes(node.opType);

@@ -1,5 +1,6 @@
 /**
- * Reading a graph: who makes and who takes a value, what is constant, what an attribute says.
+ * Reads a graph: which nodes make and take a value, which values are constant, what an attribute
+ * says.
  *
  * An index is made in one pass over the graph and answers in constant time; it knows nothing of
  * later edits. A node whose attributes hold graphs (If, Loop) counts as taking whatever these take
@@ -18,8 +19,8 @@ import {
 import { float32Tensor, int64Tensor, typeNameOf } from '../proto/tensors.js';
 
 /**
- * Who makes and who takes each value of a graph, as it was when `indexGraph` ran: index again after
- * an edit.
+ * The producers and consumers of each value, as the graph was when `indexGraph` ran: index again
+ * after an edit.
  */
 export interface GraphIndex {
   readonly graph: GraphProto;
@@ -50,7 +51,7 @@ export function indexGraph(graph: GraphProto): GraphIndex {
   const outputs = new Set(graph.output.map(({ name }) => name));
   function constantOf(value: string): TensorProto | undefined {
     let source = value;
-    // No chain is longer than the graph, unless it is a ring.
+    // No chain is longer than the graph, unless it is a cycle.
     for (let step = 0; step <= graph.node.length; step++) {
       const initializer = initializers.get(source);
       if (initializer !== undefined) return initializer;
@@ -128,8 +129,8 @@ function typedAttribute(
 }
 
 /**
- * An attribute of type INT; the default where there is none of that name. These throw SetupError
- * for another type.
+ * An attribute of type INT; the default where the node has no such attribute. These functions throw
+ * SetupError for another type.
  */
 export function intAttribute(node: NodeProto, name: string, whenAbsent: number): number {
   const attribute = typedAttribute(node, name, 'INT');
@@ -155,7 +156,7 @@ export function tensorAttribute(node: NodeProto, name: string): TensorProto | un
 }
 
 /**
- * The version of an operator set that the model imports; undefined where it imports none. '' and
+ * The version of an operator set that the model imports; undefined if it imports none. '' and
  * 'ai.onnx' are the same.
  */
 export function opsetVersion(model: ModelProto, domain = ''): number | undefined {
@@ -172,8 +173,8 @@ function addNames(graph: GraphProto, names: Set<string>): void {
 }
 
 /**
- * Gives names that nothing in the graph (subgraphs included) has yet: the wanted one, or it with
- * `_1`, `_2`…
+ * Returns a function that makes names which nothing in the graph (subgraphs included) has yet: the
+ * wanted one, or it with `_1`, `_2`…
  */
 export function uniqueNames(graph: GraphProto): (wanted: string) => string {
   const names = new Set<string>();

@@ -1,7 +1,7 @@
 /**
- * Where a picture meets weights for the first time: the patch embedding, a convolution or, as
- * converters also write it, a matrix product over patches. It reads raw pixels, which is why
- * changing its precision is another matter than elsewhere.
+ * The patch embedding, the first operation with weights that a picture reaches: a convolution or,
+ * as converters also write it, a matrix product over patches. It reads raw pixels, so a change of
+ * its precision has other effects than elsewhere.
  */
 
 import type { GraphProto, NodeProto } from '../proto/model-proto.js';
@@ -12,8 +12,8 @@ import { findWeightedNodes } from './weighted-nodes.js';
 const PICTURE_AXES = 4;
 
 /**
- * The nodes with weights that are reached from a picture, an input with four axes, through none but
- * nodes without.
+ * The nodes with weights that are reached from a picture (an input with four axes) only through
+ * nodes without weights.
  */
 export function findPatchEmbedding(graph: GraphProto, index: GraphIndex): Set<NodeProto> {
   const weighted = new Set(findWeightedNodes(graph, index).found.map(({ node }) => node));

@@ -1,10 +1,10 @@
 /**
- * One rule for each operator that ViT graphs are made of: types and shapes of inputs in, those of
- * outputs out (ONNX operator specification, opsets 11 to 23, and onnxruntime's `com.microsoft`
- * operators for transformers).
+ * One rule for each operator that ViT graphs consist of: from types and shapes of the inputs to
+ * those of the outputs (ONNX operator specification, opsets 11 to 23, and onnxruntime's
+ * `com.microsoft` operators for transformers).
  *
- * A rule answers `undefined` where it can't tell. Rules trust the graph: onnxruntime checks it. It
- * is long because it is one table and what its rows share.
+ * A rule answers `undefined` if it can't tell. Rules trust the graph: onnxruntime checks it. The
+ * file is long because it is one table and what the rows share.
  */
 
 import { DataType, type NodeProto } from '../proto/model-proto.js';
@@ -15,11 +15,11 @@ type Dims = readonly number[];
 type Inputs = readonly (KnownValue | undefined)[];
 type Rule = (node: NodeProto, inputs: Inputs) => readonly (KnownValue | undefined)[];
 
-/** What a node makes, one entry an output, as far as the rules know. */
+/** What a node makes, one entry for each output, as far as the rules know. */
 export function inferNode(node: NodeProto, inputs: Inputs): readonly (KnownValue | undefined)[] {
   const rule = RULES[node.opType];
   const outputs = rule === undefined ? [] : rule(node, inputs);
-  // Without a shape the type may still be told: most operators answer in the type of their first
+  // Without a shape the type may still be known: most operators answer in the type of their first
   // input.
   return node.output.map(
     (_, at) => outputs[at] ?? (rule === undefined ? undefined : untold(node, inputs)),
@@ -61,8 +61,8 @@ const shaped =
     if (x?.dims == null) return [];
     const dims = dimsOf(node, x.dims, inputs);
     if (dims === undefined) return [];
-    // Reshape, Squeeze and the like keep the elements; those that move them are never asked for
-    // shapes in practice.
+    // Reshape, Squeeze and the like keep the elements; in practice shapes are not computed with
+    // operators that move them.
     const keeps =
       x.elements !== undefined && sizeOf(dims) === x.elements.length && node.opType !== 'Transpose';
     return [known(x.dataType, dims, keeps ? x.elements : undefined)];
@@ -318,7 +318,7 @@ function combineElements(
   );
 }
 
-/** The element of a scalar or vector at a place; a single one stands everywhere. */
+/** The element of a scalar or vector at an index; a single element stands for every index. */
 function elementAt({ elements = [] }: KnownValue, at: number): number {
   return elements[elements.length === 1 ? 0 : at] ?? 0;
 }

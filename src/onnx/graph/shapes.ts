@@ -1,11 +1,11 @@
 /**
- * Shapes and types of every value of a graph, from known input shapes: what `summary.ts` counts by
- * and what the float16 rewrite decides by.
+ * Shapes and types of every value of a graph, from known input shapes. `summary.ts` counts by them;
+ * the float16 rewrite decides by them.
  *
  * Nodes are walked once, in order, with the rules of `shape-rules.ts`. Small integer values are
- * carried along too, since exporters compute the target of a Reshape in the graph (Shape → Gather →
- * Concat). A value that no rule could tell has no entry, and neither has what depends on it; the
- * operators at fault are named. Costs a few ms for a ViT.
+ * computed too, since exporters compute the target of a Reshape in the graph (Shape → Gather →
+ * Concat). A value that no rule can tell has no entry, and neither have the values that depend on
+ * it; the operators responsible are named. Costs a few ms for a ViT.
  */
 
 import type { GraphProto, ModelProto, NodeProto } from '../proto/model-proto.js';
@@ -15,15 +15,15 @@ import { inferNode } from './shape-rules.js';
 export interface InferredShapes {
   valueOf(name: string): KnownValue | undefined;
   /**
-   * Operators for which there is no rule, or whose rule could not tell, each once: `Resize`,
+   * Operators that have no rule, or whose rule could not tell, each once: `Resize`,
    * `com.example.Thing`.
    */
   readonly unknownOperators: readonly string[];
 }
 
 /**
- * @param inputDims dims of the graph's inputs by name. An input without an entry takes those of the
- *   graph, with 1 for every size that the graph leaves open.
+ * @param inputDims dims of the graph's inputs by name. An input without an entry has the dims of
+ *   the graph, with 1 for every open size.
  */
 export function inferShapes(
   model: ModelProto,
@@ -52,7 +52,7 @@ export function inferShapes(
   return { valueOf: (name) => values.get(name), unknownOperators: [...unknown] };
 }
 
-/** How an operator is named: with its domain where that is not the standard one. */
+/** The name of an operator: with its domain unless that is the standard one. */
 export function operatorOf({ domain, opType }: NodeProto): string {
   return domain === '' || domain === 'ai.onnx' ? opType : `${domain}.${opType}`;
 }

@@ -1,10 +1,9 @@
 /**
- * What a graph is, in figures: values in and out, operators, parameters, and the work of one image.
+ * A graph in figures: values in and out, operators, parameters, and the work of one image.
  *
  * Work is counted in multiply-accumulates (MACs) of matrix products, convolutions and attention,
- * from shapes (`shapes.ts`); element-wise operators are left out, as is the custom (ViT-B/16 at 224
- * px: 17.6 GMAC). Where the shape of such a node can't be told, the sum is null instead of too
- * small.
+ * from shapes (`shapes.ts`); element-wise operators are left out, as is customary (ViT-B/16 at 224
+ * px: 17.6 GMAC). If the shape of such a node is unknown, the sum is null, not too small.
  */
 
 import { DataType, type ModelProto, type NodeProto } from '../proto/model-proto.js';
@@ -23,17 +22,17 @@ export interface GraphSummary {
   readonly operators: Readonly<Record<string, number>>;
   /** Elements of all constants but scalars and 64-bit integers, which are shapes and indices. */
   readonly parameters: number;
-  /** Bytes of those by type, the largest first. */
+  /** Their bytes by type, the largest first. */
   readonly parameterBytes: Readonly<Record<string, number>>;
-  /** Multiply-accumulates of one image; null where they can't be told. */
+  /** Multiply-accumulates of one image; null if unknown. */
   readonly macs: number | null;
-  /** Operators whose results' shapes can't be told. */
+  /** Operators whose output shapes are unknown. */
   readonly unknownOperators: readonly string[];
 }
 
 /**
- * @param inputDims dims of the graph's inputs by name, for one image; those of the graph, open
- *   sizes being 1, by default
+ * @param inputDims dims of the graph's inputs by name, for one image; default: those of the graph,
+ *   with 1 for open sizes
  */
 export function summarizeGraph(
   model: ModelProto,

@@ -1,18 +1,18 @@
 /**
- * After a rewrite: which constants does a graph still need? Sub-graphs (If, Loop) may use those of
- * the graph around them.
+ * Removes the constants that a graph no longer needs after a rewrite. Subgraphs (If, Loop) may use
+ * those of the outer graph.
  */
 import type { GraphProto } from '../proto/model-proto.js';
 
 /**
- * Nodes that stand for a constant, or hand one on under another name as PyTorch's exporter does for
+ * Nodes that stand for a constant, or pass one on under another name as PyTorch's exporter does for
  * equal weights.
  */
 const PASSING: ReadonlySet<string> = new Set(['Constant', 'Identity']);
 
 /**
- * The graph without initializers that nothing takes, and without Constant and Identity nodes whose
- * result nothing takes.
+ * The graph without the initializers that no node takes, and without the Constant and Identity
+ * nodes whose result no node takes.
  */
 export function withoutUnusedConstants(graph: GraphProto): GraphProto {
   let { node } = graph;

@@ -1,6 +1,6 @@
 /**
- * The nodes of a graph that multiply activations by constant weights, MatMul and Gemm, read into
- * one form: `y = x·W + c` with W as `[inputs, outputs]`.
+ * Finds the nodes of a graph that multiply activations by constant weights, MatMul and Gemm, and
+ * reads them into one form: `y = x·W + c` with W as `[inputs, outputs]`.
  */
 
 import type { GraphProto, NodeProto, TensorProto } from '../proto/model-proto.js';
@@ -13,21 +13,21 @@ export interface WeightedNode {
   readonly weight: TensorProto;
   /** Whether the tensor holds W as `[outputs, inputs]`. */
   readonly transposed: boolean;
-  /** y is this times x·W, plus the addend. 1 for MatMul. */
+  /** y = factor · (x·W) + addend. 1 for MatMul. */
   readonly factor: number;
-  /** The value c, or null. Gemm's beta is 1 wherever there is one. */
+  /** The value c, or null. Gemm's beta is 1 wherever c is present. */
   readonly addend: string | null;
-  /** Whether no other weighted node comes after it: a classifier. */
+  /** Whether it is a classifier: no other weighted node comes after it. */
   readonly isHead: boolean;
 }
 
 export interface WeightedNodes {
   readonly found: readonly WeightedNode[];
-  /** Nodes that have constant weights but not this form, each with its reason, for people. */
+  /** Nodes that have constant weights but not this form, each with a reason for people to read. */
   readonly others: readonly string[];
 }
 
-/** @param graph with its nodes in an order in which they can run, as ONNX demands */
+/** @param graph with its nodes in an order in which they can run, as ONNX requires */
 export function findWeightedNodes(graph: GraphProto, index: GraphIndex): WeightedNodes {
   const read: Omit<WeightedNode, 'isHead'>[] = [];
   const others: string[] = [];
@@ -41,7 +41,7 @@ export function findWeightedNodes(graph: GraphProto, index: GraphIndex): Weighte
   return { found: read.map((one) => ({ ...one, isHead: heads.has(one.node) })), others };
 }
 
-/** Null: no weights here. A text: weights, but why they are in no form that is known here. */
+/** Null: no weights. A text: it has weights, and why their form is not known here. */
 function readNode(
   node: NodeProto,
   index: GraphIndex,
@@ -69,10 +69,10 @@ function readNode(
   };
 }
 
-/** Those of `nodes` from which no other of them is reached. */
+/** The `nodes` from which no other of them is reached. */
 function lastOf(graph: GraphProto, nodes: ReadonlySet<NodeProto>): Set<NodeProto> {
   const last = new Set<NodeProto>();
-  /** Values that some node of the set needs, however far behind. */
+  /** Values that some node of the set needs, directly or not. */
   const leading = new Set<string>();
   for (const node of graph.node.toReversed()) {
     const leads = node.output.some((name) => leading.has(name));

@@ -1,18 +1,16 @@
 /**
- * Along which axis of each value the images of a batch lie, followed node by node.
+ * Follows, node by node, the axis along which the images of a batch lie.
  *
- * "Along axis a" means that the batch is the outermost part of axis a: [8 × 197, 768] has it along
- * axis 0 as much as [8, 197, 768]. Every operator that ViT exports are made of has a rule; a rule
- * answers null where the images would mix, and what has no rule is not guessed at (ONNX operator
- * specification, opsets 7 to 23).
+ * "Along axis a" means that the batch is the outermost part of axis a: in [8 × 197, 768] as in [8,
+ * 197, 768] it lies along axis 0. Every operator that ViT exports consist of has a rule. A rule
+ * answers null where the images would mix; an operator without a rule is not guessed at (ONNX
+ * operator specification, opsets 7 to 23).
  */
 import { type GraphIndex, intAttribute, intsAttribute } from '../graph/graph.js';
 import type { NodeProto } from '../proto/model-proto.js';
 import { intsOf } from '../proto/tensors.js';
 
-/**
- * What a rule sees of a node. Dims are those with the batch size that the graph was exported with.
- */
+/** What a rule sees of a node. Dims have the batch size that the graph was exported with. */
 export interface Place {
   readonly node: NodeProto;
   readonly index: GraphIndex;
@@ -22,12 +20,12 @@ export interface Place {
   readonly outputDims: readonly number[];
 }
 
-/** The axis in the outputs; null: can't be told, or the images mix. */
+/** The axis in the outputs; null: unknown, or the images mix. */
 type Rule = (place: Place) => number | null;
 
 /**
- * Whole numbers that a node is given as an attribute or, in later opsets, as an input; undefined
- * where they are not constant.
+ * Whole numbers that a node takes as an attribute or, in later opsets, as an input; undefined where
+ * they are not constant.
  */
 export function constantInts(
   { node, index }: Place,
@@ -67,8 +65,8 @@ const broadcast: Rule = ({ axes, inputDims, outputDims }) => {
 const matrixProduct: Rule = (place) => {
   const { axes, inputDims } = place;
   const [left, right] = inputDims.map((dims, at) => dims.length - (axes[at] ?? Number.NaN));
-  // From the right, 1 is a matrix's columns, 2 its rows: images may lie along the rows of the left
-  // one, if only of that one.
+  // Counted from the right, 1 is a matrix's columns and 2 its rows. Images may lie along the rows
+  // of the left matrix, if they are in that one only.
   if (right !== undefined && right <= 2) return null;
   if (left === 1 || (left === 2 && axes[1] !== undefined)) return null;
   if (left === 2) return place.outputDims.length - 2;
@@ -113,11 +111,11 @@ const slice: Rule = (place) => {
   const at = axes.findIndex((one) => normalized(one, rank) === axis);
   if (at < 0) return axis;
   const step = place.node.input[4] ? constantInts(place, 'steps', 4)?.[at] : 1;
-  // 2^31 - 1 and more means "to the end", however many images there are.
+  // 2^31 - 1 and more means "to the end", for any number of images.
   return starts[at] === 0 && (ends[at] ?? 0) >= 2 ** 31 - 1 && step === 1 ? axis : null;
 };
 
-/** Axes that go away. Without a list of them, which ones depends on the sizes. */
+/** Removed axes. Without a list of them, the sizes decide which ones. */
 const removing =
   (keepAttribute?: string): Rule =>
   (place) => {
@@ -154,7 +152,9 @@ const pad: Rule = (place) => {
   return pads[axis] === 0 && pads[axis + rank] === 0 ? axis : null;
 };
 
-/** The batch goes on along the axis at which the shapes begin to differ, which must be its own. */
+/**
+ * The batch continues along the axis at which the shapes begin to differ, which must be its own.
+ */
 const reshape: Rule = ({ axes, inputDims, outputDims }) => {
   const axis = axes[0];
   if (axis === undefined || axes[1] !== undefined) return null;
@@ -194,7 +194,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map([
   ['Reshape', reshape],
 ]);
 
-/** The axis of the batch in what a node makes; null where that can't be told or the images mix. */
+/** The axis of the batch in what a node makes; null if it is unknown or the images mix. */
 export function batchAxisAfter(place: Place): number | null {
   const axis = RULES.get(place.node.opType)?.(place) ?? null;
   return axis === null || axis < 0 ? null : axis;

@@ -1,13 +1,13 @@
 /**
- * A graph that was exported for one batch size, made to take any.
+ * Makes a graph that was exported for one batch size take any.
  *
- * What ties such a graph to its size is little: the shapes that Reshape and Expand change to,
- * constant or computed from constants, and the class token, which stands in a Concat as a constant
- * of one row. Both are rewritten where the batch can be followed through the whole graph
- * (batch-axes.ts): a Reshape gets -1 at the batch's axis and the sizes it had elsewhere, and the
- * class token is expanded to the batch that comes in. The result is then gone through once more
- * with three times the images: every value must have three times the size along its batch's axis
- * and none of the others changed. Otherwise the graph stays as it was.
+ * Little ties such a graph to its size: the shapes that Reshape and Expand change to, constant or
+ * computed from constants, and the class token, a constant of one row in a Concat. Both are
+ * rewritten if the batch can be followed through the whole graph (batch-axes.ts): a Reshape gets -1
+ * at the batch's axis and keeps its other sizes, and the class token is expanded to the batch that
+ * comes in. The result is then checked with three times the images: every value must have three
+ * times the size along its batch's axis and the same size along the others. Otherwise the graph
+ * stays as it was.
  */
 import { int, nodeOf } from '../graph/build.js';
 import { indexGraph, nodeLabel } from '../graph/graph.js';
@@ -58,7 +58,7 @@ class BatchRewrite {
   readonly #dimsOf: (value: string) => readonly number[] | null;
   readonly #axes = new Map<string, number>();
   readonly #nodes: NodeProto[] = [];
-  /** The value of one element that says how many images came in, once it is needed. */
+  /** The one-element value that holds the number of images, once it is needed. */
   #batchSize: string | null = null;
 
   constructor(
@@ -73,7 +73,7 @@ class BatchRewrite {
     this.#dimsOf = (value) => shapes.valueOf(value)?.dims ?? null;
   }
 
-  /** The axis of the batch by value, or why it can't be followed. */
+  /** The axis of the batch by value, or why the batch can't be followed. */
   run(): ReadonlyMap<string, number> | string {
     const { graph } = this.#model;
     const index = indexGraph(graph);
@@ -152,7 +152,7 @@ class BatchRewrite {
     if (axes.some((one) => one !== undefined && one !== axis)) return null;
     const constants = axes.flatMap((one, at) => (one === undefined ? [at] : []));
     if (constants.length === 0) return axis;
-    // One row that every image gets. More rows than one might differ.
+    // One row for every image. Several rows might differ.
     if (axis !== 0 || this.#input.dims[0] !== 1 || constants.some((at) => inputDims[at]?.[0] !== 1))
       return null;
     for (const at of constants) {
@@ -186,7 +186,7 @@ class BatchRewrite {
     return this.#batchSize;
   }
 
-  /** Constants of shapes may be shared, so each node gets one of its own. */
+  /** Several nodes may share a constant of a shape, so each node gets its own. */
   #setShape(node: NodeProto, shape: readonly number[]): void {
     node.input = [node.input[0] ?? '', this.#constant(`${node.output[0] ?? ''}_shape`, shape)];
   }
@@ -198,7 +198,7 @@ class BatchRewrite {
   }
 }
 
-/** What is wrong with the sizes when three times the images come in; undefined where nothing is. */
+/** What is wrong with the sizes with three times the images; undefined if they are right. */
 function mismatch(
   before: ModelProto,
   after: ModelProto,

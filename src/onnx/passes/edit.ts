@@ -1,6 +1,6 @@
 /**
- * Editing a graph that must leave the original as it was: a copy that shares the weights, names
- * made free, dead parts cut.
+ * Edits a graph and leaves the original as it was: makes a copy that shares the weights, frees
+ * names, removes dead parts.
  */
 import { valuesTakenBy } from '../graph/graph.js';
 import type { GraphProto, ModelProto, NodeProto } from '../proto/model-proto.js';
@@ -31,7 +31,7 @@ function copyNode(node: NodeProto): NodeProto {
   return { ...node, input: [...node.input], output: [...node.output], attribute };
 }
 
-/** Gives a value another name, wherever the graph and the graphs inside it speak of it. */
+/** Renames a value in the graph and in the graphs inside it. */
 export function renameValue(graph: GraphProto, from: string, to: string): void {
   const renamed = (name: string) => (name === from ? to : name);
   for (const node of graph.node) {
@@ -48,7 +48,7 @@ export function renameValue(graph: GraphProto, from: string, to: string): void {
   );
 }
 
-/** Takes away nodes and constants that no output needs. */
+/** Removes nodes and constants that no output needs. */
 export function prune(graph: GraphProto): void {
   const needed = new Set(graph.output.map(({ name }) => name));
   graph.node = graph.node

@@ -1,11 +1,11 @@
 /**
- * The representation under the head: what the last linear layer of a classifier takes (arXiv
+ * Finds the representation under the head: the input of a classifier's last linear layer (arXiv
  * 2010.11929 section 3.1: the class token after the final LayerNorm; pooled patches in other
  * designs).
  *
- * Found backwards from the output, past what only scales, shifts or reshapes the answer. A head
- * that is anything else than one linear layer (two averaged heads, say) has no single
- * representation, and none is found.
+ * The search goes backwards from the output, past nodes that only scale, shift or reshape the
+ * answer. A head that is not one linear layer (two averaged heads, for example) has no single
+ * representation, so none is found.
  */
 import { int } from '../graph/build.js';
 import { type GraphIndex, indexGraph, intAttribute, intsAttribute } from '../graph/graph.js';
@@ -15,7 +15,7 @@ import type { GraphRewrite } from './pass.js';
 import { ValueChain } from './value-chain.js';
 
 interface Embedding {
-  /** The value that the classifier takes, `[batch, size]` but for axes of size 1. */
+  /** The value that the classifier takes, `[batch, size]` apart from axes of size 1. */
   readonly value: string;
   readonly size: number;
   /** DataType of the value. */
@@ -25,14 +25,14 @@ interface Embedding {
   readonly isMatrix: boolean;
 }
 
-/** These may also choose one vector of many, so what is found behind them is looked at. */
+/** These may also select one of many vectors, so the value behind them is checked. */
 const RESHAPING = new Set(['Squeeze', 'Unsqueeze', 'Reshape', 'Flatten', 'Gather', 'Slice']);
 const PASSING = new Set(['Softmax', 'Sigmoid', 'Cast', 'Identity', ...RESHAPING]);
 const AFFINE = new Set(['Add', 'Sub', 'Mul', 'Div']);
 
 /**
- * Adds float32 `[batch, size]` as an output, if the representation is found and its shape is sound;
- * a note says so where not.
+ * Adds float32 `[batch, size]` as an output if the representation is found and its shape is sound;
+ * otherwise a note says why not.
  */
 export function outputEmbedding(rewrite: GraphRewrite): void {
   const { graph, answer, declaredAnswer, options, names, batch, uniqueName } = rewrite;
@@ -68,8 +68,8 @@ export function outputEmbedding(rewrite: GraphRewrite): void {
 }
 
 /**
- * The embedding of the classifier that makes `output`, which has as many axes, or why there is
- * none.
+ * The embedding of the classifier that makes `output`, or why there is none. `outputRank`: if
+ * known.
  */
 function findEmbedding(
   index: GraphIndex,
@@ -93,8 +93,8 @@ function findEmbedding(
 }
 
 /**
- * The one input that is not constant. A dynamic int8 product is scaled by a computed value; it is
- * the one that was cast.
+ * The one input that is not constant. A dynamic int8 product is scaled by a computed value; the
+ * wanted input is the one that was cast.
  */
 function variableInput(index: GraphIndex, node: NodeProto): string | undefined {
   const variable = node.input.filter((input) => index.constantOf(input) === undefined);

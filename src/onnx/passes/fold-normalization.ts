@@ -1,13 +1,13 @@
 /**
- * (pixel × rescale − mean) / std put into the weights of the patch embedding.
+ * Folds (pixel × rescale − mean) / std into the weights of the patch embedding.
  *
  * A convolution is linear in its input, so with a = rescale / std and c = −mean / std (one each a
  * channel)
  *   conv(a·x + c, W, b) = conv(x, a·W, b + Σ W·c),
  * exactly in algebra, as long as every tap sees a pixel: padding adds zeros to the normalised
  * picture, which stand for `mean` in the raw one. So there must be no padding, or no mean. Sums are
- * made in double precision. Weights of 16 bits become float32, since a/255 of them would fall into
- * float16's subnormal numbers; the convolution's result is cast back.
+ * computed in double precision. Weights of 16 bits become float32, since a/255 of them would fall
+ * into float16's subnormal numbers; the convolution's result is cast back.
  */
 import { int, nodeOf } from '../graph/build.js';
 import {
@@ -31,7 +31,7 @@ export interface Normalization {
   readonly std: readonly number[];
 }
 
-/** The convolution that alone takes the pixels, and the nodes on the way to it. */
+/** The convolution that is the only consumer of the pixels, and the nodes on the way to it. */
 interface PatchEmbedding {
   readonly conv: NodeProto;
   readonly onTheWay: readonly NodeProto[];
@@ -41,7 +41,7 @@ interface PatchEmbedding {
 
 const FLOATS: readonly number[] = [DataType.FLOAT, DataType.FLOAT16, DataType.BFLOAT16];
 
-/** Folds, if that is sound; otherwise says why not and changes nothing. */
+/** Folds if that is sound; otherwise says why not and changes nothing. */
 export function foldNormalization(
   graph: GraphProto,
   index: GraphIndex,
@@ -80,7 +80,7 @@ function castTo(node: NodeProto, type: number): void {
 }
 
 /**
- * The patch embedding, or why the pixels' way does not end in one that normalization folds into.
+ * The patch embedding, or why the pixels do not reach one that normalization can be folded into.
  */
 function findPatchEmbedding(
   index: GraphIndex,
@@ -90,7 +90,7 @@ function findPatchEmbedding(
   const onTheWay: NodeProto[] = [];
   let value = pixels;
   for (;;) {
-    // Shape looks at sizes only.
+    // Shape reads sizes only.
     const takers = index.consumersOf(value).filter(({ opType }) => opType !== 'Shape');
     const [taker] = takers;
     if (taker === undefined || takers.length > 1) return `${takers.length} nodes take the pixels`;
@@ -102,7 +102,7 @@ function findPatchEmbedding(
 }
 
 /**
- * Whether a node gives on the pixels as they are, channel by channel, in an order that Conv can
+ * Whether a node passes the pixels on unchanged, channel by channel, in an order that Conv can
  * take.
  */
 function passes(node: NodeProto): boolean {

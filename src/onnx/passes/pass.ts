@@ -1,10 +1,10 @@
 /**
- * What a pass is: one rewriting of a graph, in place. All have the same signature, so that
- * `prepare.ts` can run a list.
+ * A pass rewrites a graph in place. All have the same signature, so that `prepare.ts` can run a
+ * list.
  *
- * Passes share a `GraphRewrite`: the graph as it is now, what was asked for, and what earlier
- * passes have found out. Tensors are shared with the original graph: a pass replaces them and never
- * writes into them.
+ * Passes share a `GraphRewrite`: the current graph, the options, and what earlier passes have
+ * found. Tensors are shared with the original graph: a pass replaces them and never writes into
+ * them.
  */
 import { opsetVersion, uniqueNames, type ValueDescription } from '../graph/graph.js';
 import { type InferredShapes, inferShapes } from '../graph/shapes.js';
@@ -13,7 +13,7 @@ import { editableCopy } from './edit.js';
 
 export interface PrepareOptions {
   /**
-   * The graph's pixel input as it is: `[batch, 3, height, width]` or `[batch, height, width, 3]`,
+   * The graph's present pixel input: `[batch, 3, height, width]` or `[batch, height, width, 3]`,
    * float32, float16 or uint8.
    */
   readonly input: {
@@ -23,8 +23,8 @@ export interface PrepareOptions {
     readonly width: number;
   };
   /**
-   * (pixel × rescale − mean) / std, put into the graph; null: the graph takes pixels of 0 to 255 as
-   * they are.
+   * (pixel × rescale − mean) / std, to be put into the graph; null: the graph takes pixels of 0 to
+   * 255 as they are.
    */
   readonly normalization: {
     readonly rescale: number;
@@ -34,18 +34,18 @@ export interface PrepareOptions {
   readonly output: {
     readonly name: string;
     readonly activation: 'softmax' | 'sigmoid' | 'none';
-    /** What the graph answers with now. `logits`: the activation is appended. */
+    /** What the graph answers at present. `logits`: the activation is appended. */
     readonly kind: 'logits' | 'probabilities';
     /**
      * For a graph with one sigmoid output (`[batch]` or `[batch, 1]`): `one` (default) answers
-     * `[batch, 1]`, `two` answers `[batch, 2]`, the class that the output stands for last: (1 − p,
-     * p).
+     * `[batch, 1]`; `two` answers `[batch, 2]`, (1 − p, p), so that the class of the output comes
+     * last.
      */
     readonly binaryClasses?: 'one' | 'two';
   };
   /**
-   * `find`: the input of the final classifier becomes an output, where it can be told; a note says
-   * so where it can't.
+   * `find`: the input of the final classifier becomes an output if it is found; otherwise a note
+   * says why not.
    */
   readonly embedding: 'find' | 'none';
   /** Default `pixels`. */
@@ -69,20 +69,21 @@ export type Pass = (rewrite: GraphRewrite) => void;
 
 /** A graph that is being rewritten. */
 export class GraphRewrite {
-  /** The copy that passes change; one may put another in its place. */
+  /** The copy that passes change; a pass may replace it by another. */
   model: ModelProto;
   readonly options: PrepareOptions;
-  /** What was done and what could not be, for people. */
+  /** What was done and what was impossible, for people. */
   readonly notes: string[] = [];
   readonly uniqueName: (wanted: string) => string;
   /** Names of the input and outputs of the result. */
   readonly names: { readonly input: string; readonly output: string; readonly embedding: string };
-  /** The value that stands for the pixels now. */
+  /** The value that holds the pixels at present. */
   pixels: string;
-  /** The value that the graph answers with now. */
+  /** The value that the graph answers with at present. */
   answer: string;
   /**
-   * That output as the original graph declares it: exporters write what came of running the model.
+   * The answer as the original graph declares it: exporters write there what a run of the model
+   * gave.
    */
   readonly declaredAnswer: ValueDescription | undefined;
   readonly inputType: number;
@@ -122,7 +123,7 @@ export class GraphRewrite {
     return this.model.graph;
   }
 
-  /** What stands for the batch in the shapes of inputs and outputs. */
+  /** The batch in the shapes of inputs and outputs. */
   get batch(): number | string {
     return this.fixedBatch ?? 'batch';
   }

@@ -2,9 +2,8 @@
  * The input of a prepared graph: uint8 NHWC, a quarter of the bytes of float32 between processes
  * and on the way to a GPU.
  *
- * What stood at the old input's name goes on standing there, made by nodes in front, so that the
- * rest of the graph does not change. The Transpose comes before the Cast, where there is least to
- * move.
+ * The value under the old input's name stays, made by nodes in front, so the rest of the graph does
+ * not change. The Transpose comes before the Cast, where there are the fewest bytes to move.
  */
 import { int, ints, nodeOf, valueInfoOf } from '../graph/build.js';
 import { indexGraph } from '../graph/graph.js';
@@ -62,7 +61,7 @@ export function inputPixels(rewrite: GraphRewrite): void {
     if (dataType !== DataType.FLOAT) append('Cast', [], { to: int(dataType) });
   }
   const end = front.at(-1);
-  // uint8 NHWC needs nothing in front but its name.
+  // uint8 NHWC needs only another name.
   if (end === undefined) renameValue(graph, value, name);
   else end.output = [value];
   graph.node.unshift(...front);

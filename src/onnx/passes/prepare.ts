@@ -1,5 +1,5 @@
 /**
- * An exported classifier made into what vitserve serves: uint8 pixels in, probabilities and the
+ * Makes an exported classifier into what vitserve serves: uint8 pixels in, probabilities and the
  * embedding out.
  *
  * PASSES lists the steps in order, each in a file of its own. The result is plain ONNX that any
@@ -38,13 +38,13 @@ export interface PreparedGraph {
   readonly foldedNormalization: boolean;
   /** The batch size that the graph is fixed to, or null where it takes any. */
   readonly fixedBatch: number | null;
-  /** What was done and what could not be, for people. */
+  /** What was done and what was impossible, for people. */
   readonly notes: readonly string[];
 }
 
 /**
- * In this order: the embedding is looked for behind the answer, and the answer's shape follows from
- * the pixels as they came.
+ * The order matters: the embedding is found by going back from the answer, and the answer's shape
+ * follows from the pixels as they came.
  */
 const PASSES: readonly Pass[] = [
   keepOneOutput,
@@ -58,7 +58,7 @@ const PASSES: readonly Pass[] = [
 ];
 
 /**
- * Rewrites a graph; the given model is left as it was. Throws SetupError, naming node or tensor,
+ * Rewrites a graph; the given model stays as it was. Throws SetupError that names node or tensor,
  * reason and remedy.
  */
 export function prepareGraph(model: ModelProto, options: PrepareOptions): PreparedGraph {
@@ -86,8 +86,8 @@ export function prepareGraph(model: ModelProto, options: PrepareOptions): Prepar
 }
 
 /**
- * Leaves one output, and the nodes and types that it needs; types of values between may speak of
- * the old batch.
+ * Keeps one output, and the nodes and types that it needs; the types of values in between may still
+ * have the old batch size.
  */
 function keepOneOutput({ graph, answer, notes }: GraphRewrite): void {
   const others = graph.output.filter(({ name }) => name !== answer).map(({ name }) => `"${name}"`);
@@ -97,7 +97,7 @@ function keepOneOutput({ graph, answer, notes }: GraphRewrite): void {
   prune(graph);
 }
 
-/** Frees the names that the prepared graph will use: values that have them get others. */
+/** Frees the names that the prepared graph will use: values that have them are renamed. */
 function reserveNames(rewrite: GraphRewrite): void {
   for (const name of Object.values(rewrite.names)) {
     const other = rewrite.uniqueName(`${name}_before`);
@@ -109,7 +109,7 @@ function reserveNames(rewrite: GraphRewrite): void {
 
 const INPUT_TYPES: readonly number[] = [DataType.FLOAT, DataType.FLOAT16, DataType.UINT8];
 
-/** The graph's input as it was described, if the graph agrees. */
+/** The graph's input as the options describe it, if the graph agrees. */
 function checkedInput(model: ModelProto, { input, normalization }: PrepareOptions): CheckedInput {
   const { inputs } = describeGraph(model);
   const problems = checkGraph(model);

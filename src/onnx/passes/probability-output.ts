@@ -1,6 +1,6 @@
 /**
- * What a prepared graph answers: its first output becomes float32 `[batch, classes]`, probabilities
- * where it was logits.
+ * The answer of a prepared graph: its first output becomes float32 `[batch, classes]`,
+ * probabilities where it was logits.
  */
 import { SetupError } from '../../errors.js';
 import { int } from '../graph/build.js';
@@ -17,12 +17,12 @@ const FLOATS: readonly number[] = [
   DataType.BFLOAT16,
 ];
 
-/** Throws SetupError for what is no classifier's. */
+/** Throws SetupError if the output is not a classifier's. */
 export function outputProbabilities(rewrite: GraphRewrite): void {
   const { graph, answer: value, declaredAnswer: declared, uniqueName } = rewrite;
   const options = rewrite.options.output;
   const known = rewrite.shapes().valueOf(value);
-  // What the exporter declares comes from having run the model.
+  // The exporter's declaration comes from a run of the model.
   const dims = declared?.dims ?? known?.dims ?? null;
   const dataType = declared?.dataType || (known?.dataType ?? DataType.FLOAT);
   const { activation, kind } = options;

@@ -1,17 +1,16 @@
 /**
  * Float weights as int8, one scale for each output: symmetric, zero point 0, rounded to nearest.
  *
- * What holds for every finite weight w with its column's scale s, the integer q that stands for it,
- * and the limit L of the bits that are used: −L ≤ q ≤ L and |w − s·q| ≤ s/2. The scale is a
- * float32, as the graph stores it, and q is chosen with that rounded scale, so that the bound is
- * exact and not only nearly so. −128 is left unused: the range stays symmetric.
+ * For every finite weight w, its column's scale s, its integer q and the limit L of the bits in
+ * use: −L ≤ q ≤ L and |w − s·q| ≤ s/2. The scale is a float32, as in the graph, and q is computed
+ * with that rounded scale, so the bound is exact. −128 stays unused, so the range is symmetric.
  *
  * Why 7 bits: x64 CPUs without VNNI add two products of uint8 and int8 in 16 bits, with saturation.
  * Two products of 8 bits can be 255 · 127 · 2 = 64,770, which is more than 2¹⁵; of 7 bits they are
  * 255 · 63 · 2 = 32,130 at most, which is not.
  */
 
-/** How many bits of an int8 weight are used, its sign included. */
+/** How many bits of an int8 weight are used, sign included. */
 export type WeightBits = 7 | 8;
 
 /** The largest integer used on either side. */
@@ -34,7 +33,7 @@ export interface QuantizedColumns {
 /**
  * @param weights `[rows, columns]`, row by row: inputs by outputs, as the second operand of ONNX
  *   MatMul
- * @throws RangeError where a weight is not finite, or their number is not rows × columns
+ * @throws RangeError if a weight is not finite, or their number is not rows × columns
  */
 export function quantizeColumns(
   weights: Float32Array,

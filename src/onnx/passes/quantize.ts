@@ -1,6 +1,5 @@
 /**
- * Dynamic int8 for CPUs: weights become int8 once, activations become uint8 anew in every
- * execution.
+ * Dynamic int8 for CPUs: weights become int8 once, activations become uint8 in every execution.
  *
  * Each MatMul or Gemm with constant weights, `y = x·W`, becomes standard ONNX (opset 11 and later):
  *
@@ -14,13 +13,13 @@
  *
  *     y = Cast(MatMulInteger(x, Wq)) · Ws + c        c: what rounding W takes from mid-grey
  *
- * All else stays float32: the products of attention, LayerNorm, Softmax, other patch embeddings
- * and, unless asked for, the head, whose share of the work is small and whose errors nothing evens
- * out.
+ * Everything else stays float32: the products of attention, LayerNorm, Softmax, other patch
+ * embeddings and, unless requested, the head, which has little of the work and whose errors nothing
+ * averages out.
  *
  * What it costs: `s` is one scale for the whole tensor, over all images of a batch, so an image's
- * answer depends on who else is in it. Such a model's manifest says `batchInvariant: false` and
- * images are executed one by one.
+ * answer depends on the other images in the batch. The manifest of such a model says
+ * `batchInvariant: false`, and its images are executed one by one.
  */
 import { SetupError } from '../../errors.js';
 import { int, nodeOf } from '../graph/build.js';
@@ -46,10 +45,10 @@ import { quantizeColumns, transposed, type WeightBits } from './quantize-weights
 /** DynamicQuantizeLinear came with this version of the standard operators. */
 const FIRST_OPSET = 11;
 
-/** The middle of what a byte of a picture can be. */
+/** The middle of the range of a picture's bytes. */
 const MID_GREY = 128;
 
-/** Operators that move values and leave them as they are. */
+/** Operators that move values without changing them. */
 const MOVING: ReadonlySet<string> = new Set(['Reshape', 'Transpose']);
 
 const QUANTIZED: ReadonlySet<string> = new Set([
@@ -74,12 +73,14 @@ export interface QuantizedGraph {
   readonly products: number;
   /** How many weights those hold. */
   readonly weights: number;
-  /** Products with constant weights that stayed as they were, each with its reason, for people. */
+  /**
+   * Products with constant weights that stayed as they were, each with a reason for people to read.
+   */
   readonly kept: readonly string[];
 }
 
 /**
- * The same graph with int8 products; the given model is left as it was. Throws SetupError naming
+ * The same graph with int8 products; the given model stays as it was. Throws SetupError that names
  * node and remedy.
  */
 export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {}): QuantizedGraph {
@@ -141,15 +142,15 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   };
 }
 
-/** The uint8 values of which an activation is the float32 form, and the node that makes it so. */
+/** The uint8 values that an activation holds as float32, and the node that converts them. */
 interface CastBytes {
   readonly values: string;
   readonly cast: NodeProto;
 }
 
 /**
- * Null where the activation is not a picture's bytes turned to float32 for this one node, or
- * something is added to it.
+ * Null unless the activation is a picture's bytes converted to float32 for this node alone, with
+ * nothing added.
  */
 function castBytes(index: GraphIndex, { activation, addend }: WeightedNode): CastBytes | null {
   const cast = index.producerOf(activation);
@@ -167,7 +168,7 @@ function castBytes(index: GraphIndex, { activation, addend }: WeightedNode): Cas
   return picture?.type?.tensorType?.elemType === DataType.UINT8 ? { values, cast } : null;
 }
 
-/** One line, however many nodes: a float16 graph has nothing but such weights. */
+/** One line for any number of nodes: a float16 graph has only such weights. */
 function typeProblems(nodes: readonly WeightedNode[]): string[] {
   const [first, ...others] = nodes.filter(({ weight }) => weight.dataType !== DataType.FLOAT);
   if (first === undefined) return [];
@@ -203,7 +204,7 @@ class Rewrite {
     this.#bits = bits;
   }
 
-  /** The nodes that stand in a weighted node's place. */
+  /** The nodes that replace a weighted node. */
   product(weighted: WeightedNode): NodeProto[] {
     const { node, activation, addend } = weighted;
     const result = node.output[0] as string;
@@ -236,9 +237,9 @@ class Rewrite {
   }
 
   /**
-   * The same for a node that takes `bytes`. They need no scale, and Wq's rounding is the only
-   * error. Over a patch of one colour that error would be the same in every place, so `c` takes out
-   * what it is for mid-grey.
+   * The same for a node that takes `bytes`. They need no scale, and the rounding of Wq is the only
+   * error. Over a patch of one colour that error would be the same everywhere, so `c` removes it
+   * for mid-grey.
    */
   productOfBytes(weighted: WeightedNode, bytes: string): NodeProto[] {
     const { node } = weighted;
@@ -261,7 +262,7 @@ class Rewrite {
     ];
   }
 
-  /** A weight that several nodes take in the same way is quantized once. */
+  /** A weight that several nodes take in the same form is quantized once. */
   #quantized({ node, weight, transposed: isTransposed, factor }: WeightedNode): Weights {
     const key = `${weight.name} ${isTransposed} ${factor}`;
     const known = this.#weights.get(key);

@@ -1,11 +1,11 @@
 /**
- * The tail of an exported encoder, computed for the token that the head takes and no other.
+ * Computes the tail of an exported encoder only for the token that the head takes.
  *
- * Exporters write the last block out for all tokens and choose the class token behind it. Most of
- * what lies between treats each token alone: LayerNorm, products with weights, activations, sums.
- * So the choice is moved back through these nodes, as far as all that they make is only needed for
- * that one token, and a Slice is put where the way ends: behind the attention, and where the last
- * block begins. Exact in algebra; with twelve blocks a twentieth of the work is left out.
+ * Exporters write the last block out for all tokens and select the class token after it. Most nodes
+ * in between treat each token alone: LayerNorm, products with weights, activations, sums. So the
+ * selection moves back through these nodes, as long as only that one token of their results is
+ * needed, and a Slice goes where the way ends: behind the attention, and at the start of the last
+ * block. Exact in algebra; with twelve blocks it saves a twentieth of the work.
  */
 import { nodeOf } from '../graph/build.js';
 import { type GraphIndex, indexGraph, intAttribute, intsAttribute } from '../graph/graph.js';
@@ -13,7 +13,7 @@ import type { NodeProto } from '../proto/model-proto.js';
 import { elementCountOf, int64Tensor, intsOf } from '../proto/tensors.js';
 import type { GraphRewrite } from './pass.js';
 
-/** Slice takes its bounds as inputs since then. */
+/** Slice takes its bounds as inputs since this version. */
 const FIRST_OPSET = 10;
 /** [batch, tokens, hidden]. */
 const RANK = 3;
@@ -34,7 +34,7 @@ const UNARY: ReadonlySet<string> = new Set([
 ]);
 const BINARY: ReadonlySet<string> = new Set(['Add', 'Div', 'Mul', 'Pow', 'Sub']);
 
-/** What is known of the place where nodes are looked at. */
+/** What is known where a node is examined. */
 interface Scene {
   readonly index: GraphIndex;
   /** How many tokens there are. */
@@ -62,13 +62,13 @@ export function selectTokenEarly(rewrite: GraphRewrite): void {
 
 interface ChosenToken {
   readonly token: number;
-  /** Of how many. */
+  /** Of how many tokens. */
   readonly count: number;
-  /** Of the constant that chooses. */
+  /** Of the constant that selects. */
   readonly dims: readonly number[];
 }
 
-/** What a Gather chooses, if it takes one token of [batch, tokens, hidden]. */
+/** The token that a Gather selects, if it takes one token of [batch, tokens, hidden]. */
 function chosenToken(
   node: NodeProto,
   index: GraphIndex,
@@ -91,8 +91,8 @@ function chosenToken(
 }
 
 /**
- * The nodes of which only the chosen token is wanted in the end, with the inputs that have a row
- * for each token.
+ * The nodes of which only the selected token is needed, with the inputs that have a row for each
+ * token.
  */
 function nodesForOneToken(
   nodes: readonly NodeProto[],
@@ -116,8 +116,8 @@ function nodesForOneToken(
 }
 
 /**
- * The inputs that have a row for each token, where the node makes each row of its result from the
- * same row of these; otherwise null.
+ * The inputs that have a row for each token, if the node makes each row of its result from the same
+ * row of these; otherwise null.
  */
 function inputsByToken(node: NodeProto, { index, count, dimsOf }: Scene): number[] | null {
   if (node.domain !== '' && node.domain !== 'ai.onnx') return null;

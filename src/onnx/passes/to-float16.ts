@@ -1,15 +1,15 @@
 /**
  * float16 for CUDA: weights and arithmetic in half precision, inputs and outputs as they were.
  *
- * Every float32 node becomes a float16 one, except where that would cost accuracy for nothing, or
- * is impossible; Casts stand between the two kinds, one for each value however many take it.
- * Float32 stay:
- * - the patch embedding and what is before it: it reads raw pixels, its weights carry 1/(255·std)
- *   and reach float16's subnormals, and it is one hundredth of the work;
+ * Every float32 node becomes a float16 node, unless that would cost accuracy without gain or is
+ * impossible. Casts connect the two kinds, one for each value however many nodes take it. These
+ * stay float32:
+ * - the patch embedding and the nodes before it: it reads raw pixels, its weights contain
+ *   1/(255·std) and reach float16's subnormals, and it is one hundredth of the work;
  * - Softmax or Sigmoid that makes the answer: probabilities of a thousand classes need the digits;
  * - nodes with a constant beyond 65504.
- * A graph with an operator that `shape-rules.ts` does not know is refused; all that it knows have
- * float16 kernels in onnxruntime's CUDA provider.
+ * A graph with an operator that `shape-rules.ts` does not know is rejected; all operators that it
+ * knows have float16 kernels in onnxruntime's CUDA provider.
  *
  * LayerNorm, Softmax and matrix products accumulate in float32 inside their CUDA kernels. On a CPU
  * such a graph runs, but slower than float32: onnxruntime widens and narrows around every node.
@@ -42,12 +42,12 @@ export interface Float16Graph {
   readonly model: ModelProto;
   /** Nodes that compute in float16. */
   readonly halved: number;
-  /** Nodes that stayed float32, each with its reason, for people. */
+  /** Nodes that stayed float32, each with a reason for people to read. */
   readonly kept: readonly string[];
 }
 
 /**
- * The same graph in half precision; the given model is left as it was. Throws SetupError naming
+ * The same graph in half precision; the given model stays as it was. Throws SetupError that names
  * node and remedy.
  */
 export function convertToFloat16(model: ModelProto): Float16Graph {
@@ -103,7 +103,7 @@ function problemsOf({ graph }: ModelProto, typeOf: (name: string) => number): st
     }
     if (node.output.some((name) => name !== '' && typeOf(name) === 0)) untold.add(node.opType);
   }
-  // What follows from an operator that is unknown is untold too; the first one is the one to name.
+  // Behind an unknown operator everything is unknown, so only the first one is named.
   const [first] = untold;
   if (first !== undefined && problems.length === 0) {
     problems.push(
@@ -152,7 +152,7 @@ class Rewrite {
   readonly #index: GraphIndex;
   readonly #unique: (wanted: string) => string;
   readonly #typeOf: (name: string) => number;
-  /** For each float value of the graph, the names that it now has as float16 and as float32. */
+  /** For each float value of the graph, its names as float16 and as float32. */
   readonly #half = new Map<string, string>();
   readonly #full = new Map<string, string>();
 
@@ -178,7 +178,7 @@ class Rewrite {
         this.#full.set(name, name);
         output.push(name);
       } else {
-        // An output of the graph keeps its name and its type, so the half value needs another name.
+        // An output of the graph keeps its name and type, so the half value needs another name.
         const halfName = this.#index.isOutput(name) ? this.#unique(`${name}.float16`) : name;
         this.#half.set(name, halfName);
         output.push(halfName);
@@ -192,8 +192,8 @@ class Rewrite {
   }
 
   /**
-   * The name under which a float value is had in the type asked for; adds the Cast or the constant
-   * where there is none.
+   * The name of a float value in the wanted type; adds the Cast or the constant if there is none
+   * yet.
    */
   #take(name: string, half: boolean): string {
     const wanted = half ? this.#half : this.#full;
@@ -201,7 +201,7 @@ class Rewrite {
     if (known !== undefined) return known;
     const constant = this.#index.constantOf(name);
     const made = (half ? this.#full : this.#half).get(name);
-    // What no node made is float32 under its own name: inputs and initializers.
+    // A value that no node makes (an input or initializer) is float32 under its own name.
     if (
       !half &&
       made === undefined &&
@@ -223,7 +223,7 @@ class Rewrite {
   }
 
   #cast(from: string, to: string, dataType: number): NodeProto {
-    // An output of the graph is often named as the node that makes it, and that node stays.
+    // An output of the graph often has the name of the node that makes it, and that node stays.
     return nodeOf('Cast', [from], [to], {
       name: this.#unique(`${to}.cast`),
       attributes: { to: int(dataType) },

@@ -4,7 +4,7 @@ import { DataType } from '../proto/model-proto.js';
 import { renameValue } from './edit.js';
 import type { GraphRewrite } from './pass.js';
 
-/** A value with nodes put after it, one after another. */
+/** A value and the nodes appended to it, one after another. */
 export class ValueChain {
   readonly #rewrite: GraphRewrite;
   readonly #start: string;
@@ -26,7 +26,7 @@ export class ValueChain {
     this.last = output;
   }
 
-  /** Ends the chain in a float32 output of that name, after the outputs that there are. */
+  /** Ends the chain in a float32 output of that name, after the existing outputs. */
   finish(name: string, dims: readonly (number | string | null)[]): void {
     const { graph, uniqueName } = this.#rewrite;
     const isMade = indexGraph(graph).producerOf(this.last) !== undefined;

@@ -1,10 +1,10 @@
 /**
- * How many bits the int8 constants of a graph use: 8, 7 where none of them is beyond ±64, null
- * where there are none.
+ * How many bits the int8 constants of a graph use: 8; 7 if no value is beyond ±64; null if there
+ * are no such constants.
  *
- * 64 and not 63, because that is what onnxruntime asks when it chooses between its ways of
- * multiplying; its own quantizer keeps to ±64 with `reduce_range`. Weights that the graph quantizes
- * itself as it is loaded are not seen.
+ * 64 and not 63, because onnxruntime checks for 64 when it chooses between its ways of multiplying;
+ * its own quantizer keeps to ±64 with `reduce_range`. Weights that the graph itself quantizes at
+ * load are not seen.
  */
 import type { ModelProto, TensorProto } from '../proto/model-proto.js';
 import { DataType } from '../proto/model-proto.js';

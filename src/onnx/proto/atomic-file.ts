@@ -2,7 +2,7 @@
  * Files that are there whole or not at all: written beside their place, flushed to the disk,
  * renamed into it.
  *
- * Bytes go through as they come, hashed on the way; nothing is gathered in memory. Whoever had the
+ * Chunks are written and hashed as they come; nothing is gathered in memory. A process that has the
  * old file open keeps it.
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -10,7 +10,8 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /**
- * Node writes and hashes at most 2 GiB in one call; less keeps other work on the event loop going.
+ * Node writes and hashes at most 2 GiB in one call; smaller pieces leave time for other work on the
+ * event loop.
  */
 const PIECE_BYTES = 64 * 1024 * 1024;
 
@@ -28,8 +29,8 @@ export interface PendingFile extends WrittenFile {
 }
 
 /**
- * Writes the chunks beside `path`. Throws what the file system throws, and leaves nothing behind
- * then.
+ * Writes the chunks beside `path`. Throws what the file system throws, and then leaves nothing
+ * behind.
  */
 export async function writeBeside(
   path: string,
@@ -70,17 +71,14 @@ async function writeChunks(
     for (let start = 0; start < chunk.length; start += PIECE_BYTES) {
       const piece = chunk.subarray(start, start + PIECE_BYTES);
       hash.update(piece);
-      for (let done = 0; done < piece.length; ) {
-        const { bytesWritten } = await file.write(piece, done, piece.length - done, null);
-        done += bytesWritten;
-      }
+      await file.writeFile(piece);
       bytes += piece.length;
     }
   }
   return { bytes, sha256: hash.digest('hex') };
 }
 
-/** A rename is on the disk once its folder is. */
+/** A rename is durable once its folder is flushed. */
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {

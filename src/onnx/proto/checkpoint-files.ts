@@ -1,5 +1,5 @@
 /**
- * Which files make a checkpoint: one, or those that an index names. Pickles are refused, since
+ * Which files make a checkpoint: one, or those that an index names. Pickles are rejected, since
  * opening one runs its code.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { messageOf, SetupError } from '../../errors.js';
 
 const PICKLES = /\.(bin|pth|pt|ckpt|pkl|tar)$/;
 
-/** The file that a path means, itself or in its folder: one of tensors, or an index. */
+/** The file that a path means, itself or in its folder: tensors or an index. */
 export function chooseFile(path: string): string {
   let isFolder: boolean;
   try {
@@ -59,8 +59,8 @@ export function readIndex(path: string): Index {
   const places = new Map<string, string>();
   const problems: string[] = [];
   for (const [name, file] of Object.entries(map)) {
-    // A file beside the index and nothing else: an index from elsewhere must not name files all
-    // over the machine.
+    // Only a file beside the index: an index from elsewhere must not name files all over the
+    // machine.
     if (typeof file !== 'string' || file !== basename(file) || !file.endsWith('.safetensors')) {
       problems.push(
         `weight_map: ${name} is in ${JSON.stringify(file)}, not in a .safetensors file beside the index`,

@@ -1,12 +1,12 @@
 /**
- * Models to bytes and back, lossless: named fields by the table of fields.ts, everything else as it
- * came, in `unknown`.
+ * Models to bytes and back, lossless: fields of the table in fields.ts by name, everything else
+ * unchanged in `unknown`.
  *
  * Reading copies nothing but short texts and lists: `rawData` and the other byte fields are views
  * of the given bytes, which must not change while the model lives. Writing costs one pass for the
- * lengths, which protobuf wants before what they measure, and one for the bytes. Unknown fields are
- * written after the named ones of their message; protobuf gives order between different fields no
- * meaning. Why not protobufjs: docs/decisions/0012.
+ * lengths, which protobuf puts before the bytes, and one for the bytes. Unknown fields are written
+ * after the named ones of their message; protobuf gives order between different fields no meaning.
+ * Why not protobufjs: docs/decisions/0012.
  */
 import { type Field, type MessageTable, MODEL } from './fields.js';
 import type { ModelProto } from './model-proto.js';
@@ -22,24 +22,20 @@ import {
 /** Protobuf's limit on a message: 2 GiB less one byte. */
 export const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
-/**
- * As protobuf's own parsers: enough for any graph in a graph, and far from the end of the stack.
- */
+/** As in protobuf's own parsers: enough for any nested graph, and far from the end of the stack. */
 const MAX_DEPTH = 100;
 
 type Fields = Record<string, unknown>;
 
 /**
- * A model of its bytes. Throws OnnxFormatError where they are truncated, malformed, or hold no
- * graph.
+ * Decodes a model. Throws OnnxFormatError if the bytes are truncated, malformed, or hold no graph.
  */
 export function decodeModel(bytes: Uint8Array): ModelProto {
   const reader = new WireReader(bytes);
   const model = emptyMessage(MODEL);
   readFields(reader, MODEL, model, bytes.length, 0);
   if (model.graph === undefined) throw new OnnxFormatError('there is no graph in it');
-  // The table is typed by the same interfaces (fields.ts), which makes this the one place where
-  // they are taken on trust.
+  // The table is typed by the same interfaces (fields.ts); only this place takes that on trust.
   return model as unknown as ModelProto;
 }
 
@@ -87,7 +83,7 @@ function readMessage(
   depth: number,
 ): void {
   const stop = reader.lengthDelimited(end);
-  // A single message that comes twice is one message, merged (protobuf's rule).
+  // A single message that occurs twice is one message, merged (protobuf's rule).
   const inner = field.repeated
     ? emptyMessage(table)
     : ((message[field.key] as Fields) ?? emptyMessage(table));
@@ -171,8 +167,8 @@ export function encodeModel(model: ModelProto): Uint8Array {
 }
 
 /**
- * The same bytes in pieces: large tensors as views of their own memory, so that this costs the
- * memory of the small parts only. The model must not change before the pieces are written.
+ * The same bytes in pieces: large tensors as views of their own memory, so this costs only the
+ * memory of the small parts. The model must not change before the pieces are written.
  */
 export function encodeModelChunks(model: ModelProto): readonly Uint8Array[] {
   const fields = model as unknown as Fields;
@@ -188,7 +184,7 @@ export function encodeModelChunks(model: ModelProto): readonly Uint8Array[] {
   return writer.finish();
 }
 
-/** How many bytes `encodeModel` would give; may be above 2 GiB. */
+/** The number of bytes `encodeModel` would give; may exceed 2 GiB. */
 export function encodedSizeOf(model: ModelProto): number {
   return measure(MODEL, model as unknown as Fields, []);
 }
@@ -201,8 +197,8 @@ function presentValues(field: Field, message: Fields): readonly unknown[] {
 }
 
 /**
- * The size of a message; lengths of what is length-delimited in it go to `sizes`, in the order in
- * which they are written.
+ * The size of a message. The lengths of its length-delimited parts go to `sizes`, in the order of
+ * writing.
  */
 function measure(table: MessageTable, message: Fields, sizes: number[]): number {
   let total = 0;

@@ -1,11 +1,11 @@
 /**
- * Tensors whose values are in a file beside the model (ONNX: `docs/ExternalData.md`), read into
+ * Reads tensors whose values are in a file beside the model (ONNX: `docs/ExternalData.md`) into
  * memory.
  *
  * A model comes from elsewhere and says which files to read, so it may name only regular files in
- * its own folder: no absolute path, no `..`, no symbolic link that leads out. Regions are read once
- * however many tensors share them, and may not overlap otherwise, so that memory is bounded by the
- * size of the files.
+ * its own folder: no absolute path, no `..`, no symbolic link that leads out. A region is read once
+ * however many tensors share it. Regions may not overlap otherwise, so the size of the files bounds
+ * the memory.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, realpath } from 'node:fs/promises';
@@ -17,14 +17,15 @@ import { byteSizeOf } from './tensors.js';
 const PIECE_BYTES = 256 * 1024 * 1024;
 
 /**
- * Bytes of an open file; `length` of them must be there. In pieces, since one read ends at 2 GiB.
+ * Reads `length` bytes of an open file, all of which must exist. In pieces, since one read ends at
+ * 2 GiB.
  */
 export async function readRegion(
   file: FileHandle,
   offset: number,
   length: number,
 ): Promise<Uint8Array> {
-  // A memory of its own: the bytes live as long as the model, and 64-bit values want an aligned
+  // Memory of its own: the bytes live as long as the model, and 64-bit values need an aligned
   // start.
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
@@ -59,8 +60,8 @@ interface Region {
 }
 
 /**
- * Puts every tensor's external values into `rawData`. All that can't be read is reported at once,
- * in a SetupError.
+ * Puts every tensor's external values into `rawData`. Reports everything that can't be read at
+ * once, in a SetupError.
  */
 export async function loadExternalData(modelPath: string, graph: GraphProto): Promise<void> {
   const problems: string[] = [];
@@ -122,7 +123,7 @@ async function readTensors(
   path: string,
   tensors: readonly { tensor: TensorProto; region: Region }[],
 ): Promise<void> {
-  // Not blocking: opening a pipe would otherwise wait for a writer.
+  // Non-blocking: opening a pipe would otherwise wait for a writer.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = await file.stat();

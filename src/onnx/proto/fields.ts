@@ -3,8 +3,8 @@
  * carries which property.
  *
  * Numbers, types and packing are those of `onnx.proto` (github.com/onnx/onnx, IR version 3 to 13).
- * The codec is driven by this table alone, so a further field is one more line here and one more
- * property in model-proto.ts; fields that have no line survive in `unknown`.
+ * This table alone drives the codec, so a further field is one more line here and one more property
+ * in model-proto.ts; fields without a line survive in `unknown`.
  */
 import type {
   AttributeProto,
@@ -34,9 +34,9 @@ export interface Field {
   readonly repeated: boolean;
   /** How a repeated scalar is written; both ways are read. */
   readonly packed: boolean;
-  /** The value of an absent one, which is not written; undefined where absence is told apart. */
+  /** The value of an absent field, which is not written; undefined where absence is told apart. */
   readonly absent: '' | 0 | undefined;
-  /** For messages. A function, since attributes hold graphs and graphs attributes. */
+  /** For messages. A function, since attributes hold graphs and graphs hold attributes. */
   readonly table: (() => MessageTable) | undefined;
 }
 
@@ -54,12 +54,12 @@ function table<Of extends Message>(name: string, fields: readonly Row<Of>[]): Me
 
 const ONE = { repeated: false, packed: false, absent: undefined, table: undefined } as const;
 
-/** A scalar that is '' or 0 where it is absent. */
+/** A scalar that is '' or 0 when absent. */
 function scalar<Key extends string>(number: number, key: Key, kind: 'text' | 'int' | 'int32') {
   return { ...ONE, number, key, kind, absent: kind === 'text' ? '' : 0 } as const;
 }
 
-/** A scalar that is undefined where it is absent. */
+/** A scalar that is undefined when absent. */
 function optional<Key extends string>(number: number, key: Key, kind: ScalarKind) {
   return { ...ONE, number, key, kind } as const;
 }

@@ -1,10 +1,10 @@
 /**
- * Models as files: one `.onnx`, and, where that would pass protobuf's 2 GiB, the weights in a
+ * Models as files: one `.onnx` and, where that would exceed protobuf's 2 GiB, the weights in a
  * second file beside it.
  *
- * Reading gives a model that is whole, wherever its weights were. Writing is atomic for each file
- * (atomic-file.ts); of two files, the weights come into place first. All problems are SetupErrors
- * that name the file.
+ * A model that was read is whole, wherever its weights were. Writing is atomic for each file
+ * (atomic-file.ts); of two files, the weights are placed first. All problems are SetupErrors that
+ * name the file.
  */
 import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -30,7 +30,7 @@ export interface ReadOptions {
 export interface WriteOptions {
   /**
    * `auto` (default): a second file `<name>.data` only where one file would exceed 2 GiB. `never`:
-   * such a model is refused. `always`: whatever the size.
+   * such a model is rejected. `always`: for any size.
    */
   readonly externalData?: 'auto' | 'never' | 'always';
 }
@@ -47,8 +47,8 @@ const ALIGNMENT = 4096;
 const EXTERNAL_FROM_BYTES = 1024;
 
 /**
- * Reads a model, its external data included. Throws SetupError naming the file, and the tensor
- * where it is one's fault.
+ * Reads a model, its external data included. Throws SetupError that names the file, and the tensor
+ * if one is at fault.
  */
 export async function readModel(path: string, options: ReadOptions = {}): Promise<ModelProto> {
   const model = decodeNamed(path, await readWhole(path));
@@ -88,7 +88,7 @@ function decodeNamed(path: string, bytes: Uint8Array): ModelProto {
   }
 }
 
-/** Writes a model; its folder must exist. Throws SetupError naming the file. */
+/** Writes a model; its folder must exist. Throws SetupError that names the file. */
 export async function writeModel(
   path: string,
   model: ModelProto,

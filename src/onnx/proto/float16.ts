@@ -2,17 +2,16 @@
  * The two floating-point formats of 16 bits: IEEE 754 binary16 (FLOAT16) and bfloat16, the upper
  * half of a float32.
  *
- * Widening is exact. Narrowing rounds to the nearest value, ties to even, once: a double is not
- * rounded to float32 on the way. Bytes are little-endian, as in ONNX and safetensors.
+ * Widening is exact. Narrowing rounds once, to the nearest value, ties to even: a double is not
+ * rounded to float32 first. Bytes are little-endian, as in ONNX and safetensors.
  */
 
 const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
 
 /**
- * Bits of a float32 from which further rounding gives what rounding the double at once would: an
- * inexact value is cut towards zero and its last bit set ("round to odd"), which lies below every
- * bit that is kept.
+ * Bits of a float32 that round further as the double itself would: an inexact value is truncated
+ * and its last bit set ("round to odd"), which lies below every bit that is kept.
  */
 function float32Bits(value: number): number {
   const rounded = Math.fround(value);
@@ -29,8 +28,8 @@ function numberOfFloat32Bits(bits: number): number {
 }
 
 /**
- * Whether a magnitude whose lowest `count` bits are dropped is rounded up, given what is kept of
- * it.
+ * Whether a magnitude whose lowest `count` bits are dropped is rounded up, given the bits that are
+ * kept.
  */
 function roundsUp(magnitude: number, count: number, kept: number): boolean {
   const dropped = magnitude & ((1 << count) - 1);
@@ -86,7 +85,7 @@ export function bfloat16ToNumber(bits: number): number {
 
 let widened: Float32Array | null = null;
 
-/** All 65,536 of binary16, made when first needed: widening is then one look-up a value. */
+/** All 65,536 values of binary16, made on first use: widening is then one look-up a value. */
 function float16Table(): Float32Array {
   widened ??= Float32Array.from({ length: 65536 }, (_, bits) => float16ToNumber(bits));
   return widened;

@@ -1,9 +1,9 @@
 /**
- * ONNX as plain data: the messages of `onnx.proto` (IR version 3 and later) that graphs are made
- * of, with the names of the specification in camel case. `codec.ts` reads and writes them.
+ * ONNX as plain data: the messages of `onnx.proto` (IR version 3 and later) that graphs consist of,
+ * with the names of the specification in camel case. `codec.ts` reads and writes them.
  *
- * What is not named here (training info, quantisation annotations, fields of later versions)
- * survives reading and writing in `unknown`: whole encoded fields, tag included, in their order.
+ * Fields without a name here (training info, quantisation annotations, fields of later versions)
+ * survive reading and writing in `unknown`: whole encoded fields, tag included, in their order.
  * Absent scalars are 0, '' or undefined as noted; absent lists are empty.
  */
 
@@ -131,7 +131,7 @@ export interface ValueInfoProto extends Message {
   name: string;
   docString: string;
   /**
-   * Absent where the exporter gave no type. Only tensors are spelled out; other kinds survive in
+   * Absent if the exporter gave no type. Only tensors are spelled out; other kinds survive in
    * `unknown`.
    */
   type?: TypeProto;

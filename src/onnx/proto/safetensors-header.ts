@@ -1,6 +1,6 @@
 /**
- * The header of a safetensors file: which tensors it has, and where. It is checked as a whole
- * (types, shapes, offsets in bounds, no overlap), since it may come from anywhere.
+ * The header of a safetensors file: which tensors it has, and where. It may come from anywhere, so
+ * it is checked as a whole (types, shapes, offsets in bounds, no overlap).
  */
 import { messageOf } from '../../errors.js';
 import { checkpointProblem } from './checkpoint-files.js';
@@ -13,7 +13,7 @@ const TYPE_BYTES: Readonly<Record<string, number>> = {
 export interface StoredTensor {
   readonly type: string;
   readonly shape: readonly number[];
-  /** Where its bytes lie in the file: from, and up to but not including. */
+  /** Where its bytes lie in the file; the end is exclusive. */
   readonly begin: number;
   readonly end: number;
 }

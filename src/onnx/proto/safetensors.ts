@@ -2,24 +2,23 @@
  * Checkpoints in the safetensors format: one file, or several behind
  * `model.safetensors.index.json`.
  *
- * A file is a u64 header length, a JSON header, and the tensors' bytes. The header is checked as a
- * whole before anything is read (types, shapes, offsets in bounds, no overlap), since it may come
- * from anywhere. Tensors are read one by one, by position, when they are asked for: an open
- * checkpoint costs its header, and a tensor once as float32.
+ * A file is a u64 header length, a JSON header, and the tensors' bytes. It may come from anywhere,
+ * so the whole header is checked before anything is read (types, shapes, offsets in bounds, no
+ * overlap). A tensor is read, by position, when it is requested: an open checkpoint costs its
+ * header, and each tensor costs its size as float32 while the caller keeps it.
  *
  * Source: the format's description in huggingface/safetensors (README, "Format").
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { basename } from 'node:path';
 import { messageOf } from '../../errors.js';
+import { readFullyAt } from '../../system/positional-io.js';
 import { checkpointProblem, chooseFile, type Index, readIndex } from './checkpoint-files.js';
 import { widenBfloat16, widenFloat16 } from './float16.js';
 import { parseHeader, type StoredTensor } from './safetensors-header.js';
 
 /** The format's own limit. */
 const MAX_HEADER_BYTES = 100_000_000;
-/** Below Node's limit for one read. */
-const READ_BYTES = 2 ** 30;
 
 interface TensorFile {
   readonly path: string;
@@ -42,8 +41,8 @@ export interface TensorSource {
 }
 
 /**
- * An open checkpoint; `close` it. F32 is read as it is, F16 and BF16 are widened, which is exact;
- * other types are refused when they are read.
+ * An open checkpoint; `close` it. F32 is read as it is; F16 and BF16 are widened, which is exact;
+ * reading another type throws.
  */
 export class Checkpoint implements TensorSource {
   readonly names: readonly string[];
@@ -149,24 +148,14 @@ function place(files: readonly TensorFile[], index: Index | null): Places {
   return all;
 }
 
-/** Bytes in memory of their own that starts at a multiple of eight. */
+/** Bytes in memory of their own, so that the start is a multiple of eight. */
 function readAt(
   { path, descriptor }: TensorFile,
   position: number,
   length: number,
 ): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
-  let done = 0;
-  while (done < length) {
-    const count = readSync(
-      descriptor,
-      bytes,
-      done,
-      Math.min(length - done, READ_BYTES),
-      position + done,
-    );
-    if (count === 0) throw checkpointProblem(path, ['ended while it was read']);
-    done += count;
-  }
+  if (!readFullyAt(descriptor, bytes, position))
+    throw checkpointProblem(path, ['ended while it was read']);
   return bytes;
 }

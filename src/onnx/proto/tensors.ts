@@ -1,10 +1,10 @@
 /**
- * Typed access to constants, and constants made of typed values.
+ * Typed access to constants, and constants from typed values.
  *
- * ONNX keeps a tensor's values in one of several places (TensorProto in onnx.proto); here that does
- * not show. Every read checks that there are as many values as the dims say, and problems name the
- * tensor. Values are little-endian in `rawData`, which is also the byte order of every machine that
- * this runs on.
+ * ONNX keeps a tensor's values in one of several places (TensorProto in onnx.proto); this module
+ * hides that. Every read checks that there are as many values as the dims say, and problems name
+ * the tensor. Values are little-endian in `rawData`, which is also the byte order of every
+ * supported machine.
  */
 import { SetupError } from '../../errors.js';
 import {
@@ -48,7 +48,7 @@ function refuse(tensor: TensorProto, problem: string): SetupError {
 
 /**
  * The name of an element type in lower case, such as `float32`, `float16`, `int64`, `uint8`; `type
- * 99` for unknown ones.
+ * 99` for an unknown one.
  */
 export function typeNameOf(dataType: number): string {
   return TYPES[dataType]?.[0] ?? `type ${dataType}`;
@@ -81,8 +81,7 @@ function countOf(tensor: TensorProto): number {
 }
 
 /**
- * Bytes that the values take as `rawData`, wherever they are now. Throws SetupError for unknown
- * types.
+ * The size of the values as `rawData`, wherever they are now. Throws SetupError for unknown types.
  */
 export function byteSizeOf(tensor: TensorProto): number {
   if (tensor.dataType === DataType.STRING)
@@ -120,15 +119,15 @@ function checkedList<Value>(tensor: TensorProto, list: readonly Value[]): readon
   throw refuse(tensor, `has ${list.length} values, and its dims [${tensor.dims}] take ${expected}`);
 }
 
-/** The bytes from a multiple of `alignment` on, for typed arrays: as they are, or copied. */
+/** The bytes at a multiple of `alignment`, for typed arrays: as they are, or copied. */
 function aligned(bytes: Uint8Array, alignment: number): Uint8Array {
   return bytes.byteOffset % alignment === 0 ? bytes : bytes.slice();
 }
 
 /**
- * The values of a FLOAT, FLOAT16, BFLOAT16 or DOUBLE tensor. A view of the model's bytes where
- * these are aligned float32, so don't write into it. Throws SetupError for other types, and where
- * number and dims don't fit.
+ * The values of a FLOAT, FLOAT16, BFLOAT16 or DOUBLE tensor. A view of the model's bytes if these
+ * are aligned float32, so don't write into it. Throws SetupError for other types, and if number and
+ * dims don't fit.
  */
 export function floatsOf(tensor: TensorProto): Float32Array {
   const raw = rawBytesOf(tensor);
@@ -175,8 +174,8 @@ const INTEGER_READERS: Readonly<
 };
 
 /**
- * Throws SetupError unless a tensor holds as many values as its dims say. Values in another file
- * are not looked at.
+ * Throws SetupError unless a tensor holds as many values as its dims say. Does not check values in
+ * another file.
  */
 export function checkTensor(tensor: TensorProto): void {
   const external = tensor.externalData.length > 0 && tensor.rawData === undefined;
@@ -236,7 +235,7 @@ function integerListOf(tensor: TensorProto): readonly (number | bigint)[] {
 
 /**
  * A tensor of values that are already little-endian bytes of `dataType` (a view, not a copy).
- * Throws SetupError where their number is wrong.
+ * Throws SetupError if their number is wrong.
  */
 export function rawTensor(
   name: string,

@@ -2,14 +2,14 @@
  * Protobuf's wire format (protobuf.dev/programming-guides/encoding): varints, fixed-width numbers,
  * length-delimited bytes.
  *
- * The reader never reads past its end, never allocates more than the bytes it was given can fill,
- * and refuses what is malformed with OnnxFormatError. The writer keeps byte fields from 4 KiB on as
- * views of their own memory, so that a model's weights are not copied.
+ * The reader never reads past its end, never allocates more than the given bytes can fill, and
+ * rejects malformed input with OnnxFormatError. The writer keeps byte fields from 4 KiB on as views
+ * of their own memory, so that a model's weights are not copied.
  */
 
 /**
- * Bytes that are not an ONNX model, or a model that has no such bytes. `readModel` names the file
- * in a SetupError.
+ * The bytes are not an ONNX model, or the model can't be written as bytes. `readModel` names the
+ * file in a SetupError.
  */
 export class OnnxFormatError extends Error {
   override readonly name = 'OnnxFormatError';
@@ -23,7 +23,7 @@ const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 export class WireReader {
   readonly #bytes: Buffer;
   #position = 0;
-  /** The halves of the last varint, each of 32 bits, unsigned. */
+  /** The 32-bit halves of the last varint, unsigned. */
   #low = 0;
   #high = 0;
 
@@ -44,7 +44,7 @@ export class WireReader {
     return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + start, end - start);
   }
 
-  /** Moves on by `count` bytes that must exist before `end`; the position before. */
+  /** Skips `count` bytes, which must exist before `end`; returns the position before them. */
   take(count: number, end: number): number {
     const start = this.#position;
     if (count > end - start) {
@@ -81,7 +81,7 @@ export class WireReader {
     throw new OnnxFormatError(`malformed at byte ${start}: a number of more than ten bytes`);
   }
 
-  /** A tag: field number × 8 + wire type. Above 32 bits there is none. */
+  /** A tag: field number × 8 + wire type. A valid one fits 32 bits. */
   tag(end: number): number {
     const start = this.#position;
     this.#varint(end);
@@ -132,7 +132,7 @@ export class WireReader {
     return this.view(start, stop);
   }
 
-  /** Text must be UTF-8, since anything else could not be written back as it was. */
+  /** Text must be UTF-8, since other bytes could not be written back unchanged. */
   text(end: number): string {
     const stop = this.lengthDelimited(end);
     const start = this.take(stop - this.#position, end);
@@ -149,7 +149,7 @@ export class WireReader {
     return text;
   }
 
-  /** Moves past the value of a field that nobody knows. */
+  /** Skips the value of an unknown field. */
   skip(wireType: number, end: number): void {
     if (wireType === WireType.VARINT) this.#varint(end);
     else if (wireType === WireType.FIXED64) this.take(8, end);
@@ -159,7 +159,7 @@ export class WireReader {
   }
 }
 
-/** Bytes that an unsigned varint below 2^53 takes. */
+/** The bytes of an unsigned varint below 2^53. */
 export function varintSize(value: number): number {
   let size = 1;
   for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) size++;
@@ -190,7 +190,7 @@ export class WireWriter {
     this.#used = 0;
   }
 
-  /** Closes the filled part of the piece; what is left of it goes on being filled. */
+  /** Closes the filled part of the piece; the rest of it is filled next. */
   #flush(): void {
     if (this.#used > 0) this.#chunks.push(this.#piece.subarray(0, this.#used));
     this.#piece = this.#piece.subarray(this.#used);

@@ -1,8 +1,8 @@
 /**
- * What a Vision Transformer is made of: the shapes and choices that a graph needs, and where its
- * weights come from.
+ * The parts of a Vision Transformer: the shapes and choices that a graph needs, and the source of
+ * its weights.
  *
- * A checkpoint's reader (`from-huggingface.ts`, `from-timm.ts`) or `random.ts` gives both;
+ * A checkpoint's reader (`from-huggingface.ts`, `from-timm.ts`) or `random.ts` provides both;
  * `build.ts` knows no source. Words are those of arXiv 2010.11929, "An Image is Worth 16x16 Words":
  * hidden is D, layers L, patch P.
  */
@@ -53,7 +53,7 @@ export interface Norm {
   readonly shift: Float32Array;
 }
 
-/** One encoder block. Layer scale, where there was any, is in `output` and `shrink` already. */
+/** One encoder block. `output` and `shrink` already include layer scale, if the model has it. */
 export interface Block {
   readonly attentionNorm: Norm;
   readonly query: Dense;
@@ -72,14 +72,14 @@ export interface Positions {
   /** [grid.rows · grid.columns, hidden]. */
   readonly patches: Float32Array;
   readonly grid: Grid;
-  /** [prefixTokens, hidden], or null where those tokens have none. */
+  /** [prefixTokens, hidden], or null if those tokens have no positions. */
   readonly prefix: Float32Array | null;
   readonly resampling: Resampling;
 }
 
 /**
- * The weights of a model, each part read when it is asked for and forgotten by its source: one
- * block at a time is in memory beside the graph.
+ * The weights of a model. Each part is read when it is requested and the source does not keep it:
+ * one block at a time is in memory beside the graph.
  */
 export interface Weights {
   /** The patch projection E: weight [hidden, 3, patch.height, patch.width]. */
@@ -87,7 +87,7 @@ export interface Weights {
   /** [prefixTokens, hidden]. */
   prefix(): Float32Array;
   positions(): Positions;
-  /** Only asked for where the architecture has one. */
+  /** Called only if the architecture has one. */
   preNorm(): Norm;
   block(index: number): Block;
   finalNorm(): Norm;
@@ -104,7 +104,7 @@ export function gridOf({ image, patch }: Pick<Architecture, 'image' | 'patch'>):
   return { rows: image.height / patch.height, columns: image.width / patch.width };
 }
 
-/** Length of the sequence that the encoder works on. */
+/** Length of the encoder's sequence. */
 export function tokensOf(
   architecture: Pick<Architecture, 'image' | 'patch' | 'prefixTokens'>,
 ): number {

@@ -7,16 +7,16 @@
  *                                                       LayerNorm, or the pooled patches
  *
  * Four folds, exact in algebra: rescale, mean and std go into the patch projection (nothing is
- * padded); its bias, the class token and its kin into the table of positions (so no shape is ever
- * computed); 1/√d into the query. The last block is computed for the tokens that the head sees.
- * Nodes hold the arithmetic and nothing else, and the only symbol is `batch`.
+ * padded); its bias and the prefix tokens go into the table of positions (so no shape is ever
+ * computed); 1/√d goes into the query. The last block is computed for the tokens that the head
+ * sees. The only symbol is `batch`.
  *
- * `cpu` is plain ONNX; `cuda` says attention, residual + LayerNorm and bias + GELU in onnxruntime's
- * own operators, which have fused kernels there (docs/decisions/0014). With float16 the encoder's
- * weights and arithmetic are float16; embedding the patches and the head stay float32: folded
- * weights are too small for float16, and both together are a hundredth of the work.
+ * `cpu` is plain ONNX; `cuda` expresses attention, residual + LayerNorm and bias + GELU in
+ * onnxruntime's own operators, which have fused kernels there (docs/decisions/0014). With float16
+ * the encoder's weights and arithmetic are float16. Embedding the patches and the head stay
+ * float32: folded weights are too small for float16, and both together are a hundredth of the work.
  *
- * Costs: each weight once in memory, and one encoder block twice while it is transposed.
+ * Costs: each weight once in memory, and one encoder block twice during its transposition.
  */
 import type { Recipe } from '../../models/recipe.js';
 import { int, ints } from '../graph/build.js';
@@ -36,7 +36,7 @@ import { foldNormalization } from './fold.js';
 import { interpolateGrid } from './interpolate.js';
 import { dense, layerNorm } from './layers.js';
 
-/** LayerNormalization is an operator since 17. */
+/** LayerNormalization is an operator since opset 17. */
 export const OPSET = 17;
 
 export interface BuildOptions {
@@ -80,9 +80,8 @@ export function buildVisionTransformer(
 /**
  * Equation 1: z₀ = [x_class; x¹E; …; xᴺE] + E_pos, [batch, prefix + N, hidden].
  *
- * The patches are cut by reshaping and projected in one MatMul. In front of them are as many rows
- * of zeros as there are other tokens; the table that is added has these tokens themselves in it,
- * beside the positions.
+ * The patches are cut by reshaping and projected in one MatMul. Rows of zeros in front of them
+ * stand for the other tokens; the table that is added holds these tokens beside the positions.
  */
 function embedPatches(
   graph: GraphBuilder,
@@ -123,9 +122,7 @@ function embedPatches(
   ]);
 }
 
-/**
- * What is added to the projected patches and the rows of zeros before them: [prefix + N, hidden].
- */
+/** The addend of the projected patches and the rows of zeros before them: [prefix + N, hidden]. */
 function tokenTable(
   architecture: Architecture,
   weights: Weights,
@@ -145,8 +142,8 @@ function tokenTable(
 }
 
 /**
- * Equation 4: y = LN(z_L⁰), and the linear head on it. What comes out of the encoder are the tokens
- * that the head sees.
+ * Equation 4: y = LN(z_L⁰), and the linear head on it. The encoder's output is the tokens that the
+ * head sees.
  */
 function classify(
   graph: GraphBuilder,
@@ -161,7 +158,7 @@ function classify(
   let logits: string;
   const norm = weights.finalNorm();
   if (pooling === 'distilled' && second !== undefined) {
-    // DeiT (arXiv 2012.12877, section 4): the mean of what the two tokens' heads say.
+    // DeiT (arXiv 2012.12877, section 4): the mean of the two tokens' heads.
     const normed = layerNorm(
       graph,
       'encoded.norm',

@@ -1,13 +1,14 @@
 /**
- * What both readers of checkpoints need: parts of a model by name, and a list of what does not fit.
+ * What both readers of checkpoints share: parts of a model by name, and a list of what does not
+ * fit.
  */
 import type { TensorSource } from '../proto/safetensors.js';
 import type { Dense, Norm } from './architecture.js';
 
-/** Tensor names with the shapes that they have to have. */
+/** Tensor names and their required shapes. */
 export type ExpectedTensors = Map<string, readonly number[]>;
 
-/** `NAME.weight` [outputs, inputs…] and `NAME.bias`, where the checkpoint has one. */
+/** `NAME.weight` [outputs, inputs…] and, if the checkpoint has it, `NAME.bias`. */
 export function expectDense(
   expected: ExpectedTensors,
   source: TensorSource,
@@ -33,8 +34,8 @@ export function readNorm(source: TensorSource, name: string): Norm {
 }
 
 /**
- * Missing tensors, wrong shapes, and tensors that nobody knows: a part of the model that were left
- * out silently would make wrong answers. `ignored` names what a classifier does not need.
+ * Missing tensors, wrong shapes, and unknown tensors: leaving out a part of the model silently
+ * would make wrong answers. `ignored` matches what a classifier does not need.
  */
 export function tensorProblems(
   source: TensorSource,
@@ -59,7 +60,7 @@ export function tensorProblems(
       `the model has parts that are not known here: ${shown}; export it to ONNX and use vitserve import`,
     );
   }
-  // A model of another size has them all wrong; the first say it.
+  // In a model of another size all shapes are wrong; the first few show that.
   const SHOWN = 12;
   return problems.length <= SHOWN
     ? problems

@@ -1,4 +1,4 @@
-/** Reading a `config.json` that others wrote: typed values, and every problem at once. */
+/** Reads a `config.json` from elsewhere: typed values, and every problem at once. */
 import type { ImageSize } from '../../models/recipe-sources.js';
 
 export class ConfigReader {
@@ -11,12 +11,12 @@ export class ConfigReader {
     this.#values = isObject ? (config as Record<string, unknown>) : {};
   }
 
-  /** As it is; undefined for absent and null. */
+  /** Unchanged; undefined for absent and null. */
   any(key: string): unknown {
     return this.#values[key] ?? undefined;
   }
 
-  /** An object within; empty where it is absent. */
+  /** A nested object; empty if absent. */
   object(key: string): Readonly<Record<string, unknown>> {
     const value = this.any(key) ?? {};
     return this.#accept(

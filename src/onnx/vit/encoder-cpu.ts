@@ -1,7 +1,7 @@
 /**
  * The encoder in plain ONNX, in the shapes that onnxruntime's CPU provider runs fastest and fuses
- * on loading: GELU as the Erf pattern, bias additions behind MatMul. What was measured stands in
- * docs/decisions/0014.
+ * on loading: GELU as the Erf pattern, bias additions behind MatMul. docs/decisions/0014 has the
+ * measurements.
  */
 import { int, ints } from '../graph/build.js';
 import type { FloatType, GraphBuilder } from '../graph/graph-builder.js';
@@ -39,7 +39,7 @@ export class CpuEncoder implements Encoder {
     return z;
   }
 
-  /** @param wanted how many tokens, from the first, come out of it */
+  /** @param wanted how many tokens, from the first, it outputs */
   #block(name: string, z: string, block: Block, wanted: number): string {
     const graph = this.#graph;
     const { hidden, mlp } = this.#architecture;
@@ -111,7 +111,7 @@ export class CpuEncoder implements Encoder {
   }
 
   /**
-   * Appendix A of the paper says GELU, which is x · Φ(x) with the error function; other checkpoints
+   * Appendix A of the paper has GELU, which is x · Φ(x) with the error function; other checkpoints
    * approximate it.
    */
   #activate(name: string, x: string): string {
@@ -120,7 +120,7 @@ export class CpuEncoder implements Encoder {
       graph.scalar(`gelu.${label}`, value, this.#type);
     switch (this.#architecture.activation) {
       case 'gelu': {
-        // x · (erf(x / √2) + 1) · ½, in the order that onnxruntime knows.
+        // x · (erf(x / √2) + 1) · ½, in the order that onnxruntime recognises.
         const scaled = graph.node('Div', `${name}.scaled`, [x, constant('sqrt2', Math.SQRT2)]);
         const erf = graph.node('Erf', `${name}.erf`, [scaled]);
         const shifted = graph.node('Add', `${name}.shifted`, [erf, constant('one', 1)]);

@@ -23,7 +23,7 @@ import { type Encoder, firstTokens, seenTokens } from './encoder.js';
 import { transpose } from './fold.js';
 import { layerNorm } from './layers.js';
 
-/** A residual that is still to be added: z + branch + bias. */
+/** A residual that has not been added yet: z + branch + bias. */
 interface Pending {
   readonly z: string;
   readonly branch: string;

@@ -1,4 +1,4 @@
-/** What the two encoders, `encoder-cpu.ts` and `encoder-cuda.ts`, do alike. */
+/** What the two encoders, `encoder-cpu.ts` and `encoder-cuda.ts`, share. */
 import type { GraphBuilder } from '../graph/graph-builder.js';
 import { type Architecture, tokensOf, type Weights } from './architecture.js';
 
@@ -7,14 +7,14 @@ export interface Encoder {
    * z₀ [batch, tokens, hidden], in the encoder's float type, to the rows of z_L that the head sees,
    * [batch, `seenTokens`, hidden]; both are names of values in the graph.
    *
-   * Only attention mixes tokens, and no block comes after the last one. So there keys and values
-   * are made of all tokens, everything else of those that are seen: exact, and most of a block less
-   * to do.
+   * Only attention mixes tokens, and no block follows the last one. So the last block makes keys
+   * and values of all tokens, and everything else only of the tokens that the head sees: exact, and
+   * it saves most of a block.
    */
   encode(tokens: string, weights: Weights): string;
 }
 
-/** How many tokens the head sees; the first ones where these are not all. */
+/** How many tokens, from the first, the head sees. */
 export function seenTokens(architecture: Architecture): number {
   switch (architecture.pooling) {
     case 'token':
@@ -27,8 +27,7 @@ export function seenTokens(architecture: Architecture): number {
 }
 
 /**
- * The first `count` of the tokens [batch, tokens, hidden]; the value itself where that is all of
- * them.
+ * The first `count` of the tokens [batch, tokens, hidden]; the value itself if that is all of them.
  */
 export function firstTokens(
   graph: GraphBuilder,

@@ -1,15 +1,15 @@
-/** Arithmetic on weights that a graph would otherwise do with every picture. */
+/** Arithmetic on weights that a graph would otherwise do for every picture. */
 
 import type { Recipe } from '../../models/recipe.js';
 import type { ImageSize } from '../../models/recipe-sources.js';
 import type { Dense } from './architecture.js';
 
-/** Side of the squares that are turned at a time: two of them fit the first-level cache. */
+/** Side of the squares that are transposed at a time: two of them fit the first-level cache. */
 const TILE = 32;
 
 /**
  * [rows, columns] to [columns, rows], times `factor`; into `target` from `offset`, with `stride`
- * values to a row, or anew.
+ * values to a row, or into new memory.
  */
 export function transpose(
   values: Float32Array,
@@ -54,7 +54,7 @@ export function foldLayerScale({ weight, bias }: Dense, scale: Float32Array): De
  * std, summed, is (w · rescale / std) · x, summed, + (bias − (w · mean / std), summed).
  *
  * `weight`: [height · width · 3, hidden], for patches whose values lie row by row, pixel by pixel.
- * `bias` is kept in double precision until it is added to something.
+ * `bias` stays in double precision until it is added to something.
  */
 export function foldNormalization(
   { weight, bias }: Dense,

@@ -3,9 +3,9 @@
  * names of version 5.8 and before (`encoder.layer.0.attention.attention.query`) or of later ones
  * (`layers.0.attention.q_proj`), with or without the model's prefix.
  *
- * Shapes that the tensors show are taken from them; what they can't show (heads, epsilon,
- * activation) from `config.json`, with the defaults of the classes that would read it. DeiT has a
- * distillation token; with a teacher's head on it, the answer is the mean of both heads.
+ * The tensors give the shapes; `config.json` gives the rest (heads, epsilon, activation), with the
+ * defaults of the classes that would read it. DeiT has a distillation token; if a teacher's head is
+ * on it, the answer is the mean of both heads.
  *
  * Sources: transformers `models/vit/{configuration,modeling}_vit.py`,
  * `models/deit/modeling_deit.py`.
@@ -67,8 +67,8 @@ const PREFIXES = ['vit.', 'deit.', ''];
 const IGNORED = /(^|\.)(pooler\.|embeddings\.mask_token$|embeddings\.position_ids$|decoder\.)/;
 
 /**
- * The model of a parsed `config.json` and its tensors; `image`: another input size than the trained
- * one, or null. Returns every problem instead where there are any.
+ * The model of a parsed `config.json` and its tensors. `image`: another input size than the trained
+ * one, or null. Returns every problem instead if there are any.
  */
 export function fromHuggingFace(
   configJson: unknown,

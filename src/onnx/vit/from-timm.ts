@@ -1,13 +1,13 @@
 /**
  * `vit_*`, `deit_*` and `deit3_*` as timm saves them: `config.json` with `architecture` and
- * `pretrained_cfg`, and its tensors. q, k and v lie in one; layer scale is folded into the layer
- * before it; `fc_norm` is a LayerNorm behind the pooling; with `no_embed_class` the tokens before
- * the patches have no positions.
+ * `pretrained_cfg`, and its tensors. q, k and v share one tensor; layer scale is folded into the
+ * layer before it; `fc_norm` is a LayerNorm behind the pooling; with `no_embed_class` the tokens
+ * before the patches have no positions.
  *
- * Most of it shows in the tensors' shapes. What doesn't comes from `model_args`, where they were
- * saved, or from the architecture's name, as timm itself has it: heads, activation, epsilon. Models
+ * The tensors' shapes give most of the architecture. The rest (heads, activation, epsilon) comes
+ * from `model_args` if saved, otherwise from the architecture's name, as in timm itself. Models
  * with other parts (parallel blocks, attention pooling, rotary positions, SwiGLU) have other
- * tensors too, and are refused by them.
+ * tensors too, so they are rejected.
  *
  * Sources: timm `models/vision_transformer.py`, `models/deit.py`, `layers/pos_embed.py`.
  */
@@ -38,8 +38,8 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   quickgelu: 'quick_gelu',
 };
 /**
- * Heads by the hidden size, where they are not of 64 values: so400m, huge, giant, gigantic; the
- * small ones of tests.
+ * Heads by hidden size, where a head has not 64 values: so400m, huge, giant, gigantic; the small
+ * ones of tests.
  */
 const HEADS: Readonly<Record<number, number>> = {
   64: 2,
@@ -49,9 +49,9 @@ const HEADS: Readonly<Record<number, number>> = {
   1408: 16,
   1664: 16,
 };
-/** Those that follow neither rule. */
+/** Architectures that follow neither rule. */
 const OWN_HEADS: Readonly<Record<string, number>> = { vit_base_patch16_gap_224: 16 };
-/** Variants whose tensors look like those of a plain ViT, and which compute something else. */
+/** Variants whose tensors look like those of a plain ViT but which compute something else. */
 const LOOKALIKES = /_(rpn|siglip|siglip2|xp)(_|$)|^naflex/;
 
 /** As `fromHuggingFace`, for a `config.json` of timm. */
@@ -193,7 +193,7 @@ export function fromTimm(
   return { architecture, weights };
 }
 
-/** The input that the positions were trained for, as far as the config says it. */
+/** The input size that the positions were trained for, as far as the config says it. */
 function trainedSize(inputSize: unknown, imageSize: unknown): ImageSize | null {
   const pair = imageSize ?? (Array.isArray(inputSize) ? inputSize.slice(1) : undefined);
   if (typeof pair === 'number') return { height: pair, width: pair };
@@ -202,8 +202,8 @@ function trainedSize(inputSize: unknown, imageSize: unknown): ImageSize | null {
 }
 
 /**
- * The grid of `count` positions, with or without the prefix: the trained size's where it fits, else
- * a square.
+ * The grid of `count` positions, with or without the prefix: the trained size's if it fits, else a
+ * square.
  */
 function gridFor(
   count: number,

@@ -2,8 +2,8 @@
  * Position embeddings for another resolution: the grid is interpolated in two dimensions (arXiv
  * 2010.11929, section 3.2).
  *
- * Bit for bit is not to be had, since PyTorch adds up in another order; the weights are the same.
- * Both frameworks use cubic convolution with `align_corners=False`: Hugging Face without
+ * The weights are those of PyTorch, but it adds up in another order, so results do not agree bit
+ * for bit. Both frameworks use cubic convolution with `align_corners=False`: Hugging Face without
  * antialiasing (`torch.nn.functional.interpolate`, a = −0.75, edges repeated), timm with it
  * (`antialias=True`, a = −0.5, weights made to sum to one inside the grid).
  *
@@ -19,10 +19,13 @@ export interface Grid {
 
 export type Resampling = 'bicubic' | 'bicubic-antialias';
 
-/** Where one output sample comes from: input positions with their weights. */
+/** The source of one output sample: input positions with their weights. */
 type Taps = readonly { readonly at: number; readonly weight: number }[];
 
-/** `values`: [rows · columns, width], row by row. The same object where the grid stays. */
+/**
+ * `values`: [rows · columns, width], row by row. Returns the same object if the grid does not
+ * change.
+ */
 export function interpolateGrid(
   values: Float32Array,
   width: number,
@@ -65,7 +68,7 @@ function tapsOf(from: number, to: number, how: Resampling): readonly Taps[] {
   );
 }
 
-/** Four neighbours, the edge repeated where they lie outside. */
+/** Four neighbours; the edge repeats where they lie outside. */
 function plain(index: number, scale: number, length: number): Taps {
   const centre = scale * (index + 0.5) - 0.5;
   const first = Math.floor(centre) - 1;
@@ -76,7 +79,7 @@ function plain(index: number, scale: number, length: number): Taps {
 }
 
 /**
- * A kernel that widens when the grid shrinks; what lies outside is left out and the rest weighs
+ * A kernel that widens when the grid shrinks; samples outside are left out and the rest weighs
  * more.
  */
 function smooth(index: number, scale: number, length: number): Taps {

@@ -1,4 +1,4 @@
-/** The two layers that a ViT is made of, in plain ONNX. */
+/** The two layers that a ViT consists of, in plain ONNX. */
 import { float, int } from '../graph/build.js';
 import type { FloatType, GraphBuilder } from '../graph/graph-builder.js';
 import type { Dense, Norm } from './architecture.js';
@@ -21,7 +21,7 @@ export function layerNorm(
   });
 }
 
-/** [..., inputs] to [..., outputs], all of it times `scale`. */
+/** [..., inputs] to [..., outputs], times `scale`. */
 export function dense(
   graph: GraphBuilder,
   name: string,

@@ -1,12 +1,11 @@
 /**
  * Models of any variant with random weights, for measuring and testing: they cost what a trained
- * one costs, and know nothing. The manifest says so, and `serve` refuses them unless told
+ * one costs, and know nothing. The manifest says so, and `serve` rejects them unless told
  * otherwise.
  *
  * Values are uniform with the standard deviation that ViTs are initialised with (0.02), from a
  * small generator of whole numbers, so that a seed gives the same model everywhere. The head is not
- * zero, as the paper starts fine-tuning (section 3.2), because answers should depend on the
- * picture.
+ * zero, as the paper starts fine-tuning (section 3.2), so that answers depend on the picture.
  */
 import { SetupError } from '../../errors.js';
 import type { Architecture, Dense, Norm, VisionTransformer } from './architecture.js';
@@ -25,9 +24,7 @@ const VARIANTS: Readonly<
 /** Half the width of a uniform distribution with standard deviation 0.02. */
 const REACH = 0.02 * Math.sqrt(3);
 
-/**
- * The architecture that `variant` names, such as `B/16`. Throws SetupError for names that are none.
- */
+/** The architecture that `variant` names, such as `B/16`. Throws SetupError for unknown names. */
 export function variantArchitecture(
   variant: string,
   image: { readonly height: number; readonly width: number },
@@ -96,14 +93,14 @@ export function randomTransformer(architecture: Architecture, seed: number): Vis
   };
 }
 
-/** xorshift32 of George Marsaglia ("Xorshift RNGs", 2003), started anew for each tensor. */
+/** xorshift32 of George Marsaglia ("Xorshift RNGs", 2003), restarted for each tensor. */
 function fill(values: Float32Array, seed: number, stream: number): Float32Array {
   let state = (Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(stream + 1, 0x85ebca6b)) | 0 || 1;
   for (let i = -16; i < values.length; i++) {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
-    // The first few are near each other for near seeds.
+    // Near seeds have near first values, so these are dropped.
     if (i >= 0) values[i] = state * (REACH / 2 ** 31);
   }
   return values;

@@ -1,9 +1,9 @@
 /**
- * `vitserve convert FOLDER|FILE`: a checkpoint (safetensors with `config.json`) into a served
- * model, without Python.
+ * `vitserve convert FOLDER|FILE`: makes a served model of a checkpoint (safetensors with
+ * `config.json`), without Python.
  *
- * read → build → write beside → check the manifest → put in place; nothing is left behind where a
- * step fails. A ViT-B takes two seconds and the memory of one and a half times its weights.
+ * read → build → write beside → check the manifest → put in place; if a step fails, nothing is left
+ * behind. A ViT-B takes two seconds and the memory of one and a half times its weights.
  */
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -68,7 +68,7 @@ export async function convertModel(
   }
 }
 
-/** Repository, name and version: from `--out`, or each by itself. */
+/** Repository, name and version: from `--out`, or from single options. */
 function placeOf(
   { out, modelRepository, name, version }: ConvertSettings,
   { suggestedName }: ModelSource,
@@ -85,7 +85,7 @@ function placeOf(
 
 type Place = [repository: string, name: string, version: number | 'auto'];
 
-/** Writes graph and manifest; the graph's bytes. */
+/** Writes graph and manifest; returns the graph's bytes. */
 async function write(
   source: ModelSource,
   settings: ConvertSettings,

@@ -1,4 +1,4 @@
-/** A model with random weights, said so in its description and its provenance. */
+/** A model with random weights, marked as such in its description and its provenance. */
 import type { ConvertSettings } from '../../cli/convert-options.js';
 import { SetupError } from '../../errors.js';
 import { RANDOM_WEIGHTS } from '../../models/provenance.js';
@@ -8,7 +8,9 @@ import { architectureProblems } from '../../onnx/vit/architecture.js';
 import { randomTransformer, variantArchitecture } from '../../onnx/vit/random.js';
 import type { ModelSource } from './read-checkpoint.js';
 
-/** Throws SetupError where the variant is none, or the image no multiple of its patch. */
+/**
+ * Throws SetupError for an unknown variant, or an image size that is not a multiple of its patch.
+ */
 export function randomSource(variant: string, settings: ConvertSettings): ModelSource {
   const image = settings.imageSize ?? { height: 224, width: 224 };
   const architecture = variantArchitecture(variant, image, settings.classes ?? 1000);

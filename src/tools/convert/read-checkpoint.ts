@@ -1,9 +1,9 @@
 /**
- * A checkpoint's folder or file as a Vision Transformer, with what a manifest needs beside the
- * graph.
+ * Reads a checkpoint's folder or file as a Vision Transformer, with what a manifest needs beside
+ * the graph.
  *
  * `config.json` says which library wrote it; the recipe comes from `preprocessor_config.json`
- * (Hugging Face) or `pretrained_cfg` (timm). All problems at once, each naming its file.
+ * (Hugging Face) or `pretrained_cfg` (timm). All problems at once, each with the name of its file.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -39,9 +39,9 @@ export interface ModelSource {
   readonly description: string;
   readonly license: string;
   readonly provenance: Readonly<Record<string, string>>;
-  /** What the model may be called. */
+  /** The default name of the model. */
   readonly suggestedName: string;
-  /** Things to know, one line each. */
+  /** Notes, one line each. */
   readonly notes: readonly string[];
   /** Bytes of the weights as they are stored. */
   readonly storedBytes: number;
@@ -102,7 +102,7 @@ async function describe(
 }
 
 /**
- * The last part of a path; of a model repository's version the model's name too, since a number
+ * The last part of a path; for a version of a model repository the model's name too, since a number
  * says nothing.
  */
 function nameOf(path: string): string {
@@ -171,7 +171,7 @@ async function labelsOf(
   ]);
 }
 
-/** Null where there is no such file. */
+/** Null if there is no such file. */
 async function readJson(path: string): Promise<object | null> {
   let text: string;
   try {

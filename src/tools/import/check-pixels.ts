@@ -1,5 +1,5 @@
 /**
- * What the prepared graph is compared with the original on: random pixels, and pictures that go
+ * The pixels on which the prepared graph is compared with the original: random ones, and pictures
  * through the model's own recipe, drawn ones or those of a folder.
  */
 import { readdir, readFile } from 'node:fs/promises';
@@ -36,8 +36,8 @@ export function randomPixels(
 }
 
 /**
- * Pictures as the server would prepare them. `folder` null: drawn ones. Files that can't be decoded
- * are named in `skipped`.
+ * Pictures as the server would prepare them. `folder` null: drawn ones. `skipped` names files that
+ * can't be decoded.
  */
 export async function picturePixels(
   folder: string | null,

@@ -1,9 +1,9 @@
 /**
- * `vitserve import FOLDER|FILE`: an ONNX model that others have exported, into the model
+ * `vitserve import FOLDER|FILE`: imports an ONNX model from another exporter into the model
  * repository.
  *
- * read → recognise → prepare → write beside → compare with the original → put in place. Nothing is
- * left behind where any step fails. Takes seconds for a small model and a minute for a large one;
+ * read → recognise → prepare → write beside → compare with the original → put in place. If a step
+ * fails, nothing is left behind. Takes seconds for a small model and a minute for a large one, and
  * the memory of about four copies of the weights.
  */
 import { writeFile } from 'node:fs/promises';
@@ -36,7 +36,9 @@ import { servingForm } from './serving-form.js';
 import { type Findings, small, summarize } from './summary.js';
 
 const RANDOM_IMAGES = 8;
-/** Of probabilities: against the original, and for an image alone against the same in a batch. */
+/**
+ * Of probabilities: against the original, and for an image alone against the same image in a batch.
+ */
 const TOLERANCE = {
   float32: { original: 1e-3, batch: 0 },
   float16: { original: 5e-3, batch: 5e-3 },
@@ -93,7 +95,7 @@ interface Importing {
   readonly version: string;
 }
 
-/** Writes and checks the version and puts it in place: the summary, and where it is. */
+/** Writes and checks the version and puts it in place; returns the summary and the place. */
 async function build(
   importing: Importing,
   target: NewVersion,
@@ -101,7 +103,7 @@ async function build(
   const { settings, source, model, graph, recognized } = importing;
   const { graphPath } = source;
   const originalBatch = batchOf(graph, recognized);
-  // Before the rewriting, so that what onnxruntime can't load is said of the user's file.
+  // Before the rewriting, so that an error of onnxruntime names the user's file.
   const original = await openOriginal({ path: graphPath, recognized, fixedBatch: originalBatch });
   await checkClassCount(original);
   const form = naming(graphPath, () =>
@@ -162,8 +164,8 @@ function notesText(notes: readonly string[]): string {
 }
 
 /**
- * The original is no surer of its answers than this difference: what is to blame is its precision
- * and not the rewriting.
+ * The original's own uncertainty is as large as this difference: its precision is responsible and
+ * not the rewriting.
  */
 function isExcused({ maxDifference, images, sameTop1 }: Comparison, sensitivity: number): boolean {
   return maxDifference <= 2 * sensitivity && sameTop1 === images;
@@ -185,7 +187,7 @@ function refuse(path: string, problems: readonly string[]): void {
   if (problems.length > 0) throw prefixed(path, problems);
 }
 
-/** Problems of a graph, with the file that it came from. */
+/** Names the file in the problems of a graph. */
 function naming<Value>(path: string, make: () => Value): Value {
   try {
     return make();

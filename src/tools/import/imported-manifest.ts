@@ -1,19 +1,17 @@
 /**
- * The manifest of an imported model: the form in which it is served, what was recognised, and where
- * it all came from.
+ * The manifest of an imported model: the form in which it is served, what was recognised, and its
+ * origin.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { basename } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import type { ImportSettings } from '../../cli/import-options.js';
 import type { Manifest } from '../../models/manifest.js';
 import type { RecognizedModel } from '../../models/sources/recognize.js';
+import { hashFile } from '../../models/weights.js';
 import type { ModelProto } from '../../onnx/proto/model-proto.js';
 import type { Source } from './read-source.js';
 import type { ServingForm } from './serving-form.js';
 
-/** `pytorch 2.15.0`; empty where the file does not say. */
+/** `pytorch 2.15.0`; empty if the file does not say. */
 export function producerOf({ producerName, producerVersion }: ModelProto): string {
   return `${producerName} ${producerVersion}`.trim();
 }
@@ -51,7 +49,7 @@ export async function importedManifest(
     license: settings.license ?? source.license ?? 'unknown',
     provenance: {
       importedFrom: file,
-      sha256: await hashOf(source.graphPath),
+      sha256: await hashFile(source.graphPath),
       producer: producerOf(model) || 'unknown',
       opset: operatorSetsOf(model),
       importedBy: `vitserve ${version}`,
@@ -59,13 +57,7 @@ export async function importedManifest(
     graph,
     ...form.manifest,
     labels: [...recognized.labels],
-    // Until it is proved otherwise.
+    // Until the check has shown otherwise.
     batchInvariant: false,
   };
-}
-
-async function hashOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
 }

@@ -1,6 +1,6 @@
 /**
  * A new version in a model repository, whole or not at all: it is written into a hidden folder of
- * the repository, which servers don't look at, and renamed when it is complete.
+ * the repository, which servers ignore, and renamed when it is complete.
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -11,17 +11,16 @@ import { messageOf, SetupError } from '../../errors.js';
 export interface NewVersion {
   readonly name: string;
   readonly version: number;
-  /** Where it is written. */
+  /** The folder to write into. */
   readonly folder: string;
-  /** Puts it in its place and returns that. */
+  /** Puts the version in its place and returns the place. */
   publish(): Promise<string>;
-  /** Takes away what was written, if it was not published. */
+  /** Removes what was written, unless it was published. */
   discard(): Promise<void>;
 }
 
 /**
- * Throws SetupError where the name can't be one, the version is there, or the repository can't be
- * written.
+ * Throws SetupError if the name is invalid, the version exists, or the repository can't be written.
  */
 export async function beginVersion(
   repository: string,

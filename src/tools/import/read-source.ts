@@ -1,6 +1,6 @@
 /**
- * A folder or file as the user names it: which graph, and the parsed files beside it. Reads, and
- * decides nothing.
+ * Reads a folder or file that the user names: which graph, and the parsed files beside it. Decides
+ * nothing.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
@@ -11,11 +11,11 @@ import { licenseOfCard, readSourceConfig } from '../../models/sources/source-con
 import { findSourceFiles } from '../../models/sources/source-files.js';
 
 export interface Source {
-  /** The graph's path, relative where the user's was. */
+  /** The graph's path; relative if the user's was. */
   readonly graphPath: string;
   readonly evidence: Evidence;
   readonly license: string | null;
-  /** What the model may be called: the name of its folder, or of its file. */
+  /** The default name of the model: the name of its folder, or of its file. */
   readonly suggestedName: string;
 }
 
@@ -25,7 +25,7 @@ export async function readSource(path: string, variant: string | null): Promise<
   });
   const isFolder = found.isDirectory();
   const parent = dirname(path);
-  // `model/onnx/model.onnx` is described by what lies in `model/`.
+  // The files in `model/` describe `model/onnx/model.onnx`.
   const inner = !isFolder && basename(resolve(parent)) === 'onnx' ? 'onnx/' : '';
   const folder = isFolder ? path : inner === '' ? parent : dirname(parent);
   const file = isFolder ? null : `${inner}${basename(path)}`;

@@ -1,5 +1,5 @@
 /**
- * The proof of an import: the model as it will be served against the original graph, on the same
+ * Checks an import: compares the model as it will be served with the original graph, on the same
  * pixels.
  *
  * The original is fed as its own library would feed it, normalised in floats, image by image; the
@@ -22,16 +22,15 @@ import {
 import type { Session } from '../../workers/inference/session.js';
 
 /**
- * Parts of a value by which it is moved: from two steps of float32 up to what the sum of some
- * hundred products (a patch) may differ by when they are scaled before or after. Each is tried
- * twice.
+ * Relative changes of a value: from two steps of float32 up to the difference that a sum of some
+ * hundred products (a patch) may show when they are scaled before or after. Each is tried twice.
  */
 const NUDGES = [2 ** -22, 2 ** -21, 2 ** -20, 2 ** -19, 2 ** -22, 2 ** -21, 2 ** -20, 2 ** -19];
 
 export interface OriginalModel {
   readonly path: string;
   readonly recognized: RecognizedModel;
-  /** The batch that the graph is fixed to, or null. */
+  /** The batch size that the graph is fixed to, or null. */
   readonly fixedBatch: number | null;
 }
 
@@ -41,7 +40,7 @@ type Move = (values: Float32Array) => Float32Array;
 export interface OriginalGraph extends OriginalModel {
   /**
    * Probabilities of one image, uint8 `[height, width, 3]`; `move` changes the normalised values.
-   * Throws SetupError where onnxruntime can't run the graph.
+   * Throws SetupError if onnxruntime can't run the graph.
    */
   answer(pixels: Uint8Array, move?: Move): Promise<Float32Array>;
   close(): Promise<void>;
@@ -65,8 +64,8 @@ export async function openOriginal(model: OriginalModel): Promise<OriginalGraph>
 }
 
 /**
- * Throws SetupError where the graph has another number of classes than there are labels, whatever
- * its shapes say.
+ * Throws SetupError unless the graph answers as many classes as there are labels, whatever its
+ * shapes say.
  */
 export async function checkClassCount({ path, recognized, answer }: OriginalGraph): Promise<void> {
   const { labels, input } = recognized;
@@ -95,11 +94,11 @@ export async function compareWithOriginal(
 }
 
 /**
- * How far the original's own probabilities move when its input moves in the last bits. In a graph
- * that quantises its input dynamically a value can lie just between two steps, so two ways of
- * normalising, each right, give answers this far apart. Few values lie so near, so an answer moves
- * by nothing or by a step, and it takes several nudges to see a step. Looks no further than to one
- * of at least `enough`.
+ * How far the original's own probabilities change when the last bits of its input change. In a
+ * graph that quantises its input dynamically a value can lie just between two steps, so two correct
+ * ways of normalising give answers this far apart. Few values lie so near, so an answer changes by
+ * nothing or by a step, and it takes several nudges to see a step. Stops at a change of at least
+ * `enough`.
  */
 export async function sensitivityOf(
   original: OriginalGraph,
@@ -120,8 +119,8 @@ export async function sensitivityOf(
 }
 
 /**
- * Up or down by chance, the same in every run: a change of scale alone is what dynamic quantisation
- * takes out again, and turns would cancel each other in a picture's even parts.
+ * Up or down at random, the same in every run: dynamic quantisation would cancel a mere change of
+ * scale, and alternating signs would cancel each other in a picture's even parts.
  */
 function nudgedBy(part: number, seed: number): Move {
   return (values) => {
@@ -136,7 +135,7 @@ function nudgedBy(part: number, seed: number): Move {
   };
 }
 
-/** Not a number on one side is as different as can be. */
+/** NaN on one side counts as the largest difference. */
 function largestDifference(some: Float32Array, others: Float32Array): number {
   const differences = Array.from(some, (value, index) =>
     Math.abs(value - (others[index] as number)),
@@ -145,9 +144,9 @@ function largestDifference(some: Float32Array, others: Float32Array): number {
 }
 
 /**
- * Whether each image's answer is the same alone and among the others, as the manifest says it: bit
- * by bit with a tolerance of 0, else in its probabilities. The tolerance is for float16, whose
- * kernels round otherwise at other sizes.
+ * Whether each image's answer is the same alone and among the others, as the manifest says: bit by
+ * bit with a tolerance of 0, else in its probabilities. The tolerance is for float16, whose kernels
+ * round differently at other sizes.
  */
 export async function batchInvariance(
   served: Session,
@@ -186,7 +185,7 @@ async function run(session: Session, pixels: Uint8Array, images: number) {
   return { scores: scores.slice(), embeddings: embeddings === null ? null : embeddings.slice() };
 }
 
-/** One image as the original graph wants it, repeated where it wants several. */
+/** One image as the original graph takes it, repeated if the graph takes several. */
 function createFeed({
   recognized,
   fixedBatch,
@@ -194,7 +193,7 @@ function createFeed({
   const { input, recipe } = recognized;
   const { layout, typeName } = input;
   const { height, width } = input.size;
-  // uint8 in another layout is put in order by a recipe that changes no value.
+  // A recipe that changes no value converts uint8 into another layout.
   const identity = { ...recipe, rescale: 1, mean: [0, 0, 0], std: [1, 1, 1] } as const;
   const normalize = createNormalizer(typeName === 'uint8' ? identity : recipe, {
     layout,
@@ -210,7 +209,7 @@ function createFeed({
   }[typeName];
   return (pixels, move = (values) => values) => {
     const one = encode(move(normalize(pixels, 1)));
-    // An array of its own: views of the normaliser's memory are reused, and onnxruntime wants
+    // An array of its own: views of the normaliser's memory are reused, and onnxruntime needs
     // aligned ones.
     return { type: typeName, dims, bytes: new Uint8Array(Buffer.concat(Array(images).fill(one))) };
   };

@@ -1,6 +1,6 @@
 /**
  * The graph in the form in which it will be served, and the parts of the manifest that follow from
- * it: prepared where that can be done, otherwise as it is, normalised by the inference process.
+ * it: prepared if possible, otherwise unchanged, with the inference process normalising.
  */
 import { messageOf, SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
@@ -11,14 +11,14 @@ import type { ModelProto } from '../../onnx/proto/model-proto.js';
 export interface ServingForm {
   readonly model: ModelProto;
   readonly manifest: Pick<Manifest, 'input' | 'output' | 'embedding' | 'preprocessing'>;
-  /** The batch size that the graph is fixed to; null where it takes any. */
+  /** The batch size that the graph is fixed to; null if it takes any. */
   readonly fixedBatch: number | null;
   /** How the graph is fed, for the summary. */
   readonly feeding: string;
   readonly notes: readonly string[];
 }
 
-/** Throws SetupError where the graph can be served neither way. */
+/** Throws SetupError if the graph can be served neither way. */
 export function servingForm(
   model: ModelProto,
   recognized: RecognizedModel,

@@ -1,6 +1,5 @@
 /**
- * What `vitserve import` tells of its work: one aligned line a finding, then notes, then how to go
- * on.
+ * The output of `vitserve import`: one aligned line a finding, then notes, then what to do next.
  */
 import type { Manifest } from '../../models/manifest.js';
 import type { Recipe } from '../../models/recipe.js';
@@ -21,7 +20,7 @@ export interface Findings {
   readonly form: ServingForm;
   readonly manifest: Manifest;
   readonly comparison: Comparison;
-  /** How far an image's probabilities may be from those in a batch: 0 is bit by bit. */
+  /** How far an image's probabilities may differ from those in a batch: 0 is bit by bit. */
   readonly batchTolerance: number;
 }
 

@@ -1,9 +1,8 @@
 /**
- * `vitserve inspect MODEL_FOLDER|FILE`: what a model is, for people or (with --json) as one JSON
- * object; with --live what a running server does.
+ * `vitserve inspect MODEL_FOLDER|FILE`: describes a model, for people or (with --json) as one JSON
+ * object; with --live, what a running server does.
  *
- * A model that is broken is described as far as it goes, with its problems; the exit code is 1
- * then.
+ * A broken model is described as far as possible, with its problems; the exit code is then 1.
  */
 import { loadInspectSettings } from '../../cli/load.js';
 import { findNodeProviders } from '../../workers/inference/node-providers.js';

@@ -1,9 +1,9 @@
 /**
- * What a running server does now, read from its metrics: models and what their batches cost,
+ * The present state of a running server, read from its metrics: models and what their batches cost,
  * processes, load.
  *
- * Reading costs the server one scrape. Its own `/metrics` is asked, so nothing more than that port
- * has to be open.
+ * Costs the server one scrape. It reads the server's own `/metrics`, so no other port has to be
+ * open.
  */
 import { messageOf, SetupError } from '../../errors.js';
 
@@ -13,7 +13,7 @@ export interface LiveModel {
   readonly executionProvider: string;
   /** Ascending sizes. */
   readonly batchCosts: readonly { readonly batchSize: number; readonly milliseconds: number }[];
-  /** Images that wait for a batch. */
+  /** Images waiting for a batch. */
   readonly queueLength: number;
   /** Since the start of the server. */
   readonly executions: number;
@@ -24,7 +24,7 @@ export interface LiveProcess {
   readonly role: string;
   readonly index: number;
   readonly ready: boolean;
-  /** Null where it can't be told. */
+  /** Null if unknown. */
   readonly residentBytes: number | null;
   readonly cpuSeconds: number | null;
 }
@@ -35,7 +35,7 @@ export interface LiveServer {
   readonly models: readonly LiveModel[];
   readonly processes: readonly LiveProcess[];
   readonly permits: { readonly inUse: number; readonly limit: number };
-  /** Images that wait for a decoder. */
+  /** Images waiting for a decoder. */
   readonly decodeQueueLength: number;
 }
 
@@ -47,7 +47,7 @@ interface Sample {
 
 const TIMEOUT_MS = 5_000;
 
-/** Rejects with SetupError where no vitserve answers. */
+/** Rejects with SetupError if no vitserve answers. */
 export async function readLive({
   host,
   port,
@@ -121,8 +121,7 @@ export function liveServer(address: string, samples: readonly Sample[]): LiveSer
         images: one('vitserve_batch_size_sum', { model }) ?? 0,
       }),
     ),
-    // The metrics have them as they got ready; decoders come first in the alphabet as they do on an
-    // image's way.
+    // The metrics list them as they got ready; sorted, decoders come first, as on an image's way.
     processes: all('vitserve_process_ready')
       .map(({ labels: { role = '', index = '' }, value }) => ({
         role,

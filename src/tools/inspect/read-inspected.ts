@@ -1,14 +1,13 @@
 /**
- * What there is to tell about a model folder or an ONNX file. Problems are collected instead of
- * thrown, where anything is left to tell.
+ * The facts about a model folder or an ONNX file. Problems are collected instead of thrown, as long
+ * as anything can be said.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { messageOf, SetupError } from '../../errors.js';
 import { type Manifest, parseManifest } from '../../models/manifest.js';
+import { hashFile } from '../../models/weights.js';
 import { checkGraph } from '../../onnx/graph/check.js';
 import { type GraphSummary, summarizeGraph } from '../../onnx/graph/summary.js';
 import { readModel } from '../../onnx/proto/files.js';
@@ -17,17 +16,17 @@ export interface Inspected {
   readonly graphPath: string;
   /** `name/version` by the folders; null for a single file. */
   readonly model: string | null;
-  /** Null for a single file, or where the manifest can't be read. */
+  /** Null for a single file, or if the manifest can't be read. */
   readonly manifest: Manifest | null;
   readonly graphBytes: number;
   readonly sha256: string;
-  /** Whether that is the manifest's; null without a manifest. */
+  /** Whether it matches the manifest's; null without a manifest. */
   readonly sha256Matches: boolean | null;
   readonly graph: GraphSummary;
   readonly problems: readonly string[];
 }
 
-/** Throws SetupError where there is no graph that can be read. */
+/** Throws SetupError if there is no readable graph. */
 export async function readInspected(path: string): Promise<Inspected> {
   const place = resolve(path);
   if (!existsSync(place))
@@ -43,7 +42,7 @@ export async function readInspected(path: string): Promise<Inspected> {
 
   const model = await readModel(graphPath, { loadExternalData: false });
   problems.push(...checkGraph(model).map((problem) => `${graphPath}: ${problem}`));
-  const sha256 = await hashOf(graphPath);
+  const sha256 = await hashFile(graphPath);
   const sha256Matches = manifest === null ? null : manifest.graph.sha256 === sha256;
   if (sha256Matches === false) {
     problems.push(
@@ -89,10 +88,4 @@ async function readManifest(path: string, problems: string[]): Promise<Manifest 
     problems.push(`can't read ${path} (${messageOf(error)})`);
   }
   return null;
-}
-
-async function hashOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
 }

@@ -1,7 +1,7 @@
 import type { SampleInput } from '../../workers/inference/node-providers.js';
 import { type Inspected, inputDims } from './read-inspected.js';
 
-/** What one execution of the graph is fed with, or why that can't be known. */
+/** The input of one execution of the graph, or why it is unknown. */
 export function sampleInput({ manifest, graph, graphPath }: Inspected): SampleInput | string {
   if (manifest !== null) {
     return { name: manifest.input.name, type: manifest.input.type, dims: inputDims(manifest) };

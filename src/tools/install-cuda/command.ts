@@ -1,10 +1,10 @@
 /**
- * `vitserve install-cuda`: onnxruntime's CUDA provider, of exactly the installed version, to where
- * onnxruntime finds it; and what is still missing for it to run.
+ * `vitserve install-cuda`: puts onnxruntime's CUDA provider, of exactly the installed version,
+ * where onnxruntime finds it, and says what else is missing to run it.
  *
- * The npm package comes without, because the provider is larger than the registry takes. Downloads
- * 250 MB, unpacks 270. That CUDA itself, cuDNN or the driver are not here yet is no failure: an
- * image is built where there is no GPU.
+ * The npm package does not include it, because the provider is larger than the registry accepts.
+ * Downloads 250 MB, unpacks 270. Missing CUDA, cuDNN or driver are not a failure: an image is built
+ * where there is no GPU.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

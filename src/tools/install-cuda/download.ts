@@ -1,6 +1,6 @@
 /**
- * One file of a project out of a package index as pip knows them: the page of the project (PEP 691
- * or 503), then the file.
+ * One file of a project from a package index as pip uses them: the page of the project (PEP 691 or
+ * 503), then the file.
  */
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
@@ -18,8 +18,7 @@ export interface Download {
 }
 
 /**
- * @param progress is told the bytes so far and, where the server says, in all. Rejects with
- *   SetupError.
+ * @param progress gets the bytes so far and, if the server says, in total. Rejects with SetupError.
  */
 export async function downloadFromIndex(
   { index, project, file, target }: Download,
@@ -57,9 +56,7 @@ async function get(url: URL, accept: string): Promise<Response> {
   return response;
 }
 
-/**
- * The address of a file as the page of its project has it, in JSON or HTML; null where it has none.
- */
+/** The address of a file on the page of its project, in JSON or HTML; null if the page has none. */
 export function linkIn(page: string, file: string): string | null {
   if (page.trimStart().startsWith('{')) {
     const { files } = JSON.parse(page) as {

@@ -1,7 +1,7 @@
 /**
- * The CUDA 13 provider of the one onnxruntime that package.json asks for, by its hashes: whoever
- * has handed over the wheel, only these bytes are installed. A new version of onnxruntime-node
- * needs new figures here, and a test says so:
+ * The CUDA 13 provider of the one onnxruntime version in package.json, by its hashes: whatever the
+ * source of the wheel, only these bytes are installed. A new version of onnxruntime-node needs new
+ * figures here, which a test checks:
  *
  *   pip download --no-deps --python-version 3.12 --platform manylinux_2_28_x86_64 --only-binary=:all: onnxruntime-gpu==VERSION
  *   unzip -p onnxruntime_gpu-*.whl 'onnxruntime/capi/libonnxruntime_providers_cuda.so' | sha256sum

@@ -1,20 +1,19 @@
 /**
- * onnxruntime-node's own installer, which fetches its CUDA 12 provider from NuGet and puts it in
- * place itself.
+ * Runs onnxruntime-node's own installer, which fetches its CUDA 12 provider from NuGet and puts it
+ * in place itself.
  */
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SetupError } from '../../errors.js';
+import { hashFile } from '../../models/weights.js';
 import {
   type InstalledOnnxruntime,
   PROVIDER_FILES,
 } from '../../workers/inference/cuda/provider-place.js';
 import type { Placed } from './put-in-place.js';
 
-/** What it says goes to standard error. Rejects with SetupError. */
+/** Its output goes to standard error. Rejects with SetupError. */
 export async function runOwnInstaller({
   packageFolder,
   libraryFolder,
@@ -46,9 +45,7 @@ export async function runOwnInstaller({
   return await Promise.all(
     PROVIDER_FILES.map(async (file) => {
       const path = join(libraryFolder, file);
-      const hash = createHash('sha256');
-      for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-      return { file, bytes: (await stat(path)).size, sha256: hash.digest('hex') };
+      return { file, bytes: (await stat(path)).size, sha256: await hashFile(path) };
     }),
   );
 }

@@ -1,7 +1,7 @@
 /**
- * The libraries of a provider, from an archive to where they are loaded from: unpacked beside their
- * places, hashed on the way, and moved only when all are whole and right. A server that starts
- * meanwhile finds the old ones or none.
+ * Moves the libraries of a provider from an archive to the folder that loads them: unpacks them
+ * beside their places, hashes them on the way, and renames them only when all are complete and
+ * right. A server that starts meanwhile finds the old ones or none.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
@@ -17,9 +17,9 @@ export interface Placed {
 }
 
 /**
- * @param within where in the archive the libraries are
- * @param hashes what they have to be; null: whatever they are
- * @param unlike what to say where they are not
+ * @param within the folder of the libraries in the archive
+ * @param hashes the expected ones; null: any
+ * @param unlike what to say if they differ
  */
 export async function putInPlace(
   archive: string,

@@ -1,9 +1,9 @@
 /**
- * Files out of a ZIP archive, streamed: what wheels and NuGet packages are (APPNOTE.TXT of PKWARE,
- * 4.3).
+ * Streams files out of a ZIP archive, the format of wheels and NuGet packages (APPNOTE.TXT of
+ * PKWARE, 4.3).
  *
- * Reads the central directory, and of the archive nothing else than what is asked for. Stored and
- * deflated files; neither ZIP64 nor encryption, which such packages have no use for. Memory: the
+ * Reads the central directory, and of the rest only the requested files. Handles stored and
+ * deflated files, but neither ZIP64 nor encryption, which such packages do not use. Memory: the
  * directory, and a few chunks of a file.
  */
 import { type FileHandle, open } from 'node:fs/promises';
@@ -19,7 +19,7 @@ const LOCAL_BYTES = 30;
 const LONGEST_COMMENT = 0xffff;
 const STORED = 0;
 const DEFLATED = 8;
-/** Stands where the real figure is in a ZIP64 record. */
+/** Means that the real figure is in a ZIP64 record. */
 const ZIP64 = 0xffffffff;
 
 interface Entry {
@@ -38,7 +38,7 @@ export class Zip {
     this.#entries = entries;
   }
 
-  /** Rejects with Error where the file can't be read or is no such archive. */
+  /** Rejects with Error if the file can't be read or is not such an archive. */
   static async open(path: string): Promise<Zip> {
     const file = await open(path);
     try {
@@ -53,10 +53,7 @@ export class Zip {
     return [...this.#entries.keys()];
   }
 
-  /**
-   * Hands over a file's bytes in order. Rejects where there is no such file, or where it is
-   * damaged.
-   */
+  /** Passes on a file's bytes in order. Rejects if there is no such file, or if it is damaged. */
   async read(name: string, take: (chunk: Buffer) => Promise<void>): Promise<void> {
     const entry = this.#entries.get(name);
     if (entry === undefined) throw new Error(`the archive has no ${name}`);

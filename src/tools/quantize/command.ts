@@ -1,10 +1,11 @@
 /**
- * `vitserve quantize MODEL_FOLDER`: a smaller, faster version of a model, with what that costs.
+ * `vitserve quantize MODEL_FOLDER`: makes a smaller, faster version of a model and says what that
+ * costs.
  *
- * read → rewrite → write beside → compare with the source → put in place. Nothing is left behind
- * where any step fails. Both graphs run in this process, on one thread, in turns; float16 on CUDA
- * where that is to be had. Takes seconds for a small model and half a minute for ViT-B, and memory
- * for about four copies of the weights.
+ * read → rewrite → write beside → compare with the source → put in place. If a step fails, nothing
+ * is left behind. Both graphs run in this process, on one thread, in turns; float16 on CUDA if
+ * available. Takes seconds for a small model and half a minute for ViT-B, and memory for about four
+ * copies of the weights.
  */
 import { existsSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
@@ -144,8 +145,8 @@ function manifestOf(
       quantizedBy: `vitserve ${version}, ${dtype}`,
     },
     graph,
-    // One scale for the activations of a whole batch: an image's answer would depend on who else is
-    // in it. In float16 the CPU's kernels round differently by batch.
+    // The activations of a whole batch have one scale, so an image's answer would depend on the
+    // other images in it. In float16 the CPU's kernels round differently by batch.
     batchInvariant: dtype === 'float16' && manifest.batchInvariant ? 'accelerator' : false,
   };
 }
@@ -190,7 +191,7 @@ async function compare(
   return [...lines, ...skipped.map((text): Line => ['skipped', text])];
 }
 
-/** Of the graph with the file of weights beside it, if there is one. */
+/** Of the graph and of the file of weights beside it, if there is one. */
 async function bytesOf(graphPath: string): Promise<number> {
   const data = await stat(`${graphPath}.data`).catch(() => null);
   return (await stat(graphPath)).size + (data?.size ?? 0);

@@ -1,4 +1,4 @@
-/** The pictures of a folder as pixels, one after the other: what a model would see of them. */
+/** The pictures of a folder as a model's pixels, one after another. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, SetupError } from '../../errors.js';
@@ -7,9 +7,7 @@ import { createPixelPreparer } from '../../workers/decode/prepare-pixels.js';
 
 const MAX_IMAGE_PIXELS = 50_000_000;
 
-/**
- * Image files of a folder and the folders in it, sorted. Throws SetupError where there are none.
- */
+/** Image files of a folder and its subfolders, sorted. Throws SetupError if there are none. */
 export async function picturesIn(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true }).catch((error: unknown) => {
     throw new SetupError('usage', [
@@ -26,8 +24,8 @@ export async function picturesIn(folder: string): Promise<string[]> {
 }
 
 /**
- * Pixels uint8 `[height, width, 3]` by the model's own recipe, in an array that is used again for
- * the next picture. A file that can't be decoded is left out and told of in `skipped`.
+ * Pixels uint8 `[height, width, 3]` by the model's own recipe, in an array that is reused for the
+ * next picture. A file that can't be decoded is left out and listed in `skipped`.
  */
 export async function* preparePictures(
   files: readonly string[],

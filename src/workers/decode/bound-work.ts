@@ -1,6 +1,6 @@
 /**
- * Bounds the work that a file asks for by its structure, before any decoder sees it: by what stands
- * in `work-limits.ts`.
+ * Bounds the work that a file's structure asks for, before any decoder sees it, by the table in
+ * `work-limits.ts`.
  */
 import type { Header } from './header.js';
 import { checkJpegWork } from './jpeg-work.js';
@@ -9,10 +9,10 @@ import type { DecodableFormat } from './sniff.js';
 import { singleFrameWebp } from './webp-work.js';
 
 /**
- * The file as a decoder may have it: as it came, or without what the picture does not need and
- * would cost much.
+ * The file for a decoder: unchanged, or without parts that the picture does not need and that would
+ * cost much.
  *
- * @throws RequestError IMAGE_TOO_LARGE where it asks for more work than is done for one image
+ * @throws RequestError IMAGE_TOO_LARGE if it asks for more work than one image may have
  */
 export function boundWork(
   format: DecodableFormat,

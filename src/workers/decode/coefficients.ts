@@ -1,5 +1,5 @@
 /**
- * Which input pixels make an output pixel, and by what weight: Pillow's numbers, to the last bit.
+ * Which input pixels make an output pixel, and with what weight: Pillow's numbers, to the last bit.
  *
  * Source of the arithmetic: Pillow 12 src/libImaging/Resample.c (`precompute_coeffs`,
  * `normalize_coeffs_8bpc` and the filters) and, for nearest, src/libImaging/Geometry.c
@@ -149,8 +149,8 @@ const CACHE_BYTES = 4 * 1024 * 1024;
 const LARGEST_CACHED_BYTES = CACHE_BYTES / 4;
 
 /**
- * Weight tables by what they were made for, least recently used dropped first: picture sizes
- * repeat. Holds 4 MiB at most.
+ * Weight tables by their parameters, the least recently used dropped first: picture sizes repeat.
+ * Holds 4 MiB at most.
  */
 export function createWeightCache(): (
   interpolation: WeightedInterpolation,
@@ -164,7 +164,7 @@ export function createWeightCache(): (
     const key = `${interpolation} ${axis.inputSize} ${axis.outputSize} ${axis.first} ${axis.count}`;
     const known = tables.get(key);
     if (known !== undefined) {
-      // A Map keeps the order of insertion: moved to the end, it is the last to go.
+      // A Map keeps the order of insertion: a moved entry is the last to go.
       tables.delete(key);
       tables.set(key, known);
       return known;

@@ -1,23 +1,23 @@
 /**
- * Why a PNG or WebP file can't be decoded, where its structure tells it better than the decoders'
- * libraries do. Asked only when a file has been given up; walks its chunks and changes no verdict.
- * Never throws.
+ * Why a PNG or WebP file can't be decoded, if its structure tells it better than the decoders'
+ * libraries do. Called only after a file has failed; walks its chunks and changes no verdict. Never
+ * throws.
  */
 import type { DecodableFormat } from './sniff.js';
 
-/** For a WebP file; the others' first byte does not outlive it. */
+/** For a WebP file; the first byte of the other formats does not survive that. */
 export const READ_AS_TEXT =
   'it was read as text, which has replaced some of its bytes: read the file as binary data and send it as it is';
 const CUT_OFF = 'the file is cut off: send all of it';
 const PNG_SIGNATURE_BYTES = 8;
 const CHUNK_FRAME_BYTES = 12;
 const PALETTE_COLOUR = 3;
-/** U+FFFD in UTF-8, and how often a picture's first bytes have it by chance: not once. */
+/** U+FFFD in UTF-8. It does not occur in a picture's first bytes by chance. */
 const REPLACEMENT = '\xef\xbf\xbd';
 const MOST_BY_CHANCE = 3;
 const PROLOGUE_BYTES = 512;
 
-/** @returns null where the structure has nothing to say */
+/** @returns null if the structure shows nothing */
 export function describeDamage(format: DecodableFormat, bytes: Buffer): string | null {
   if (format === 'png') return describePng(bytes);
   return format === 'webp' ? describeWebp(bytes) : null;
@@ -31,7 +31,7 @@ function describePng(bytes: Buffer): string | null {
     const name = bytes.toString('latin1', offset + 4, offset + 8);
     if (name === 'CgBI')
       return 'it is of a kind (CgBI) that only Apple reads: export it as an ordinary PNG';
-    // Bytes that are no chunks: damaged, and nothing says how.
+    // Bytes that are not chunks: damaged, and nothing shows how.
     if (!/^[A-Za-z]*$/.test(name)) return null;
     if (colour === undefined && !'IHDR'.startsWith(name)) return null;
     if (name === 'IEND') return null;
@@ -56,7 +56,7 @@ function describeWebp(bytes: Buffer): string | null {
   return isPicture && bytes.length < bytes.readUInt32LE(4) + 8 ? CUT_OFF : null;
 }
 
-/** For a WebP file, whose first letters outlive that. A size in its header is nonsense then. */
+/** For a WebP file, whose first letters survive that. A size in its header is then nonsense. */
 export function wasReadAsText(bytes: Buffer): boolean {
   return bytes.toString('latin1', 0, PROLOGUE_BYTES).split(REPLACEMENT).length > MOST_BY_CHANCE;
 }

@@ -3,16 +3,15 @@
  * `ImageOps.exif_transpose(Image.open(file)).convert('RGB')`.
  *
  * Embedded ICC profiles are ignored, orientation is applied (orientation.ts), alpha is dropped (the
- * RGB under it kept as it is), palettes are expanded, grey becomes three equal channels, the first
- * frame of an animation is taken. Truncated files are refused; what libjpeg and libpng only warn
- * about is accepted, as Pillow does. `docs/preprocessing.md` lists the files on which the two still
- * differ.
+ * RGB under it stays), palettes are expanded, grey becomes three equal channels, an animation gives
+ * its first frame. Truncated files are rejected; files about which libjpeg and libpng only warn are
+ * accepted, as in Pillow. `docs/preprocessing.md` lists the files on which the two still differ.
  *
- * Ordinary JPEG goes through libturbojpeg (turbojpeg.ts) where it can be loaded; everything else,
- * and whatever libturbojpeg has a word to say about, through sharp. sharp decodes at full size and
- * does nothing else: its shrink-on-load and its resizing are not Pillow's. Cost on a 500×375 JPEG:
- * 1.0 ms of CPU with libturbojpeg, 2.5 with sharp. Holds the encoded bytes, one decoded picture
- * and, for rotated or progressive ones, about as much again.
+ * libturbojpeg (turbojpeg.ts), if it can be loaded, decodes ordinary JPEG; sharp decodes everything
+ * else, and every file about which libturbojpeg complains. sharp only decodes, at full size: its
+ * shrink-on-load and its resizing are not Pillow's. Cost on a 500×375 JPEG: 1.0 ms of CPU with
+ * libturbojpeg, 2.5 with sharp. Holds the encoded bytes, one decoded picture and, for rotated or
+ * progressive ones, about as much again.
  */
 
 import sharp, { type Sharp } from 'sharp';
@@ -30,21 +29,21 @@ import { loadTurboJpeg, type TurboJpegLoad, type TurboJpegMissing } from './turb
 import type { Picture } from './weighted.js';
 
 /**
- * No side may be longer, whatever the pixel limit: it bounds the resampling tables. JPEG itself
- * can't say more.
+ * No side may be longer, whatever the pixel limit: this bounds the resampling tables. It is also
+ * JPEG's own limit.
  */
 export const MAX_IMAGE_SIDE = 65_535;
 
 const MAX_DETAIL_BYTES = 300;
 
-/** What an image was decoded with. */
+/** The decoder of an image. */
 export type DecoderName = 'turbojpeg' | 'sharp';
 
-/** `auto`: libturbojpeg for ordinary JPEG where it can be loaded. `sharp`: sharp for everything. */
+/** `auto`: libturbojpeg for ordinary JPEG if it can be loaded. `sharp`: sharp for everything. */
 export type JpegDecoderChoice = 'auto' | 'sharp';
 
 /**
- * height × width × 3 bytes: rows from the top, R, G, B, as it is shown. Good until the next image.
+ * height × width × 3 bytes: rows from the top, R, G, B, as displayed. Valid until the next image.
  */
 export interface DecodedImage extends Picture {
   readonly format: DecodableFormat;
@@ -54,32 +53,29 @@ export interface DecodedImage extends Picture {
 export interface ImageDecoder {
   /**
    * @throws RequestError IMAGE_EMPTY, IMAGE_UNSUPPORTED, IMAGE_TOO_LARGE, or IMAGE_UNDECODABLE with
-   *   libvips' words. Anything else thrown (no memory) is not the image's fault.
+   *   libvips' text. Any other error (out of memory) is not the image's fault.
    */
   decode(bytes: Buffer): Promise<DecodedImage>;
-  /** What ordinary JPEG files are decoded with. */
+  /** The decoder of ordinary JPEG files. */
   readonly jpegDecoder: DecoderName;
-  /**
-   * Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted.
-   */
+  /** Why libturbojpeg is not used though wanted; null if it is used or was not wanted. */
   readonly jpegFallback: TurboJpegMissing | null;
 }
 
 export interface ImageDecoderOptions {
-  /** Width × height above which an image is refused; at least 1. */
+  /** Width × height above which an image is rejected; at least 1. */
   readonly maxImagePixels: number;
-  /** `auto` where not given. */
+  /** Default `auto`. */
   readonly jpegDecoder?: JpegDecoderChoice;
-  /** Where libturbojpeg puts pixels; memory of its own where not given. */
+  /** Where libturbojpeg puts pixels; default: memory of its own. */
   readonly memory?: PassMemory;
-  /** How the library is come by; for tests. */
+  /** How the library is loaded; for tests. */
   readonly load?: () => TurboJpegLoad;
 }
 
 /**
- * Sets sharp up for this whole process: one thread, no cache, and no loader but those of JPEG, PNG
- * and WebP from memory, so that no other parser in libvips (SVG, TIFF, PDF, …) can be reached by
- * any bytes.
+ * Configures sharp for this whole process: one thread, no cache, and only the loaders of JPEG, PNG
+ * and WebP from memory, so that no bytes can reach another parser of libvips (SVG, TIFF, PDF, …).
  */
 export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
   const {
@@ -123,7 +119,7 @@ export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
       const picture =
         format === 'jpeg' ? (turbo?.decode(bounded, orientation, memory) ?? null) : null;
       if (picture !== null) return { ...picture, format, decoder: 'turbojpeg' };
-      // What a file that libturbojpeg gave up had reserved.
+      // Gives back what libturbojpeg reserved for a file and then gave up.
       memory.settle();
       try {
         const plan = { format, colour: header?.colour ?? 'plain', orientation, maxImagePixels };
@@ -150,14 +146,14 @@ async function readPixels(
     failOn: 'truncated',
     ignoreIcc: true,
     limitInputPixels: maxImagePixels,
-    // Without it the hundredth warning of libjpeg is an error. For JPEG libvips has no other limit
-    // that this lifts; for PNG it has, so those stay.
+    // Without it the hundredth warning of libjpeg is an error. It lifts no other limit of libvips
+    // for JPEG, but does for PNG, which keeps them.
     unlimited: format === 'jpeg',
     sequentialRead: true,
   });
   turn(image, orientation);
   if (colour === 'cmyk') {
-    // Both spaces named, so that libvips hands the inks over unconverted.
+    // Both spaces named, so that libvips passes the inks on unconverted.
     image.pipelineColourspace('cmyk').toColourspace('cmyk').raw();
   } else if (colour === 'grey16') {
     image.removeAlpha().toColourspace('grey16').raw({ depth: 'ushort' });
@@ -170,17 +166,17 @@ async function readPixels(
   if (refusal !== null) throw refusal;
   const pixels =
     colour === 'cmyk' ? cmykToRgb(data) : colour === 'grey16' ? grey16ToRgb(asUint16(data)) : data;
-  // Every later step trusts this size: a header that promised another colour layout must end here.
+  // Every later step trusts this size, so a file whose header promised another colour layout must
+  // fail here.
   if (pixels.length !== width * height * 3)
     throw new Error(`unexpected layout of ${info.channels} channels`);
   return { pixels, width, height };
 }
 
-/** sharp flips first and rotates then, whatever order it is told them in. */
+/** sharp flips first and rotates then, in whatever order they are called. */
 function turn(image: Sharp, orientation: Orientation): void {
   const { fromRight, fromBottom, exchanged } = TURNS[orientation];
-  // A quarter turn clockwise takes the rows from the bottom; what is left to do is mirrored before
-  // it.
+  // A quarter turn clockwise takes the rows from the bottom; the rest is mirrored before it.
   const [flop, flip] = exchanged ? [fromRight, !fromBottom] : [fromRight, fromBottom];
   if (flip) image.flip();
   if (flop) image.flop();
@@ -214,7 +210,7 @@ function undecodable(format: DecodableFormat, detail: string, cause?: unknown): 
 }
 
 /**
- * What sharp threw, as a refusal. Memory that ran out is no fault of the image and passes through.
+ * An error of sharp as a rejection. Memory shortage is not the image's fault and passes through.
  */
 function translate(
   thrown: unknown,
@@ -233,7 +229,7 @@ function translate(
 }
 
 /**
- * libvips' error buffer on one line: each thing said once, no library names, no paths, no control
+ * libvips' error buffer on one line, without repetitions, library names, paths or control
  * characters.
  */
 export function cleanDetail(message: string): string {
@@ -244,7 +240,7 @@ export function cleanDetail(message: string): string {
       line
         .replace(/\b(vips\w*|libpng|libwebp)\s?:/gi, '')
         .replace(/(?:[A-Za-z]:)?(?:[\\/][\w.@+-]+){2,}/g, '…')
-        // biome-ignore lint/suspicious/noControlCharactersInRegex: they are taken out
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: they are removed
         .replace(/[\u0000-\u001f\u007f-\u009f\s]+/g, ' ')
         .trim(),
     );

@@ -4,14 +4,14 @@
  *
  * It parses hostile bytes, so it has nothing to lose: no sockets, an empty environment, only the
  * descriptors it needs, no more memory than the largest image takes, and no way to get any of it
- * (`workers/process/sandbox.ts`). Whatever is wrong with an image becomes a reply; a crash, or
- * memory that ran out, costs one process and is mended by its supervisor.
+ * (`workers/process/sandbox.ts`). A fault of the image becomes a reply; a crash, or exhausted
+ * memory, costs one process, which its supervisor replaces.
  */
-import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import { systemClock } from '../../clock.js';
 import { messageOf, toRequestError } from '../../errors.js';
+import { readFullyAt } from '../../system/positional-io.js';
 import { FIRST_SHARED_FD, runChild } from '../process/child-main.js';
 import { DECODER_OOM_SCORE } from '../process/oom-score.js';
 import { type SlotLayout, SlotView } from '../slots.js';
@@ -42,22 +42,22 @@ export interface DecoderSettings {
 }
 
 /**
- * How many plans are kept ready. Each model has one; beyond this the one unused longest is made
- * anew when it comes again.
+ * How many plans are kept ready. Each model has one; beyond this number the least recently used is
+ * dropped and made again on its next use.
  */
 const PLANS_KEPT = 16;
 
 /**
- * Private memory beyond what the process has when it is ready: for each pixel of the largest image
- * as much as the hungriest format takes (measured: 20 bytes, an interlaced PNG of 16 bits and four
- * channels that is rotated), and some for all else.
+ * Private memory beyond that of the ready process: for each pixel of the largest image as much as
+ * the most demanding format takes (measured: 20 bytes, an interlaced PNG of 16 bits and four
+ * channels that is rotated), and some for everything else.
  */
 const BYTES_PER_PIXEL = 24;
 const WORKING_BYTES = 192 * 1024 * 1024;
 
 /**
  * When so much memory lies outside of the JavaScript heap, what pictures have left behind is
- * cleared up at once.
+ * collected at once.
  */
 const MOST_LEFT_BEHIND = 64 * 1024 * 1024;
 
@@ -90,7 +90,7 @@ await runChild<DecoderSettings>({
         const { sourceWidth: width, sourceHeight: height, format, decoder: by } = prepared;
         return { kind: 'done', output: { decodeMs, width, height, format, decoder: by } };
       } catch (error) {
-        // Whether the image is at fault or what the process has gathered: a fresh process will
+        // The cause may be the image or what the process has accumulated: a fresh process will
         // tell.
         if (isMemoryShortage(error)) throw error;
         const { reason, message } = toRequestError(error);
@@ -124,7 +124,7 @@ await runChild<DecoderSettings>({
 
 interface Prepared {
   readonly preparer: PixelPreparer;
-  /** Where the preparer writes; exactly as large as the model's pixels. */
+  /** The preparer's target; exactly as large as the model's pixels. */
   readonly pixels: Uint8Array;
 }
 
@@ -137,10 +137,10 @@ function prepare(text: string, decoder: PixelDecoder): Prepared {
 }
 
 /**
- * With the function that is there by the flag that the pool starts decoders with; some 10 ms. One
- * collection is not enough: it may end one that had begun while the picture was alive, and what it
- * finds is let go by threads of V8 for which only the next one waits. sharp's memory is then freed
- * in a turn of the event loop, which between calls doesn't turn.
+ * Calls the function that the pool's flag for decoders exposes; some 10 ms. One collection is not
+ * enough: it may end one that had begun while the picture was alive, and threads of V8 free what it
+ * finds, for which only the next collection waits. sharp's memory is then freed in a turn of the
+ * event loop, which does not turn between calls.
  */
 async function collectGarbage(): Promise<void> {
   for (let collection = 0; collection < 3; collection++) {
@@ -149,17 +149,13 @@ async function collectGarbage(): Promise<void> {
   }
 }
 
-/** Bytes outside of the JavaScript heap that objects in it hold. */
+/** Bytes outside of the JavaScript heap that its objects hold. */
 function leftBehind(): number {
   return getHeapStatistics().external_memory;
 }
 
 function readInbox(length: number): Buffer {
   const image = Buffer.allocUnsafeSlow(length);
-  for (let done = 0; done < length; ) {
-    const count = readSync(INBOX_FD, image, done, length - done, done);
-    if (count === 0) throw new Error('the inbox is shorter than the image');
-    done += count;
-  }
+  if (!readFullyAt(INBOX_FD, image, 0)) throw new Error('the inbox is shorter than the image');
   return image;
 }

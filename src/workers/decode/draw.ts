@@ -9,7 +9,8 @@ export async function drawJpeg(width: number, height: number): Promise<Buffer> {
   let noise = 1;
   for (let y = 0, at = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      // A linear congruential generator (Numerical Recipes' constants): drawn the same everywhere.
+      // A linear congruential generator (Numerical Recipes' constants): the same picture
+      // everywhere.
       noise = (Math.imul(noise, 1664525) + 1013904223) | 0;
       const grain = (noise >>> 27) & 31;
       pixels[at++] = (x * 224) / width + grain;

@@ -1,30 +1,30 @@
 /**
  * The orientation in an EXIF block, as Pillow 12 finds it: the first directory only, either byte
- * order, and of every number type that an entry may have.
+ * order, and every number type that an entry may have.
  *
- * What Pillow gives up, this gives up at the same place: an entry whose value lies outside of the
- * block ends the reading, and what was read before it counts. Never throws, allocates nothing, and
- * looks at each entry once: microseconds.
+ * It stops where Pillow stops: an entry whose value lies outside of the block ends the reading, and
+ * what was read before it counts. Never throws, allocates nothing, and looks at each entry once:
+ * microseconds.
  */
 
 /** EXIF 2.32, 4.6.4, tag 274. 1: as stored; 5 to 8 exchange width and height. */
 export type Orientation = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
 
 /**
- * `unreadable`: no TIFF header, so that nothing is known. `absent`: no such entry. Otherwise the
- * entry's first value, or NaN where it is no number: it is there, and turns nothing.
+ * `unreadable`: no TIFF header, so nothing is known. `absent`: no such entry. Otherwise the entry's
+ * first value, or NaN if it is not a number: the entry exists but turns nothing.
  */
 export type ExifOrientation = number | 'absent' | 'unreadable';
 
 const ORIENTATION_TAG = 0x0112;
 const HEADER_BYTES = 8;
 const ENTRY_BYTES = 12;
-/** Values of up to so many bytes lie in the entry itself. */
+/** Values of up to this many bytes lie in the entry itself. */
 const INLINE_BYTES = 4;
 
 /**
- * Byte order and magic number. Pillow takes the number in either order, and BigTIFF's where it
- * can't tell it from TIFF's.
+ * Byte order and magic number. Pillow accepts the number in either order, and BigTIFF's if it can't
+ * tell it from TIFF's.
  */
 const LITTLE_ENDIAN: Readonly<Record<string, boolean>> = {
   'II*\0': true,
@@ -63,7 +63,7 @@ const TYPES: Readonly<Record<number, { readonly bytes: number; readonly read: Re
   16: { bytes: 8, read: (bytes, at, little) => Number(bytes.getBigUint64(at, little)) },
 };
 
-/** @param block what stands in a file as EXIF, behind any number of `Exif\0\0` */
+/** @param block the EXIF of a file, behind any number of `Exif\0\0` */
 export function readExifOrientation(block: Buffer): ExifOrientation {
   const tiff = block.subarray(prefixBytes(block));
   if (tiff.length === 0) return 'absent';
@@ -91,7 +91,7 @@ function readDirectory(view: DataView, directory: number, little: boolean): Exif
   return found;
 }
 
-/** `Exif\0\0`, which files have none, one or two of in front of the block. */
+/** `Exif\0\0`, of which files have zero, one or two in front of the block. */
 function prefixBytes(block: Buffer): number {
   let at = 0;
   while (

@@ -1,10 +1,10 @@
 /**
- * Formats that are told apart only to name them in a refusal: those that people have pictures in,
- * and some that come in a picture's place. By the first bytes, one character a byte. Free of native
- * code: the front calls it (sniff.ts).
+ * Formats that are recognised only to name them in a rejection: those in which people have
+ * pictures, and some that are sent by mistake. By the first bytes, one character a byte. Free of
+ * native code: the front calls it (sniff.ts).
  */
 
-/** How files begin, and what they are called. The first that fits counts. */
+/** The starts of files and the names of their formats. The first match counts. */
 const SIGNATURES: readonly (readonly [start: string, name: string])[] = [
   ['GIF87a', 'GIF'],
   ['GIF89a', 'GIF'],
@@ -79,10 +79,10 @@ const BRANDS: Readonly<Record<string, string>> = {
   '3gp5': '3GP video',
 };
 
-/** Brands that say nothing of the coding: the compatible ones behind them do. */
+/** Brands that do not tell the coding: the compatible ones behind them do. */
 const CONTAINER_BRANDS = new Set(['mif1', 'mif2', 'msf1']);
 
-/** Names that are found otherwise. */
+/** Names that are found by other means. */
 const [HEIF, AVI, WAV, BMP, DICOM, TAR, PNM] = [
   'HEIF',
   'AVI video',
@@ -94,7 +94,7 @@ const [HEIF, AVI, WAV, BMP, DICOM, TAR, PNM] = [
 ];
 const [SVG, HTML, XML] = ['SVG', 'HTML, as of an error page', 'XML'];
 
-/** Every name that a refusal may have. */
+/** Every name that a rejection may contain. */
 export const FOREIGN_FORMATS: ReadonlySet<string> = new Set([
   ...SIGNATURES.map(([, name]) => name),
   ...Object.values(BRANDS),
@@ -131,7 +131,7 @@ function findRiff(prologue: string): string | null {
   return { 'AVI ': AVI, WAVE: WAV }[prologue.slice(8, 12)] ?? null;
 }
 
-/** Windows' BMP, whose two letters alone begin words too: the four reserved bytes are zero. */
+/** Windows' BMP. Its two letters begin words too, so the four reserved bytes must be zero. */
 function findBitmap(prologue: string): string | null {
   return prologue.startsWith('BM') && prologue.slice(6, 10) === '\0\0\0\0' ? BMP : null;
 }

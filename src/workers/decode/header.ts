@@ -2,10 +2,9 @@
  * The few header fields that decide how an image is decoded, or that it isn't: size, and colours
  * that Pillow converts in a way of its own.
  *
- * Read here rather than through sharp's `metadata()`, which costs 0.2 ms a photo, and so that a
- * picture that is too large is refused before native code sees it. Reading costs microseconds. A
- * header that can't be read is no verdict: the decoder has the last word, and holds to the same
- * limits.
+ * Read here rather than through sharp's `metadata()`, which costs 0.2 ms a photo, and so that
+ * native code never sees a picture that is too large. Reading costs microseconds. An unreadable
+ * header is not a verdict: the decoder decides, with the same limits.
  */
 
 import { crc32 } from 'node:zlib';
@@ -19,7 +18,7 @@ export interface Header {
   readonly colour: 'plain' | 'cmyk' | 'grey16';
 }
 
-/** @returns undefined where the header is damaged or laid out unusually. */
+/** @returns undefined if the header is damaged or unusually laid out. */
 export function readHeader(format: DecodableFormat, bytes: Buffer): Header | undefined {
   if (format === 'png') return readPngHeader(bytes);
   return format === 'jpeg' ? readJpegHeader(bytes) : readWebpHeader(bytes);
@@ -39,9 +38,9 @@ function readPngHeader(bytes: Buffer): Header | undefined {
 }
 
 /**
- * Whether a PNG's chunks up to the image data carry the checksums they should. Pillow refuses a
- * wrong one (PngImagePlugin.ChunkStream.crc); libpng, set to accept what Pillow accepts in the
- * image data, lets it pass.
+ * Whether a PNG's chunks up to the image data have the right checksums. Pillow rejects a wrong one
+ * (PngImagePlugin.ChunkStream.crc); libpng, set to accept what Pillow accepts in the image data,
+ * does not.
  */
 export function pngPreambleIsSound(bytes: Buffer): boolean {
   let offset = PNG_SIGNATURE_BYTES;
@@ -72,7 +71,7 @@ function readJpegHeader(bytes: Buffer): Header | undefined {
     const marker = bytes[offset];
     offset++;
     if (marker === undefined || marker === 0xd9 || marker === 0xda) return undefined;
-    // Stuffed zeros, TEM and restart markers stand alone; everything else is followed by its
+    // Stuffed zeros, TEM and restart markers stand alone; after every other marker comes its
     // length.
     if (marker === 0x00 || marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) continue;
     if (offset + 2 > bytes.length) return undefined;

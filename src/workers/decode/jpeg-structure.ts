@@ -2,9 +2,9 @@
  * Tells ordinary JPEG files from odd ones by their segments, before any decoder sees them.
  *
  * Ordinary: 8 bits, Huffman-coded, baseline or progressive, one or three components, segments one
- * behind the other without stray bytes. That is nearly every photo. Whatever else there is (CMYK,
- * lossless, arithmetic coding) is for sharp, whose judgement is the one that
- * `docs/preprocessing.md` describes. Reads headers only: a few microseconds.
+ * after another without stray bytes. That is nearly every photo. Everything else (CMYK, lossless,
+ * arithmetic coding) goes to sharp, whose judgement `docs/preprocessing.md` describes. Reads
+ * headers only: a few microseconds.
  */
 
 export interface OrdinaryJpeg {
@@ -25,10 +25,10 @@ const MARKER = {
 /** DHT, DQT, DRI. */
 const TABLES: readonly number[] = [0xc4, 0xdb, 0xdd];
 
-/** @returns null for an odd file, and for one that ends before its image data. */
+/** @returns null for an odd file, and for one that ends before its image data */
 export function readOrdinaryJpeg(bytes: Buffer): OrdinaryJpeg | null {
   let size: { width: number; height: number } | null = null;
-  // Behind the start-of-image marker, which sniffing has seen.
+  // After the start-of-image marker, which sniffing has seen.
   let offset = 2;
   for (;;) {
     if (bytes[offset] !== 0xff) return null;
@@ -48,7 +48,7 @@ export function readOrdinaryJpeg(bytes: Buffer): OrdinaryJpeg | null {
   }
 }
 
-/** Tables, application data and comments, which say nothing about which decoder to take. */
+/** Tables, application data and comments, which do not decide which decoder to take. */
 function isPassedOver(marker: number): boolean {
   return (
     TABLES.includes(marker) ||

@@ -1,9 +1,9 @@
 /**
- * How often a JPEG file has its picture gone through: its scans, counted as libjpeg comes by them.
+ * How often a JPEG file goes through its picture: its scans, counted as libjpeg finds them.
  *
- * Where in doubt it counts what libjpeg does not: whatever libjpeg reads as a scan is one here too,
- * whether or not the data before it make sense. A file whose first scan has everything (nearly
- * every baseline photo) is read no further than that; another one to its end, about 1 ns a byte.
+ * In doubt it counts more than libjpeg: whatever libjpeg reads as a scan is a scan here too,
+ * whether or not the data before it make sense. If the first scan has everything (nearly every
+ * baseline photo), reading ends there; otherwise at the end of the file, at about 1 ns a byte.
  */
 import { RequestError } from '../../errors.js';
 import { tooMuchWork, WORK_LIMITS } from './work-limits.js';
@@ -15,13 +15,13 @@ const DHT = 0xc4;
 const JPG = 0xc8;
 const DAC = 0xcc;
 const REMEDY = 'save it again as a baseline JPEG';
-/** What any file may ask for; a very thin picture, too, is worked on as one of whole blocks. */
+/** What any file may ask for; even a very thin picture is decoded in whole blocks. */
 const LEAST_PIXELS = 1_000_000;
 const BLOCK_SIDE = 8;
 const BLOCK_SAMPLES = 64;
 
 interface Frame {
-  /** Samples by component id. A component named twice has the larger number. */
+  /** Samples by component id. A component that is named twice has the larger number. */
   readonly samples: ReadonlyMap<number, number>;
   readonly components: number;
   readonly width: number;
@@ -40,10 +40,10 @@ export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
   let [scans, segments, samples] = [0, 0, 0];
   /**
    * How many of the scans are within the limits; null while all are. The rest is only counted, for
-   * the caller to know.
+   * the message.
    */
   let allowed: number | null = null;
-  // Behind the start-of-image marker, which sniffing has seen.
+  // After the start-of-image marker, which sniffing has seen.
   let at = 2;
   for (;;) {
     while (at < bytes.length && bytes[at] !== 0xff) at++;
@@ -57,11 +57,11 @@ export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
     const segment = bytes.subarray(at + 2, end);
     if (isFrame(marker)) frame ??= readFrame(marker, segment);
     if (marker === SOS) {
-      // Without a frame before it libjpeg refuses it.
+      // Without a frame before it libjpeg rejects the file.
       if (frame === null) return;
       const listed = segment.subarray(1, 1 + 2 * (segment[0] ?? 0));
       if (scans === 0 && !frame.arithmetic) checkBits(frame, bytes);
-      // libjpeg reads one scan and no more where that has all components and is not progressive.
+      // libjpeg reads only one scan if that has all components and is not progressive.
       const isOnly = scans === 0 && !frame.progressive && listed.length === 2 * frame.components;
       if (isOnly && !frame.arithmetic) return;
       samples += samplesOf(frame, listed) * (frame.arithmetic ? jpegArithmeticFactor : 1);
@@ -80,7 +80,7 @@ export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
   );
 }
 
-/** Fewer bits than blocks: libjpeg would make up the rest. */
+/** Fewer bits than blocks: libjpeg would invent the rest. */
 function checkBits({ samples, width, height }: Frame, bytes: Buffer): void {
   const blocks = [...samples.values()].reduce((sum, one) => sum + one, 0) / BLOCK_SAMPLES;
   if (blocks <= 8 * bytes.length + WORK_LIMITS.jpegFreeBlocks) return;
@@ -88,7 +88,7 @@ function checkBits({ samples, width, height }: Frame, bytes: Buffer): void {
   throw new RequestError('IMAGE_UNDECODABLE', text);
 }
 
-/** Segments that libjpeg knows. What else may stand in a file has no length that it would heed. */
+/** Segments that libjpeg knows. Anything else in a file has no length that it would obey. */
 function hasLength(marker: number): boolean {
   return (
     (marker >= 0xc0 && marker <= 0xcf && marker !== JPG) ||
@@ -136,7 +136,7 @@ function readFrame(marker: number, segment: Buffer): Frame | null {
   };
 }
 
-/** What one scan goes through. `listed`: a component's id and its tables, two bytes each. */
+/** The samples of one scan. `listed`: a component's id and its tables, two bytes each. */
 function samplesOf({ samples }: Frame, listed: Buffer): number {
   let sum = 0;
   for (let at = 0; at < listed.length; at += 2) sum += samples.get(listed[at] as number) ?? 0;

@@ -1,7 +1,6 @@
 /**
- * Whether something thrown says that there was no memory: by Node's buffers, V8's WebAssembly,
- * libvips, libjpeg or libturbojpeg. Such a failure is none of the file's format, so it is told
- * apart from damage.
+ * Whether an error means that memory was short: in Node's buffers, V8's WebAssembly, libvips,
+ * libjpeg or libturbojpeg. The file's format is not at fault, so this is told apart from damage.
  */
 import { messageOf } from '../../errors.js';
 

@@ -1,5 +1,5 @@
 /**
- * What the front and a decoder process say to each other: fixed binary layouts, little-endian. The
+ * The messages between the front and a decoder process: fixed binary layouts, little-endian. The
  * encoded image itself lies in the decoder's inbox file (`decoder-pool.ts`), the pixels go to a
  * slot.
  *
@@ -16,7 +16,7 @@ import type { DecoderName } from './decode-image.js';
 import type { DecodableFormat } from './sniff.js';
 import type { TurboJpegMissing } from './turbojpeg-library.js';
 
-/** As they are numbered on the wire. */
+/** In the order of their numbers on the wire. */
 const FORMATS: readonly DecodableFormat[] = ['jpeg', 'png', 'webp'];
 const DECODERS: readonly DecoderName[] = ['turbojpeg', 'sharp'];
 
@@ -47,11 +47,11 @@ export interface DecoderCall {
   readonly plan: string;
 }
 
-/** What a decoder process says when it is ready. */
+/** A decoder process's first message, when it is ready. */
 export interface DecoderHello {
-  /** What it decodes ordinary JPEG files with. */
+  /** The decoder of ordinary JPEG files. */
   readonly jpegDecoder: DecoderName;
-  /** Why not with libturbojpeg, where that was wanted. */
+  /** Why not libturbojpeg, if that was wanted. */
   readonly jpegFallback: TurboJpegMissing | null;
   /** A JPEG file, in base64, where a drawn picture was asked for; else null. */
   readonly picture: string | null;

@@ -1,13 +1,13 @@
 /**
- * Where EXIF and XMP lie in a JPEG and in a WebP file, and which of several counts: as Pillow 12
- * and libwebp have it.
+ * Where EXIF and XMP lie in a JPEG and in a WebP file, and which of several counts: as in Pillow 12
+ * and libwebp.
  *
- * Lengths are believed only as far as the file goes; a walk that meets something else ends, and
- * what it has found counts. Never throws. Holds no copies but of an EXIF block that is spread over
+ * Lengths are trusted only up to the end of the file; a walk that meets anything unexpected ends,
+ * and what it has found counts. Never throws. Copies nothing but an EXIF block that is spread over
  * several segments.
  */
 
-/** What a file says of itself, still packed. */
+/** A file's metadata, still packed. */
 export interface Metadata {
   /** The EXIF block that counts. */
   readonly exif: Buffer | null;
@@ -32,10 +32,10 @@ function standsAlone(marker: number): boolean {
 export function readJpegMetadata(bytes: Buffer): Metadata {
   const exif: Buffer[] = [];
   let xmp: Buffer | null = null;
-  // Behind the start-of-image marker, which sniffing has seen.
+  // After the start-of-image marker, which sniffing has seen.
   let offset = 2;
   for (;;) {
-    // Stray bytes are passed over.
+    // Stray bytes are skipped.
     if (bytes[offset] !== 0xff) offset = bytes.indexOf(0xff, offset);
     if (offset < 0) break;
     while (bytes[offset] === 0xff) offset++;
@@ -74,7 +74,7 @@ const XMP_CHUNK = 0x584d5020;
 const RIFF_HEADER_BYTES = 12;
 const CHUNK_HEADER_BYTES = 8;
 
-/** Chunks count only if the extended header announces them; of several the first does. */
+/** Chunks count only if the extended header announces them; the first of several counts. */
 export function readWebpMetadata(bytes: Buffer): Metadata {
   const found: { exif: Buffer | null; xmp: string | null } = { exif: null, xmp: null };
   if (bytes.length < 30 || bytes.toString('latin1', 12, 16) !== 'VP8X') return found;

@@ -1,11 +1,11 @@
 /**
- * Which way up a picture is shown, as Pillow 12's `ImageOps.exif_transpose` decides it, for all
+ * Which way up a picture is displayed, as Pillow 12's `ImageOps.exif_transpose` decides it, for all
  * three formats.
  *
- * Read here and told to the decoders, because libvips reads less of a file than Pillow does: only
- * the EXIF in front of a PNG's pixels, no XMP, and another reading of what is damaged.
- * `docs/preprocessing.md` has the table of what counts. Never throws. Costs a walk over the
- * headers, some microseconds, and for a PNG over all its chunks.
+ * Read here and passed to the decoders, because libvips reads less of a file than Pillow: only the
+ * EXIF in front of a PNG's pixels, no XMP, and it reads damage differently. `docs/preprocessing.md`
+ * has the table of what counts. Never throws. Costs a walk over the headers, some microseconds, and
+ * for a PNG over all its chunks.
  */
 import { type Orientation, readExifOrientation } from './exif.js';
 import { type Metadata, readJpegMetadata, readWebpMetadata } from './metadata.js';
@@ -24,7 +24,7 @@ const READERS: Readonly<Record<DecodableFormat, (bytes: Buffer) => Metadata>> = 
 export function readOrientation(format: DecodableFormat, bytes: Buffer): Orientation {
   const { exif, xmp } = READERS[format](bytes);
   const value = exif === null ? 'absent' : readExifOrientation(exif);
-  // XMP is asked only where a sound EXIF block, or none, has nothing to say.
+  // XMP counts only if there is no EXIF block, or a sound one without the tag.
   if (value === 'absent') return asOrientation(orientationInXmp(xmp));
   return value === 'unreadable' ? 1 : asOrientation(value);
 }
@@ -41,8 +41,8 @@ function asOrientation(value: number): Orientation {
 }
 
 /**
- * Which stored pixel comes to the top left, and which way the shown picture's rows and columns run
- * through the stored one: columns and rows, each 0 or from the far end.
+ * Which stored pixel comes to the top left, and in which direction the displayed picture's rows and
+ * columns run through the stored one: columns and rows, each 0 or from the far end.
  */
 export const TURNS: Readonly<
   Record<

@@ -1,9 +1,9 @@
 /**
- * The two resampling passes compiled to WebAssembly, and the memory they work in. libturbojpeg
- * decodes into it, so that pixels need not be carried there.
+ * The two resampling passes compiled to WebAssembly, and their memory. libturbojpeg decodes into
+ * it, so that pixels need not be copied there.
  *
- * Memory grows to what a picture needs and can't shrink, so `settle()` throws an instance away that
- * has grown past 16 MiB: at rest no more than that is held. Starting afresh costs about 0.1 ms; the
+ * Memory grows to what a picture needs and can't shrink, so `settle()` discards an instance that
+ * has grown past 16 MiB: at rest no more than that is held. A new instance costs about 0.1 ms; the
  * module is compiled once.
  */
 
@@ -16,7 +16,7 @@ export const SLACK_BYTES = 32;
 
 const PAGE_BYTES = 65_536;
 
-/** What wasm/resample.ts exports; addresses and strides in bytes. */
+/** The exports of wasm/resample.ts; addresses and strides in bytes. */
 export interface Passes {
   resampleHorizontally(
     source: number,
@@ -51,7 +51,7 @@ export interface Passes {
 
 export interface PassMemory {
   readonly passes: Passes;
-  /** A view of at least `bytes` bytes from address 0. Good until the next call. */
+  /** A view of at least `bytes` bytes from address 0. Valid until the next call. */
   reserve(bytes: number): Uint8Array<ArrayBuffer>;
   /** The address at which `bytes` begins, or null if it lies elsewhere. */
   addressOf(bytes: Uint8Array): number | null;
@@ -62,8 +62,7 @@ export interface PassMemory {
 }
 
 /**
- * The part of the JavaScript API that is used here; the ES library of TypeScript doesn't declare
- * it.
+ * The part of the JavaScript API that is used here; TypeScript's ES library does not declare it.
  */
 interface Memory {
   readonly buffer: ArrayBuffer;

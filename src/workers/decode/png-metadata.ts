@@ -1,11 +1,11 @@
 /**
- * Where EXIF and XMP lie in a PNG file, and which of several counts, as Pillow 12 has it: in an
- * `eXIf` chunk in front of the pixels or behind them, or as hexadecimal digits in a text, which is
- * how older programs wrote it.
+ * Where EXIF and XMP lie in a PNG file, and which of several counts, as in Pillow 12: in an `eXIf`
+ * chunk in front of the pixels or behind them, or as hexadecimal digits in a text, as older
+ * programs wrote it.
  *
- * Texts may be compressed, by a stranger. Only those that can say something are looked at, no more
- * than `MOST_TEXTS` of a file, and none is unfolded to more than `MOST_TEXT_BYTES`. Never throws; a
- * walk that meets something broken ends.
+ * Texts may be compressed, and hostile. Only relevant ones are read, no more than `MOST_TEXTS` of a
+ * file, and none is inflated beyond `MOST_TEXT_BYTES`. Never throws; a walk that meets something
+ * broken ends.
  */
 import { isUtf8 } from 'node:buffer';
 import { inflateSync, constants as zlib } from 'node:zlib';
@@ -29,24 +29,23 @@ const CHUNK = {
 } as const;
 const INTERESTING: ReadonlySet<number> = new Set(Object.values(CHUNK));
 
-/** As much as Pillow unfolds (PngImagePlugin.MAX_TEXT_CHUNK). */
+/** Pillow's own limit (PngImagePlugin.MAX_TEXT_CHUNK). */
 const MOST_TEXT_BYTES = 1024 * 1024;
 /** Honest files have one of each keyword. */
 const MOST_TEXTS = 16;
 
-/** A text that is an EXIF block as it is. Pillow takes it for an `eXIf` chunk. */
+/** A text that is a raw EXIF block. Pillow takes it for an `eXIf` chunk. */
 const BARE_EXIF = Buffer.from('exif\0', 'latin1');
 const RAW_EXIF = 'Raw profile type exif';
 const XMP = 'XML:com.adobe.xmp';
 
 /**
- * Whether a file is an animation of more than one frame: behind the first of them Pillow reads no
- * further.
+ * Whether a file is an animation of more than one frame: Pillow does not read past the first frame.
  */
 interface Animation {
-  /** As an `acTL` chunk says; null where there is none that holds. */
+  /** From an `acTL` chunk; null without a valid one. */
   frames: number | null;
-  /** Whether an `fcTL` chunk stood before the pixels, so that they are a frame. */
+  /** Whether an `fcTL` chunk came before the pixels, so that they are a frame. */
   begun: boolean;
 }
 
@@ -77,7 +76,7 @@ export function readPngMetadata(bytes: Buffer): Metadata {
   return { exif: exif ?? texts.rawExif(), xmp: texts.xmp() };
 }
 
-/** Four letters, digits or underlines, by which Pillow knows a chunk. */
+/** Four letters, digits or underscores: Pillow's test for a chunk. */
 function isName(bytes: Buffer, at: number): boolean {
   for (let place = at; place < at + 4; place++) {
     const code = bytes[place] as number;
@@ -107,7 +106,7 @@ class Texts {
   #count = 0;
   #rawExif: string | null = null;
   #xmp: string | null = null;
-  /** XMP in an `iTXt` whose text is no UTF-8: it counts where there is no other. */
+  /** XMP in an `iTXt` whose text is not UTF-8: it counts if there is no other. */
   #brokenXmp: string | null = null;
 
   add(kind: number, chunk: Buffer): void {
@@ -131,7 +130,7 @@ class Texts {
     const text = rest[0] === 0 ? stored : rest[1] === 0 ? inflate(stored) : null;
     if (text === null) return;
     if (keyword === XMP) this.#brokenXmp = text.toString('latin1');
-    // The three are parted by zero bytes, which part no character.
+    // Zero bytes separate the three and occur in no character.
     if (isUtf8(rest.subarray(2, translatedEnd)) && isUtf8(text)) this.#set(keyword, text);
   }
 
@@ -141,8 +140,8 @@ class Texts {
   }
 
   /**
-   * Line by line: nothing, the profile's name, its length, then digits. Empty where they are no
-   * such thing.
+   * Line by line: nothing, the profile's name, its length, then digits. Empty if the text does not
+   * have this form.
    */
   rawExif(): Buffer | null {
     if (this.#rawExif === null) return null;
@@ -163,16 +162,17 @@ class Texts {
   }
 }
 
-/** Not empty, which would be EXIF that says nothing, but none that can be read. */
+/** Unreadable EXIF. Not empty, which would be EXIF without the tag. */
 const NO_EXIF = Buffer.of(0);
 
-/** A `zTXt` chunk's text; empty where it can't be unfolded. */
+/** A `zTXt` chunk's text; empty if it can't be inflated. */
 function unfoldLatin1(rest: Buffer): Buffer {
   return inflate(rest.subarray(1)) ?? Buffer.alloc(0);
 }
 
 /**
- * Whatever there is of a compressed text, which may be cut off; null where it is none, or too long.
+ * As much as there is of a compressed text, which may be cut off; null if it is invalid or too
+ * long.
  */
 function inflate(bytes: Buffer): Buffer | null {
   try {

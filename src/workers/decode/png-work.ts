@@ -1,10 +1,9 @@
 /**
- * A PNG file without what its pixels don't need, where there is much of that: texts and profiles
- * that libpng would unfold, and chunks that it would keep. All other files are handed over as they
- * are.
+ * Removes from a PNG file what its pixels don't need, if there is much of that: texts and profiles
+ * that libpng would inflate, and chunks that it would keep. All other files stay unchanged.
  *
- * A chunk that can't be followed, and everything behind it, stays: libpng is to find the damage. A
- * look at each chunk's head, some 50 ns; a file that is cut down is copied once.
+ * A broken chunk, and everything behind it, stays: libpng must find the damage. Costs a look at
+ * each chunk's head, some 50 ns; a file that is cut down is copied once.
  */
 import { RequestError } from '../../errors.js';
 import type { Header } from './header.js';
@@ -20,13 +19,11 @@ const CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 
 const typeCode = (name: string): number => Buffer.from(name, 'latin1').readUInt32BE(0);
 const IDAT = typeCode('IDAT');
 const IEND = typeCode('IEND');
-/**
- * Beside the critical ones: transparency, which tells colours from each other, and what says how
- * the picture is turned.
- */
+/** Beside the critical ones: transparency, which separates colours, and the orientation. */
 const NEEDED: ReadonlySet<number> = new Set(['tRNS', 'eXIf'].map(typeCode));
 /**
- * PNG specification, 5.4: a small first letter says that a picture can be shown without the chunk.
+ * PNG specification, 5.4: a lower-case first letter means that a picture can be displayed without
+ * the chunk.
  */
 const ANCILLARY_BIT = 0x2000_0000;
 
@@ -59,10 +56,7 @@ export function leanPng(bytes: Buffer, header: Header | undefined): Buffer {
   return Buffer.concat(kept);
 }
 
-/**
- * Data that are longer than all rows together hold something else, which libpng would unfold all
- * the same.
- */
+/** Data longer than all rows together hold something else, which libpng would inflate too. */
 function checkDataBytes(dataBytes: number, { width, height }: Header, bytes: Buffer): void {
   const bitsPerPixel = (bytes[24] as number) * (CHANNELS[bytes[25] as number] ?? 4);
   const rowBytes = 1 + Math.ceil((width * bitsPerPixel) / 8);

@@ -1,10 +1,10 @@
 /**
  * An image file to the pixels a model takes: sniff, decode, resize, crop, all in the calling
- * process. This is what a decoder process does for each image.
+ * process. A decoder process does this for each image.
  *
- * The result equals what Pillow 12 makes of the same file by the same recipe
- * (`docs/preprocessing.md` says how that is known and where it ends). One image at a time: memory
- * is shared, and decoding is asynchronous only because sharp is.
+ * The result equals Pillow 12's for the same file and recipe (`docs/preprocessing.md` says how that
+ * is known and where it ends). One image at a time: memory is shared, and decoding is asynchronous
+ * only because sharp is.
  */
 
 import { outputSize, planGeometry, type Recipe } from '../../models/recipe.js';
@@ -32,21 +32,19 @@ export interface PixelPreparer {
   prepare(bytes: Buffer, target: Uint8Array): Promise<PreparedImage>;
 }
 
-/** What a model wants of an image. Travels to the decoders with every call. */
+/** What a model needs of an image. Every call passes it to its decoder. */
 export interface PixelPlan {
   readonly recipe: Recipe;
-  /** What the model takes, in pixels. */
+  /** The model's input, in pixels. */
   readonly height: number;
   readonly width: number;
 }
 
-/** What a process decodes with, for any number of plans: they share its memory. */
+/** The decoder of a process, for any number of plans, which share its memory. */
 export interface PixelDecoder {
-  /** What ordinary JPEG files are decoded with. */
+  /** The decoder of ordinary JPEG files. */
   readonly jpegDecoder: DecoderName;
-  /**
-   * Why libturbojpeg is not used though it may be; null where it is, or where it was not wanted.
-   */
+  /** Why libturbojpeg is not used though wanted; null if it is used or was not wanted. */
   readonly jpegFallback: TurboJpegMissing | null;
   /** @throws RangeError if the recipe doesn't always yield height × width */
   preparerFor(plan: PixelPlan): PixelPreparer;
@@ -54,7 +52,7 @@ export interface PixelDecoder {
 
 export interface PixelDecoderOptions {
   readonly maxImagePixels: number;
-  /** `auto` (where not given): libturbojpeg where it can be loaded. */
+  /** Default `auto`: libturbojpeg if it can be loaded. */
   readonly jpegDecoder?: JpegDecoderChoice;
 }
 

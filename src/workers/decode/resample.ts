@@ -2,11 +2,11 @@
  * Resizes and crops RGB pixels exactly as Pillow 12's `Image.resize` followed by a crop.
  *
  * Only the rows and columns that reach the crop are computed, which changes no pixel of it. Memory
- * is a band of source rows (the whole picture where libturbojpeg has put it there) + the
- * horizontally resized rows + the output + weights: 1 MiB for a 500×375 photo, 3 MiB for 12
- * megapixels. What an unusual picture needs beyond 16 MiB is given back after it, so that a
- * resampler at rest holds no more than that and 4 MiB of cached weights. The arithmetic is in
- * weighted.ts, coefficients.ts and wasm/resample.ts.
+ * is a band of source rows (the whole picture if libturbojpeg has put it there) + the horizontally
+ * resized rows + the output + weights: 1 MiB for a 500×375 photo, 3 MiB for 12 megapixels. What an
+ * unusual picture needs beyond 16 MiB is given back after it, so a resampler at rest holds no more
+ * than that and 4 MiB of cached weights. The arithmetic is in weighted.ts, coefficients.ts and
+ * wasm/resample.ts.
  */
 
 import type { Geometry, Interpolation } from '../../models/recipe.js';
@@ -35,10 +35,7 @@ export interface Resampler {
   memoryBytes(): number;
 }
 
-/**
- * @param memory the passes' memory; a picture that lies in it is taken from there, and is gone
- *   after its resampling
- */
+/** @param memory the passes' memory; a picture in it is resampled in place and lost afterwards */
 export function createResampler(memory: PassMemory = createPassMemory()): Resampler {
   const weightsFor = createWeightCache();
 

@@ -1,10 +1,10 @@
 /**
- * What kind of file some bytes are, by their first bytes and nothing else.
+ * Recognises the kind of a file by its first bytes alone.
  *
- * The front calls this to refuse a foreign file before it costs a decoder, so it must stay free of
- * native code: no sharp here, nor in what it imports. Costs less than a microsecond for what is
- * taken, and some ten for the rest, of which the first 512 bytes are read. A name says how the
- * bytes begin, not that the rest is sound.
+ * The front calls this to reject a foreign file before it costs a decoder, so it must stay free of
+ * native code: no sharp here, nor in what it imports. Costs less than a microsecond for an accepted
+ * file, and some ten for the rest, of which it reads the first 512 bytes. A name says how the bytes
+ * begin, not that the rest is sound.
  */
 
 import { RequestError } from '../../errors.js';
@@ -15,7 +15,7 @@ export type DecodableFormat = 'jpeg' | 'png' | 'webp';
 
 const DISPLAY_NAMES: Record<DecodableFormat, string> = { jpeg: 'JPEG', png: 'PNG', webp: 'WebP' };
 
-/** How much is looked at to name what can't be decoded. */
+/** How many bytes are read to name a format that can't be decoded. */
 const PROLOGUE_BYTES = 512;
 
 const WHAT_TO_SEND = 'send a JPEG, PNG or WebP file';
@@ -33,7 +33,7 @@ function begins(bytes: Uint8Array, signature: string, offset: number): boolean {
   return true;
 }
 
-/** How a format is written in messages: `JPEG`, `WebP`. */
+/** The name of a format in messages: `JPEG`, `WebP`. */
 export function displayName(format: DecodableFormat): string {
   return DISPLAY_NAMES[format];
 }
@@ -42,7 +42,7 @@ export function displayName(format: DecodableFormat): string {
  * The format of an image that can be decoded.
  *
  * @throws RequestError IMAGE_EMPTY for no bytes, IMAGE_UNSUPPORTED for the rest. It says what was
- *   found and what to do, and repeats nothing of what was sent.
+ *   found and what to do, and repeats nothing of what was sent
  */
 export function requireDecodable(bytes: Uint8Array): DecodableFormat {
   const format = sniffDecodable(bytes);

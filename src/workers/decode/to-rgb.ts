@@ -1,5 +1,5 @@
 /**
- * The two conversions to 8-bit RGB where Pillow and libvips part ways, done Pillow's way.
+ * The two conversions to 8-bit RGB in which Pillow and libvips differ, done Pillow's way.
  *
  * Source of the arithmetic: Pillow src/libImaging/Convert.c (`cmyk2rgb`, 16-bit grey to RGB) and
  * ImagingUtils.h (`MULDIV255`). Scalar loops: these pictures are rare, and cost about 3 ns a pixel.
@@ -7,7 +7,7 @@
 
 /**
  * CMYK as ink amounts (0 no ink, 255 full) to RGB: what is left of white after black, then after
- * each ink. No ICC profile is looked at.
+ * each ink. Ignores ICC profiles.
  *
  * @param cmyk width × height × 4 bytes
  * @returns width × height × 3 bytes
@@ -27,7 +27,7 @@ export function cmykToRgb(cmyk: Uint8Array): Uint8Array {
 
 /**
  * 16-bit grey to RGB. Pillow doesn't scale: a value above 255 becomes 255, so an ordinary 16-bit
- * grey picture turns nearly white. That is what a model evaluated with Pillow has seen.
+ * grey picture turns nearly white. A model that was evaluated with Pillow has seen that.
  *
  * @param grey width × height values
  * @returns width × height × 3 bytes

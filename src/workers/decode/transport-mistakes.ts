@@ -1,9 +1,9 @@
 /**
- * What callers send in the place of an image's bytes, and what happens to bytes that are handled as
- * text: told apart to say what to do instead. By the first bytes, one character a byte. Free of
- * native code: the front calls it (sniff.ts).
+ * Recognises what callers send in place of an image's bytes, and bytes that were handled as text,
+ * to say what to do instead. By the first bytes, one character a byte. Free of native code: the
+ * front calls it (sniff.ts).
  *
- * Answers are fixed texts with at most a number in them: nothing of what was sent is repeated.
+ * Answers are fixed texts with at most a number in them: they repeat nothing of what was sent.
  */
 import { isUtf8 } from 'node:buffer';
 import { findForeignFormat } from './foreign-formats.js';
@@ -12,9 +12,9 @@ const SEND_BYTES = 'decode it and send the bytes themselves';
 const SEND_FILE = 'send the bytes of the file';
 const SEND_AS_IT_IS = 'read the file as binary data and send it as it is';
 
-/** Bytes in front of an image may be so many for it to be found. */
+/** An image is searched for behind at most this many bytes. */
 const MOST_IN_FRONT = 64;
-/** Text of one alphabet and so many characters is no word. */
+/** A text of one alphabet and this length is not a word. */
 const LONG = 64;
 
 const [JPEG_START, PNG_START] = ['\xff\xd8\xff', '\x89PNG\r\n\x1a\n'];
@@ -25,8 +25,8 @@ const ENCODED = `the image was encoded as UTF-8, as if it were text: ${SEND_AS_I
 const LINE_ENDS = `the line ends in the image were changed, as if it were text: ${SEND_AS_IT_IS}`;
 
 /**
- * How images begin when something took their bytes for text. A byte above 127 became UTF-8's
- * replacement character, or a question mark, or nothing; or its number was taken for a character's.
+ * The starts of images whose bytes were taken for text. A byte above 127 became UTF-8's replacement
+ * character, or a question mark, or nothing; or its number was taken for a character's.
  */
 const CHANGED: readonly (readonly [start: string, message: string])[] = [
   ['\xef\xbf\xbd', REPLACED],
@@ -36,7 +36,7 @@ const CHANGED: readonly (readonly [start: string, message: string])[] = [
   ['PNG\r\n\x1a', REPLACED],
   ['\xc3\xbf\xc3\x98\xc3\xbf', ENCODED],
   ['\xc2\x89PNG', ENCODED],
-  // PNG's signature has line ends of both kinds to tell.
+  // PNG's signature has line ends of both kinds for this purpose.
   ['\x89PNG\n\x1a', LINE_ENDS],
   ['\x89PNG\r\r\n\x1a', LINE_ENDS],
   ['\x89PNG\r\n\x1a\r\n', LINE_ENDS],
@@ -44,12 +44,12 @@ const CHANGED: readonly (readonly [start: string, message: string])[] = [
 
 const IMAGE_NAME = /\.(?:jpe?g|jfif|png|webp|gif|hei[cf]|avif|bmp|tiff?|svg)$/i;
 
-/** What stands in a text in front of what it is about: byte order mark, white space, quotes. */
+/** What precedes the content of a text: byte order mark, white space, quotes. */
 const WRAPPING = /^(?:\xef\xbb\xbf)?[\s"'`]*/;
 
 /**
  * @param prologue the first bytes of what was sent, as Latin-1
- * @param length how many bytes it has in all
+ * @param length the number of bytes sent
  * @returns a message, or null for something unknown
  */
 export function findTransportMistake(prologue: string, length: number): string | null {
@@ -60,7 +60,7 @@ export function findTransportMistake(prologue: string, length: number): string |
   );
 }
 
-/** Bytes of an image that something took for text. */
+/** Bytes of an image that were taken for text. */
 function findChangedBytes(prologue: string): string | null {
   const changed = CHANGED.find(([start]) => prologue.startsWith(start))?.[1];
   if (changed !== undefined) return changed;
@@ -74,7 +74,7 @@ function findChangedBytes(prologue: string): string | null {
       : null;
 }
 
-/** Where the first bytes of a JPEG, PNG or WebP file are; -1 where there are none. */
+/** Where the first bytes of a JPEG, PNG or WebP file are; -1 if there are none. */
 function findImage(text: string): number {
   const places = [text.indexOf(JPEG_START), text.indexOf(PNG_START), text.search(WEBP_START)];
   return places.reduce(
@@ -106,7 +106,7 @@ function findWrapped(prologue: string): string | null {
   return `the image has ${what} in front of its file: send the file alone`;
 }
 
-/** Text in an image's place. `whole`: there is no more of it. */
+/** Text in place of an image. `whole`: the prologue is all of it. */
 function findText(prologue: string, whole: boolean): string | null {
   if (/^\0+$/.test(prologue))
     return 'the image begins with nothing but zero bytes: send the file that was meant';
@@ -144,8 +144,8 @@ function isText(prologue: string): boolean {
 }
 
 /**
- * Pairs of digits, with or without something between them, that stand for a known file or are too
- * many for a word.
+ * Pairs of digits, with or without separators, that stand for a known file or are too many for a
+ * word.
  */
 function isHexadecimal(text: string): boolean {
   const digits = text.replace(/^(?:0|\\)x/i, '').replace(/[\s:,-]|["'`]\s*$/g, '');
@@ -154,8 +154,8 @@ function isHexadecimal(text: string): boolean {
 }
 
 /**
- * The ordinary alphabet or the one for URLs, in lines or in one, with slashes that JSON may have
- * escaped.
+ * The ordinary alphabet or the one for URLs, in one line or several, with slashes that JSON may
+ * have escaped.
  */
 function isBase64(text: string): boolean {
   const packed = text.replace(/^base64,/i, '').replace(/[\s\\]|["'`]\s*$/g, '');

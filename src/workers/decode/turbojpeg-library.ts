@@ -3,10 +3,10 @@
  * bound.
  *
  * The file comes prebuilt in the npm package @julusian/jpeg-turbo, of which nothing else is used:
- * neither its binding nor a script of it runs. Only a file with a known SHA-256 is loaded, so what
- * parses strangers' bytes is what was tested, whoever may have changed the folder. Where there is
- * none for this platform, or a wrong one, sharp decodes: slower, the same pixels. Costs about 5 ms
- * once a process.
+ * neither its binding nor a script of it runs. Only a file with a known SHA-256 is loaded, so the
+ * code that parses hostile bytes is the code that was tested, even if the folder was changed. If
+ * this platform has no such file, or a wrong one, sharp decodes: slower, with the same pixels.
+ * Costs about 5 ms once a process.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ const PACKAGE = '@julusian/jpeg-turbo';
 export type TurboJpegHandle = unknown;
 
 /**
- * What is used of turbojpeg.h, version 3. Functions that return a number return 0 for success,
+ * The used part of turbojpeg.h, version 3. Functions that return a number return 0 for success,
  * except `get`.
  */
 export interface TurboJpegLibrary {
@@ -55,9 +55,7 @@ export interface TurboJpegLibrary {
 export interface TurboJpegMissing {
   /** For the operator. */
   readonly why: string;
-  /**
-   * False where a file is there that should have worked: something for the operator to look into.
-   */
+  /** False if a file exists that should have worked: something for the operator to look into. */
   readonly expected: boolean;
 }
 
@@ -109,7 +107,7 @@ function folderOfThisPlatform(): string {
   return process.platform === 'linux' && runsOnMusl() ? `${folder}-musl` : folder;
 }
 
-/** By the dynamic linker that this process was loaded with; a system may have both installed. */
+/** By the dynamic linker of this process; a system may have both installed. */
 function runsOnMusl(): boolean {
   try {
     return readFileSync('/proc/self/maps', 'latin1').includes('/ld-musl-');

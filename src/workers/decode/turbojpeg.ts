@@ -2,10 +2,10 @@
  * Ordinary JPEG files to RGB pixels with libturbojpeg, straight into the memory of the resampling
  * passes.
  *
- * It either decodes a file without a single complaint or leaves it alone: at the first warning or
- * error the file is sharp's, which decides whether the damage is forgivable. So what is refused,
- * and in what words, does not depend on whether this library is there. Pixels equal Pillow's, whose
- * decoder it is (same library, default upsampling and DCT).
+ * It decodes a file without a single complaint or not at all: at the first warning or error the
+ * file goes to sharp, which decides whether the damage is acceptable. So rejections and their texts
+ * do not depend on whether this library is present. Pixels equal Pillow's, which uses the same
+ * decoder (same library, default upsampling and DCT).
  *
  * Bounds are set before the first byte is decoded: pixels, scans of a progressive file, memory for
  * its coefficients. Cost on a 500 × 375 photo: 1.0 ms of CPU, against sharp's 2.5. Rotated pictures
@@ -36,7 +36,7 @@ const COLOUR_SPACES = { rgb: 0, yCbCr: 1, grey: 2 } as const;
 const CHANNELS = 3;
 /** Coefficients of a progressive file: three components of 16 bits. */
 const COEFFICIENT_BYTES = 6;
-/** For all else, and for what rounding up to whole blocks adds to thin pictures. */
+/** For everything else, and for what rounding up to whole blocks adds to thin pictures. */
 const WORKING_MEBIBYTES = 64;
 const MEBIBYTE = 1024 * 1024;
 /** Above this the passes' addresses would get short. */
@@ -44,12 +44,11 @@ const MOST_PLACED_BYTES = 1024 * MEBIBYTE;
 
 export interface TurboJpeg {
   /**
-   * The picture as it is shown, lying in `memory` from address 0: good until more is reserved
-   * there.
+   * The picture as displayed, in `memory` from address 0: valid until more is reserved there.
    *
    * @param bytes a file that begins like a JPEG
-   * @param orientation which way up it is shown
-   * @returns null for a file that is odd, damaged or too large for this path: sharp's
+   * @param orientation which way up it is displayed
+   * @returns null for a file that is odd, damaged or too large for this path: sharp decodes it
    * @throws Error if there is no memory
    */
   decode(bytes: Buffer, orientation: Orientation, memory: PassMemory): Picture | null;
@@ -67,9 +66,9 @@ export function createTurboJpeg(library: TurboJpegLibrary, maxImagePixels: numbe
       const decodedAt = turned ? roundUp(size + SLACK_BYTES) : 0;
       const needed = decodedAt + size + SLACK_BYTES;
       if (needed > MOST_PLACED_BYTES) return null;
-      // A new one for each file, for 10 µs. A decompressor keeps the tables of the file before, so
-      // that one that lacks its own would be decoded with a stranger's; and after some errors
-      // (3.1.3) it takes no file any more.
+      // A new one for each file, for 10 µs. A decompressor keeps the tables of the previous file,
+      // so a file without its own would be decoded with foreign ones; and after some errors (3.1.3)
+      // it accepts no file any more.
       const handle = open(library, maxImagePixels);
       try {
         if (!agrees(library, handle, bytes, jpeg)) return null;
@@ -86,7 +85,7 @@ export function createTurboJpeg(library: TurboJpegLibrary, maxImagePixels: numbe
   };
 }
 
-/** A decompressor with its bounds set. Throws where there is no memory for one. */
+/** A decompressor with its bounds set. Throws if there is no memory for one. */
 function open(library: TurboJpegLibrary, maxImagePixels: number): TurboJpegHandle {
   const handle = library.init(DECOMPRESS);
   if (handle === null) throw new Error('libturbojpeg gave no decompressor');
@@ -104,8 +103,8 @@ function open(library: TurboJpegLibrary, maxImagePixels: number): TurboJpegHandl
 }
 
 /**
- * Whether the library reads the header as we do: the target is as large as ours says, and not a
- * byte larger.
+ * Whether the library reads the same size from the header as we do: the target has exactly our
+ * size.
  */
 function agrees(
   library: TurboJpegLibrary,
@@ -123,7 +122,7 @@ function agrees(
   );
 }
 
-/** The stored picture at `from` as it is shown, to address 0. */
+/** The stored picture at `from` as displayed, to address 0. */
 function turn(
   memory: PassMemory,
   { width, height }: OrdinaryJpeg,

@@ -1,11 +1,10 @@
 /**
- * A WebP animation of very many frames as one of its first, which is the only one that is decoded.
- * libvips asks for each frame's duration, and libwebp finds a frame by walking the list from its
- * beginning. All other files are handed over as they are.
+ * Reduces a WebP animation of very many frames to the first frame, which is the only one that is
+ * decoded. libvips asks for each frame's duration, and libwebp finds a frame by walking the list
+ * from its start. All other files stay unchanged.
  *
- * The frames that are left out are looked at as libwebp would: an animation that ends half-way, or
- * whose chunks don't follow each other, is refused. Some 50 ns a chunk; a file that is cut down is
- * copied once.
+ * The removed frames are checked as libwebp would: an animation that ends half-way, or whose chunks
+ * don't follow each other, is rejected. Some 50 ns a chunk; a file that is cut down is copied once.
  */
 import { RequestError } from '../../errors.js';
 import { tooMuchWork, WORK_LIMITS } from './work-limits.js';
@@ -21,7 +20,7 @@ const ANMF = Buffer.from('ANMF', 'latin1').readUInt32LE(0);
 export function singleFrameWebp(bytes: Buffer): Buffer {
   if (bytes.length < RIFF_BYTES) return bytes;
   const { webpFrames, webpChunks } = WORK_LIMITS;
-  // What is behind the end that the file names is nobody's.
+  // Bytes after the end that the file names do not count.
   const fileEnd = CHUNK_BYTES + bytes.readUInt32LE(4);
   const kept: Buffer[] = [];
   let keptFrom = RIFF_BYTES;

@@ -1,19 +1,19 @@
 /**
- * Lays a picture, its weights and its intermediate results out in WebAssembly memory and runs the
- * passes over them, in Pillow's order, for the wanted window of the resized picture only. A picture
- * that lies in that memory already stays where it is, and the rest comes behind it.
+ * Lays out a picture, its weights and its intermediate results in WebAssembly memory and runs the
+ * passes over them, in Pillow's order, only for the wanted window of the resized picture. A picture
+ * that lies in that memory already stays there, and the rest comes behind it.
  *
- * Pillow 12 resizes horizontally first, rounds to 8 bits, then vertically, and leaves a pass out
- * where the size on its axis stays (src/libImaging/Resample.c, `ImagingResampleInner`). Pictures
- * more than 100 times as tall as wide that get shorter go vertically first (src/PIL/Image.py,
- * `Image.resize`). The order shows: every pass rounds.
+ * Pillow 12 resizes horizontally first, rounds to 8 bits, then vertically, and skips a pass if the
+ * size on its axis stays (src/libImaging/Resample.c, `ImagingResampleInner`). Pictures more than
+ * 100 times as tall as wide that get shorter go vertically first (src/PIL/Image.py,
+ * `Image.resize`). The order matters: every pass rounds.
  */
 
 import type { Axis, WeightTable } from './coefficients.js';
 import { type PassMemory, SLACK_BYTES } from './passes.js';
 
 const CHANNELS = 3;
-/** Source rows are handed over in bands that stay in a core's cache. */
+/** Source rows are processed in bands that stay in a core's cache. */
 const BAND_BYTES = 256 * 1024;
 /** The vertical pass works on 16 bytes at a time. */
 const ROW_ALIGNMENT = 16;
@@ -30,8 +30,8 @@ export interface Picture {
 }
 
 /**
- * Columns and rows of the resized picture that are wanted, with their weights; no weights where the
- * size stays.
+ * The wanted columns and rows of the resized picture, with their weights; no weights if the size
+ * stays.
  */
 export interface WeightedWindow {
   readonly x: Axis;
@@ -52,7 +52,9 @@ interface Rows {
   readonly stride: number;
 }
 
-/** Calls `place` with each row of the window, top down; the bytes are good during the call only. */
+/**
+ * Calls `place` with each row of the window, top down; the bytes are valid during the call only.
+ */
 export function resampleWeighted(
   memory: PassMemory,
   picture: Picture,
@@ -214,10 +216,7 @@ function copyRows(
 
 type TablePlace = Readonly<Record<'bounds' | 'weights', number>>;
 
-/**
- * Addresses one behind the other, behind the picture if it lies there too; made anew for every
- * picture.
- */
+/** Addresses one after another, behind the picture if it lies there too; made for every picture. */
 function createLayout({ address, pixels }: Source) {
   let end = address === null ? 0 : roundUp(address + pixels.length + SLACK_BYTES, ROW_ALIGNMENT);
   const add = (bytes: number): number => {
@@ -228,7 +227,7 @@ function createLayout({ address, pixels }: Source) {
   return {
     add,
     /**
-     * One row more than asked for: the vertical pass reads rows in pairs, the last one perhaps with
+     * One row more than requested: the vertical pass reads rows in pairs, the last one perhaps with
      * a weight of zero.
      */
     addRows: (rows: number, stride: number): number => add((rows + 1) * stride),

@@ -1,6 +1,5 @@
 /**
- * From logits to scores, where the graph has not done it: softmax and sigmoid, in place, row by
- * row.
+ * From logits to scores, if the graph does not do it: softmax and sigmoid, in place, row by row.
  */
 
 /**

@@ -1,8 +1,8 @@
 /**
- * Which batches a model may be executed in. On the CPU any size up to the largest: another shape
- * costs nothing there. On CUDA a new shape costs a search for kernels and memory that is never
- * given back, so there batches are padded to a few sizes, all of which are executed before the
- * process says that it is ready.
+ * Which batch sizes a model may be executed in. On the CPU any size up to the largest: another
+ * shape costs nothing there. On CUDA a new shape costs a search for kernels and memory that is
+ * never freed, so there batches are padded to a few sizes, all of which are executed before the
+ * process is ready.
  */
 import { type Manifest, mayBatch } from '../../models/manifest.js';
 import type { ProviderSetting } from './provider.js';
@@ -11,7 +11,7 @@ export interface BatchSizes {
   readonly largest: number;
   /**
    * Ascending, up to `largest`; batches are padded to the next of them. Null: any size is executed
-   * as it is.
+   * without padding.
    */
   readonly fixed: readonly number[] | null;
 }
@@ -39,7 +39,7 @@ export function chooseBatchSizes(
   return { largest, fixed: provider === 'cuda' ? powersOfTwo(largest) : null };
 }
 
-/** The size that a batch of so many images is executed in. */
+/** The executed size of a batch of so many images. */
 export function paddedSize(images: number, { fixed }: BatchSizes): number {
   return fixed?.find((size) => size >= images) ?? images;
 }
@@ -56,7 +56,7 @@ function chooseLargest(
   return provider === 'cuda' ? CUDA_BATCH_SIZE : CPU_BATCH_SIZE;
 }
 
-/** 1, 2, 4, … and `largest`, whatever it is. */
+/** 1, 2, 4, … and `largest`, even if it is not a power of two. */
 function powersOfTwo(largest: number): readonly number[] {
   const sizes: number[] = [];
   for (let size = 1; size < largest; size *= 2) sizes.push(size);

@@ -1,7 +1,7 @@
 /**
- * Two sessions of one model side by side: how much faster is the second, and does it say the same?
+ * Compares two sessions of one model: how much faster is the second, and does it answer the same?
  *
- * Both run in the calling process, one image at a time, in turns, so that whatever slows the
+ * Both run in the calling process, one image at a time, in turns, so that anything that slows the
  * machine slows both. Medians, because a turn that another process interrupts says nothing about
  * either.
  */
@@ -19,13 +19,13 @@ export interface SpeedComparison {
 
 export interface AnswerComparison {
   readonly images: number;
-  /** Images for which both put the same class first. */
+  /** Images for which both rank the same class first. */
   readonly sameTop1: number;
   /** The largest difference of any score of any image. */
   readonly maxDifference: number;
 }
 
-/** Turns of each before any is timed: memory is laid out and caches are filled by then. */
+/** Turns of each before the timed ones: by then memory is laid out and caches are filled. */
 const WARM_UP_TURNS = 3;
 const FEWEST_TURNS = 7;
 

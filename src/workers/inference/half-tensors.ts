@@ -1,10 +1,10 @@
 /**
- * Loaded for its effect: tensors of float16 have their data as a Uint16Array, in every Node.js.
+ * Loaded for its effect: tensors of float16 keep their data as a Uint16Array, in every Node.js.
  *
- * Where JavaScript has a Float16Array (Node.js 24), onnxruntime's Tensor turns the Uint16Array that
- * it is given into one, and onnxruntime-node, which sees no bytes in that, refuses it
- * (microsoft/onnxruntime#32323). Tensor looks for Float16Array once, when the first one is made. So
- * the first one is made here, while there is none.
+ * If JavaScript has a Float16Array (Node.js 24), onnxruntime's Tensor converts the given
+ * Uint16Array into one, and onnxruntime-node does not recognise that as bytes and rejects it
+ * (microsoft/onnxruntime#32323). Tensor looks for Float16Array once, when the first tensor is made.
+ * So this module makes the first one while Float16Array is hidden.
  */
 import { Tensor } from './onnxruntime.js';
 

@@ -19,19 +19,19 @@ export interface InferenceSettings extends BatchSizeSettings {
   /** Name and version, for errors. */
   readonly model: string;
   readonly graphPath: string;
-  /** What has to be in the files that are loaded. */
+  /** The expected hashes of the files that are loaded. */
   readonly weights: readonly HashedFile[];
   readonly manifest: Manifest;
   readonly threads: number;
   readonly slots: SlotLayout;
 }
 
-/** What the process says of itself when it is ready. */
+/** The process's first message, when it is ready. */
 export interface InferenceHello {
   readonly executionProvider: string;
   readonly fallbackReason: string | null;
   readonly embeddingSize: number;
-  /** What batches cost in its warm-up. */
+  /** The costs of batches in its warm-up. */
   readonly warmUpCosts: readonly Cost[];
 }
 
@@ -45,8 +45,8 @@ await runChild<InferenceSettings>({
     const warmUpCosts = await warmUp(session, pixels, sizes, systemClock);
     const slots = new SlotView(FIRST_SHARED_FD, settings.slots);
     const hello: InferenceHello = { executionProvider, fallbackReason, embeddingSize, warmUpCosts };
-    // Graphs are loaded and have run: on the CPU nothing is opened any more. What CUDA opens, and
-    // when, is its own affair.
+    // Graphs are loaded and have run: on the CPU nothing is opened any more. CUDA may open files at
+    // any time.
     const limits = { noNewDescriptors: executionProvider !== 'cuda', memoryBytes: null };
     return {
       hello: async () => hello,

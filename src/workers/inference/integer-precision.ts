@@ -3,33 +3,29 @@
  * overflows.
  *
  * On x64 without VNNI the fast instruction (vpmaddubsw) adds two such products in 16 bits and
- * saturates, so a graph whose weights have 8 bits answers wrongly without any error. onnxruntime
- * knows a slower, exact way (uint8 by uint8), by an option. With that option it takes the slower
- * way for those constant weights alone that have a value beyond ±64; others can't overflow (255 ·
- * 64 · 2 < 2¹⁵) and stay on the fast way. So the option follows from the CPU, and nobody has to
- * believe what a manifest says of its weights. Not asked for everywhere: with AMX, 8-bit weights
- * would take the slower way for nothing.
+ * saturates, so a graph with 8-bit weights answers wrongly without any error. onnxruntime has an
+ * option for a slower, exact way (uint8 by uint8). With it only constant weights with a value
+ * beyond ±64 take the slower way; others can't overflow (255 · 64 · 2 < 2¹⁵) and stay on the fast
+ * one. So the option depends on the CPU alone, and not on what a manifest says of its weights. It
+ * is not set everywhere: with AMX, 8-bit weights would take the slower way for nothing.
  *
  * Names and order are those in which onnxruntime 1.30 chooses its kernels
- * (`onnxruntime/core/mlas/lib/platform.cpp`). That avx2 saturates and 7 bits don't is seen by a
- * test that runs wherever the CPU is one; the others are from its source.
+ * (`onnxruntime/core/mlas/lib/platform.cpp`). A test that runs on avx2 CPUs shows that avx2
+ * saturates and that 7 bits don't; the other rows are from onnxruntime's source.
  */
 import { readFileSync } from 'node:fs';
 
 interface KernelFacts {
   /** Whether two products of full range overflow. */
   readonly saturates: boolean;
-  /** The CPUs that have it, for people. */
+  /** The CPUs that have it, for people to read. */
   readonly cpus: string;
 }
 
 export const INTEGER_KERNELS = {
   'avx512-vnni': { saturates: false, cpus: 'Intel from Ice Lake and Cascade Lake, AMD from Zen 4' },
   'avx-vnni': { saturates: false, cpus: 'Intel from Alder Lake, without AVX-512' },
-  /**
-   * Also where AVX-VNNI is there and AVX-512 VNNI is hidden, as a hypervisor may: this kernel is
-   * chosen last.
-   */
+  /** Also if a hypervisor shows AVX-VNNI but hides AVX-512 VNNI: this kernel is chosen last. */
   avx512: { saturates: true, cpus: 'Intel Skylake servers' },
   avx2: {
     saturates: true,
@@ -47,7 +43,7 @@ export const INTEGER_KERNELS = {
    * before.
    */
   arm64: { saturates: false, cpus: 'Arm without dot products: Cortex-A72' },
-  /** The exact way costs least where it was not needed. */
+  /** The exact way costs least if it was not needed. */
   'unknown-x64': { saturates: true, cpus: 'x64 without a /proc/cpuinfo to read' },
   other: { saturates: false, cpus: 'every other architecture' },
 } as const satisfies Readonly<Record<string, KernelFacts>>;
@@ -58,7 +54,7 @@ const AVX512_CORE = ['avx512f', 'avx512bw', 'avx512dq', 'avx512vl'];
 
 /**
  * @param arch as `process.arch`
- * @param cpuinfo the text of `/proc/cpuinfo`, or null where there is none
+ * @param cpuinfo the text of `/proc/cpuinfo`, or null if there is none
  */
 export function integerKernelOf(arch: string, cpuinfo: string | null): IntegerKernel {
   if (arch === 'arm64') {
@@ -86,7 +82,7 @@ function listed(cpuinfo: string | null, name: string): (word: string) => boolean
 
 let known: IntegerKernel | undefined;
 
-/** Of this machine. */
+/** The kernel of this machine. */
 export function integerKernel(): IntegerKernel {
   known ??= integerKernelOf(process.arch, readCpuinfo());
   return known;

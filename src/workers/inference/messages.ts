@@ -1,7 +1,7 @@
 /**
- * What the front and an inference process say to each other: fixed binary layouts, little-endian.
+ * The messages between the front and an inference process: fixed binary layouts, little-endian.
  *
- * Call:  `u16 images`, then per image `u32 slot | u32 topK | u8 wantsEmbedding`. Reply: `f64
+ * Call: `u16 images`, then per image `u32 slot | u32 topK | u8 wantsEmbedding`. Reply: `f64
  * executionMs | u16 executed images | u16 images`, then per image `u8 skipped`, and where it is 0:
  *        `u32 predictions`, each `u32 classIndex | f32 score`, then `u32 embedding values`, each `f32`.
  */
@@ -18,7 +18,7 @@ export interface InferenceRequest {
 
 export interface Prediction {
   readonly classIndex: number;
-  /** Probability, 0 to 1 (whatever the graph gives, where the manifest's activation is `none`). */
+  /** Probability, 0 to 1 (the graph's own value if the manifest's activation is `none`). */
   readonly score: number;
 }
 

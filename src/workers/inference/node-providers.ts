@@ -1,12 +1,11 @@
 /**
- * Which execution providers load a graph on this machine, and which of them runs each node, found
- * by doing it: a session for each provider that this build of onnxruntime knows, one execution with
- * its profiler on. A provider may hand nodes to the CPU; the profiler's events name the provider
- * that really ran each.
+ * Which execution providers load a graph on this machine, and which of them runs each node. Found
+ * by trying: a session for each provider that this build of onnxruntime knows, and one execution
+ * with its profiler on. A provider may leave nodes to the CPU; the profiler's events name the
+ * provider that really ran each.
  *
- * What is counted are the nodes that ran: onnxruntime fuses and adds nodes when it loads a graph,
- * so their number is not the file's. The profiler writes a file, into a temporary folder that is
- * removed.
+ * It counts the nodes that ran: onnxruntime fuses and adds nodes when it loads a graph, so their
+ * number is not the file's. The profiler writes a file, into a temporary folder that is removed.
  */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,18 +16,18 @@ import { listSupportedBackends, openSession, Tensor } from './onnxruntime.js';
 import { shortError } from './short-error.js';
 
 export interface NodesOfOperator {
-  /** As onnxruntime calls it: `CPUExecutionProvider`. */
+  /** onnxruntime's name: `CPUExecutionProvider`. */
   readonly provider: string;
   readonly operator: string;
   readonly count: number;
 }
 
 export interface ProviderFinding {
-  /** As execution-provider options name it: `cpu`, `cuda`. */
+  /** The name in execution-provider options: `cpu`, `cuda`. */
   readonly name: string;
-  /** Why the graph can't be loaded or run with it; null where it can. */
+  /** Why it can't load or run the graph; null if it can. */
   readonly problem: string | null;
-  /** Null where nothing ran, or where the profiler left no trace of it. */
+  /** Null if nothing ran, or if the profiler recorded nothing. */
   readonly nodes: readonly NodesOfOperator[] | null;
 }
 
@@ -38,7 +37,7 @@ export interface SampleInput {
   readonly dims: readonly number[];
 }
 
-/** @param input what one execution is fed with: grey */
+/** @param input the grey input of one execution */
 export async function findNodeProviders(
   graphPath: string,
   input: SampleInput,
@@ -86,8 +85,8 @@ interface ProfileEvent {
 }
 
 /**
- * Nodes by provider and operator, most first. `profile` is onnxruntime's: a list of trace events,
- * one a node executed.
+ * Nodes by provider and operator, most frequent first. `profile` is onnxruntime's: a list of trace
+ * events, one for each executed node.
  */
 export function nodesOf(profile: string): NodesOfOperator[] {
   const counts = new Map<string, NodesOfOperator>();

@@ -1,10 +1,10 @@
 /**
- * Normalising outside the graph, for graphs that want floats: uint8 RGB HWC to float32 in the
+ * Normalises outside the graph, for graphs that take floats: uint8 RGB HWC to float32 in the
  * graph's layout, `(value × rescale − mean) / std` per channel (Hugging Face image processors;
  * torchvision `Normalize`).
  *
  * There are only 256 values a channel, so the arithmetic is a table look-up. Prepared graphs take
- * uint8 and need none.
+ * uint8 and don't need it.
  */
 import type { Recipe } from '../../models/recipe.js';
 

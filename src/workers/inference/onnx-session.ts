@@ -1,9 +1,9 @@
 /**
- * An ONNX graph in onnxruntime: loaded on the execution provider asked for, checked against the
+ * An ONNX graph in onnxruntime: loaded on the wanted execution provider, checked against the
  * manifest, executed.
  *
- * The provider that is reported is the one the session was created with; onnxruntime-node throws
- * where a provider's library can't be loaded, so there is no silent fallback of the whole graph.
+ * The reported provider is the one the session was created with; onnxruntime-node throws if a
+ * provider's library can't be loaded, so there is no silent fallback of the whole graph.
  */
 import { messageOf, SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
@@ -25,7 +25,7 @@ export interface OnnxSessionSettings {
 
 export interface LoadedOnnxSession {
   readonly session: Session;
-  /** Why `auto` did not get CUDA; null where it did or where nothing else was asked for. */
+  /** Why `auto` did not get CUDA; null if it did or if it was not requested. */
   readonly fallbackReason: string | null;
 }
 
@@ -101,7 +101,7 @@ function floatsOf(tensor: Tensor | undefined, length: number, name: string): Flo
   return data;
 }
 
-/** The manifest's names, types and sizes against the graph's own. All differences at once. */
+/** Compares the manifest's names, types and sizes with the graph's own. All differences at once. */
 function checkAgainstManifest(graph: OpenSession, manifest: Manifest, graphPath: string): void {
   const { input, output, embedding, labels } = manifest;
   const problems: string[] = [];

@@ -1,9 +1,9 @@
 /**
- * Any graph in onnxruntime on the CPU, as it is: for checks of graphs that no manifest describes
- * yet. What is served goes through `onnx-session.ts`.
+ * Runs any graph in onnxruntime on the CPU, unchanged: for checks of graphs that no manifest
+ * describes yet. Served graphs go through `onnx-session.ts`.
  *
- * Tensors are their bytes (little-endian, row by row), because float16 has no array type of its own
- * in every Node.js. One thread, so that figures repeat; an execution blocks the process.
+ * Tensors are their bytes (little-endian, row by row), because not every Node.js has an array type
+ * for float16. One thread, so that figures repeat; an execution blocks the process.
  */
 import { messageOf, SetupError } from '../../errors.js';
 import './half-tensors.js';
@@ -16,7 +16,7 @@ export interface RawTensor {
 }
 
 export interface RunnableGraph {
-  /** Runs once and gives the outputs asked for. Rejects with onnxruntime's error. */
+  /** Runs once and returns the requested outputs. Rejects with onnxruntime's error. */
   run(
     feeds: Readonly<Record<string, RawTensor>>,
     outputs: readonly string[],
@@ -25,8 +25,8 @@ export interface RunnableGraph {
 }
 
 /**
- * Loads a graph file, external data included. Throws SetupError with onnxruntime's words where it
- * can't.
+ * Loads a graph file, external data included. Throws SetupError with onnxruntime's text if that
+ * fails.
  */
 export async function openGraph(path: string): Promise<RunnableGraph> {
   let session: OpenSession;

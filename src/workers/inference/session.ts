@@ -1,11 +1,11 @@
 /**
- * What an inference process executes: pixels of a batch in, scores out. Two kinds exist: a graph in
- * onnxruntime (`onnx-session.ts`) and a simulation of one (`simulated-session.ts`).
+ * What an inference process executes: pixels of a batch in, scores out. There are two kinds: a
+ * graph in onnxruntime (`onnx-session.ts`) and a simulation of one (`simulated-session.ts`).
  */
 export interface BatchOutput {
   /** Scores after the activation, `[images, classes]`. Valid until the next execution. */
   readonly scores: Float32Array;
-  /** `[images, embedding size]`; null where the model has no such output. */
+  /** `[images, embedding size]`; null if the model has no such output. */
   readonly embeddings: Float32Array | null;
 }
 

@@ -1,6 +1,6 @@
 /**
- * onnxruntime's errors, down to what they say: source positions and signatures stand before it, the
- * same again behind.
+ * Shortens onnxruntime's errors to their message: source positions and signatures precede it, and a
+ * repetition follows.
  */
 export function shortError(message: string): string {
   const line = message.split('\n')[0] ?? '';

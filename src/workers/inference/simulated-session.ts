@@ -1,8 +1,7 @@
 /**
- * A stand-in for an accelerator, with a cost table given by option: it waits as long as the table
- * says a batch takes and answers something that depends on the pixels alone. On a CPU batching
- * gains nothing; this is how dynamic batching is seen to work without a GPU. Never the default, and
- * every reply says `simulated`.
+ * Simulates an accelerator with a given cost table: it waits as long as the table says for a batch,
+ * and its answers depend on the pixels alone. On a CPU batching gains nothing; this shows dynamic
+ * batching at work without a GPU. Never the default, and every reply says `simulated`.
  */
 import type { Session } from './session.js';
 
@@ -13,8 +12,7 @@ export interface Cost {
 }
 
 /**
- * The time for `images`, by straight lines between the table's rows, and on along the last line
- * beyond them.
+ * The time for `images`: linear between the table's rows, and along the last segment beyond them.
  */
 export function costOf(table: readonly Cost[], images: number): number {
   const above = table.findIndex(({ batchSize }) => batchSize >= images);
@@ -28,8 +26,8 @@ export function costOf(table: readonly Cost[], images: number): number {
 
 /**
  * The best class of an image is the sum of its bytes modulo the class count, with score ½; the
- * others share the rest. So a test can tell whether an answer belongs to the image that was sent.
- * The embedding is the mean of each channel.
+ * others share the rest. So a test can tell whether an answer belongs to its image. The embedding
+ * is the mean of each channel.
  */
 export function createSimulatedSession(
   costs: readonly Cost[],

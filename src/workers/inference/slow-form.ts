@@ -1,9 +1,8 @@
 /**
- * Whether the form of a model, right as its answers are, is a slow one on the CPU that serves it,
- * and what to do about it.
+ * Whether a model has correct answers but a form that is slow on this CPU, and what to do about it.
  *
- * Told of are the forms for which figures are at hand (docs/performance.md). On Arm without dot
- * products int8 may gain little too, but nobody has measured it.
+ * It reports the forms that were measured (docs/performance.md). On Arm without dot products int8
+ * may gain little too, but there are no measurements.
  */
 import type { Manifest } from '../../models/manifest.js';
 import { INTEGER_KERNELS, type IntegerKernel, integerKernel } from './integer-precision.js';

@@ -1,12 +1,13 @@
 /**
- * The first executions of a process, before it says that it is ready: they wake what is slow the
- * first time (kernels, allocators, on CUDA the search for the fastest convolution of each shape)
- * and tell what a batch costs.
+ * The first executions of a process, before it is ready: they do what is slow the first time
+ * (kernels, allocators, on CUDA the search for the fastest convolution of each shape) and measure
+ * the cost of a batch.
  *
- * Each size is executed twice at least, the largest first, so that memory that never shrinks is
- * taken in one piece; then all of them again until each was executed ENOUGH times or ENOUGH_MS are
- * over. So a fast model is measured well, and a slow one is ready soon. Sizes that are executed as
- * they are lie on a line between one image and the largest batch, so there these two stand for all.
+ * Each size is executed at least twice, the largest first, so that memory that never shrinks is
+ * allocated in one piece; then all of them again until each was executed ENOUGH times or ENOUGH_MS
+ * are over. So a fast model is measured well, and a slow one is ready soon. Without padding, the
+ * costs of all sizes lie on a line between one image and the largest batch, so these two stand for
+ * all.
  */
 import type { Clock } from '../../clock.js';
 import type { BatchSizes } from './batch-sizes.js';
@@ -18,8 +19,8 @@ const ENOUGH = 8;
 const ENOUGH_MS = 1_000;
 
 /**
- * `pixels`: room for the largest batch; what is in it does not matter. Resolves with every
- * measurement but the first of each size.
+ * `pixels`: memory for the largest batch, with any content. Resolves with every measurement except
+ * the first of each size.
  */
 export async function warmUp(
   session: Pick<Session, 'run'>,

@@ -1,6 +1,6 @@
 /**
  * Pillow's two resampling passes in AssemblyScript with 128-bit SIMD, and the turning of pictures
- * that are stored turned. Compiled by tools/generate-wasm.mjs; called only by ../weighted.ts and
+ * that are stored rotated. Compiled by tools/generate-wasm.mjs; called only by ../weighted.ts and
  * ../turbojpeg.ts, which lay out the memory. No allocation here and no bounds checks: the caller
  * leaves 32 readable bytes behind every region, and one row more where rows are read in pairs.
  *

@@ -1,10 +1,10 @@
 /**
- * Why CUDA can't be used here, in words that say what to do about it.
+ * Why CUDA can't be used here, and what to do about it.
  *
- * onnxruntime says "Failed to load shared library" whatever is missing. So, where it has failed,
- * the same way is gone step by step: the provider's files, the libraries they ask for, the provider
- * itself, the driver, a GPU. Each is really loaded (dlopen(3)), by the same rules and from the same
- * places. What has been loaded stays: this is for a process that goes on without CUDA or ends.
+ * onnxruntime says "Failed to load shared library" whatever is missing. So after such a failure
+ * this module repeats the steps one by one: the provider's files, the libraries they need, the
+ * provider itself, the driver, a GPU. Each is really loaded (dlopen(3)), by the same rules and from
+ * the same places. Loaded libraries stay: this is for a process that goes on without CUDA or ends.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,19 +18,19 @@ const RTLD_NOW = 2;
 const RTLD_GLOBAL = 0x100;
 
 const DRIVER = 'libcuda.so.1';
-/** Opened when a session starts, so no file asks for it. */
+/** Opened when a session starts, so no file lists it. */
 const CUDNN = 'libcudnn.so.9';
 
 export interface CudaProblem {
-  /** The first step that failed; those behind it were not gone. */
+  /** The first step that failed; later ones were not tried. */
   readonly step: 'platform' | 'provider' | 'libraries' | 'driver' | 'gpu';
   /** One line: what is wrong, and what to do. */
   readonly text: string;
 }
 
 /**
- * Null where everything loads and the driver has a GPU. Never throws. @param folder where the
- * provider should be
+ * Null if everything loads and the driver has a GPU. Never throws. @param folder where the provider
+ * should be
  */
 export function diagnoseCuda(folder = findOnnxruntime().libraryFolder): CudaProblem | null {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
@@ -53,7 +53,7 @@ export function diagnoseCuda(folder = findOnnxruntime().libraryFolder): CudaProb
   }
 }
 
-/** What the provider in `folder` was built for: `13`. Null where it does not say. */
+/** The CUDA version that the provider in `folder` was built for: `13`. Null if it does not say. */
 export function cudaVersionOf(folder: string): number | null {
   return cudaVersionIn(neededLibraries(join(folder, PROVIDER_FILES[1])));
 }
@@ -106,7 +106,7 @@ function askDriver(cuda: number): CudaProblem | null {
   };
 }
 
-/** Loads a library as the dynamic linker finds it; null, or what the linker has to say. */
+/** Loads a library as the dynamic linker finds it; null, or the linker's error. */
 function createLoader(): (file: string) => string | null {
   const system = koffi.load(null);
   const dlopen = system.func('void* dlopen(const char*, int)');

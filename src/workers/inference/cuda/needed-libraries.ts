@@ -1,11 +1,12 @@
 /**
- * The shared libraries that a shared library asks for: DT_NEEDED of its dynamic section (elf(5)),
+ * The shared libraries that a shared library needs: DT_NEEDED of its dynamic section (elf(5)),
  * which is what `ldd` begins with. Read here, because a container has neither `ldd` nor `readelf`.
  *
- * For 64-bit little-endian files, all that onnxruntime's providers are. Reads a few kilobytes,
+ * For 64-bit little-endian files, as all of onnxruntime's providers are. Reads a few kilobytes,
  * whatever the file's size.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
+import { readFullyAt } from '../../../system/positional-io.js';
 
 const MAGIC = 0x7f454c46;
 const CLASS_64 = 2;
@@ -17,7 +18,7 @@ const ENTRY_BYTES = 16;
 const SEGMENT = { load: 1, dynamic: 2 } as const;
 const TAG = { end: 0, needed: 1, strings: 5, stringBytes: 10 } as const;
 
-/** Far above what any library has; what claims more is no library. */
+/** Far above what any library has; a file with more is not a library. */
 const LARGEST_TABLE = 1 << 24;
 
 interface Segment {
@@ -27,15 +28,14 @@ interface Segment {
   readonly bytes: number;
 }
 
-/** In the order of the file. Throws Error where it is no such file or can't be read. */
+/** In the order of the file. Throws Error if it is not such a file or can't be read. */
 export function neededLibraries(path: string): string[] {
   const file = openSync(path, 'r');
   try {
     const read = (offset: number, bytes: number): Buffer => {
       if (bytes > LARGEST_TABLE) throw new Error(`${path} is damaged: a table of ${bytes} bytes`);
       const buffer = Buffer.alloc(bytes);
-      if (readSync(file, buffer, 0, bytes, offset) !== bytes)
-        throw new Error(`${path} is cut short`);
+      if (!readFullyAt(file, buffer, offset)) throw new Error(`${path} is cut short`);
       return buffer;
     };
     return namesIn(path, read);
@@ -70,8 +70,8 @@ function namesIn(path: string, read: (offset: number, bytes: number) => Buffer):
     if (tag === TAG.stringBytes) stringBytes = value;
   }
   if (needed.length === 0) return [];
-  // The section has addresses as they are once loaded; in the file the table lies where its segment
-  // does.
+  // The section gives addresses as they are once loaded; in the file the table lies where its
+  // segment does.
   const home = segments.find(
     ({ type, address, bytes }) =>
       type === SEGMENT.load && strings >= address && strings < address + bytes,

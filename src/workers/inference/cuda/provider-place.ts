@@ -1,12 +1,12 @@
 /**
  * Where onnxruntime looks for its CUDA provider: beside its own library, and nowhere else. The npm
- * package comes without it; `vitserve install-cuda` puts it there.
+ * package does not include it; `vitserve install-cuda` puts it there.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
-/** What bridges onnxruntime and a provider, and the provider. Loaded in this order. */
+/** The bridge between onnxruntime and a provider, and the provider. Loaded in this order. */
 export const PROVIDER_FILES = [
   'libonnxruntime_providers_shared.so',
   'libonnxruntime_providers_cuda.so',
@@ -18,7 +18,7 @@ export interface InstalledOnnxruntime {
   readonly version: string;
   /** The npm package. */
   readonly packageFolder: string;
-  /** Where this platform's libraries are. */
+  /** The folder of this platform's libraries. */
   readonly libraryFolder: string;
 }
 

@@ -1,4 +1,4 @@
-/** A graph written line by line has what was written, and names are used once. */
+/** A graph written line by line holds what was written, and each name is used once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { int } from '#vitserve/onnx/graph/build.js';
@@ -50,7 +50,7 @@ test('nodes, constants, inputs and outputs are in the model, and it is sound', (
   );
 });
 
-test('a name that is taken, and a value that nobody made, are mistakes of the caller', () => {
+test("a name that is taken, or a value that no node makes, is the caller's mistake", () => {
   const graph = new GraphBuilder();
   graph.input('x', DataType.FLOAT, [1]);
   assert.throws(() => graph.node('Abs', 'x', ['x']), /two values are called x/);
@@ -59,14 +59,14 @@ test('a name that is taken, and a value that nobody made, are mistakes of the ca
   assert.throws(() => graph.floats('w', [1], Float32Array.of(1)), /two values are called w/);
 });
 
-test('a shared constant is there once', () => {
+test('a shared constant is stored once', () => {
   const graph = new GraphBuilder();
   assert.equal(graph.ints('shape', [1, 2]), graph.ints('shape', [1, 2]));
   assert.equal(graph.scalar('half', 0.5), graph.scalar('half', 0.5));
   assert.equal(graph.model('m', 17, '').graph.initializer.length, 2);
 });
 
-test('a value that float16 can not hold is refused by name, and the largest that it can is taken', () => {
+test('a value beyond float16 is rejected by name, and the largest float16 is accepted', () => {
   const graph = new GraphBuilder();
   graph.floats('fits', [3], Float32Array.of(65_504, -65_519, 0), 'float16');
   for (const value of [65_520, -1e9, Number.NaN]) {

@@ -1,4 +1,4 @@
-/** Reading graphs, and finding what does not hang together. */
+/** Reads graphs and finds inconsistencies in them. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
@@ -40,7 +40,7 @@ function subgraph(g: GraphProto): AttributeValue {
   return { docString: '', type: AttributeType.GRAPH, g, floats: [], ints: [], strings: [] };
 }
 
-/** x → Relu → a; If takes a inside; w comes through two Identities into Add. */
+/** x → Relu → a; inside If, a is used again; w reaches Add through two Identities. */
 function sample(): ModelProto {
   const inner = graphOf('then', {
     node: [nodeOf('Neg', ['a'], ['inner'])],
@@ -73,7 +73,7 @@ describe('an index', () => {
   const { graph } = sample();
   const index = indexGraph(graph);
 
-  test('knows who makes and who takes a value, also inside other graphs', () => {
+  test('knows the producer and consumers of a value, also inside nested graphs', () => {
     assert.equal(index.producerOf('a'), graph.node[0]);
     assert.equal(index.producerOf('x'), undefined);
     assert.deepEqual(
@@ -114,7 +114,7 @@ describe('an index', () => {
     );
   });
 
-  test('comes to an end in a ring of Identity nodes', () => {
+  test('does not hang in a cycle of Identity nodes', () => {
     const ring = graphOf('g', {
       node: [nodeOf('Identity', ['a'], ['b']), nodeOf('Identity', ['b'], ['a'])],
     });
@@ -122,7 +122,7 @@ describe('an index', () => {
   });
 });
 
-test('attributes are read by type, with a default, and refused by name where the type is another', () => {
+test('attributes are read by type, with a default; another type is rejected by name', () => {
   const attributes = {
     i: int(3),
     f: float(0.5),
@@ -146,19 +146,19 @@ test('attributes are read by type, with a default, and refused by name where the
   assert.equal(nodeLabel(nodeOf('Add', [], ['sum'], { name: '' })), 'Add "sum"');
 });
 
-test('operator sets, with both names of the standard one', () => {
+test('operator sets have both names of the standard one', () => {
   assert.deepEqual(
     ['', 'ai.onnx', 'com.microsoft', 'other'].map((domain) => opsetVersion(sample(), domain)),
     [17, 17, 1, undefined],
   );
 });
 
-test('names that are free, inside other graphs too', () => {
+test('free names are free inside nested graphs too', () => {
   const name = uniqueNames(sample().graph);
   assert.deepEqual(['inner', 'free', 'free', 'x'].map(name), ['inner_1', 'free', 'free_1', 'x_1']);
 });
 
-test('inputs without initializers, and outputs', () => {
+test('inputs leave out initializers; outputs are listed', () => {
   assert.deepEqual(describeGraph(sample()), {
     inputs: [{ name: 'x', dataType: 1, typeName: 'float32', dims: ['batch', 2, null] }],
     outputs: [{ name: 'y', dataType: 1, typeName: 'float32', dims: ['batch', 2] }],
@@ -255,7 +255,7 @@ describe('checking', () => {
     });
   }
 
-  test('looks into graphs inside graphs, which see values of the outer one', () => {
+  test('checks nested graphs, which see values of the outer one', () => {
     const model = sample();
     const inner = model.graph.node[4]?.attribute[0]?.g;
     inner?.node.push(nodeOf('Neg', ['ghost'], ['z']));

@@ -1,6 +1,6 @@
 /**
- * Shapes as exporters hide them, and what the figures of a summary come to. Every shape of a whole
- * graph is held against onnxruntime in test/integration.
+ * Shapes that exporters hide, and the figures of a summary. test/integration compares every shape
+ * of a whole graph with onnxruntime.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ describe('inferShapes', () => {
     assert.deepEqual(shapes.unknownOperators, []);
   });
 
-  test('names the operator that it knows nothing of, and only that one', () => {
+  test('names the unknown operator, and only that one', () => {
     const graph = new GraphBuilder();
     graph.input('x', DataType.FLOAT, ['batch', 2]);
     graph.node('Relu', 'z', [graph.node('Whirl', 'y', ['x'], {}, 'com.example')]);
@@ -51,14 +51,14 @@ describe('inferShapes', () => {
 
 describe('summarizeGraph', () => {
   const [tokens, width, hidden, layers, classes, patchInputs] = [65, 192, 384, 4, 10, 48];
-  /** Of one block that makes `wanted` tokens: keys and values are made of all. */
+  /** Of one block that makes `wanted` tokens: it makes keys and values of all tokens. */
   const block = (wanted: number) =>
     tokens * width * 2 * width +
     wanted * width * (2 * width + 2 * hidden) +
     2 * wanted * tokens * width;
   const macs = 64 * patchInputs * width + (layers - 1) * block(tokens) + block(1) + width * classes;
 
-  test('counts the work of the default model as it is worked out by hand, before and after quantizing', async () => {
+  test('counts the work of the default model as worked out by hand, before and after quantizing', async () => {
     const model = await readModel(join(MODELS, 'vit-cifar10/1/model.onnx'));
     const summary = summarizeGraph(model);
     assert.equal(summary.macs, macs);
@@ -95,7 +95,7 @@ describe('summarizeGraph', () => {
     assert.equal(summarizeGraph(model).macs, 6 * 5 * 5 * 2 * 9);
   });
 
-  test('says nothing of the work where a product is out of sight', () => {
+  test('gives no work if the shape of a product is unknown', () => {
     const graph = new GraphBuilder();
     graph.input('x', DataType.FLOAT, ['batch', 2]);
     graph.node('MatMul', 'z', [

@@ -1,6 +1,6 @@
 /**
- * What preparing changes, what it leaves, and what it refuses. That answers stay the same is tested
- * with onnxruntime.
+ * What preparing changes, what it keeps, and what it rejects. A test with onnxruntime checks that
+ * answers stay the same.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -33,7 +33,7 @@ function operators({ graph }: ModelProto): string[] {
 }
 
 describe('preparing', () => {
-  test('leaves the given model as it was', () => {
+  test('leaves the given model unchanged', () => {
     for (const batch of ['symbolic', 1] as const) {
       const model = tinyVit({ ...PLAIN, batch });
       const before = encodeModel(model);
@@ -73,14 +73,14 @@ describe('preparing', () => {
     assert.ok(!names.includes('patch.weight'), 'the old weights are gone');
   });
 
-  test('folds under padding too where there is no mean, which zeros would stand for wrongly', () => {
+  test('folds under padding too if there is no mean, which zeros would misrepresent', () => {
     const padded = tinyVit({ ...PLAIN, padded: true });
     assert.equal(prepareGraph(padded, OPTIONS).foldedNormalization, false);
     const normalization = { rescale: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] };
     assert.equal(prepareGraph(padded, { ...OPTIONS, normalization }).foldedNormalization, true);
   });
 
-  test('does not fold where another node takes the pixels', () => {
+  test('does not fold if another node takes the pixels', () => {
     const model = tinyVit(PLAIN);
     model.graph.node.push(
       nodeOf('ReduceMean', ['image'], ['brightness']),
@@ -96,7 +96,7 @@ describe('preparing', () => {
     assert.match(prepared.notes.join('\n'), /nodes in front of the graph: 2 nodes take the pixels/);
   });
 
-  test('normalizes nothing where the graph does it', () => {
+  test('normalizes nothing if the graph does it', () => {
     const prepared = prepareGraph(tinyVit(PLAIN), { ...OPTIONS, normalization: null });
     assert.equal(prepared.foldedNormalization, false);
     assert.ok(prepared.model.graph.initializer.some(({ name }) => name === 'patch.weight'));
@@ -135,7 +135,7 @@ describe('preparing', () => {
     );
   });
 
-  describe('computes what lies behind the last attention for the token that is taken', () => {
+  describe('computes the nodes after the last attention only for the token that is taken', () => {
     const chosen = (model: ModelProto) => {
       const { notes, model: after } = prepareGraph(model, OPTIONS);
       assert.deepEqual(checkGraph(after), []);
@@ -152,7 +152,7 @@ describe('preparing', () => {
       }
     });
 
-    test('not where there is no product behind it, or all tokens are needed elsewhere', () => {
+    test('but not without a product there, or if all tokens are needed elsewhere', () => {
       assert.deepEqual(chosen(tinyVit(PLAIN)), []);
       const pooled = tinyVit({ ...PLAIN, mlp: 'fused' });
       const { node } = pooled.graph;
@@ -170,7 +170,7 @@ describe('preparing', () => {
       assert.deepEqual(chosen(pooled), []);
     });
 
-    test('where another token than the first is taken, also counted from the end', () => {
+    test('for another token than the first too, also counted from the end', () => {
       for (const token of [3, -2]) {
         const model = tinyVit({ ...PLAIN, mlp: 'fused' });
         const { initializer } = model.graph;
@@ -187,7 +187,7 @@ describe('preparing', () => {
     });
   });
 
-  test('a prepared graph once more changes names only', () => {
+  test('of a prepared graph changes only names', () => {
     const once = prepareGraph(tinyVit(PLAIN), OPTIONS);
     const twice = prepareGraph(once.model, {
       input: { name: 'pixels', layout: 'NHWC', height: size, width: size },
@@ -200,7 +200,7 @@ describe('preparing', () => {
     assert.equal(twice.embeddingSize, width);
   });
 
-  test('gives the names that are asked for, though the graph has them already', () => {
+  test('gives the requested names, even if the graph has them already', () => {
     const names = { inputName: 'grid', outputName: 'sequence', embeddingName: 'class_token' };
     const { model } = prepareGraph(tinyVit(PLAIN), { ...OPTIONS, ...names });
     const { inputs, outputs } = describeGraph(model);
@@ -210,7 +210,7 @@ describe('preparing', () => {
     );
   });
 
-  test('leaves out outputs that are not asked for and what only they need', () => {
+  test('removes outputs that are not requested and what only they need', () => {
     const model = tinyVit(PLAIN);
     model.graph.initializer.push(
       float32Tensor('aside.weight', [width, 2], new Float32Array(2 * width)),
@@ -230,7 +230,7 @@ describe('preparing', () => {
   });
 });
 
-describe('what can not be prepared is refused by name', () => {
+describe('an input that cannot be prepared is rejected by name', () => {
   const broken = (change: (model: ModelProto) => void) => {
     const model = tinyVit(PLAIN);
     change(model);
@@ -350,7 +350,7 @@ describe('what can not be prepared is refused by name', () => {
     });
   }
 
-  test('all problems of an input at once', () => {
+  test("an input's problems are reported all at once", () => {
     const model = input(DataType.INT64, ['n', 3, 9, 9]);
     model.graph.input.push(valueInfoOf('mask', DataType.FLOAT, ['n']));
     assert.throws(

@@ -1,4 +1,4 @@
-/** Weights as int8: the promised bound, exactly. */
+/** Weights as int8 keep the promised bound exactly. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -8,7 +8,7 @@ import {
   WEIGHT_LIMITS,
 } from '#vitserve/onnx/passes/quantize-weights.js';
 
-/** Finite float32 values of every size, subnormal ones too. */
+/** Finite float32 values of every size, also subnormal ones. */
 const weight = fc.oneof(
   fc.float({ noNaN: true, noDefaultInfinity: true }),
   fc.float({ noNaN: true, min: -4, max: 4 }),
@@ -62,7 +62,7 @@ describe('quantizeColumns', () => {
     });
   }
 
-  test('a column of zeros stays zeros, with a scale that can be multiplied by', () => {
+  test('a column of zeros stays zeros, with a scale above zero', () => {
     assert.deepEqual(quantizeColumns(new Float32Array(3), 3, 1, 7), {
       values: new Int8Array(3),
       scales: Float32Array.of(1),
@@ -70,7 +70,7 @@ describe('quantizeColumns', () => {
     });
   });
 
-  test('a weight that is no number is refused with its place', () => {
+  test('a weight that is not a number is rejected with its place', () => {
     for (const wrong of [Number.NaN, Number.POSITIVE_INFINITY]) {
       assert.throws(
         () => quantizeColumns(Float32Array.of(1, 2, 3, wrong), 2, 2, 7),

@@ -1,6 +1,6 @@
 /**
- * What becomes int8, what stays, and what the graph looks like then. That it computes the same is
- * in test/integration.
+ * What becomes int8, what stays, and the graph that results. test/integration checks that it
+ * computes the same.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -65,7 +65,7 @@ describe('quantizeToInt8', () => {
     assert.deepEqual(source, before);
   });
 
-  test('weights use 7 bits, and 8 where that is asked for; the graph tells which', () => {
+  test('weights use 7 bits, or 8 if requested; the graph tells which', () => {
     const source = attention();
     assert.equal(weightBitsOf(source), null);
     for (const [bits, largest] of [
@@ -81,7 +81,7 @@ describe('quantizeToInt8', () => {
     }
   });
 
-  test('a graph of others has 7 bits if no int8 constant of it is beyond 64, in a node or not', () => {
+  test("another tool's graph has 7 bits if none of its int8 constants is beyond 64, in a node or not", () => {
     const graphWith = (...values: number[]) => {
       const graph = new GraphBuilder();
       graph.input('x', DataType.UINT8, ['batch', 1]);
@@ -96,13 +96,13 @@ describe('quantizeToInt8', () => {
     assert.equal(weightBitsOf(graphWith(0, 65)), 8);
   });
 
-  test('the head becomes int8 where that is asked for', () => {
+  test('the head becomes int8 if requested', () => {
     const { model, products, kept } = quantizeToInt8(attention(), { head: true });
     assert.deepEqual([products, kept], [4, []]);
     assert.equal(counts(model).MatMul, 2);
   });
 
-  test('float weights that are used no more are gone, int8 ones are there', () => {
+  test('unused float weights are removed, int8 ones are present', () => {
     const { model } = quantizeToInt8(attention());
     const types = model.graph.initializer.map(({ name, dataType }) => `${name} ${dataType}`).sort();
     assert.deepEqual(types, [
@@ -151,7 +151,7 @@ describe('quantizeToInt8', () => {
     assert.equal(model.graph.initializer.length, 2);
   });
 
-  test('weights behind an Identity are quantized, and do not stay behind', () => {
+  test('weights behind an Identity are quantized, and removed', () => {
     const graph = new GraphBuilder();
     graph.input('x', DataType.FLOAT, ['batch', 2]);
     const weight = graph.node('Identity', 'same', [graph.floats('w', [2, 2], EYE)]);
@@ -172,8 +172,8 @@ describe('quantizeToInt8', () => {
     graph.input('pixels', DataType.UINT8, ['batch', 2, 2, 3]);
     const rows = graph.node('Reshape', 'rows', ['pixels', graph.ints('shape', [-1, 2])]);
     const floats = graph.node('Cast', 'floats', [rows], { to: int(DataType.FLOAT) });
-    // Columns of 1 and −127, and of 0.6 and 127: scales of 1, so 0.4 is added to the second, and
-    // mid-grey loses it again.
+    // Columns of 1 and −127, and of 0.6 and 127: scales of 1, so rounding adds 0.4 to the second,
+    // and the mid-grey correction removes it.
     const patches = graph.node('MatMul', 'y', [
       floats,
       graph.floats('v', [2, 2], Float32Array.of(1, 0.6, -127, 127)),
@@ -193,7 +193,7 @@ describe('quantizeToInt8', () => {
     );
   });
 
-  test('bytes that something else takes as well, or that something is done to, stay float32', () => {
+  test('bytes that another node takes as well, or that are changed first, stay float32', () => {
     for (const spoil of ['shared', 'changed']) {
       const graph = new GraphBuilder();
       graph.input('pixels', DataType.UINT8, ['batch', 1, 2, 2]);
@@ -210,7 +210,7 @@ describe('quantizeToInt8', () => {
     }
   });
 
-  test('a patch embedding of floats stays float32, also where it is a matrix product', () => {
+  test('a patch embedding of floats stays float32, also as a matrix product', () => {
     const graph = new GraphBuilder();
     graph.input('pixels', DataType.FLOAT, ['batch', 2, 2, 3]);
     const rows = graph.node('Reshape', 'rows', ['pixels', graph.ints('shape', [-1, 2])]);
@@ -221,7 +221,7 @@ describe('quantizeToInt8', () => {
     assert.deepEqual([products, kept], [1, ['MatMul "patches": the patch embedding']]);
   });
 
-  test('float16 weights are refused in one line', () => {
+  test('float16 weights are rejected in one line', () => {
     const model = attention();
     const initializer = model.graph.initializer.map(({ name, dims }) =>
       float16Tensor(name, dims, EYE),
@@ -271,7 +271,7 @@ describe('quantizeToInt8', () => {
     ],
   };
   for (const [what, [model, problem]] of Object.entries(refusals)) {
-    test(`refuses ${what}`, () => {
+    test(`rejects ${what}`, () => {
       assert.throws(
         () => quantizeToInt8(model()),
         (error) => error instanceof SetupError && problem.test(error.message),

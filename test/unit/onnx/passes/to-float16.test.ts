@@ -1,6 +1,6 @@
 /**
- * Which nodes become float16, and where Casts stand. That it computes the same is in
- * test/integration.
+ * Which nodes become float16, and where Casts stand. test/integration checks that it computes the
+ * same.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -66,14 +66,14 @@ describe('convertToFloat16', () => {
     assert.deepEqual(source, before);
   });
 
-  test('a node whose constant float16 can not hold stays float32', () => {
+  test('a node with a constant beyond float16 stays float32', () => {
     const { model, kept } = convertToFloat16(small(70_000));
     assert.ok(kept.includes('Add "shifted": the constant "shift" is beyond float16'));
     assert.ok(text(model).includes('shifted = Add(flat.float32,shift)'), text(model).join('\n'));
     assert.deepEqual(checkGraph(model), []);
   });
 
-  test('a float16 graph and an operator that nothing is known of are refused', () => {
+  test('a float16 graph and an unknown operator are rejected', () => {
     assert.throws(
       () => convertToFloat16(convertToFloat16(small()).model),
       (error) => error instanceof SetupError && /float16 already/.test(error.message),

@@ -1,4 +1,4 @@
-/** The codec against itself, against protobufjs, and against bytes that are no model. */
+/** The codec against itself, against protobufjs, and against bytes that are not a model. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
@@ -37,7 +37,7 @@ const text = fc.string({ unit: 'binary' });
 const bytes = fc.uint8Array({ maxLength: 20 });
 const int32 = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
 const size = fc.maxSafeNat();
-/** As the codec gives 64-bit numbers: bigint only where a number is not safe. */
+/** 64-bit numbers as the codec gives them: bigint only if a number is not safe. */
 const long = (from: bigint, to: bigint) =>
   fc.bigInt(from, to).map((value) => (Number.isSafeInteger(Number(value)) ? Number(value) : value));
 const int64 = fc.oneof(long(-(2n ** 63n), 2n ** 63n - 1n), fc.maxSafeInteger());
@@ -165,8 +165,8 @@ const model: fc.Arbitrary<ModelProto> = withUnknown(
   }),
 );
 
-describe('what is written is read', () => {
-  test('any model comes back as it was, in as many bytes as were announced', () => {
+describe('what is written can be read', () => {
+  test('any model comes back unchanged, in as many bytes as announced', () => {
     fc.assert(
       fc.property(model, (given) => {
         const written = encodeModel(given);
@@ -178,7 +178,7 @@ describe('what is written is read', () => {
     );
   });
 
-  test('integers of 64 bits are exact at their ends, and numbers where they are safe', () => {
+  test('integers of 64 bits are exact at their limits, and numbers if safe', () => {
     const values = [
       0,
       -1,
@@ -199,7 +199,7 @@ describe('what is written is read', () => {
     assert.deepEqual(decodeModel(encodeModel(given)).graph.node[0]?.attribute[0]?.ints, values);
   });
 
-  test('a large tensor is neither copied when read nor when written', () => {
+  test('a large tensor is not copied, neither when read nor when written', () => {
     const weights = new Float32Array(100_000);
     const given = modelOf(graphOf('g', { initializer: [float32Tensor('w', [100_000], weights)] }), {
       opsets: { '': 17 },
@@ -215,7 +215,7 @@ describe('what is written is read', () => {
     assert.equal(rawData?.length, 400_000);
   });
 
-  test('more than 2 GiB are measured and refused, without being gathered', () => {
+  test('more than 2 GiB are measured and rejected, without being gathered', () => {
     const half = new Float32Array(2 ** 27);
     const initializer = Array.from({ length: 5 }, (_, at) =>
       float32Tensor(`w${at}`, [2 ** 27], half),
@@ -229,13 +229,13 @@ describe('what is written is read', () => {
   });
 });
 
-describe('beside protobufjs', () => {
+describe('compared with protobufjs', () => {
   test('the default model reads the same before and after', () => {
     const again = encodeModel(decodeModel(DEFAULT_MODEL));
     assert.deepEqual(plainModel(again), plainModel(DEFAULT_MODEL));
   });
 
-  test('what one reads of any model is what the other wrote', () => {
+  test('each reads what the other wrote, for any model', () => {
     fc.assert(
       fc.property(model, (given) => {
         const written = encodeModel(given);
@@ -283,7 +283,7 @@ describe('beside protobufjs', () => {
   });
 });
 
-describe('what is no model', () => {
+describe('bytes that are not a model', () => {
   const small = encodeModel(
     modelOf(
       graphOf('g', {
@@ -298,7 +298,7 @@ describe('what is no model', () => {
     ),
   );
 
-  test('truncated at any byte, it is refused, or read as the whole fields before that byte', () => {
+  test('truncated at any byte, they are rejected, or read as the whole fields before it', () => {
     let refused = 0;
     for (let end = 0; end < small.length; end++) {
       try {
@@ -311,7 +311,7 @@ describe('what is no model', () => {
     assert.ok(refused > small.length * 0.9, `${refused} of ${small.length}`);
   });
 
-  test('with any byte changed, it is refused or read, and nothing else happens', () => {
+  test('with any byte changed, they are rejected or read, and nothing else happens', () => {
     fc.assert(
       fc.property(fc.nat(small.length - 1), fc.nat(255), (at, byte) => {
         const changed = Uint8Array.from(small);
@@ -362,8 +362,8 @@ describe('what is no model', () => {
     });
   }
 
-  test('graphs in graphs without end', () => {
-    // Attribute of node of graph, a thousand times over, innermost first.
+  test('graphs nested without end are rejected', () => {
+    // Attribute of node of graph, nested a thousand times, innermost first.
     let inner: Buffer = Buffer.alloc(0);
     for (let depth = 0; depth < 1000; depth++) {
       for (const tag of [0x32, 0x2a, 0x0a]) {

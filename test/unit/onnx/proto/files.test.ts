@@ -1,5 +1,5 @@
 /**
- * Models on the disk: one file or two, written whole or not at all, and what a model may not make
+ * Models on the disk: one file or two, written whole or not at all, and what a model must not make
  * us read.
  */
 import assert from 'node:assert/strict';
@@ -64,7 +64,7 @@ function writeExternal(folder: string, entries: Record<string, string>, bytes = 
 }
 
 describe('one file', () => {
-  test('comes back as it was, with the hash and size of what is on the disk', async (t) => {
+  test('comes back unchanged, with the hash and size of what is on the disk', async (t) => {
     const path = join(folderOf(t), 'model.onnx');
     const model = modelWith(WEIGHTS);
     const written = await writeModel(path, model);
@@ -77,7 +77,7 @@ describe('one file', () => {
     });
   });
 
-  test('takes the place of another at once, and nothing else is left in the folder', async (t) => {
+  test('replaces another at once, and leaves nothing else in the folder', async (t) => {
     const folder = folderOf(t);
     const path = join(folder, 'model.onnx');
     writeFileSync(path, 'something else');
@@ -85,7 +85,7 @@ describe('one file', () => {
     assert.deepEqual(readdirSync(folder), ['model.onnx']);
   });
 
-  test('that can not be put in its place leaves nothing, and the place as it was', async (t) => {
+  test('that cannot be placed leaves nothing, and the old file unchanged', async (t) => {
     const folder = folderOf(t);
     const path = join(folder, 'model.onnx');
     mkdirSync(path);
@@ -96,7 +96,7 @@ describe('one file', () => {
     await assert.rejects(writeModel(join(folder, 'none', 'model.onnx'), modelWith([])), SetupError);
   });
 
-  test('above 2 GiB is refused where a second file is not wanted', async (t) => {
+  test('above 2 GiB is rejected if a second file is not wanted', async (t) => {
     const folder = folderOf(t);
     const half = new Float32Array(2 ** 27);
     const large = modelWith(
@@ -120,7 +120,7 @@ describe('one file', () => {
     );
   });
 
-  test('that is none is refused by name', async (t) => {
+  test('that is not a model is rejected by name', async (t) => {
     const folder = folderOf(t);
     const path = join(folder, 'model.onnx');
     await assert.rejects(
@@ -139,7 +139,7 @@ describe('one file', () => {
 });
 
 describe('weights in a second file', () => {
-  test('come back as they were; large ones are outside, aligned, small ones inside', async (t) => {
+  test('come back unchanged; large ones are outside and aligned, small ones inside', async (t) => {
     const path = join(folderOf(t), 'model.onnx');
     const model = modelWith(WEIGHTS);
     const written = await writeModel(path, model, { externalData: 'always' });
@@ -243,7 +243,7 @@ describe('weights in a second file', () => {
     ],
   ];
   for (const [what, entries, reason] of REFUSED) {
-    test(`${what} is refused by name`, async (t) => {
+    test(`${what} are rejected by name`, async (t) => {
       const outside = folderOf(t);
       const folder = join(outside, 'model');
       mkdirSync(join(folder, 'inside'), { recursive: true });
@@ -269,7 +269,7 @@ describe('weights in a second file', () => {
     assert.deepEqual(graph.initializer[0]?.rawData, new Uint8Array(8).fill(1));
   });
 
-  test('that overlap are refused: a small file could otherwise fill the memory', async (t) => {
+  test('that overlap are rejected: a small file could otherwise fill the memory', async (t) => {
     const folder = folderOf(t);
     writeFileSync(join(folder, 'weights'), new Uint8Array(4100));
     const { rawData: _, ...rest } = float32Tensor('w', [1024], new Float32Array(1024));

@@ -1,4 +1,4 @@
-/** Checkpoints: what is in them is read exactly, and what is wrong with them is said. */
+/** Checkpoints: their contents are read exactly, and their problems reported. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -94,7 +94,7 @@ describe('a checkpoint', () => {
     ],
     ['no map', null, /no weight_map/],
   ] as const) {
-    test(`with an index that names ${what} is refused`, () => {
+    test(`with an index that names ${what} is rejected`, () => {
       write('a.safetensors', { one: entry('F32', [1], 0, 4) }, FLOATS.subarray(0, 4));
       const path = join(folder, 'model.safetensors.index.json');
       writeFileSync(path, JSON.stringify({ weight_map: map }));
@@ -133,18 +133,18 @@ describe('a checkpoint', () => {
     ],
     ['a size that overflows', { a: entry('F32', [2 ** 40, 2 ** 40], 0, 8) }, /data_offsets give 8/],
   ] as const) {
-    test(`with ${what} is refused`, () =>
+    test(`with ${what} is rejected`, () =>
       assert.match(refusal(write('model.safetensors', header, FLOATS)), wanted));
   }
 
-  test('has all its problems told at once', () => {
+  test('has all its problems reported at once', () => {
     const problems = refusal(
       write('model.safetensors', { a: entry('F3', [2], 0, 8), b: 1 }, FLOATS),
     );
     assert.equal(problems.split('\n').length, 2);
   });
 
-  test('that is cut short, or none at all, is refused', () => {
+  test('that is cut short, or not a checkpoint, is rejected', () => {
     const path = join(folder, 'model.safetensors');
     writeFileSync(path, 'short');
     assert.match(refusal(path), /has 5 bytes/);
@@ -153,7 +153,7 @@ describe('a checkpoint', () => {
     assert.match(refusal(join(folder, 'absent')), /can't be read/);
   });
 
-  test('with values that are no floats is refused when they are read', () => {
+  test('with values that are not floats throws when they are read', () => {
     assert.match(
       refusal(write('model.safetensors', { a: entry('I64', [1], 0, 8) }, FLOATS), 'a'),
       /tensor a is I64/,
@@ -162,14 +162,14 @@ describe('a checkpoint', () => {
   });
 
   for (const name of ['pytorch_model.bin', 'model.pth', 'last.ckpt']) {
-    test(`that is a pickle (${name}) is refused with the remedy`, () => {
+    test(`that is a pickle (${name}) is rejected with the remedy`, () => {
       writeFileSync(join(folder, name), 'pickle');
       for (const path of [join(folder, name), folder])
         assert.match(refusal(path), /save the weights as safetensors/);
     });
   }
 
-  test('has to be named where a folder has several, or none', () => {
+  test('must be named if a folder has several, or none', () => {
     assert.match(refusal(folder), /holds no model\.safetensors/);
     for (const name of ['a.safetensors', 'b.safetensors']) write(name, {});
     assert.match(refusal(folder), /a\.safetensors, b\.safetensors/);

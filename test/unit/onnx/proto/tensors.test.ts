@@ -68,7 +68,7 @@ describe('formats of 16 bits', () => {
     assert.equal(numberToBfloat16(3.4e38), 0x7f80);
   });
 
-  test('half-way between neighbours the even one is taken, beside it the nearer one, of doubles too', () => {
+  test('half-way between neighbours the even one is taken, otherwise the nearer one, also of doubles', () => {
     const formats = [
       { widen: float16ToNumber, narrow: numberToFloat16, largest: 0x7bfe },
       { widen: bfloat16ToNumber, narrow: numberToBfloat16, largest: 0x7f7e },
@@ -80,7 +80,7 @@ describe('formats of 16 bits', () => {
           const middle = (low + high) / 2;
           const nudge = (high - low) * 2 ** -30;
           assert.equal(narrow(middle), bits % 2 === 0 ? bits : bits + 1);
-          // Nearer to the middle than float32 can say: rounding twice would get these wrong.
+          // Nearer to the middle than float32 can express: rounding twice would get these wrong.
           assert.equal(narrow(middle - nudge), bits);
           assert.equal(narrow(middle + nudge), bits + 1);
           assert.equal(narrow(-middle - nudge), (bits + 1) | 0x8000);
@@ -89,7 +89,7 @@ describe('formats of 16 bits', () => {
     }
   });
 
-  test('many at once are as one by one', () => {
+  test('many at once are the same as one by one', () => {
     const bytes = new Uint8Array(Uint16Array.from(all).buffer);
     // Numbers, not bytes: a NaN may have any payload.
     assert.deepEqual([...widenFloat16(bytes)], all.map(float16ToNumber));
@@ -171,7 +171,7 @@ describe('values', () => {
   });
 });
 
-describe('what does not fit is refused by name', () => {
+describe('that do not fit are rejected by name', () => {
   const refused: [what: string, read: () => unknown, message: string][] = [
     [
       'too few bytes',

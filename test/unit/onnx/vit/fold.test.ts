@@ -1,4 +1,4 @@
-/** Arithmetic that is moved into weights gives what it gave outside of them. */
+/** Arithmetic folded into weights gives the same results as outside of them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -7,7 +7,7 @@ import { foldLayerScale, foldNormalization, transpose } from '#vitserve/onnx/vit
 const counted = (length: number) =>
   Float32Array.from({ length }, (_, index) => ((index * 37) % 101) / 50 - 1);
 
-test('transposing puts every value where it belongs, also past a tile, scaled and beside others', () => {
+test('transposing puts every value in its place, also past a tile, scaled and beside others', () => {
   const side = fc.integer({ min: 1, max: 70 });
   fc.assert(
     fc.property(
@@ -41,7 +41,7 @@ test('transposing puts every value where it belongs, also past a tile, scaled an
   );
 });
 
-test('layer scale is in the rows of the layer before it, and in its bias', () => {
+test('layer scale goes into the rows of the layer before it, and into its bias', () => {
   const { weight, bias } = foldLayerScale(
     { weight: Float32Array.of(1, 2, 3, 4), bias: Float32Array.of(5, 6) },
     Float32Array.of(2, 10),

@@ -44,7 +44,7 @@ describe('interpolated positions', () => {
     assert.equal(interpolateGrid(values, 1, grid, { ...grid }, 'bicubic'), values);
   });
 
-  test('keep a constant, whatever the grids', () => {
+  test('keep a constant, for any grids', () => {
     for (const how of ['bicubic', 'bicubic-antialias'] as const) {
       const made = interpolateGrid(
         new Float32Array(15).fill(0.5),

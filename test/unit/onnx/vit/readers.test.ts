@@ -1,5 +1,6 @@
 /**
- * What a checkpoint is, from its config and the shapes of its tensors; values are not looked at.
+ * The architecture of a checkpoint, from its config and the shapes of its tensors; no values are
+ * read.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -104,7 +105,7 @@ describe('a checkpoint of timm', () => {
     assert.equal(architecture({ ...NAMED, global_pool: 'avg' }, timm()).pooling, 'average');
   });
 
-  test('takes what tensors do not show from its name or its arguments', () => {
+  test('takes from its name or its arguments what tensors do not show', () => {
     const clip = architecture(
       { ...NAMED, architecture: 'vit_base_patch8_clip_quickgelu_224' },
       timm(),
@@ -121,7 +122,7 @@ describe('a checkpoint of timm', () => {
     assert.deepEqual(architecture(wide, timm()).image, { height: 8, width: 32 });
   });
 
-  test('that only looks like a ViT, or has more to it, is refused', () => {
+  test('that only looks like a ViT, or has more parts, is rejected', () => {
     assert.match(
       problems(fromTimm({ architecture: 'vit_base_patch16_rpn_224' }, timm(), null)),
       /vit_base_patch16_rpn_224/,
@@ -186,7 +187,7 @@ describe('a checkpoint of transformers', () => {
     }
   });
 
-  test('with the parts of pre-training has them left out; with others it is refused', () => {
+  test('with parts of pre-training leaves them out; with others it is rejected', () => {
     const more = {
       ...whole('vit.'),
       ...dense('vit.pooler.dense', D, D),
@@ -200,7 +201,7 @@ describe('a checkpoint of transformers', () => {
     );
   });
 
-  test('that tells several labels at once says sigmoid', () => {
+  test('with several labels at once has a sigmoid', () => {
     const read = fromHuggingFace(
       { ...CONFIG, problem_type: 'multi_label_classification' },
       sourceOf(whole('vit.')),
@@ -209,7 +210,7 @@ describe('a checkpoint of transformers', () => {
     assert.equal('architecture' in read && read.architecture.output, 'sigmoid');
   });
 
-  test('without a head, with other names, or with a config of another kind is refused', () => {
+  test('without a head, with other names, or with a config of another kind is rejected', () => {
     const headless = Object.fromEntries(
       Object.entries(whole('vit.')).filter(([name]) => !name.startsWith('classifier')),
     );
