@@ -4,19 +4,66 @@
  * execute). An hour of load on simulated pods, the same on every machine. Prints a table and draws
  * docs/images/autoscaling.svg; with --check writes nothing and fails where that differs.
  *
- *   node bench/autoscaling.mjs [--check]
- *
  * The model. A pod finishes 100 images a second, one after the other, and has 400 permits, four
- * seconds of work. Calls arrive at random (Poisson) from 40 callers with round_robin; who is
- * refused comes back after the pushback, five attempts at most. A caller learns of new pods when
- * one of its connections ends: at max-connection-age, or when a pod goes. Metrics are scraped every
- * 15 s and averaged over a minute; the autoscaler looks every 15 s and reckons as Kubernetes does
- * (the ratio of average to target, 10 % of tolerance, pods that are not ready counted as idle when
- * it would add some, the highest of the last 300 s when it would take some away), with the chart's
- * limits on steps. A new pod is ready after 30 s.
+ * seconds of work. Calls arrive at random (Poisson) from 40 callers with round_robin; a call that
+ * is rejected comes back after the pushback, five attempts at most. A caller learns of new pods
+ * when one of its connections ends: at max-connection-age, or when a pod goes. Metrics are scraped
+ * every 15 s and averaged over a minute; the autoscaler looks every 15 s and reckons as Kubernetes
+ * does (the ratio of average to target, 10 % of tolerance, pods that are not ready counted as idle
+ * when it would add some, the highest of the last 300 s when it would take some away), with the
+ * chart's limits on steps. A new pod is ready after 30 s.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { bench, flag } from '../lib/bench.js';
+import { sum } from '../lib/figures.js';
+import { ROOT } from '../lib/machine.js';
+
+type Metric = 'permits' | 'busy';
+
+interface Policy {
+  readonly name: string;
+  readonly metrics: readonly Metric[];
+  readonly connectionAgeS: number;
+  readonly colour: string;
+}
+
+interface Pod {
+  readonly number: number;
+  readonly readyAt: number;
+  inUse: number;
+  credit: number;
+  busy: number;
+  gone: boolean;
+  readonly scrapes: Readonly<Record<Metric, number>>[];
+}
+
+interface Caller {
+  view: Pod[];
+  /** When its connection to a pod ends, by the pod's number. */
+  readonly ends: Map<number, number>;
+  next: number;
+  resolvedAt: number;
+}
+
+interface Change {
+  readonly second: number;
+  readonly by: number;
+}
+
+interface Sample {
+  readonly second: number;
+  readonly pods: number;
+  readonly calls: number;
+  readonly failed: number;
+}
+
+interface Hour {
+  readonly totals: Readonly<
+    Record<'calls' | 'refusedFirst' | 'failed' | 'changes' | 'podSeconds', number>
+  >;
+  readonly seconds: readonly Sample[];
+}
 
 const IMAGES_PER_SECOND = 100;
 const PERMITS = 400;
@@ -28,10 +75,10 @@ const START_S = 30;
 const [FEWEST, MOST] = [2, 14];
 const SCRAPE_S = 15;
 const AVERAGED_SCRAPES = 4;
-const TARGETS = { permits: 0.5, busy: 0.7 };
+const TARGETS: Readonly<Record<Metric, number>> = { permits: 0.5, busy: 0.7 };
 const RESOLVE_AT_MOST_EVERY_S = 30;
 
-const POLICIES = [
+const POLICIES: readonly Policy[] = [
   { name: 'permits alone', metrics: ['permits'], connectionAgeS: 300, colour: '#d95f02' },
   { name: 'how busy pods are, alone', metrics: ['busy'], connectionAgeS: 300, colour: '#7570b3' },
   {
@@ -49,7 +96,7 @@ const POLICIES = [
 ];
 
 /** Images a second that callers ask for: a quiet time, a step, a slow end. */
-function loadAt(second) {
+function loadAt(second: number): number {
   if (second < 300) return 120;
   if (second < 1500) return 600;
   if (second < 2100) return 600 - ((second - 1500) / 600) * 480;
@@ -57,7 +104,7 @@ function loadAt(second) {
 }
 
 /** mulberry32: the same numbers everywhere. */
-function randomNumbers(seed) {
+function randomNumbers(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;
@@ -67,29 +114,32 @@ function randomNumbers(seed) {
   };
 }
 
-function poisson(mean, random) {
+function poisson(mean: number, random: () => number): number {
   const limit = Math.exp(-mean);
   let count = 0;
   for (let product = random(); product > limit; product *= random()) count++;
   return count;
 }
 
-function simulate({ metrics, connectionAgeS }) {
+function simulate({ metrics, connectionAgeS }: Policy): Hour {
   const random = randomNumbers(7);
-  let pods = [];
+  let pods: Pod[] = [];
   let born = 0;
-  const addPod = (readyAt) =>
-    pods.push({ number: born++, readyAt, inUse: 0, credit: 0, busy: 0, scrapes: [] });
+  const addPod = (readyAt: number) =>
+    pods.push({ number: born++, readyAt, inUse: 0, credit: 0, busy: 0, gone: false, scrapes: [] });
   for (let count = 0; count < FEWEST; count++) addPod(0);
-  const isReady = (pod, second) => pod.readyAt <= second;
+  const isReady = (pod: Pod, second: number) => pod.readyAt <= second;
 
-  const callers = Array.from({ length: CALLERS }, () => ({
-    view: [],
-    ends: new Map(),
-    next: 0,
-    resolvedAt: -1e9,
-  }));
-  const resolve = (caller, second) => {
+  const callers = Array.from(
+    { length: CALLERS },
+    (): Caller => ({
+      view: [],
+      ends: new Map(),
+      next: 0,
+      resolvedAt: -1e9,
+    }),
+  );
+  const resolve = (caller: Caller, second: number) => {
     caller.resolvedAt = second;
     caller.view = pods.filter((pod) => isReady(pod, second));
     caller.next = Math.floor(random() * caller.view.length);
@@ -104,20 +154,19 @@ function simulate({ metrics, connectionAgeS }) {
     for (const [pod, end] of caller.ends) caller.ends.set(pod, end * random());
   }
 
-  const seconds = [];
-  const recommended = [];
-  const scaledAt = [];
-  const comingBack = [];
+  const seconds: Sample[] = [];
+  const recommended: number[] = [];
+  const scaledAt: Change[] = [];
+  const comingBack = new Map<number, [caller: Caller, tries: number][]>();
   const totals = { calls: 0, refusedFirst: 0, failed: 0, changes: 0, podSeconds: 0 };
-  let window = { calls: 0, failed: 0, refused: 0 };
+  let window = { calls: 0, failed: 0 };
 
-  const attempt = (caller, tries, step) => {
+  const attempt = (caller: Caller, tries: number, step: number) => {
     const pod = caller.view[caller.next++ % caller.view.length];
     if (pod !== undefined && pod.inUse < PERMITS) {
       pod.inUse++;
       return;
     }
-    window.refused++;
     if (tries === 1) totals.refusedFirst++;
     if (tries === ATTEMPTS) {
       totals.failed++;
@@ -126,18 +175,17 @@ function simulate({ metrics, connectionAgeS }) {
     }
     const pushbackS = Math.min(5, (PERMITS / IMAGES_PER_SECOND) * (0.5 + random()));
     const at = step + Math.max(1, Math.round(pushbackS / STEP_S));
-    comingBack[at] ??= [];
-    comingBack[at].push([caller, tries + 1]);
+    comingBack.set(at, [...(comingBack.get(at) ?? []), [caller, tries + 1]]);
   };
 
   for (let step = 0; step * STEP_S < DURATION_S; step++) {
     const second = step * STEP_S;
-    for (const [caller, tries] of comingBack[step] ?? []) attempt(caller, tries, step);
-    delete comingBack[step];
+    for (const [caller, tries] of comingBack.get(step) ?? []) attempt(caller, tries, step);
+    comingBack.delete(step);
     for (let count = poisson(loadAt(second) * STEP_S, random); count > 0; count--) {
       totals.calls++;
       window.calls++;
-      attempt(callers[Math.floor(random() * CALLERS)], 1, step);
+      attempt(callers[Math.floor(random() * CALLERS)] as Caller, 1, step);
     }
     for (const pod of pods) {
       if (!isReady(pod, second)) continue;
@@ -177,26 +225,26 @@ function simulate({ metrics, connectionAgeS }) {
         totals.changes++;
         scaledAt.push({ second, by: pods.length - before });
       }
-      seconds.push({ second, load: loadAt(second), pods: before, ...window });
-      window = { calls: 0, failed: 0, refused: 0 };
+      seconds.push({ second, pods: before, ...window });
+      window = { calls: 0, failed: 0 };
     }
   }
   return { totals, seconds };
 }
 
 /** Pods that one metric asks for, as the HorizontalPodAutoscaler reckons for metrics of pods. */
-function proposed(pods, second, metric) {
+function proposed(pods: readonly Pod[], second: number, metric: Metric): number {
   const ready = pods.filter((pod) => pod.readyAt < second);
   if (ready.length === 0) return pods.length;
   const averages = ready.map(({ scrapes }) => {
     const last = scrapes.slice(-AVERAGED_SCRAPES);
-    return last.reduce((sum, scrape) => sum + scrape[metric], 0) / last.length;
+    return sum(last.map((scrape) => scrape[metric])) / last.length;
   });
-  const sum = averages.reduce((all, one) => all + one, 0);
-  let ratio = sum / ready.length / TARGETS[metric];
+  const all = sum(averages);
+  let ratio = all / ready.length / TARGETS[metric];
   let counted = ready.length;
   if (ratio > 1 && ready.length < pods.length) {
-    ratio = sum / pods.length / TARGETS[metric];
+    ratio = all / pods.length / TARGETS[metric];
     counted = pods.length;
     if (ratio < 1) return pods.length;
   }
@@ -207,12 +255,17 @@ function proposed(pods, second, metric) {
  * The chart's behavior: at most twice as many every 30 s; down by a quarter a minute, to the
  * highest of the last five minutes.
  */
-function limited(pods, recommended, scaledAt, second) {
-  const latest = recommended.at(-1);
-  const changed = (within, sign) =>
-    scaledAt
-      .filter((change) => change.second > second - within && Math.sign(change.by) === sign)
-      .reduce((sum, { by }) => sum + by, 0);
+function limited(
+  pods: number,
+  recommended: readonly number[],
+  scaledAt: readonly Change[],
+  second: number,
+): number {
+  const latest = recommended.at(-1) as number;
+  const changed = (within: number, sign: number) => {
+    const recent = scaledAt.filter((change) => change.second > second - within);
+    return sum(recent.filter(({ by }) => Math.sign(by) === sign).map(({ by }) => by));
+  };
   if (latest > pods)
     return Math.min(latest, Math.max(pods, Math.ceil((pods - changed(30, 1)) * 2)));
   const highest = Math.max(...recommended.slice(-300 / SCRAPE_S));
@@ -220,88 +273,87 @@ function limited(pods, recommended, scaledAt, second) {
   return Math.max(highest, Math.min(pods, Math.floor((pods - changed(60, -1)) * 0.75)));
 }
 
-const results = POLICIES.map((policy) => ({ ...policy, ...simulate(policy) }));
-const percent = (part, whole) => `${((100 * part) / whole).toFixed(2)} %`;
-const rows = results.map(({ name, totals }) => [
-  name,
-  percent(totals.refusedFirst, totals.calls),
-  percent(totals.failed, totals.calls),
-  String(totals.changes),
-  String(Math.round(totals.podSeconds / 60)),
-]);
-const table = [
-  ['autoscaled on', 'refused at first', 'failed after retries', 'changes', 'pod-minutes'],
-  ['---', '---', '---', '---', '---'],
-  ...rows,
-]
-  .map((cells) => `| ${cells.join(' | ')} |`)
-  .join('\n');
+interface Result extends Policy, Hour {}
 
-function draw() {
+function tableOf(results: readonly Result[]): string {
+  const percent = (part: number, whole: number) => `${((100 * part) / whole).toFixed(2)} %`;
+  const rows = results.map(({ name, totals }) => [
+    name,
+    percent(totals.refusedFirst, totals.calls),
+    percent(totals.failed, totals.calls),
+    totals.changes,
+    Math.round(totals.podSeconds / 60),
+  ]);
+  return [
+    ['autoscaled on', 'refused at first', 'failed after retries', 'changes', 'pod-minutes'],
+    ['---', '---', '---', '---', '---'],
+    ...rows,
+  ]
+    .map((cells) => `| ${cells.join(' | ')} |`)
+    .join('\n');
+}
+
+interface Panel {
+  readonly top: number;
+  readonly height: number;
+  readonly most: number;
+  readonly ticks: readonly number[];
+  readonly label: string;
+}
+
+function draw(results: readonly Result[]): string {
   const [width, left, right] = [860, 60, 30];
-  const panels = [
-    {
-      top: 40,
-      height: 230,
-      most: 1000,
-      ticks: [0, 200, 400, 600, 800, 1000],
-      label: 'images a second',
-    },
-    { top: 330, height: 110, most: 1, ticks: [0, 0.5, 1], label: 'calls failed' },
-  ];
-  const x = (second) => (left + (second / DURATION_S) * (width - left - right)).toFixed(1);
-  const y = ({ top, height, most }, value) =>
+  const ticks = [0, 200, 400, 600, 800, 1000];
+  const capacity: Panel = { top: 40, height: 230, most: 1000, ticks, label: 'images a second' };
+  const failures: Panel = {
+    top: 330,
+    height: 110,
+    most: 1,
+    ticks: [0, 0.5, 1],
+    label: 'calls failed',
+  };
+  const x = (second: number) => (left + (second / DURATION_S) * (width - left - right)).toFixed(1);
+  const y = ({ top, height, most }: Panel, value: number) =>
     (top + height - (Math.min(value, most) / most) * height).toFixed(1);
-  const line = (panel, points, colour, more = '') =>
+  const line = (
+    panel: Panel,
+    points: readonly (readonly [second: number, value: number])[],
+    colour: string,
+    more = '',
+  ) =>
     `<polyline fill="none" stroke="${colour}" stroke-width="1.6" ${more}points="${points
       .map(([second, value]) => `${x(second)},${y(panel, value)}`)
       .join(' ')}"/>`;
-  const words = (at, top, content, more = '') =>
+  const words = (at: number | string, top: number, content: number | string, more = '') =>
     `<text x="${at}" y="${top}" ${more}>${content}</text>`;
-  const parts = [];
-  for (const panel of panels) {
+  const parts: string[] = [];
+  for (const panel of [capacity, failures]) {
     for (const tick of panel.ticks) {
-      parts.push(
-        line(
-          panel,
-          [
-            [0, tick],
-            [DURATION_S, tick],
-          ],
-          '#dddddd',
-        ),
-      );
+      const ends = [0, DURATION_S].map((second) => [second, tick] as const);
+      parts.push(line(panel, ends, '#dddddd'));
       const shown = panel.most === 1 ? `${tick * 100} %` : tick;
       parts.push(words(left - 6, Number(y(panel, tick)) + 4, shown, 'text-anchor="end"'));
     }
     parts.push(words(left, panel.top - 8, panel.label, 'font-weight="bold"'));
     for (let minute = 0; minute <= DURATION_S / 60; minute += 10) {
-      parts.push(
-        words(
-          x(minute * 60),
-          panel.top + panel.height + 16,
-          `${minute} min`,
-          'text-anchor="middle"',
-        ),
-      );
+      const below = panel.top + panel.height + 16;
+      parts.push(words(x(minute * 60), below, `${minute} min`, 'text-anchor="middle"'));
     }
   }
-  const [capacity, failures] = panels;
-  const load = Array.from({ length: DURATION_S / 15 + 1 }, (_, at) => [at * 15, loadAt(at * 15)]);
+  const load = Array.from(
+    { length: DURATION_S / 15 + 1 },
+    (_, at) => [at * 15, loadAt(at * 15)] as const,
+  );
   parts.push(line(capacity, load, '#000000', 'stroke-dasharray="5 3" '));
   for (const { seconds, colour } of results) {
-    const stairs = seconds.flatMap(({ second, pods }) => [
-      [second, pods * IMAGES_PER_SECOND],
-      [second + SCRAPE_S, pods * IMAGES_PER_SECOND],
-    ]);
-    parts.push(line(capacity, stairs, colour));
-    parts.push(
-      line(
-        failures,
-        seconds.map(({ second, calls, failed }) => [second, calls === 0 ? 0 : failed / calls]),
-        colour,
-      ),
+    const stairs = seconds.flatMap(({ second, pods }) =>
+      [second, second + SCRAPE_S].map((at) => [at, pods * IMAGES_PER_SECOND] as const),
     );
+    parts.push(line(capacity, stairs, colour));
+    const shares = seconds.map(
+      ({ second, calls, failed }) => [second, calls === 0 ? 0 : failed / calls] as const,
+    );
+    parts.push(line(failures, shares, colour));
   }
   let at = left;
   for (const { name, colour } of [{ name: 'load', colour: '#000000' }, ...results]) {
@@ -319,15 +371,22 @@ ${parts.join('\n')}
 `;
 }
 
-const image = fileURLToPath(new URL('../docs/images/autoscaling.svg', import.meta.url));
-const guide = fileURLToPath(new URL('../docs/scaling.md', import.meta.url));
-const drawn = draw();
-if (process.argv.includes('--check')) {
-  if (!existsSync(image) || readFileSync(image, 'utf8') !== drawn)
-    throw new Error('docs/images/autoscaling.svg is not what is drawn today');
-  if (!readFileSync(guide, 'utf8').includes(table))
-    throw new Error(`docs/scaling.md does not have this table:\n${table}`);
-} else {
-  writeFileSync(image, drawn);
-  console.log(table);
-}
+export default bench({
+  about: 'an hour of load on simulated pods, autoscaled in four ways',
+  options: { check: flag('only compare with the documents') },
+  async run({ check }) {
+    const image = join(ROOT, 'docs/images/autoscaling.svg');
+    const guide = join(ROOT, 'docs/scaling.md');
+    const results = POLICIES.map((policy): Result => ({ ...policy, ...simulate(policy) }));
+    const [drawn, table] = [draw(results), tableOf(results)];
+    if (!check) {
+      writeFileSync(image, drawn);
+      console.log(table);
+      return;
+    }
+    if (!existsSync(image) || readFileSync(image, 'utf8') !== drawn)
+      throw new Error('docs/images/autoscaling.svg is not what is drawn today');
+    if (!readFileSync(guide, 'utf8').includes(table))
+      throw new Error(`docs/scaling.md does not have this table:\n${table}`);
+  },
+});
