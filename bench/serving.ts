@@ -1,25 +1,21 @@
 /**
- * What a server takes when nothing happens and when much does, what callers get, and what a second
- * inference process gives.
+ * What a server takes when nothing happens and when much does, and what callers get.
  *
  * For each repository: the time from the start of the program to SERVING; memory of the whole
  * process tree (PSS: what processes share is counted once) at rest and under 32 callers; CPU of the
  * tree while idle; what a lone caller waits beyond decoding and inference. Then throughput, latency
- * and CPU time with callers of a client library. Then images a second with one inference process
- * and with two, in turns, on a picture that costs little to decode.
+ * and CPU time with callers of a client library.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { memoryOf, treeOf } from '#test/support/process-tree.js';
 import { cpuMsOf } from '#vitserve/system/cpu-time.js';
-import { bench, number, numbers, photos, repeated, rounds, seconds } from './lib/bench.js';
-import { listed, median, sum, Table } from './lib/figures.js';
+import { bench, number, numbers, photos, repeated, seconds } from './lib/bench.js';
+import { listed, sum, Table } from './lib/figures.js';
 import { underLoad } from './lib/load.js';
-import { described, drawnPictures, photosOf } from './lib/pictures.js';
-import { type BenchServer, startServer, total, withServer } from './lib/server.js';
+import { described, photosOf } from './lib/pictures.js';
+import { type BenchServer, total, withServer } from './lib/server.js';
 
 const SETTLE_MS = 2000;
-/** Of the comparison of one inference process and two. */
-const PROCESS_CALLERS = 8;
 
 interface Costs {
   readonly images: readonly Buffer[];
@@ -58,7 +54,6 @@ export default bench({
     seconds: seconds(8),
     idle: number('seconds without a call', 20),
     callers: numbers('with a client library', '1,32'),
-    rounds: rounds(3),
   },
   async run({ seconds, ...given }) {
     const models = given.repository.length > 0 ? given.repository : [null];
@@ -120,30 +115,6 @@ export default bench({
           );
         }
       });
-    }
-
-    console.log('');
-    const processes = new Table('model', '1 inference process, images/s', '2', 'ratio');
-    const small = await drawnPictures({ width: 64, height: 64 });
-    for (const repository of models) {
-      const rates: [number[], number[]] = [[], []];
-      const servers: BenchServer[] = [];
-      try {
-        for (const inferenceProcesses of [1, 2])
-          servers.push(await startServer({ repository, inferenceProcesses }));
-        for (let round = 0; round < given.rounds; round++) {
-          for (const [at, server] of servers.entries()) {
-            const load = { kind: 'closed', callers: PROCESS_CALLERS } as const;
-            const run = await underLoad(server, small, load, { seconds, bare: true });
-            rates[at]?.push(run.goodputPerSecond);
-          }
-        }
-      } finally {
-        await Promise.all(servers.map((server) => server.stop()));
-      }
-      const ratios = rates[1].map((rate, round) => rate / (rates[0][round] ?? NaN));
-      const cells = rates.map((rate) => median(rate).toFixed(1));
-      processes.row(nameOf(repository), ...cells, median(ratios).toFixed(2));
     }
   },
 });

@@ -63,21 +63,19 @@ async function batches(accelerator: Accelerator, rounds: number): Promise<void> 
   const { images, seconds } = accelerator;
   /** Rounds with batches and without, in turns. */
   const compare = async (load: Load, simulated: string) => {
-    const runs: Record<string, LoadedServer[]> = { 'up to 32': [], '1': [] };
+    const sides: readonly [name: string, limit: ServeSettings, done: LoadedServer[]][] = [
+      ['up to 32', {}, []],
+      ['of one', { maxBatchSize: 1 }, []],
+    ];
     for (let round = 0; round < rounds; round++) {
-      for (const [size, done] of Object.entries(runs)) {
-        const limit: ServeSettings = size === '1' ? { maxBatchSize: 1 } : {};
+      for (const [, limit, done] of sides) {
         const run = await withServer({ simulated, permits: PERMITS, ...limit }, (server) =>
           underLoad(server, images, load, { seconds, bare: true }),
         );
         done.push(run);
       }
     }
-    return Object.entries(runs).map(([size, done]) => ({
-      size,
-      done,
-      ...medians(done.map(figuresOf)),
-    }));
+    return sides.map(([name, , done]) => ({ name, done, ...medians(done.map(figuresOf)) }));
   };
 
   const table = new Table(
@@ -93,10 +91,10 @@ async function batches(accelerator: Accelerator, rounds: number): Promise<void> 
   );
   for (const callers of BATCHED_CALLERS) {
     const compared = await compare({ kind: 'closed', callers }, accelerator.costs);
-    for (const { size, done, ...each } of compared) {
+    for (const { name, done, ...each } of compared) {
       table.row(
         callers,
-        size,
+        name,
         each.rate.toFixed(0),
         each.meanBatch.toFixed(1),
         each.queueMs.toFixed(1),

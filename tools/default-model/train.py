@@ -9,7 +9,7 @@ last step, and only reported. The learning rate follows the work done: the share
 whichever is larger, so that a run on a busy machine still ends with a full cosine. --resume goes on from the last whole epoch. A run
 that isn't cut short by --minutes repeats with the same seed, up to the rounding of the kernels.
 
-    python tools/train_vit.py --data DIR --work /tmp/run --out models/vit-cifar10/1 --minutes 100
+    python tools/default-model/train.py --data DIR --work /tmp/run --out models/vit-cifar10/1 --minutes 100
 """
 
 from __future__ import annotations
