@@ -151,7 +151,7 @@ describe('the rules', () => {
   }
 
   const ways: Readonly<Record<string, readonly [path: string, source: string]>> = {
-    'an import': ['bench/a.mjs', "import { InferenceSession } from 'onnxruntime-node';\n"],
+    'an import': ['bench/a.ts', "import { InferenceSession } from 'onnxruntime-node';\n"],
     'an import of types': [
       'src/inference/a.ts',
       "import type { Tensor } from 'onnxruntime-node';\n",

@@ -8,10 +8,14 @@ import { test } from 'node:test';
 import { blocksOf, REPOSITORY, read } from './repository.js';
 
 test('the simulated hour is the one that the table and the plot show', () => {
-  const { status, stderr } = spawnSync(process.execPath, ['bench/autoscaling.mjs', '--check'], {
-    cwd: REPOSITORY,
-    encoding: 'utf8',
-  });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['dist-bench/run.js', 'autoscaling', '--check'],
+    {
+      cwd: REPOSITORY,
+      encoding: 'utf8',
+    },
+  );
   assert.equal(status, 0, stderr);
 });
 

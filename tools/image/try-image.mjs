@@ -2,7 +2,8 @@
 // docs/containers.md promises: process 1 in a PID namespace of its own, an unprivileged user
 // without capabilities, a read-only root file system without /tmp, 64 MiB of /dev/shm, a network
 // namespace of its own.
-//   npm run build && tools/image/build-stand-in.sh && node tools/image/try-image.mjs [IMAGE] [SECONDS]
+//   npm run build:test && tools/image/build-stand-in.sh
+//   node tools/image/try-image.mjs [IMAGE] [SECONDS]
 // Needs root, buildah, and util-linux. Loads from within the network namespace, so nothing is
 // reached from outside.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
@@ -10,8 +11,8 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pictures } from '../../bench/pictures.mjs';
 import { VitserveClient } from '../../dist/client/client.js';
+import { drawnPictures } from '../../dist-bench/lib/pictures.js';
 
 const [image = 'localhost/vitserve:cpu', seconds = '5'] = process.argv.slice(2);
 const CALLERS = 16;
@@ -114,7 +115,7 @@ const zombiesOf = (parent) =>
 const container = buildah('from', image);
 try {
   const root = buildah('mount', container);
-  const images = await pictures([]);
+  const images = await drawnPictures();
   const startedAt = performance.now();
   const server = start(root);
   await server.logged('serving');
