@@ -3,7 +3,6 @@
  * the test, and time is moved by hand.
  */
 import assert from 'node:assert/strict';
-import { EventEmitter } from 'node:events';
 import { describe, test } from 'node:test';
 import { status as grpcStatus, Metadata } from '@grpc/grpc-js';
 import { RequestError } from '#vitserve/errors.js';
@@ -22,40 +21,11 @@ import {
   OTHER_MESSAGE_BYTES,
 } from '#vitserve/server/rpc/call.js';
 import { FakeClock } from '../../../support/fake-clock.js';
+import { FakeInner, MAX_IMAGE_BYTES } from '../../../support/fake-inner.js';
 import { settled } from '../../../support/fake-worker.js';
 
 const UPLOAD_TIMEOUT_MS = 1_000;
-const MAX_IMAGE_BYTES = 1_000_000;
 const TOKEN = 'the server itself';
-
-/** As much of the innermost call of grpc-js as a `Call` looks at. */
-class FakeInner {
-  readonly session = {};
-  readonly stream = Object.assign(new EventEmitter(), {
-    session: this.session,
-    paused: false,
-    pause: () => {
-      this.stream.paused = true;
-    },
-    resume: () => {
-      this.stream.paused = false;
-    },
-  });
-  readonly decoder = { maxReadMessageLength: MAX_IMAGE_BYTES };
-  maxReceiveMessageSize = MAX_IMAGE_BYTES;
-  deadline = Number.POSITIVE_INFINITY;
-  readonly statuses: string[] = [];
-
-  getDeadline(): number {
-    return this.deadline;
-  }
-
-  sendMessage(): void {}
-
-  sendStatus({ code }: { readonly code: grpcStatus }): void {
-    this.statuses.push(grpcStatus[code]);
-  }
-}
 
 const OF_KIND: Readonly<Record<CallKind, string>> = {
   image: 'Classify',
@@ -90,11 +60,7 @@ function createStand({ permits: limit = 2, gate = 'OPEN' as Admission['gate'] } 
   ) => {
     const inner = new FakeInner();
     const path = `/vitserve.v1.ClassificationService/${OF_KIND[kind]}`;
-    const call = new Call(
-      context,
-      { path, requestStream },
-      inner as unknown as ConstructorParameters<typeof Call>[2],
-    );
+    const call = new Call(context, { path, requestStream }, inner.asInner);
     const goesOn = call.onHeaders(metadata);
     return { inner, call, goesOn, metadata };
   };
