@@ -188,8 +188,10 @@ export class Service {
     const { jpegFallback, jpegDecoder, ...summary } = this.#engine.summary;
     if (jpegFallback !== null) {
       const { why, expected } = jpegFallback;
-      const text = 'without libturbojpeg: sharp decodes JPEG and takes longer';
-      this.#log[expected ? 'info' : 'warn']({ reason: why }, text);
+      this.#log[expected ? 'info' : 'warn'](
+        { reason: why },
+        'without libturbojpeg: sharp decodes JPEG and takes longer',
+      );
     }
     this.#log.info({ jpegDecoder, cores: availableCores(), ...summary }, 'throughput measured');
   }
