@@ -78,8 +78,6 @@ export class SlotFile {
   readonly #header = Buffer.alloc(16);
   readonly #cancelWord = Buffer.from([1, 0, 0, 0]);
   #count = 0;
-  /** Called when there are more slots. */
-  onGrow: () => void = () => {};
 
   private constructor(fd: number, layout: SlotLayout, directory: string) {
     this.fd = fd;
@@ -123,7 +121,6 @@ export class SlotFile {
       throw error;
     }
     this.#count = count;
-    this.onGrow();
   }
 
   /**

@@ -58,13 +58,17 @@ export class LogSink {
   /** Lines dropped since the start, by cause. */
   readonly dropped: Readonly<Record<DropCause, number>>;
   readonly #dropped: Record<DropCause, number> = { unread: 0, no_space: 0, closed: 0, error: 0 };
-  /** Called when there is room again after lines were dropped; may write. */
-  onRoomAgain: (dropped: ReadonlyMap<DropCause, number>) => void = () => {};
+  #roomAgain: (dropped: ReadonlyMap<DropCause, number>) => void = () => {};
 
   constructor(output: Output, clock: Clock) {
     this.#output = output;
     this.#clock = clock;
     this.dropped = this.#dropped;
+  }
+
+  /** Calls back when there is room again after lines were dropped. The listener may write. */
+  onRoomAgain(listener: (dropped: ReadonlyMap<DropCause, number>) => void): void {
+    this.#roomAgain = listener;
   }
 
   /** `line` with its end. Never throws, never waits. */
@@ -161,7 +165,7 @@ export class LogSink {
     if (this.#unreported.size === 0 || this.#waitingBytes > MOST_WAITING_BYTES / 2) return;
     const dropped = this.#unreported;
     this.#unreported = new Map();
-    this.onRoomAgain(dropped);
+    this.#roomAgain(dropped);
   }
 
   #flushed(isEmpty: boolean): void {

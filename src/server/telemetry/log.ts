@@ -20,9 +20,9 @@ export function createLogger(
 ): Logger {
   const isJson = format === 'json' || (format === 'auto' && !isTerminal);
   const log = isJson ? jsonLogger(level, sink) : prettyLogger(level, isTerminal, sink);
-  sink.onRoomAgain = (dropped) => {
+  sink.onRoomAgain((dropped) => {
     for (const [cause, lines] of dropped) log.warn({ lines, cause }, 'log lines were dropped');
-  };
+  });
   return log;
 }
 

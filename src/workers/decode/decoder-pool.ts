@@ -7,9 +7,10 @@
  * decoder, so it is given no image in advance: no image waits behind one that turns out to take
  * seconds.
  */
-import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync } from 'node:fs';
 import { messageOf, RequestError } from '../../errors.js';
 import { availableCores } from '../../system/cores.js';
+import { writeFullyAt } from '../../system/positional-io.js';
 import { ProcessWorker } from '../process/process-worker.js';
 import type { ReportChild } from '../process/supervised-child.js';
 import { openUnlinkedFile, reserve, type SlotFile } from '../slots.js';
@@ -180,9 +181,7 @@ function createEncoder(inbox: number): (batch: readonly DecodeRequest[]) => Uint
     if (isGrown) ftruncateSync(inbox, RESERVED_INBOX_BYTES);
     isGrown = image.byteLength > RESERVED_INBOX_BYTES;
     try {
-      for (let done = 0; done < image.byteLength; ) {
-        done += writeSync(inbox, image, done, image.byteLength - done, done);
-      }
+      writeFullyAt(inbox, image, 0);
     } catch (error) {
       const text = 'the server has no memory left for an image of this size';
       const cause = new Error(`shared-memory-dir: ${messageOf(error)}`);

@@ -91,10 +91,10 @@ describe('the log’s sink', () => {
       const output = new Output();
       const { sink, clock } = sinkOf(output.write);
       const told: [string, number][] = [];
-      sink.onRoomAgain = (dropped) => {
+      sink.onRoomAgain((dropped) => {
         told.push(...dropped);
         sink.write('lines were dropped\n');
-      };
+      });
       output.failure = code;
       const written = overfill(sink);
       clock.advance(LONG_MS);
