@@ -121,7 +121,10 @@ describe('a model with random weights', () => {
   });
 
   test('of no variant, or with a picture that its patches do not fill, is refused', async () => {
-    assert.match(await refusal('--random', 'XL/16'), /"XL\/16" is no variant: give Ti, S, B, L, H/);
+    assert.match(
+      await refusal('--random', 'XL/16'),
+      /"XL\/16" is not a variant: give Ti, S, B, L, H/,
+    );
     assert.match(
       await refusal('--random', 'B/14', '--image-size', '100'),
       /100 × 100 is not a multiple of the patch/,
@@ -192,7 +195,10 @@ describe('the default model', () => {
     assert.match(problems, /hidden_act swish/);
     assert.match(problems, /layer\.0\.\S+ is \[384, 192\], config\.json makes it \[512, 192\]/);
     write({ num_hidden_layers: 3 });
-    assert.match(await refusal(broken), /parts that are not known here: vit\.encoder\.layer\.3\./);
+    assert.match(
+      await refusal(broken),
+      /parts that vitserve does not know: vit\.encoder\.layer\.3\./,
+    );
     write({ num_attention_heads: 5 });
     assert.match(await refusal(broken), /192 is not a multiple of the 5 attention heads/);
     write({ model_type: 'swin' });

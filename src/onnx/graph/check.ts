@@ -18,7 +18,7 @@ const SPARSE_INITIALIZER_TAG = (15 << 3) | 2;
 export function checkGraph(model: ModelProto): string[] {
   const problems: string[] = [];
   if (model.irVersion < 3)
-    problems.push(`the model has IR version ${model.irVersion}, and 3 is the oldest that is read`);
+    problems.push(`the model has IR version ${model.irVersion}: the oldest supported is 3`);
   if (model.opsetImport.length === 0) problems.push('the model imports no operator set');
   if (model.graph.output.length === 0) problems.push(`graph "${model.graph.name}" has no outputs`);
   checkScope(model, model.graph, new Set(), problems);
@@ -65,7 +65,7 @@ function checkScope(
       problems.push(`node ${label}: the model does not import the operator set "${node.domain}"`);
     }
     for (const input of node.input.filter(dangles)) {
-      const reason = later.has(input) ? 'is made only after it' : 'is made by nothing';
+      const reason = later.has(input) ? 'is made only after it' : 'is made by no node';
       problems.push(`node ${label}: input "${input}" ${reason}`);
     }
     for (const { name, t, g } of node.attribute) {
@@ -76,7 +76,7 @@ function checkScope(
     for (const output of node.output) if (output !== '') make(output, `node ${label}`);
   }
   for (const { name } of graph.output) {
-    if (dangles(name)) problems.push(`graph output "${name}" is made by nothing`);
+    if (dangles(name)) problems.push(`graph output "${name}" is made by no node`);
   }
 }
 

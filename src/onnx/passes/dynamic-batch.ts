@@ -24,7 +24,8 @@ export function makeBatchDynamic(rewrite: GraphRewrite): void {
   const dynamic = dynamicModel(rewrite);
   if (typeof dynamic === 'string') {
     rewrite.note(
-      `the graph takes batches of ${fixedBatch} only: ${dynamic}; export it with a symbolic batch axis`,
+      `the graph takes batches of ${fixedBatch} only: ${dynamic}; ` +
+        'export it with a symbolic batch axis',
     );
     return;
   }
@@ -212,7 +213,10 @@ function mismatch(
     const expected = old.valueOf(value)?.dims?.map((size, at) => (at === axis ? 3 * size : size));
     const found = tripled.valueOf(value)?.dims;
     if (expected?.join() !== found?.join()) {
-      return `with a batch of ${3 * batch}, "${value}" would be [${found ?? 'unknown'}] in place of [${expected ?? 'unknown'}]`;
+      return (
+        `with a batch of ${3 * batch}, "${value}" would be [${found ?? 'unknown'}] ` +
+        `in place of [${expected ?? 'unknown'}]`
+      );
     }
   }
   return undefined;

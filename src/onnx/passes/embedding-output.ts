@@ -110,7 +110,7 @@ function variableInput(index: GraphIndex, node: NodeProto): string | undefined {
 function embeddingOf(index: GraphIndex, node: NodeProto, isMatrix: boolean): Embedding | string {
   const [value = '', weightsName = ''] = node.input;
   const weights = weightsOf(index, weightsName);
-  const noLinearLayer = `the output is made by ${node.opType}, which is no linear layer that is known here`;
+  const noLinearLayer = `the output is made by ${node.opType}, which is not a known linear layer`;
   if (weights?.dims.length !== 2) return noLinearLayer;
   const transposed = node.opType === 'Gemm' && intAttribute(node, 'transB', 0) === 1;
   const [size = 0, classCount = 0] = transposed ? weights.dims.toReversed() : weights.dims;

@@ -71,7 +71,7 @@ export function prepareGraph(model: ModelProto, options: PrepareOptions): Prepar
   for (const pass of PASSES) pass(rewrite);
   const problems = checkGraph(rewrite.model);
   if (problems.length > 0)
-    throw new Error(`the prepared graph does not hang together: ${problems.join('; ')}`);
+    throw new Error(`the prepared graph is inconsistent: ${problems.join('; ')}`);
   const { names, embeddingSize, foldedNormalization, fixedBatch, notes } = rewrite;
   return {
     model: rewrite.model,
@@ -118,7 +118,8 @@ function checkedInput(model: ModelProto, { input, normalization }: PrepareOption
   const expected = input.layout === 'NCHW' ? [3, height, width] : [height, width, 3];
   if (given === undefined) {
     problems.push(
-      `the graph has no input "${input.name}": its inputs are ${inputs.map(({ name }) => `"${name}"`).join(', ')}`,
+      `the graph has no input "${input.name}": its inputs are ` +
+        `${inputs.map(({ name }) => `"${name}"`).join(', ')}`,
     );
   } else {
     const wrong = (problem: string) => problems.push(`input "${given.name}" ${problem}`);
@@ -126,7 +127,8 @@ function checkedInput(model: ModelProto, { input, normalization }: PrepareOption
       given.dims?.length === 4 && expected.every((size, at) => fits(given.dims?.[at + 1], size));
     if (given.dims !== null && !isFit) {
       wrong(
-        `is [${shown(given.dims)}], and ${input.layout} pixels of ${height} × ${width} are [batch, ${expected.join(', ')}]`,
+        `is [${shown(given.dims)}]; ${input.layout} pixels of ${height} × ${width} are ` +
+          `[batch, ${expected.join(', ')}]`,
       );
     }
     if (!INPUT_TYPES.includes(given.dataType)) {
@@ -139,11 +141,12 @@ function checkedInput(model: ModelProto, { input, normalization }: PrepareOption
   const others = inputs.filter(({ name }) => name !== input.name).map(({ name }) => `"${name}"`);
   if (given !== undefined && others.length > 0) {
     problems.push(
-      `the graph takes more than pixels (${others.join(', ')}): export it with the picture as its only input`,
+      `the graph takes more than pixels (${others.join(', ')}): ` +
+        'export it with the picture as its only input',
     );
   }
   if ((opsetVersion(model) ?? 0) < 7)
-    problems.push('the graph is of an operator set before 7: export it anew');
+    problems.push('the graph has an opset below 7: export it with a later one');
   if (problems.length > 0) throw new SetupError('environment', problems);
   const first = given?.dims?.[0];
   const fixedBatch = typeof first === 'number' ? first : null;
@@ -162,6 +165,7 @@ function checkOutput(model: ModelProto, { output }: PrepareOptions): void {
   const { outputs } = describeGraph(model);
   if (outputs.some(({ name }) => name === output.name)) return;
   throw new SetupError('environment', [
-    `the graph has no output "${output.name}": its outputs are ${outputs.map(({ name }) => `"${name}"`).join(', ')}`,
+    `the graph has no output "${output.name}": ` +
+      `its outputs are ${outputs.map(({ name }) => `"${name}"`).join(', ')}`,
   ]);
 }

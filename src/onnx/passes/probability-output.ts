@@ -87,7 +87,8 @@ function problemsOf(
     (last?.opType === 'Softmax' || (last?.opType === 'Sigmoid' && activation !== 'none'))
   ) {
     problems.push(
-      `is made by node ${nodeLabel(last)}, so these are probabilities already: say so instead of logits`,
+      `is made by node ${nodeLabel(last)}, so these are probabilities already: ` +
+        'say so instead of logits',
     );
   }
   if (dims === null) return problems;
@@ -98,10 +99,11 @@ function problemsOf(
     dims.slice(2).some((size) => size !== 1) ||
     (dims.length === 1 && typeof first === 'number' && first !== images)
   ) {
-    problems.push(`is [${shape}], and a classifier answers with [batch, classes]`);
+    problems.push(`is [${shape}]; a classifier answers with [batch, classes]`);
   } else if (dims.length === 1 && activation === 'softmax' && kind === 'logits') {
     problems.push(
-      `is [batch], one number an image, of which softmax would make 1: its activation must be sigmoid`,
+      'is [batch], one number an image, of which softmax would make 1: ' +
+        'its activation must be sigmoid',
     );
   }
   if (binaryClasses === 'two' && dims.length > 1 && classes !== 1) {

@@ -87,7 +87,8 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   const opset = opsetVersion(model) ?? 0;
   if (opset < FIRST_OPSET) {
     throw new SetupError('environment', [
-      `int8 needs opset ${FIRST_OPSET} or later, the graph has ${opset}: export the model again with a later opset`,
+      `int8 needs opset ${FIRST_OPSET} or later, the graph has ${opset}: ` +
+        'export the model again with a later opset',
     ]);
   }
   const { graph } = model;
@@ -117,7 +118,7 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   const problems = typeProblems([...chosen.values()]);
   if (chosen.size === 0) {
     const why = kept.length === 0 ? '' : ` (${kept.join('; ')})`;
-    problems.push(`the graph has no product with constant weights that int8 would be for${why}`);
+    problems.push(`the graph has no product with constant weights that could become int8${why}`);
   }
   if (problems.length > 0) throw new SetupError('environment', problems);
 

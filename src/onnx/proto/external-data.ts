@@ -35,8 +35,7 @@ export async function readRegion(
       Math.min(PIECE_BYTES, length - done),
       offset + done,
     );
-    if (bytesRead === 0)
-      throw new Error(`it ends at byte ${offset + done}, while it is being read`);
+    if (bytesRead === 0) throw new Error(`it ended at byte ${offset + done} while it was read`);
     done += bytesRead;
   }
   return bytes;
@@ -84,7 +83,8 @@ export async function loadExternalData(modelPath: string, graph: GraphProto): Pr
       const [{ tensor } = { tensor: { name: '' } }] = tensors;
       const reason = messageOf(error);
       problems.push(
-        `${modelPath}: tensor "${tensor.name}" has its values in "${location}", which can't be read (${reason})`,
+        `${modelPath}: tensor "${tensor.name}" has its values in "${location}", ` +
+          `which can't be read (${reason})`,
       );
     }
   }
@@ -95,14 +95,14 @@ function regionOf(tensor: TensorProto): Region {
   const entries = new Map(tensor.externalData.map(({ key, value }) => [key, value]));
   const wrong = (problem: string) => new Error(`tensor "${tensor.name}" ${problem}`);
   const location = entries.get('location') ?? '';
-  if (location === '') throw wrong('has its values in another file and does not say in which');
+  if (location === '') throw wrong('has its values in another file but does not say which');
   const size = byteSizeOf(tensor);
   const offset = Number(entries.get('offset') ?? 0);
   const length = Number(entries.get('length') ?? size);
   if (!Number.isSafeInteger(offset) || offset < 0)
     throw wrong(`has the offset "${entries.get('offset')}" in ${location}`);
   if (length !== size)
-    throw wrong(`has ${entries.get('length')} bytes in ${location}, and its dims take ${size}`);
+    throw wrong(`has ${entries.get('length')} bytes in ${location}; its dims take ${size}`);
   return { location, offset, length };
 }
 
@@ -127,7 +127,7 @@ async function readTensors(
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = await file.stat();
-    if (!stat.isFile()) throw new Error('it is no regular file');
+    if (!stat.isFile()) throw new Error('it is not a regular file');
     const loaded = new Map<string, Uint8Array>();
     let total = 0;
     for (const { tensor, region } of tensors) {

@@ -56,7 +56,7 @@ export class ConfigReader {
     const [height, width, more]: readonly unknown[] = Array.isArray(value) ? value : [];
     if (isCount(height) && isCount(width) && more === undefined) return { height, width };
     this.problems.push(
-      `${key} is ${JSON.stringify(value)}: a whole number or [height, width] is wanted`,
+      `${key} is ${JSON.stringify(value)}: give a whole number or [height, width]`,
     );
     return { height: whenAbsent, width: whenAbsent };
   }

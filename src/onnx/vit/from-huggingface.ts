@@ -106,11 +106,12 @@ export function fromHuggingFace(
   const activation = ACTIVATIONS[config.text('hidden_act', 'gelu')];
   if (activation === undefined) {
     problems.push(
-      `hidden_act ${config.text('hidden_act', '')} is not known: ${Object.keys(ACTIVATIONS).join(', ')} are`,
+      `hidden_act ${config.text('hidden_act', '')} is not supported: ` +
+        `${Object.keys(ACTIVATIONS).join(', ')} are`,
     );
   }
   const channels = config.count('num_channels', 3);
-  if (channels !== 3) problems.push(`num_channels is ${channels}: pictures have 3 here`);
+  if (channels !== 3) problems.push(`num_channels is ${channels}: pictures must have 3`);
   const embeddings = `${prefix}embeddings`;
   const distilled = source.shapeOf(`${embeddings}.distillation_token`) !== undefined;
   const trained = config.size('image_size', 224);

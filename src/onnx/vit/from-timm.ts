@@ -67,14 +67,15 @@ export function fromTimm(
   const pretrained = config.object('pretrained_cfg');
   if (!/^(vit|deit|deit3|test_vit)\d?_?/.test(name) || LOOKALIKES.test(name)) {
     problems.push(
-      `architecture ${name} is not one of vit_*, deit_*, deit3_*: export it to ONNX and use vitserve import`,
+      `architecture ${name} is not one of vit_*, deit_*, deit3_*: ` +
+        'export it to ONNX and use vitserve import',
     );
   }
   const patchShape = source.shapeOf('patch_embed.proj.weight');
   const positionShape = source.shapeOf('pos_embed');
   if (patchShape === undefined || patchShape.length !== 4 || positionShape === undefined) {
     problems.push(
-      'the tensors are not those of a ViT of timm: patch_embed.proj.weight and pos_embed are wanted',
+      'the tensors are not those of a ViT of timm: they lack patch_embed.proj.weight or pos_embed',
     );
     return { problems };
   }
@@ -94,11 +95,13 @@ export function fromTimm(
 
   const pooling = args.text('global_pool', config.text('global_pool', hasClass ? 'token' : 'avg'));
   if (pooling !== 'token' && pooling !== 'avg')
-    problems.push(`global_pool ${pooling} is not known: token and avg are`);
+    problems.push(`global_pool ${pooling} is not supported: token and avg are`);
   const written = args.text('act_layer', name.includes('quickgelu') ? 'quick_gelu' : 'gelu');
   const activation = ACTIVATIONS[written];
   if (activation === undefined)
-    problems.push(`act_layer ${written} is not known: ${Object.keys(ACTIVATIONS).join(', ')} are`);
+    problems.push(
+      `act_layer ${written} is not supported: ${Object.keys(ACTIVATIONS).join(', ')} are`,
+    );
   const layers = Array.from(source.names).filter((tensor) =>
     /^blocks\.\d+\.norm1\.weight$/.test(tensor),
   ).length;

@@ -126,7 +126,7 @@ export function encodeReply(reply: DecoderReply): Buffer {
 export function decodeReply(bytes: Buffer, asked: DecoderCall['kind']): DecoderReply {
   const reply = readReply(bytes);
   if ((reply.kind === 'drawn') !== (asked === 'draw'))
-    throw new Error(`"${reply.kind}" is no answer to "${asked}"`);
+    throw new Error(`"${reply.kind}" is not an answer to "${asked}"`);
   return reply;
 }
 
@@ -143,7 +143,7 @@ function readReply(bytes: Buffer): DecoderReply {
         format === undefined ||
         decoder === undefined
       ) {
-        throw new Error('a decoder reply that makes no sense');
+        throw new Error('an invalid decoder reply');
       }
       return {
         kind: 'decoded',
@@ -161,7 +161,7 @@ function readReply(bytes: Buffer): DecoderReply {
     case REPLY.drawn:
       return { kind: 'drawn', jpeg: Buffer.from(bytes.subarray(1)) };
     default:
-      throw new Error('a decoder reply of no known kind');
+      throw new Error('a decoder reply of unknown kind');
   }
 }
 
@@ -173,6 +173,6 @@ function readRefusal(text: string): { reason: Reason; message: string } {
   const mayBeSaid =
     known === 'INTERNAL' || (known !== null && describeReason(known).field === 'image');
   if (known === null || !mayBeSaid || typeof message !== 'string')
-    throw new Error('a refusal that makes no sense');
+    throw new Error('an invalid rejection');
   return { reason: known, message };
 }

@@ -222,7 +222,7 @@ describe('a folder that can not hold the file', () => {
     const problems = setupProblems(() => reserve(fd, 0, 3 * 2 ** 20, '/dev/shm', '20 pixel slots'));
     closeSync(fd);
     assert.deepEqual(problems, [
-      "shared-memory-dir: /dev/shm has no room for 3.0 MiB of 20 pixel slots (ENOSPC: no space left on device, write): enlarge it (a container's /dev/shm is 64 MiB unless told otherwise), name another folder, or lower permits",
+      "shared-memory-dir: /dev/shm has no room for 3.0 MiB of 20 pixel slots (ENOSPC: no space left on device, write): enlarge it (a container's /dev/shm is 64 MiB by default), name another folder, or lower permits",
     ]);
   });
 });

@@ -262,13 +262,13 @@ describe('an input that cannot be prepared is rejected by name', () => {
       'another layout',
       tinyVit(PLAIN),
       { input: { ...OPTIONS.input, layout: 'NHWC' } },
-      /^input "image" is \[n, 3, 8, 8\], and NHWC pixels of 8 × 8 are \[batch, 8, 8, 3\]$/,
+      /^input "image" is \[n, 3, 8, 8\]; NHWC pixels of 8 × 8 are \[batch, 8, 8, 3\]$/,
     ],
     [
       'another size',
       tinyVit(PLAIN),
       { input: { ...OPTIONS.input, height: 16 } },
-      /^input "image" is \[n, 3, 8, 8\], and NCHW pixels of 16 × 8 are \[batch, 3, 16, 8\]$/,
+      /^input "image" is \[n, 3, 8, 8\]; NCHW pixels of 16 × 8 are \[batch, 3, 16, 8\]$/,
     ],
     [
       'another type',
@@ -294,13 +294,13 @@ describe('an input that cannot be prepared is rejected by name', () => {
         model.opsetImport = [{ domain: '', version: 6 }];
       }),
       {},
-      /^the graph is of an operator set before 7: export it anew$/,
+      /^the graph has an opset below 7: export it with a later one$/,
     ],
     [
       'a graph that does not hang together',
       broken(({ graph }) => graph.node.pop()),
       {},
-      /^graph output "logits" is made by nothing$/,
+      /^graph output "logits" is made by no node$/,
     ],
     [
       'softmax called logits',
@@ -326,7 +326,7 @@ describe('an input that cannot be prepared is rejected by name', () => {
         graph.output = [valueInfoOf('norm2', DataType.FLOAT, ['n', 5, width])];
       }),
       { output: { ...OPTIONS.output, name: 'norm2' } },
-      /^output "norm2" is \[n, 5, 8\], and a classifier answers with \[batch, classes\]$/,
+      /^output "norm2" is \[n, 5, 8\]; a classifier answers with \[batch, classes\]$/,
     ],
     [
       'whole numbers',

@@ -254,7 +254,7 @@ describe('quantizeToInt8', () => {
         graph.output('y', ['batch', 2]);
         return graph.model('head', 17, '');
       },
-      /no product with constant weights that int8 would be for \(MatMul "y": the head\)/,
+      /no product with constant weights that could become int8 \(MatMul "y": the head\)/,
     ],
     'weights that are no numbers': [
       () => {

@@ -181,7 +181,7 @@ describe('that do not fit are rejected by name', () => {
     [
       'too few listed',
       () => floatsOf(listed(DataType.FLOAT, [2, 2], { floatData: [1] })),
-      'tensor "t" has 1 values, and its dims [2,2] take 4',
+      'tensor "t" has 1 values; its dims [2,2] take 4',
     ],
     [
       'a wrong type',
@@ -212,7 +212,7 @@ describe('that do not fit are rejected by name', () => {
     [
       'an unknown type',
       () => byteSizeOf(listed(99, [1], {})),
-      'tensor "t" has element type 99, which is unknown here',
+      'tensor "t" has element type 99, which is unknown',
     ],
     [
       'bytes at making',

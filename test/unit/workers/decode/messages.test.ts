@@ -84,7 +84,7 @@ describe('decoder messages', () => {
   test('a reply of no known kind is an error', () => {
     assert.throws(
       () => decodeReply(Buffer.of(9), 'decode'),
-      /^Error: a decoder reply of no known kind$/,
+      /^Error: a decoder reply of unknown kind$/,
     );
   });
 

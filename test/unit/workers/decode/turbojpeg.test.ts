@@ -36,7 +36,7 @@ const draw = (width: number, height: number) =>
 describe('the library file', () => {
   for (const [folder, hash] of Object.entries(LIBRARY_HASHES)) {
     const path = join(PREBUILDS, folder, 'libturbojpeg.so.0');
-    test(`${folder} is the one that is known`, {
+    test(`${folder} is the known one`, {
       skip: !existsSync(path) && 'it is not installed',
     }, () => {
       assert.equal(createHash('sha256').update(readFileSync(path)).digest('hex'), hash);
@@ -52,7 +52,7 @@ describe('the library file', () => {
       writeFileSync(path, 'not that library');
       assert.match(
         JSON.stringify(bindTurboJpeg(path, hash)),
-        /not the one that is known: its SHA-256 is [0-9a-f]{64}.*"expected":false/,
+        /not the known one: its SHA-256 is [0-9a-f]{64}.*"expected":false/,
       );
       const own = createHash('sha256').update('not that library').digest('hex');
       assert.match(JSON.stringify(bindTurboJpeg(path, own)), /the file can't be loaded/);

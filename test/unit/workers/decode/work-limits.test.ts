@@ -100,15 +100,15 @@ describe('a JPEG', () => {
   test('is refused beyond that, with its scans and how many it may have', () => {
     refuses(
       huffmanScans(100, 100, 101),
-      /has 101 scans, and with its pixels and bytes the limit is 100: save it again as a baseline JPEG$/,
+      /has 101 scans; the limit for its pixels and bytes is 100: save it again as a baseline JPEG$/,
     );
     refuses(
       huffmanScans(1_000, 1_000, 883),
-      /has 883 scans, and with its pixels and bytes the limit is 2\d:/,
+      /has 883 scans; the limit for its pixels and bytes is 2\d:/,
     );
     refuses(
       arithmeticScans(1_000, 1_000),
-      /has 45 scans with arithmetic coding, and with its pixels and bytes the limit is \d:/,
+      /has 45 scans with arithmetic coding; the limit for its pixels and bytes is \d:/,
     );
     refuses(huffmanScans(1_000, 1_000, 60), /has 60 scans/);
   });
@@ -118,7 +118,7 @@ describe('a JPEG', () => {
     passes(more, 50_000_000);
     refuses(
       few,
-      /60 scans, and with its pixels and bytes the limit is \d+:/,
+      /60 scans; the limit for its pixels and bytes is \d+:/,
       'IMAGE_TOO_LARGE',
       50_000_000,
     );

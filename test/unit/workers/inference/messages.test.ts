@@ -65,14 +65,8 @@ describe('inference messages', () => {
 
   test('a reply to another number of images, one that was cut and one with an impossible time are errors', () => {
     const skipped = encodeReply([{ kind: 'skipped' }, { kind: 'skipped' }]);
-    assert.throws(
-      () => decodeReply(skipped, 1),
-      /^Error: results of 2 images where 1 were asked for$/,
-    );
-    assert.throws(
-      () => decodeReply(skipped, 3),
-      /^Error: results of 2 images where 3 were asked for$/,
-    );
+    assert.throws(() => decodeReply(skipped, 1), /^Error: results of 2 images instead of 1$/);
+    assert.throws(() => decodeReply(skipped, 3), /^Error: results of 2 images instead of 3$/);
     assert.throws(() => decodeReply(skipped.subarray(0, 13), 2), RangeError);
     skipped.writeDoubleLE(Number.NaN, 0);
     assert.throws(() => decodeReply(skipped, 2));

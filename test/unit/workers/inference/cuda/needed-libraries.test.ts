@@ -27,11 +27,11 @@ test('what is no library, or not a whole one, is refused', ON_LINUX, (t) => {
   const binding = readFileSync(join(libraryFolder, 'onnxruntime_binding.node'));
   assert.throws(
     () => neededLibraries(put('text', Buffer.alloc(200, 'text'))),
-    /is no 64-bit ELF file/,
+    /is not a 64-bit ELF file/,
   );
-  assert.throws(() => neededLibraries(put('empty', Buffer.alloc(0))), /is cut short/);
-  assert.throws(() => neededLibraries(put('cut', binding.subarray(0, 1000))), /is cut short/);
+  assert.throws(() => neededLibraries(put('empty', Buffer.alloc(0))), /is truncated/);
+  assert.throws(() => neededLibraries(put('cut', binding.subarray(0, 1000))), /is truncated/);
   const claims = Buffer.from(binding);
   claims.writeUInt16LE(0xffff, 56);
-  assert.throws(() => neededLibraries(put('claims', claims)), /is cut short|is damaged/);
+  assert.throws(() => neededLibraries(put('claims', claims)), /is truncated|is damaged/);
 });
