@@ -1,4 +1,4 @@
-/** What the loader refuses, with its exact words: every problem, one line each, all at once. */
+/** What the loader rejects, in its exact words: every problem, one line each, all at once. */
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -8,7 +8,7 @@ import { NO_FILES, problems, withFile } from './surroundings.js';
 const serve = (...argv: string[]) => loadServeSettings(argv, {}, NO_FILES).settings;
 const serveProblems = (...argv: string[]) => problems(() => loadServeSettings(argv, {}, NO_FILES));
 
-describe('what serve refuses', () => {
+describe('serve rejects', () => {
   test('all problems of all sources at once', () => {
     const load = () =>
       loadServeSettings(
@@ -48,7 +48,7 @@ describe('what serve refuses', () => {
     ]);
   });
 
-  test('flags that are not there, and the nearest that is', () => {
+  test('unknown flags, with the nearest known one', () => {
     assert.deepEqual(
       serveProblems('--prot=1', '--xyzzy', '--modles', 'm', '--no-reflecton', '--drian-delay=5s'),
       [
@@ -104,7 +104,7 @@ describe('what serve refuses', () => {
     );
   });
 
-  test('config files that are not there or not what they should be', () => {
+  test('config files that are missing or malformed', () => {
     assert.deepEqual(serveProblems('--config=etc/a.json'), [
       "--config: etc/a.json can't be read: ENOENT: no such file or directory, open '/srv/etc/a.json'",
     ]);
@@ -146,7 +146,7 @@ describe('what serve refuses', () => {
       ],
     );
     serve('--simulated-inference=1:1,8:2', '--batch-sizes=1,8', '--max-batch-size=8');
-    // What can't be read is reported as such, and nothing is concluded from it.
+    // An unreadable value is reported as such, and no rule is applied to it.
     assert.equal(serveProblems('--simulated-inference=1:1,8:2', '--max-batch-size=9999').length, 1);
   });
 
@@ -162,7 +162,7 @@ describe('what serve refuses', () => {
     serve('--address=0.0.0.0:9', '--http-address=[::1]:9');
   });
 
-  test('a port of health that is another one’s, and halves of what belongs together', () => {
+  test('a health port that another listener has, and halves of a pair', () => {
     const taken = 'takes the port of address or http-address: it needs one of its own';
     assert.deepEqual(serveProblems('--address=0.0.0.0:9', '--health-address=127.0.0.1:9'), [
       `health-address 127.0.0.1:9 ${taken}`,
@@ -181,7 +181,7 @@ describe('what serve refuses', () => {
     assert.equal(serve('--tls-cert=a', '--tls-key=b', '--tls-client-ca=c').tlsClientCa, '/srv/c');
   });
 
-  test('what is given is shown on one line and not at any length', () => {
+  test('a given value is shown on one line and shortened', () => {
     const [problem] = serveProblems(`--log-level=${'x\n'.repeat(500)}`);
     assert.ok(problem !== undefined && problem.length < 200, problem);
   });

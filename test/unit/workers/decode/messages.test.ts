@@ -1,4 +1,4 @@
-/** What the front and a decoder say to each other arrives as it was said. */
+/** Messages between the front and a decoder arrive unchanged. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -73,7 +73,7 @@ describe('decoder messages', () => {
     );
   });
 
-  test('a drawn picture does not hold on to the buffer that it arrived in', () => {
+  test('a drawn picture does not retain the buffer of its message', () => {
     const bytes = encodeReply({ kind: 'drawn', jpeg: Buffer.from('picture') });
     const reply = decodeReply(bytes, 'draw');
     bytes.fill(0);
@@ -81,14 +81,14 @@ describe('decoder messages', () => {
     assert.equal(reply.jpeg.toString(), 'picture');
   });
 
-  test('a reply of no known kind is an error', () => {
+  test('a reply of unknown kind is an error', () => {
     assert.throws(
       () => decodeReply(Buffer.of(9), 'decode'),
       /^Error: a decoder reply of unknown kind$/,
     );
   });
 
-  describe('of a decoder that is not itself are errors:', () => {
+  describe('of a compromised decoder are errors:', () => {
     const decoded = encodeReply({
       kind: 'decoded',
       decodeMs: 1,
@@ -120,7 +120,7 @@ describe('decoder messages', () => {
       'a message that is none': refused({ reason: 'INTERNAL', message: { text: 'no' } }),
       'no refusal at all': refused(null),
       'a refusal that is no JSON': Buffer.from('\u0002{'),
-      'a picture where pixels were asked for': encodeReply({
+      'a picture instead of pixels': encodeReply({
         kind: 'drawn',
         jpeg: Buffer.alloc(3),
       }),
@@ -128,7 +128,6 @@ describe('decoder messages', () => {
       test(what, () => assert.throws(() => decodeReply(bytes, 'decode')));
     }
 
-    test('pixels where a picture was asked for', () =>
-      assert.throws(() => decodeReply(decoded, 'draw')));
+    test('pixels instead of a picture', () => assert.throws(() => decodeReply(decoded, 'draw')));
   });
 });

@@ -1,4 +1,4 @@
-/** What libraries ask for, read from libraries that are there anyway. */
+/** What libraries need, read from libraries that every system has. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ test("onnxruntime's binding asks for onnxruntime and for the C library", ON_LINU
   for (const name of needed) assert.match(name, /^[\w+.-]+\.so(\.\d+)*$/);
 });
 
-test('what is no library, or not a whole one, is refused', ON_LINUX, (t) => {
+test('a file that is not a library, or not a whole one, is rejected', ON_LINUX, (t) => {
   const folder = temporaryFolder(t);
   const put = (name: string, bytes: Uint8Array) => {
     writeFileSync(join(folder, name), bytes);
