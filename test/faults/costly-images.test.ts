@@ -35,15 +35,15 @@ const HOSTILE: Readonly<
 > = {
   'arithmetic coding, 45 scans of four components': {
     draw: () => arithmeticScans(SIDE, SIDE),
-    says: /^the JPEG image has 45 scans with arithmetic coding, and with its pixels and bytes the limit is \d+: save it again/,
+    says: /^the JPEG image has 45 scans with arithmetic coding; the limit for its pixels and bytes is \d+: save it again/,
   },
   'a progressive JPEG of 883 scans': {
     draw: () => huffmanScans(SIDE, SIDE, 883),
-    says: /^the JPEG image has 883 scans, and with its pixels and bytes the limit is \d+: save it again as a baseline JPEG$/,
+    says: /^the JPEG image has 883 scans; the limit for its pixels and bytes is \d+: save it again as a baseline JPEG$/,
   },
   'one scan of arithmetic coding with a few bytes': {
     draw: () => arithmeticScan(SIDE, SIDE),
-    says: /^the JPEG image has 1 scan with arithmetic coding, and with its pixels and bytes the limit is 0: save it again/,
+    says: /^the JPEG image has 1 scan with arithmetic coding; the limit for its pixels and bytes is 0: save it again/,
   },
   'one scan without data': {
     draw: () => emptyScan(SIDE, SIDE),

@@ -120,7 +120,7 @@ export function decodeReply(bytes: Buffer): WorkResult<DecodedImage> {
     case REPLY.skipped:
       return { kind: 'skipped' };
     default:
-      throw new Error('a decoder reply of no known kind');
+      throw new Error('a decoder reply of unknown kind');
   }
 }
 
