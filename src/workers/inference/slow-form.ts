@@ -1,8 +1,8 @@
 /**
  * Whether a model has correct answers but a form that is slow on this CPU, and what to do about it.
  *
- * It reports the forms that were measured (docs/performance.md). On Arm without dot products int8
- * may gain little too, but there are no measurements.
+ * It reports the forms that were measured (docs/internals/performance.md). On Arm without dot
+ * products int8 may gain little too, but there are no measurements.
  */
 import type { Manifest } from '../../models/manifest.js';
 import { INTEGER_KERNELS, type IntegerKernel, integerKernel } from './integer-precision.js';
