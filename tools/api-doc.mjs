@@ -37,7 +37,7 @@ export function renderApiDoc() {
     '# API',
     '',
     `The package \`${parsed.package}\`, as its contract [\`${SOURCE}\`](../../${SOURCE}) explains it. How failures look is in`,
-    '[errors.md](errors.md), how to call it from other languages in the [README](../../README.md#call-it-from-anywhere).',
+    '[errors.md](errors.md), how to call it from other languages in [clients.md](../start/clients.md).',
     '',
   ];
   for (const element of elements) {

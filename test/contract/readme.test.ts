@@ -1,13 +1,12 @@
 /**
  * The README's commands are run as they stand, against a server started by the README's own
- * command, and print what the README says they print (figures aside). What needs a tool that is not
- * here is skipped, and says so.
+ * command, and print what the README says they print (figures aside). So are the commands of the
+ * quickstart that ask a running server. What needs a tool that is not here is skipped, and says so.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
@@ -18,14 +17,16 @@ import { drawSample, SAMPLE_HEIGHT, SAMPLE_WIDTH } from './sample.js';
 const SAMPLE = 'docs/images/ship.png';
 const INSTALL = 'npm ci && ';
 const README_ADDRESS = '127.0.0.1:50051';
+const HTTP_ADDRESS = '127.0.0.1:8080';
 const blocks = blocksOf('README.md');
+const QUICKSTART = 'docs/start/quickstart.md';
 
 /** Every block with something to run, and the test below that runs it. */
-const RUNNABLE = ['start', 'check', 'classify', 'grpcurl', 'python-stubs', 'python-client'];
+const RUNNABLE = ['start', 'check', 'classify', 'grpcurl'];
 
-function block(name: string): Block {
-  const found = blocks.find((candidate) => candidate.name === name);
-  assert.ok(found, `the README has a block named ${name}`);
+function block(name: string, path = 'README.md'): Block {
+  const found = blocksOf(path).find((candidate) => candidate.name === name);
+  assert.ok(found, `${path} has a block named ${name}`);
   return found;
 }
 
@@ -85,10 +86,9 @@ describe('with the server that the README starts', () => {
   const { labels } = readJson<{ labels: readonly string[] }>('models/vit-cifar10/1/model.json');
   let server: ChildProcess;
   let address = '';
-  let folder = '';
+  let http = '';
 
   before(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'vitserve-readme-'));
     // What is installed stays: this test runs from it. Free ports, because the README's may be
     // taken.
     const command = block('start').text.trim().slice(INSTALL.length);
@@ -107,9 +107,9 @@ describe('with the server that the README starts', () => {
     for await (const line of createInterface({ input: server.stdout })) {
       printed.push(line);
       if (!line.startsWith('{')) continue;
-      const entry = JSON.parse(line) as { msg: string; address: string };
+      const entry = JSON.parse(line) as { msg: string; address: string; http: string };
       if (entry.msg === 'serving') {
-        address = entry.address;
+        ({ address, http } = entry);
         break;
       }
     }
@@ -122,7 +122,6 @@ describe('with the server that the README starts', () => {
       server.kill('SIGTERM');
       await once(server, 'exit');
     }
-    rmSync(folder, { recursive: true, force: true });
   });
 
   const here = (text: string) => text.replaceAll(README_ADDRESS, address);
@@ -152,34 +151,22 @@ describe('with the server that the README starts', () => {
     assert.equal(shapeOf(stdout, labels), shapeOf(block('grpcurl-output').text, labels));
   });
 
-  test('the Python client prints what the README shows', (t) => {
-    const [install, stubs] = block('python-stubs').text.trim().split('\n') as [string, string];
-    const [, include, proto] = /-I(\S+) .* (\S+\.proto)$/.exec(stubs) as unknown as [
-      string,
-      string,
-      string,
-    ];
-    assert.ok(existsSync(join(REPOSITORY, include, proto)), `${include}/${proto}`);
-    assert.match(install, /^pip install /);
-    const python = pythonWith('grpc_tools, google.rpc.status_pb2');
-    if (python === null)
-      return t.skip('there is no Python with grpcio-tools and googleapis-common-protos here');
-
-    cpSync(join(REPOSITORY, include), join(folder, include), { recursive: true });
-    cpSync(join(REPOSITORY, SAMPLE), join(folder, SAMPLE));
-    const made = shell(stubs.replace(/^python /, `${python} `), folder);
-    assert.equal(made.status, 0, made.stderr);
-    writeFileSync(join(folder, 'client.py'), here(block('python-client').text));
-    const { stdout, stderr, status } = shell(`${python} client.py`, folder);
+  test('the quickstart looks at the server with vitserve inspect', () => {
+    const { text } = block('live', QUICKSTART);
+    const { stdout, stderr, status } = shell(
+      `vitserve() { node dist/main.js "$@"; }\n${text}`,
+      REPOSITORY,
+      { VITSERVE_HTTP_ADDRESS: http },
+    );
     assert.equal(status, 0, stderr);
-    assert.equal(shapeOf(stdout, labels), shapeOf(block('python-output').text, labels));
+    assert.match(stdout, /^vitserve at \S+: serving\n/);
+  });
+
+  test('the quickstart asks whether the server is ready', (t) => {
+    const { text } = block('ready', QUICKSTART);
+    assert.ok(text.includes(HTTP_ADDRESS));
+    if (spawnSync('curl', ['--version']).error) return t.skip('there is no curl on this machine');
+    const { stderr, status } = shell(text.replaceAll(HTTP_ADDRESS, http), REPOSITORY);
+    assert.equal(status, 0, stderr);
   });
 });
-
-/** A Python that can import these modules: the one of tools/, or the one on the path. */
-function pythonWith(modules: string): string | null {
-  const candidates = [join(REPOSITORY, 'tools/.venv/bin/python'), 'python3'];
-  return (
-    candidates.find((python) => spawnSync(python, ['-c', `import ${modules}`]).status === 0) ?? null
-  );
-}
