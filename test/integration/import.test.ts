@@ -437,7 +437,9 @@ describe('the commands of the document', () => {
   const scope = suiteScope();
   const folder = temporaryFolder(scope);
   const models = join(folder, 'models');
-  const blocks = blocksOf(DOCUMENT).filter(({ language }) => language === 'sh');
+  const blocks = blocksOf(DOCUMENT).filter(
+    ({ language, name }) => language === 'sh' && name.startsWith('import-'),
+  );
 
   before(() => writeDocumented(folder));
 
@@ -680,13 +682,13 @@ const refusals: Refusal[] = [
   },
 ];
 
-describe('the table of refusals', () => {
+describe('what import rejects', () => {
   const table = new Map(
-    readTable(DOCUMENT, 'What is refused').map(([first = '', ...cells]) => [first, cells]),
+    readTable(DOCUMENT, 'What import rejects').map(([first = '', ...cells]) => [first, cells]),
   );
 
   for (const { what, set } of refusals) {
-    test(`${what}: refused as the document says`, async (t) => {
+    test(`${what}: rejected as the document says`, async (t) => {
       const folder = temporaryFolder(t);
       const args = await set(folder);
       const { code, stdout, stderr } = await vitserve(t, [

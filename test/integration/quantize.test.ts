@@ -490,9 +490,12 @@ describe('the documents', () => {
     writeFileSync(join(cwd, 'my-images/one.jpg'), await jpeg(1));
   });
 
-  for (const document of ['docs/start/quantizing.md', 'docs/start/inspecting.md']) {
+  for (const [document, command] of [
+    ['docs/start/importing.md', 'quantize'],
+    ['docs/start/models.md', 'inspect'],
+  ] as const) {
     for (const { name, language, text } of blocksOf(document)) {
-      if (language !== 'sh' || name === '') continue;
+      if (language !== 'sh' || !name.startsWith(command)) continue;
       test(`${document}: ${name}`, async () => {
         const [program, ...args] = text.trim().split(' ');
         assert.equal(program, 'vitserve');
