@@ -26,6 +26,15 @@ const LIMIT_PIXEL_NS = 80;
 const ROW_NS = 2_000;
 const BYTE_NS = 200;
 
+/** JPEG has no more; other formats reach the limit on pixels before they matter. */
+const MOST_ROWS = 65_535;
+
+/** What any file may cost where images are limited so. */
+export function largestCostMs(maxImagePixels: number, maxImageBytes: number): number {
+  const pixelsNs = maxImagePixels * LIMIT_PIXEL_NS + MOST_ROWS * ROW_NS;
+  return BASE_MS + (pixelsNs + maxImageBytes * BYTE_NS) / 1e6;
+}
+
 export interface CostlyReport {
   readonly files: number;
   readonly answered: number;
