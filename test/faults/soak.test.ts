@@ -1,7 +1,7 @@
 /**
  * Everything at once, for a few seconds: callers of every kind while processes are killed and
- * stopped and strangers damage what they send. The long version is `npm run soak`; what it measured
- * stands in docs/reliability.md.
+ * stopped and strangers damage what they send. The long version is `npm run soak`;
+ * docs/reliability.md has its results.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -16,14 +16,14 @@ import { streams } from './rig/stream-actors.js';
 import { resets, slowUploads } from './rig/upload-actors.js';
 import { reasonsToFail } from './rig/verdict.js';
 
-/** Slots for more than the load, so that nobody is refused; stuck processes are given up soon. */
+/** Slots for more than the load, so that no call is refused; stuck processes are killed soon. */
 const FLAGS = [
   ...['--decoder-processes', '2', '--inference-processes', '2', '--permits', '64'],
   ...['--decode-timeout', '1s', '--inference-timeout', '1s'],
 ];
 const PERMITS_REFUSED = ['OVERLOADED', 'DEADLINE_UNREACHABLE'];
 
-test('under kills, stops, floods, bad images and callers who leave, no admitted request fails, is lost or answered wrong', async (t) => {
+test('under kills, stops, floods, bad images and cancelled calls, no admitted request fails, is lost or answered wrong', async (t) => {
   const server = await ServerProcess.start(t, [...ON_CPU, ...FLAGS]);
   const client = new PlainClient(t, server.address);
   const pictures = await knowPictures(client, await drawGood(), await drawBad());

@@ -1,5 +1,5 @@
 /**
- * A supervised process that ends, hangs and talks nonsense in every way there is; real processes,
+ * A supervised process that ends, hangs and sends nonsense in every possible way; real processes,
  * none of them ours.
  */
 import assert from 'node:assert/strict';
@@ -20,7 +20,7 @@ const TIMEOUT_MS = 400;
 
 interface Stand {
   readonly lane: Lane<string, string>;
-  /** What the observer was told, one line each. */
+  /** The observer's events, one line each. */
   readonly events: string[];
   readonly lines: string[];
   readonly pids: number[];
@@ -172,7 +172,7 @@ const DEATHS: Readonly<Record<string, Death>> = {
 describe('a supervised process with a limit on its processor time', LINUX, () => {
   const CPU_LIMIT = { cpuMs: TIMEOUT_MS };
 
-  test('is replaced when it has used it up, and the call is told that it was this', async (t) => {
+  test('is replaced when it has used it up, and the call is told so', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
     await stand.lane.start();
     const { suspect, usedUp } = await lostBy(stand.lane.call('spin'));
@@ -183,7 +183,7 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
     );
   });
 
-  test('is replaced when it uses none, which the call may be at fault for', async (t) => {
+  test('is replaced when it uses none, for which the call may be responsible', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
     await stand.lane.start();
     const { suspect, usedUp } = await lostBy(stand.lane.call('hang'));
@@ -192,7 +192,7 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
     assert.match(stand.events.join(), /lost by timeout: no answer, and no processor time used/);
   });
 
-  test('is replaced when it was stopped from outside, which the call is not at fault for', async (t) => {
+  test('is replaced when it was stopped from outside, for which the call is not responsible', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
     await stand.lane.start();
     const failing = lostBy(stand.lane.call('spin'));
@@ -236,10 +236,10 @@ describe('a supervised process is replaced after', LINUX, () => {
     });
   }
 
-  test('a reply that nobody has asked for', async (t) => {
+  test('a reply to no call', async (t) => {
     const stand = createStand(t);
     await stand.lane.start();
-    // The first of the two is taken for the answer: that it is none can't be seen. The second can.
+    // The first of the two passes for the answer: that it is wrong can't be seen. The second can.
     assert.equal(await stand.lane.call('send second-reply'), 'unasked');
     await stand.ready(2);
     assert.deepEqual(stand.events, [
@@ -252,7 +252,7 @@ describe('a supervised process is replaced after', LINUX, () => {
 });
 
 describe('what a process writes beside the channel', LINUX, () => {
-  test('is cut where it has no end, and costs neither memory nor the process', async (t) => {
+  test('is cut if it has no end, and costs neither memory nor the process', async (t) => {
     const stand = createStand(t);
     await stand.lane.start();
     assert.equal(await stand.lane.call('write 32'), 'written');
@@ -284,17 +284,14 @@ describe('a process that does not start', LINUX, () => {
     });
   }
 
-  test('is tried again after ever longer waits, and the waits begin anew only after five seconds of service', async (t) => {
+  test('is retried after ever longer waits, which start over only after five seconds of service', async (t) => {
     const clock = new FakeClock();
     const stand = createStand(t, { clock, random: () => 0.5 });
     const { lane, events } = stand;
     const happened = async (count: number) => {
       await eventually(`${count} events`, () => events.length === count && clock.timers <= 1);
     };
-    /**
-     * Loses the process that runs, if one does, and finds out after how long the next one is
-     * started.
-     */
+    /** Loses the running process, if any, and measures after how long the next one is started. */
     const waitMs = async (settings: Settings['start'], kill: boolean): Promise<number> => {
       stand.settings = { ...stand.settings, start: settings };
       const count = events.length;
@@ -324,12 +321,11 @@ describe('a process that does not start', LINUX, () => {
     assert.equal(await lane.call('echo well'), 'well');
   });
 
-  test('because the system has none to give is tried again, and the front goes on', async (t) => {
+  test('because the system has no memory for one is retried, and the front goes on', async (t) => {
     const shared: number[] = [];
     const stand = createStand(t, { sharedFds: shared });
     await stand.lane.start();
-    // A descriptor that is not there: what starts a process throws, as it does where there is no
-    // memory for one.
+    // A missing descriptor: starting a process throws, as it does without memory for one.
     shared.push(99_999);
     process.kill(stand.pids[0] as number, 'SIGKILL');
     const failed = () => stand.events.filter((event) => event.startsWith('lost by start'));
@@ -341,7 +337,7 @@ describe('a process that does not start', LINUX, () => {
   });
 });
 
-describe('a process that is confined', LINUX, () => {
+describe('a sandboxed process', LINUX, () => {
   const confined = (t: TestContext) => {
     const stand = createStand(t);
     stand.settings = {
@@ -351,7 +347,7 @@ describe('a process that is confined', LINUX, () => {
     return stand;
   };
 
-  test('takes the memory that it was granted, and is lost when it wants more', async (t) => {
+  test('gets the memory that it was granted, and is lost when it needs more', async (t) => {
     const stand = confined(t);
     await stand.lane.start();
     assert.equal(await stand.lane.call('take 128'), String(128 * 2 ** 20));
@@ -376,7 +372,7 @@ describe('a process that is confined', LINUX, () => {
     });
   }
 
-  test('has no privileges to gain and no core to leave, and its figures can be read', async (t) => {
+  test('has no privileges to gain and no core dump, and its figures can be read', async (t) => {
     const stand = confined(t);
     await stand.lane.start();
     const pid = stand.pids[0] as number;
@@ -390,7 +386,7 @@ describe('a process that is confined', LINUX, () => {
 });
 
 describe('a process whose memory is hidden', LINUX, () => {
-  /** As a user without rights: root may look at everything. */
+  /** As a user without rights: root may read everything. */
   const user = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
   const node = (t: TestContext, code: string) => {
     const child = spawn(process.execPath, ['--input-type=module', '--eval', code], {
@@ -409,7 +405,7 @@ describe('a process whose memory is hidden', LINUX, () => {
     [false, 'read'],
     [true, 'EACCES'],
   ] as const) {
-    test(`${hidden ? 'can’t' : '(and only then) can'} be looked into by others of its user`, async (t) => {
+    test(`${hidden ? 'can’t' : '(and only then) can'} be read by others of its user`, async (t) => {
       const hide = hidden ? `(await import('${module}')).hideMemory();` : '';
       const victim = node(t, `${hide} console.log('up'); process.stdin.resume();`);
       assert.equal(await said(victim), 'up');

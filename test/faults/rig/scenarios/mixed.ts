@@ -1,6 +1,6 @@
 /**
- * The soak: every kind of caller and every kind of fault at once, at about half of what the machine
- * can do, for long.
+ * The soak: every kind of caller and every kind of fault at once, at about half of the machine's
+ * capacity, for long.
  */
 import { strikes, vandals } from '../fault-actors.js';
 import { badImages, hurried, leavers, poissonCallers } from '../load-actors.js';
@@ -17,7 +17,7 @@ import { streams } from '../stream-actors.js';
 import { resets, slowUploads } from '../upload-actors.js';
 import { growthAllowed, reasonsToFail } from '../verdict.js';
 
-/** Stuck processes are given up sooner than by default, so that many can be in a run. */
+/** Stuck processes are killed sooner than by default, so that many fit into a run. */
 const FLAGS = ['--decode-timeout', '2s', '--inference-timeout', '2s'];
 const KILL_EVERY_MS = 10 * SECOND;
 const STOP_EVERY_MS = 35 * SECOND;
