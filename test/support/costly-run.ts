@@ -1,7 +1,7 @@
 /**
- * Sends files that are made to take long to a decoder process, and holds it to what it promises of
- * its time: so much for each byte and each pixel, never more than the largest honest picture takes,
- * and no process lost.
+ * Sends files that are made to take long to a decoder process, and checks its promises of time: so
+ * much for each byte and each pixel, never more than the largest honest picture takes, and no
+ * process lost.
  */
 import { costlyJpeg } from './costly-jpegs.js';
 import { costlyPng } from './costly-pngs.js';
@@ -13,11 +13,11 @@ import type { Scope } from './server.js';
 export const COSTLY_FORMATS = ['jpeg', 'png', 'webp'] as const;
 export type CostlyFormat = (typeof COSTLY_FORMATS)[number];
 
-/** Small, so that many files are sent: what is in proportion to the pixels shows as well. */
+/** Small, so that many files are sent: costs in proportion to the pixels show as well. */
 const MOST_PIXELS = 8_000_000;
 /**
- * What a file may cost, twice what is known of the honest (docs/bad-input.md): 250 ns for each of
- * its pixels where it repeats itself, 80 ns for each pixel of the largest picture, 2 µs a row, and
+ * What a file may cost, twice the known cost of honest files (docs/bad-input.md): 250 ns for each
+ * of its pixels if it repeats itself, 80 ns for each pixel of the largest picture, 2 µs a row, and
  * 200 ns a byte.
  */
 const BASE_MS = 60;
@@ -33,7 +33,7 @@ export interface CostlyReport {
   /** The file that took longest; the one that took longest for its allowance. */
   readonly worst: Costly;
   readonly dearest: Costly;
-  /** What went against the promises. */
+  /** Broken promises. */
   readonly problems: readonly string[];
 }
 
