@@ -134,7 +134,7 @@ describe('a command', () => {
       });
 
       test(`${what}: every file and every socket`, {
-        skip: !STRACE && 'strace is not here, or may not trace',
+        skip: !STRACE && 'strace is missing, or may not trace',
       }, async (t) => {
         const around = surroundings(t);
         const seen = trace(t);
@@ -206,7 +206,7 @@ describe('the server', () => {
   });
 
   test('from its start to its end', {
-    skip: !STRACE && 'strace is not here, or may not trace',
+    skip: !STRACE && 'strace is missing, or may not trace',
   }, async (t) => {
     const around = surroundings(t);
     const seen = trace(t);

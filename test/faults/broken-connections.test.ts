@@ -26,7 +26,7 @@ const MESSAGE = framed({ image: Buffer.alloc(8_000, 7) });
 
 /** Each after the start of a call on stream 1. */
 const damages: readonly (readonly [string, Buffer])[] = [
-  ['HPACK that is none', frame(FRAME.headers, END_HEADERS, 3, Buffer.alloc(200, 0xff))],
+  ['invalid HPACK', frame(FRAME.headers, END_HEADERS, 3, Buffer.alloc(200, 0xff))],
   [
     'a call whose first frame is of another type, by one bit',
     Buffer.concat([

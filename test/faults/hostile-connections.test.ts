@@ -154,7 +154,7 @@ describe('a server on a hostile network', () => {
   });
 
   const malformed: readonly (readonly [string, ...Buffer[]])[] = [
-    ['HPACK that is none', frame(FRAME.headers, END_HEADERS, 1, Buffer.alloc(200, 0xff))],
+    ['invalid HPACK', frame(FRAME.headers, END_HEADERS, 1, Buffer.alloc(200, 0xff))],
     ['DATA on the connection', frame(FRAME.data, 0, 0, Buffer.alloc(100))],
     ['DATA of a call that was never begun', frame(FRAME.data, 0, 7, Buffer.alloc(100))],
     [

@@ -46,7 +46,7 @@ describe('the fate of a request', () => {
     ],
     ['a drain', failure('UNAVAILABLE', 'DRAINING'), { expected: 'A' }, 'refused', 'DRAINING'],
     [
-      'nobody there',
+      'a missing server',
       failure('UNAVAILABLE', null, 'connect ECONNREFUSED'),
       { expected: 'A' },
       'refused',
@@ -66,14 +66,14 @@ describe('the fate of a request', () => {
       'UNAVAILABLE PROCESS_LOST',
     ],
     ['our own cancelling', failure('CANCELLED'), { expected: 'A', cancelled: true }, 'cancelled'],
-    ['cancelled by somebody else', failure('CANCELLED'), { expected: 'A' }, 'failed'],
+    ['cancelled by another client', failure('CANCELLED'), { expected: 'A' }, 'failed'],
     [
       'our own deadline',
       failure('DEADLINE_EXCEEDED'),
       { expected: 'A', hasDeadline: true },
       'expired',
     ],
-    ['a deadline that nobody set', failure('DEADLINE_EXCEEDED'), { expected: 'A' }, 'failed'],
+    ['a deadline that was not set', failure('DEADLINE_EXCEEDED'), { expected: 'A' }, 'failed'],
   ];
   for (const [what, outcome, circumstances, kind, text] of rows) {
     test(`with ${what} is: ${kind}`, () => {

@@ -399,7 +399,7 @@ describe('resets', () => {
     t.diagnostic(`${(stream - 3) / 2} resets`);
     assert(
       client.codes().every((code) => code === 0),
-      'nobody was at fault',
+      'GOAWAY has an error code',
     );
     await answer();
     await client.answered(1);

@@ -155,7 +155,7 @@ function readReply(bytes: Buffer): DecoderReply {
       };
     }
     case REPLY.refused:
-      return { kind: 'refused', ...readRefusal(bytes.toString('utf8', 1)) };
+      return { kind: 'refused', ...readRejection(bytes.toString('utf8', 1)) };
     case REPLY.skipped:
       return { kind: 'skipped' };
     case REPLY.drawn:
@@ -166,7 +166,7 @@ function readReply(bytes: Buffer): DecoderReply {
 }
 
 /** A decoder may reject the image, or report a fault of its own, and nothing else. */
-function readRefusal(text: string): { reason: Reason; message: string } {
+function readRejection(text: string): { reason: Reason; message: string } {
   const { reason, message } = JSON.parse(text) as { reason?: unknown; message?: unknown };
   const known =
     typeof reason === 'string' && Object.hasOwn(REASONS, reason) ? (reason as Reason) : null;

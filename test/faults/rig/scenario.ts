@@ -143,7 +143,7 @@ export async function aftermath({ server, subject, pictures }: Started): Promise
     async () => (await server.metric('vitserve_connections_in_use')) === 0,
     KEEPALIVE_MS,
   ).catch(() => {
-    reasons.push('connections stay open that nobody has');
+    reasons.push('connections stay open without a client');
   });
   const { code, signal } = await server.stop();
   if (code !== 0) reasons.push(`it ended with ${signal ?? `exit code ${code}`} and not with 0`);

@@ -78,7 +78,7 @@ export function reasonsToFail(evidence: Evidence, limits: Limits): string[] {
       `requests were refused that should not be (${countsText(Object.fromEntries(refusedWrongly))})`,
     );
   }
-  if (totals.surplus > 0) reasons.push(`${totals.surplus} answers came that nobody waited for`);
+  if (totals.surplus > 0) reasons.push(`${totals.surplus} answers came without a request`);
   if (accounted !== totals.sent)
     reasons.push(`${totals.sent} requests were sent, ${accounted} are accounted for`);
 

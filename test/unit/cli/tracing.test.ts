@@ -74,7 +74,7 @@ describe('unusable values', () => {
   const off: Readonly<Record<string, readonly [Readonly<Record<string, string>>, RegExp]>> = {
     'another exporter': [{ OTEL_TRACES_EXPORTER: 'zipkin' }, /OTEL_TRACES_EXPORTER is zipkin/],
     'another protocol': [{ ...ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, /protocol is grpc/],
-    'an address that is no URL': [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' }, /no URL/],
+    'an address that is not a URL': [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' }, /no URL/],
   };
   for (const [what, [env, problem]] of Object.entries(off)) {
     test(`${what}: reported, and nothing is exported`, () => {

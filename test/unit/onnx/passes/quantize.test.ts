@@ -256,7 +256,7 @@ describe('quantizeToInt8', () => {
       },
       /no product with constant weights that could become int8 \(MatMul "y": the head\)/,
     ],
-    'weights that are no numbers': [
+    'weights that are not numbers': [
       () => {
         const model = attention();
         const [first, ...others] = model.graph.initializer;

@@ -105,7 +105,7 @@ describe('decoder messages', () => {
     const refused = (refusal: unknown) =>
       Buffer.concat([Buffer.of(2), Buffer.from(JSON.stringify(refusal))]);
     for (const [what, bytes] of Object.entries({
-      'a time that is none': changed((bytes) => bytes.writeDoubleLE(Number.NaN, 1)),
+      'an invalid time': changed((bytes) => bytes.writeDoubleLE(Number.NaN, 1)),
       'a time that never ends': changed((bytes) =>
         bytes.writeDoubleLE(Number.POSITIVE_INFINITY, 1),
       ),
@@ -114,12 +114,12 @@ describe('decoder messages', () => {
       'a decoder that there is not': changed((bytes) => bytes.writeUInt8(7, 18)),
       'half of a reply': decoded.subarray(0, 10),
       'no bytes': Buffer.alloc(0),
-      'a reason that there is not': refused({ reason: 'CURSED', message: 'no' }),
-      'a reason that is not its to give': refused({ reason: 'TOKEN_INVALID', message: 'no' }),
+      'an unknown reason': refused({ reason: 'CURSED', message: 'no' }),
+      'a reason that decoders may not give': refused({ reason: 'TOKEN_INVALID', message: 'no' }),
       'a name that every object has': refused({ reason: 'toString', message: 'no' }),
-      'a message that is none': refused({ reason: 'INTERNAL', message: { text: 'no' } }),
-      'no refusal at all': refused(null),
-      'a refusal that is no JSON': Buffer.from('\u0002{'),
+      'an invalid message': refused({ reason: 'INTERNAL', message: { text: 'no' } }),
+      'no rejection at all': refused(null),
+      'a rejection that is not JSON': Buffer.from('\u0002{'),
       'a picture instead of pixels': encodeReply({
         kind: 'drawn',
         jpeg: Buffer.alloc(3),
