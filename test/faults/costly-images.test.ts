@@ -1,7 +1,7 @@
 /**
- * Files of a few bytes that ask for seconds of work: refused, or cut down to what is needed, by
- * their structure. Judged by the processor time of the decoder, which other programs on the machine
- * do not change.
+ * Files of a few bytes that ask for seconds of work: their structure gets them rejected, or cut
+ * down to what is needed. The measure is the decoder's processor time, which other programs on the
+ * machine do not change.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -31,7 +31,7 @@ import { ServerProcess, suiteScope } from '../support/server.js';
 const LINUX = process.platform === 'linux' ? {} : { skip: 'processor time is read from /proc' };
 const MEBIBYTE = 2 ** 20;
 const SIDE = 7_070;
-/** The honest take seconds at this size, and were never refused for it. */
+/** The honest files take seconds at this size, and are never rejected for it. */
 const MOST_CPU_MS = 1_000;
 const COSTLY_COUNT = 60;
 const SEED = 1;
@@ -82,7 +82,7 @@ describe('a decoder', LINUX, () => {
   });
 
   for (const [what, { draw, says }] of Object.entries(HOSTILE)) {
-    test(`is done soon with ${what}`, async (t) => {
+    test(`soon finishes ${what}`, async (t) => {
       const file = draw();
       assert.ok(file.length < 16 * MEBIBYTE);
       const { reply, cpuMs } = await decoder.decode(file);
@@ -152,7 +152,7 @@ describe('a decoder', LINUX, () => {
   });
 
   for (const format of COSTLY_FORMATS) {
-    test(`keeps to its time with ${format} files made to take long`, async (t) => {
+    test(`keeps its time limits with ${format} files made to take long`, async (t) => {
       const report = await sendCostly(t, format, { count: COSTLY_COUNT, seed: SEED });
       t.diagnostic(describeCostlyReport(report));
       assert.deepEqual(report.problems, []);
@@ -164,7 +164,7 @@ describe('a decoder', LINUX, () => {
 describe('a server', LINUX, () => {
   const scope = suiteScope();
 
-  test('answers everybody else beside four senders of such files, and loses no process', async (t) => {
+  test('answers all other callers beside four senders of such files, and loses no process', async (t) => {
     const server = await ServerProcess.start(scope, [
       '--execution-provider',
       'simulated:1:0.1',

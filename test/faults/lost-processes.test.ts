@@ -1,6 +1,6 @@
 /**
- * Processes that die or hang while calls are in flight: the front stays, every call is answered,
- * and answered right. The figures of each run stand in its diagnostics.
+ * Processes that die or hang while calls are in flight: the front stays, and every call gets the
+ * right answer. Each run writes its figures into its diagnostics.
  */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -27,7 +27,7 @@ import {
 } from '../support/server.js';
 
 const CALLERS = 16;
-/** Answered before the fault and after it has been mended. */
+/** Answers before the fault and after the recovery. */
 const CALLS_BEFORE = 60;
 const CALLS_AFTER = 120;
 const TWO_EACH = ['--decoder-processes', '2', '--inference-processes', '2'];
@@ -142,7 +142,7 @@ for (const role of ['decoder', 'inference'] as const) {
       [...TWO_EACH, ...threeSeconds],
       (pid) => process.kill(pid, 'SIGSTOP'),
     );
-    // The time had begun with the call that it had in hand.
+    // The time had begun with the call that it was working on.
     assert(noticedMs >= 2_000, `noticed after ${noticedMs} ms, before its time`);
   });
 }

@@ -1,7 +1,7 @@
 /**
- * Sends files that are made to take long to a decoder process, and holds it to what it promises of
- * its time: so much for each byte and each pixel, never more than the largest honest picture takes,
- * and no process lost.
+ * Sends files that are made to take long to a decoder process, and checks its promises of time: so
+ * much for each byte and each pixel, never more than the largest honest picture takes, and no
+ * process lost.
  */
 import { costlyJpeg } from './costly-jpegs.js';
 import { costlyPng } from './costly-pngs.js';
@@ -13,7 +13,7 @@ import type { Scope } from './server.js';
 export const COSTLY_FORMATS = ['jpeg', 'png', 'webp'] as const;
 export type CostlyFormat = (typeof COSTLY_FORMATS)[number];
 
-/** Small, so that many files are sent: what is in proportion to the pixels shows as well. */
+/** Small, so that many files are sent: costs in proportion to the pixels show as well. */
 const MOST_PIXELS = 8_000_000;
 /**
  * What a file may cost, twice what is known of the honest (docs/reference/bad-input.md): 250 ns for
@@ -42,7 +42,7 @@ export interface CostlyReport {
   /** The file that took longest; the one that took longest for its allowance. */
   readonly worst: Costly;
   readonly dearest: Costly;
-  /** What went against the promises. */
+  /** Broken promises. */
   readonly problems: readonly string[];
 }
 

@@ -123,7 +123,7 @@ describe('a version', () => {
   });
 
   for (const [what, load] of [
-    ['is loaded', async () => 'a session of who knows what'],
+    ['is loaded', async () => 'a session of unknown weights'],
     ['fails to load', async () => assert.fail('half a graph')],
   ] as const) {
     test(`is not loaded if a file is overwritten while it ${what}`, async () => {

@@ -256,7 +256,7 @@ describe('quantizeToInt8', () => {
       },
       /no matrix product with constant weights for int8 \(MatMul "y": the head\)/,
     ],
-    'weights that are no numbers': [
+    'weights that are not numbers': [
       () => {
         const model = attention();
         const [first, ...others] = model.graph.initializer;
