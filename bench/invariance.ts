@@ -36,7 +36,8 @@ function* forms(scratch: string, photos: readonly string[]): Generator<[string, 
   const models = join(scratch, 'models');
   const make = (name: string, command: string, ...argv: string[]) => {
     const folder = join(models, name, '1');
-    const place = command === 'import' ? ['--model-repository', models, '--name', name] : ['--out', folder];
+    const place =
+      command === 'import' ? ['--model-repository', models, '--name', name] : ['--out', folder];
     vitserve(command, ...argv, ...place);
     return folder;
   };
