@@ -178,7 +178,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Model',
     type: executionProvider(),
     default: { kind: 'auto' },
-    summary: 'What runs the models. auto: CUDA if it works, otherwise the CPU.',
+    summary: 'What runs the models. auto: CUDA if it works, else CPU. simulated: made-up answers.',
     reason:
       '`auto` starts anywhere; the log, a metric and every reply say what it chose. On machines ' +
       'with a GPU ask for `cuda`: the server then does not start without a working GPU, instead ' +
@@ -256,7 +256,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Limits',
     type: autoOr(integer(1, 1024)),
     default: 'auto',
-    summary: 'Largest batch. auto: 4 on CPU, 32 on CUDA, the last cost when simulated.',
+    summary: 'Largest batch. auto: 4 on CPU, 32 on CUDA, the last size when simulated.',
     reason:
       'On a CPU larger batches gain nothing and make images wait for each other; a GPU needs ' +
       'them to be busy. A batch starts as soon as a process is free, full or not. On CUDA ' +

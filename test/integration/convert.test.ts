@@ -121,7 +121,10 @@ describe('a model with random weights', () => {
   });
 
   test('of no variant, or with a picture that its patches do not fill, is refused', async () => {
-    assert.match(await refusal('--random', 'XL/16'), /"XL\/16" is no variant: give Ti, S, B, L, H/);
+    assert.match(
+      await refusal('--random', 'XL/16'),
+      /"XL\/16" is not a variant: give Ti, S, B, L, H/,
+    );
     assert.match(
       await refusal('--random', 'B/14', '--image-size', '100'),
       /100 × 100 is not a multiple of the patch/,

@@ -237,7 +237,7 @@ test('a batch fixed to more than one stays fixed, and a note says why', async ()
   assert.deepEqual(describeGraph(graph.model).inputs[0]?.dims, [2, size, size, 3]);
   assert.match(
     graph.notes.join('\n'),
-    /takes batches of 2 only: the batch can't be followed through node Concat "sequence"/,
+    /takes batches of 2 only, because the batch can't be followed through node Concat "sequence"/,
   );
   assert.deepEqual((await prepared(graph, pixelsOf(2), 2)).dims, [2, classes]);
 });

@@ -145,7 +145,7 @@ describe('vitserve quantize', () => {
     assert.equal(code, 1);
     assert.match(
       stderr,
-      /^vitserve: \S+model\.onnx: MatMulInteger "\S+": the graph is quantized already: .*\n$/,
+      /^vitserve: \S+model\.onnx: MatMulInteger "\S+": the graph is already quantized: .*\n$/,
     );
     assert.deepEqual(readdirSync(home).sort(), ['1', '2']);
     assert.deepEqual(readdirSync(join(home, '..')), ['vit']);

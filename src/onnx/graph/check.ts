@@ -18,7 +18,9 @@ const SPARSE_INITIALIZER_TAG = (15 << 3) | 2;
 export function checkGraph(model: ModelProto): string[] {
   const problems: string[] = [];
   if (model.irVersion < 3)
-    problems.push(`the model has IR version ${model.irVersion}, and 3 is the oldest that is read`);
+    problems.push(
+      `the model has IR version ${model.irVersion}, but the oldest supported version is 3`,
+    );
   if (model.opsetImport.length === 0) problems.push('the model imports no operator set');
   if (model.graph.output.length === 0) problems.push(`graph "${model.graph.name}" has no outputs`);
   checkScope(model, model.graph, new Set(), problems);

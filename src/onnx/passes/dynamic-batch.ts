@@ -24,11 +24,11 @@ export function makeBatchDynamic(rewrite: GraphRewrite): void {
   const dynamic = dynamicModel(rewrite);
   if (typeof dynamic === 'string') {
     rewrite.note(
-      `the graph takes batches of ${fixedBatch} only: ${dynamic}; export it with a symbolic batch axis`,
+      `the graph takes batches of ${fixedBatch} only, because ${dynamic}: export it with a symbolic batch axis`,
     );
     return;
   }
-  rewrite.note(`the graph was exported for a batch of ${fixedBatch} and takes any now`);
+  rewrite.note(`the graph was exported for a batch of ${fixedBatch} and now takes any size`);
   rewrite.model = dynamic;
   rewrite.fixedBatch = null;
   rewrite.pixelDims = [1, ...rewrite.pixelDims.slice(1)];
@@ -87,7 +87,7 @@ class BatchRewrite {
       const known = [...node.input.filter((value) => value !== ''), node.output[0] ?? ''].map(
         this.#dimsOf,
       );
-      if (known.includes(null)) return `the shapes around node ${nodeLabel(node)} are not known`;
+      if (known.includes(null)) return `the shapes around node ${nodeLabel(node)} are unknown`;
       const place: Place = {
         node,
         index,
@@ -212,7 +212,7 @@ function mismatch(
     const expected = old.valueOf(value)?.dims?.map((size, at) => (at === axis ? 3 * size : size));
     const found = tripled.valueOf(value)?.dims;
     if (expected?.join() !== found?.join()) {
-      return `with a batch of ${3 * batch}, "${value}" would be [${found ?? 'unknown'}] in place of [${expected ?? 'unknown'}]`;
+      return `with a batch of ${3 * batch}, "${value}" would be [${found ?? 'unknown'}] instead of [${expected ?? 'unknown'}]`;
     }
   }
   return undefined;

@@ -47,13 +47,11 @@ export function outputEmbedding(rewrite: GraphRewrite): void {
   const images = typeof batch === 'number' ? batch : 1;
   const dims = isMatrix ? [images, size] : (rewrite.shapes().valueOf(value)?.dims ?? null);
   if (dims === null) {
-    without(`the shape of "${value}" before the last linear layer is not known`);
+    without(`the shape of "${value}" before the last linear layer is unknown`);
     return;
   }
   if (elementCountOf(dims) !== images * size) {
-    without(
-      `"${value}" before the last linear layer is [${dims}], which is not one vector an image`,
-    );
+    without(`"${value}" before the last linear layer is [${dims}], not one vector per image`);
     return;
   }
   const chain = new ValueChain(rewrite, value);
@@ -110,7 +108,7 @@ function variableInput(index: GraphIndex, node: NodeProto): string | undefined {
 function embeddingOf(index: GraphIndex, node: NodeProto, isMatrix: boolean): Embedding | string {
   const [value = '', weightsName = ''] = node.input;
   const weights = weightsOf(index, weightsName);
-  const noLinearLayer = `the output is made by ${node.opType}, which is no linear layer that is known here`;
+  const noLinearLayer = `the output is made by ${node.opType}, which is not a supported linear layer`;
   if (weights?.dims.length !== 2) return noLinearLayer;
   const transposed = node.opType === 'Gemm' && intAttribute(node, 'transB', 0) === 1;
   const [size = 0, classCount = 0] = transposed ? weights.dims.toReversed() : weights.dims;

@@ -124,7 +124,7 @@ function asPatchEmbedding(
     return 'the weights of the Conv are not constant';
   }
   if (!FLOATS.includes(weights.dataType))
-    return 'the weights of the Conv are no floating-point numbers';
+    return 'the weights of the Conv are not floating-point numbers';
   if (weights.dims.length !== 4 || weights.dims[1] !== 3 || intAttribute(conv, 'group', 1) !== 1) {
     return 'the Conv does not mix three channels';
   }

@@ -70,8 +70,7 @@ export function prepareGraph(model: ModelProto, options: PrepareOptions): Prepar
   const rewrite = new GraphRewrite(model, options, input, declaredAnswer);
   for (const pass of PASSES) pass(rewrite);
   const problems = checkGraph(rewrite.model);
-  if (problems.length > 0)
-    throw new Error(`the prepared graph does not hang together: ${problems.join('; ')}`);
+  if (problems.length > 0) throw new Error(`the prepared graph is invalid: ${problems.join('; ')}`);
   const { names, embeddingSize, foldedNormalization, fixedBatch, notes } = rewrite;
   return {
     model: rewrite.model,
@@ -91,7 +90,7 @@ export function prepareGraph(model: ModelProto, options: PrepareOptions): Prepar
  */
 function keepOneOutput({ graph, answer, notes }: GraphRewrite): void {
   const others = graph.output.filter(({ name }) => name !== answer).map(({ name }) => `"${name}"`);
-  if (others.length > 0) notes.push(`other outputs were left out: ${others.join(', ')}`);
+  if (others.length > 0) notes.push(`other outputs were removed: ${others.join(', ')}`);
   graph.output = graph.output.filter(({ name }) => name === answer);
   graph.valueInfo = [];
   prune(graph);
@@ -126,24 +125,24 @@ function checkedInput(model: ModelProto, { input, normalization }: PrepareOption
       given.dims?.length === 4 && expected.every((size, at) => fits(given.dims?.[at + 1], size));
     if (given.dims !== null && !isFit) {
       wrong(
-        `is [${shown(given.dims)}], and ${input.layout} pixels of ${height} × ${width} are [batch, ${expected.join(', ')}]`,
+        `is [${shown(given.dims)}], but ${input.layout} pixels of ${height} × ${width} are [batch, ${expected.join(', ')}]`,
       );
     }
     if (!INPUT_TYPES.includes(given.dataType)) {
       wrong(`is ${given.typeName}: export the graph with float32, float16 or uint8 pixels`);
     }
     if (given.dataType === DataType.UINT8 && normalization !== null) {
-      wrong('takes uint8, which normalised pixels are not: the graph must normalise them itself');
+      wrong('takes uint8, but normalized pixels are floats: the graph must normalize them itself');
     }
   }
   const others = inputs.filter(({ name }) => name !== input.name).map(({ name }) => `"${name}"`);
   if (given !== undefined && others.length > 0) {
     problems.push(
-      `the graph takes more than pixels (${others.join(', ')}): export it with the picture as its only input`,
+      `the graph takes more than pixels (${others.join(', ')}): export it with the image as its only input`,
     );
   }
   if ((opsetVersion(model) ?? 0) < 7)
-    problems.push('the graph is of an operator set before 7: export it anew');
+    problems.push('the graph uses an operator set before 7: export it again with a later one');
   if (problems.length > 0) throw new SetupError('environment', problems);
   const first = given?.dims?.[0];
   const fixedBatch = typeof first === 'number' ? first : null;

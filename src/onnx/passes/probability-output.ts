@@ -34,9 +34,7 @@ export function outputProbabilities(rewrite: GraphRewrite): void {
     );
   }
   if (dims === null) {
-    rewrite.note(
-      `the shape of "${declared?.name ?? value}" is not known: [batch, classes] is assumed`,
-    );
+    rewrite.note(`the shape of "${declared?.name ?? value}" is unknown: assuming [batch, classes]`);
   }
   const others = graph.output.filter((output) => output.name !== value);
   graph.output = [];
@@ -60,7 +58,7 @@ export function outputProbabilities(rewrite: GraphRewrite): void {
     chain.append('Sub', [one.name, probability]);
     chain.append('Concat', [chain.last, probability], { axis: int(1) });
     classes = 2;
-    rewrite.note('the one probability p is answered as two classes, (1 − p, p)');
+    rewrite.note('the probability p becomes two classes, (1 − p, p)');
   }
   chain.finish(rewrite.names.output, [rewrite.batch, classes]);
   graph.output.push(...others);
@@ -76,7 +74,7 @@ function problemsOf(
   const problems: string[] = [];
   if (!FLOATS.includes(dataType)) {
     problems.push(
-      `is ${typeNameOf(dataType)}: name an output of floating-point numbers, one a class`,
+      `is ${typeNameOf(dataType)}: give an output with one floating-point number per class`,
     );
   }
   const shape = dims?.map((size) => size ?? '?').join(', ');
@@ -87,7 +85,7 @@ function problemsOf(
     (last?.opType === 'Softmax' || (last?.opType === 'Sigmoid' && activation !== 'none'))
   ) {
     problems.push(
-      `is made by node ${nodeLabel(last)}, so these are probabilities already: say so instead of logits`,
+      `is made by node ${nodeLabel(last)}, so its values are probabilities and not logits`,
     );
   }
   if (dims === null) return problems;
@@ -98,10 +96,10 @@ function problemsOf(
     dims.slice(2).some((size) => size !== 1) ||
     (dims.length === 1 && typeof first === 'number' && first !== images)
   ) {
-    problems.push(`is [${shape}], and a classifier answers with [batch, classes]`);
+    problems.push(`is [${shape}], but a classifier's output is [batch, classes]`);
   } else if (dims.length === 1 && activation === 'softmax' && kind === 'logits') {
     problems.push(
-      `is [batch], one number an image, of which softmax would make 1: its activation must be sigmoid`,
+      `is [batch], one number per image, which softmax would turn into 1: its activation must be sigmoid`,
     );
   }
   if (binaryClasses === 'two' && dims.length > 1 && classes !== 1) {

@@ -94,7 +94,7 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   const already = graph.node.find(({ opType }) => QUANTIZED.has(opType));
   if (already !== undefined) {
     throw new SetupError('environment', [
-      `${nodeLabel(already)}: the graph is quantized already: give the float32 graph of the model`,
+      `${nodeLabel(already)}: the graph is already quantized: give the float32 graph of the model`,
     ]);
   }
   const index = indexGraph(graph);
@@ -117,7 +117,7 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   const problems = typeProblems([...chosen.values()]);
   if (chosen.size === 0) {
     const why = kept.length === 0 ? '' : ` (${kept.join('; ')})`;
-    problems.push(`the graph has no product with constant weights that int8 would be for${why}`);
+    problems.push(`the graph has no matrix product with constant weights for int8${why}`);
   }
   if (problems.length > 0) throw new SetupError('environment', problems);
 

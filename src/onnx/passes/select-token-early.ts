@@ -55,7 +55,7 @@ export function selectTokenEarly(rewrite: GraphRewrite): void {
     // Without a product there is nothing to gain.
     if (![...alone.keys()].some(({ opType }) => opType === 'MatMul')) continue;
     computeForOneToken(rewrite, chooser, chosen, alone);
-    rewrite.note('the last block is computed for the one token that the head takes');
+    rewrite.note('the last block runs only for the token that the head uses');
     return;
   }
 }

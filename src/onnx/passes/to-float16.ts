@@ -98,7 +98,7 @@ function problemsOf({ graph }: ModelProto, typeOf: (name: string) => number): st
     }
     if (node.attribute.some(({ type }) => type === AttributeType.GRAPH)) {
       problems.push(
-        `${nodeLabel(node)}: a graph inside a graph, which float16 is not made for: export without control flow`,
+        `${nodeLabel(node)}: float16 does not support a graph inside a graph: export it without control flow`,
       );
     }
     if (node.output.some((name) => name !== '' && typeOf(name) === 0)) untold.add(node.opType);
@@ -107,7 +107,7 @@ function problemsOf({ graph }: ModelProto, typeOf: (name: string) => number): st
   const [first] = untold;
   if (first !== undefined && problems.length === 0) {
     problems.push(
-      `float16: what the operator ${first} answers with can't be told, so its type can't be changed safely`,
+      `float16: what the operator ${first} returns is unknown, so its type can't be changed safely`,
     );
   }
   return problems;

@@ -15,7 +15,7 @@ export function chooseFile(path: string): string {
     isFolder = statSync(path).isDirectory();
   } catch (error) {
     throw checkpointProblem(path, [
-      `can't be read (${messageOf(error)}): name a checkpoint's folder or its .safetensors file`,
+      `can't be read (${messageOf(error)}): give a checkpoint's folder or its .safetensors file`,
     ]);
   }
   if (!isFolder) {
@@ -29,11 +29,11 @@ export function chooseFile(path: string): string {
   const candidates = inside.filter((name) => name.endsWith('.safetensors'));
   if (candidates.length === 1) return join(path, candidates[0] as string);
   if (candidates.length > 1)
-    throw checkpointProblem(path, [`holds ${candidates.join(', ')}: name the one to convert`]);
+    throw checkpointProblem(path, [`holds ${candidates.join(', ')}: give the one to convert`]);
   const pickle = inside.find((name) => PICKLES.test(name));
   if (pickle !== undefined) throw checkpointProblem(join(path, pickle), [PICKLE_REMEDY]);
   throw checkpointProblem(path, [
-    'holds no model.safetensors: name the folder of a checkpoint, or its .safetensors file',
+    'has no model.safetensors: give the folder of a checkpoint, or its .safetensors file',
   ]);
 }
 

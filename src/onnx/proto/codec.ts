@@ -34,7 +34,7 @@ export function decodeModel(bytes: Uint8Array): ModelProto {
   const reader = new WireReader(bytes);
   const model = emptyMessage(MODEL);
   readFields(reader, MODEL, model, bytes.length, 0);
-  if (model.graph === undefined) throw new OnnxFormatError('there is no graph in it');
+  if (model.graph === undefined) throw new OnnxFormatError('it has no graph');
   // The table is typed by the same interfaces (fields.ts); only this place takes that on trust.
   return model as unknown as ModelProto;
 }
@@ -148,7 +148,7 @@ function readScalar(reader: WireReader, table: MessageTable, field: Field, end: 
       const value = reader.long(end);
       if (typeof value === 'number') return value;
       throw new OnnxFormatError(
-        `malformed: ${table.name}.${field.key} is ${value}, which is no sensible number`,
+        `malformed: ${table.name}.${field.key} is ${value}, which is not a valid number`,
       );
     }
   }
@@ -176,7 +176,7 @@ export function encodeModelChunks(model: ModelProto): readonly Uint8Array[] {
   const size = measure(MODEL, fields, sizes);
   if (size > MAX_MODEL_BYTES) {
     throw new OnnxFormatError(
-      `the model has ${size} bytes, and protobuf ends at ${MAX_MODEL_BYTES}`,
+      `the model has ${size} bytes, more than the ${MAX_MODEL_BYTES} of protobuf`,
     );
   }
   const writer = new WireWriter();

@@ -95,7 +95,7 @@ function regionOf(tensor: TensorProto): Region {
   const entries = new Map(tensor.externalData.map(({ key, value }) => [key, value]));
   const wrong = (problem: string) => new Error(`tensor "${tensor.name}" ${problem}`);
   const location = entries.get('location') ?? '';
-  if (location === '') throw wrong('has its values in another file and does not say in which');
+  if (location === '') throw wrong('has its values in another file but does not name it');
   const size = byteSizeOf(tensor);
   const offset = Number(entries.get('offset') ?? 0);
   const length = Number(entries.get('length') ?? size);
@@ -109,8 +109,8 @@ function regionOf(tensor: TensorProto): Region {
 /** The real path of a location, which must be inside the folder. */
 async function resolveInside(folder: string, location: string): Promise<string> {
   if (posix.isAbsolute(location) || win32.isAbsolute(location))
-    throw new Error('an absolute path is not followed');
-  if (location.split(/[/\\]/).includes('..')) throw new Error('a path with ".." is not followed');
+    throw new Error('absolute paths are not allowed');
+  if (location.split(/[/\\]/).includes('..')) throw new Error('paths with ".." are not allowed');
   const root = await realpath(folder);
   const path = await realpath(join(root, location));
   if (path.startsWith(root.endsWith(sep) ? root : root + sep)) return path;
@@ -127,7 +127,7 @@ async function readTensors(
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = await file.stat();
-    if (!stat.isFile()) throw new Error('it is no regular file');
+    if (!stat.isFile()) throw new Error('it is not a regular file');
     const loaded = new Map<string, Uint8Array>();
     let total = 0;
     for (const { tensor, region } of tensors) {

@@ -61,10 +61,10 @@ async function readWhole(path: string): Promise<Uint8Array> {
     const file = await open(path, 'r');
     try {
       const stat = await file.stat();
-      if (!stat.isFile()) throw new Error('it is no regular file');
+      if (!stat.isFile()) throw new Error('it is not a regular file');
       if (stat.size > MAX_MODEL_BYTES) {
         throw new Error(
-          `it has ${stat.size} bytes, and an ONNX file ends at 2 GiB: export it with external data`,
+          `it has ${stat.size} bytes, more than the 2 GiB of an ONNX file: export it with external data`,
         );
       }
       return await readRegion(file, 0, stat.size);

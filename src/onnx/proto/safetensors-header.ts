@@ -33,12 +33,12 @@ export function parseHeader(
     header = JSON.parse(headerText);
   } catch (error) {
     throw checkpointProblem(path, [
-      `its header is not JSON (${messageOf(error)}): it is damaged or no safetensors file`,
+      `its header is not JSON (${messageOf(error)}): it is damaged or not a safetensors file`,
     ]);
   }
   if (typeof header !== 'object' || header === null || Array.isArray(header)) {
     throw checkpointProblem(path, [
-      'its header is not a JSON object: it is damaged or no safetensors file',
+      'its header is not a JSON object: it is damaged or not a safetensors file',
     ]);
   }
   const problems: string[] = [];
@@ -68,11 +68,11 @@ function readEntry(entry: unknown, dataStart: number, size: number): StoredTenso
   const width =
     typeof dtype === 'string' && Object.hasOwn(TYPE_BYTES, dtype) ? TYPE_BYTES[dtype] : undefined;
   if (typeof dtype !== 'string' || width === undefined)
-    return `dtype ${JSON.stringify(dtype)} is not known`;
+    return `dtype ${JSON.stringify(dtype)} is unknown`;
   if (!Array.isArray(shape) || !shape.every(isCount))
-    return `shape ${JSON.stringify(shape)} is no list of sizes`;
+    return `shape ${JSON.stringify(shape)} is not a list of sizes`;
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
-    return `data_offsets ${JSON.stringify(offsets)} are no begin and end`;
+    return `data_offsets ${JSON.stringify(offsets)} are not a begin and an end`;
   }
   const [begin, end] = offsets as [number, number];
   if (begin > end || dataStart + end > size)

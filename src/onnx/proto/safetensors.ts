@@ -97,7 +97,7 @@ export class Checkpoint implements TensorSource {
         return widenBfloat16(bytes);
       default:
         throw checkpointProblem(file.path, [
-          `tensor ${name} is ${tensor.type}; F32, F16 and BF16 can be converted`,
+          `tensor ${name} is ${tensor.type}: save it as F32, F16 or BF16`,
         ]);
     }
   }
@@ -117,11 +117,12 @@ function openFile(path: string): TensorFile {
   try {
     const { size } = fstatSync(descriptor);
     const file = { path, descriptor, tensors: new Map<string, StoredTensor>() };
-    if (size < 8) throw checkpointProblem(path, [`has ${size} bytes: it is no safetensors file`]);
+    if (size < 8)
+      throw checkpointProblem(path, [`has ${size} bytes: it is not a safetensors file`]);
     const length = Number(new DataView(readAt(file, 0, 8).buffer).getBigUint64(0, true));
     if (length > MAX_HEADER_BYTES || 8 + length > size) {
       throw checkpointProblem(path, [
-        `its header would take ${length} bytes of ${size}: it is truncated or no safetensors file`,
+        `its header would take ${length} bytes of ${size}: it is truncated or not a safetensors file`,
       ]);
     }
     const text = new TextDecoder().decode(readAt(file, 8, length));

@@ -88,7 +88,7 @@ export function byteSizeOf(tensor: TensorProto): number {
     return tensor.stringData.reduce((sum, { length }) => sum + length, 0);
   const bits = TYPES[tensor.dataType]?.[1];
   if (bits === undefined)
-    throw refuse(tensor, `has element ${typeNameOf(tensor.dataType)}, which is unknown here`);
+    throw refuse(tensor, `has element ${typeNameOf(tensor.dataType)}, which is not supported`);
   return Math.ceil((countOf(tensor) * bits) / 8);
 }
 

@@ -7,7 +7,7 @@ export class ConfigReader {
 
   constructor(config: unknown) {
     const isObject = typeof config === 'object' && config !== null && !Array.isArray(config);
-    if (!isObject) this.problems.push('it is not a JSON object');
+    if (!isObject) this.problems.push('not a JSON object');
     this.#values = isObject ? (config as Record<string, unknown>) : {};
   }
 
@@ -55,9 +55,7 @@ export class ConfigReader {
     if (isCount(value)) return { height: value, width: value };
     const [height, width, more]: readonly unknown[] = Array.isArray(value) ? value : [];
     if (isCount(height) && isCount(width) && more === undefined) return { height, width };
-    this.problems.push(
-      `${key} is ${JSON.stringify(value)}: a whole number or [height, width] is wanted`,
-    );
+    this.problems.push(`${key} is ${JSON.stringify(value)}, not a whole number or [height, width]`);
     return { height: whenAbsent, width: whenAbsent };
   }
 
@@ -69,7 +67,7 @@ export class ConfigReader {
     fallback: Value,
   ): Value {
     if (fits) return value as Value;
-    this.problems.push(`${key} is ${JSON.stringify(value)}: ${wanted} is wanted`);
+    this.problems.push(`${key} is ${JSON.stringify(value)}, not ${wanted}`);
     return fallback;
   }
 }

@@ -91,7 +91,7 @@ export function fromHuggingFace(
   if (prefix === undefined || names === undefined) {
     const seen = source.names.slice(0, 3).join(', ');
     problems.push(
-      `the tensors are not named as transformers names a ViT's: ${seen || 'there are none'} …`,
+      `the tensors do not have the names of a ViT of transformers: ${seen || 'there are none'} …`,
     );
     return { problems };
   }
@@ -106,11 +106,11 @@ export function fromHuggingFace(
   const activation = ACTIVATIONS[config.text('hidden_act', 'gelu')];
   if (activation === undefined) {
     problems.push(
-      `hidden_act ${config.text('hidden_act', '')} is not known: ${Object.keys(ACTIVATIONS).join(', ')} are`,
+      `hidden_act ${config.text('hidden_act', '')} is not supported: use ${Object.keys(ACTIVATIONS).join(', ')}`,
     );
   }
   const channels = config.count('num_channels', 3);
-  if (channels !== 3) problems.push(`num_channels is ${channels}: pictures have 3 here`);
+  if (channels !== 3) problems.push(`num_channels is ${channels}: only 3 is supported`);
   const embeddings = `${prefix}embeddings`;
   const distilled = source.shapeOf(`${embeddings}.distillation_token`) !== undefined;
   const trained = config.size('image_size', 224);

@@ -74,7 +74,7 @@ export function fromTimm(
   const positionShape = source.shapeOf('pos_embed');
   if (patchShape === undefined || patchShape.length !== 4 || positionShape === undefined) {
     problems.push(
-      'the tensors are not those of a ViT of timm: patch_embed.proj.weight and pos_embed are wanted',
+      'the tensors are not those of a ViT of timm: patch_embed.proj.weight and pos_embed are missing',
     );
     return { problems };
   }
@@ -94,11 +94,13 @@ export function fromTimm(
 
   const pooling = args.text('global_pool', config.text('global_pool', hasClass ? 'token' : 'avg'));
   if (pooling !== 'token' && pooling !== 'avg')
-    problems.push(`global_pool ${pooling} is not known: token and avg are`);
+    problems.push(`global_pool ${pooling} is not supported: use token or avg`);
   const written = args.text('act_layer', name.includes('quickgelu') ? 'quick_gelu' : 'gelu');
   const activation = ACTIVATIONS[written];
   if (activation === undefined)
-    problems.push(`act_layer ${written} is not known: ${Object.keys(ACTIVATIONS).join(', ')} are`);
+    problems.push(
+      `act_layer ${written} is not supported: use ${Object.keys(ACTIVATIONS).join(', ')}`,
+    );
   const layers = Array.from(source.names).filter((tensor) =>
     /^blocks\.\d+\.norm1\.weight$/.test(tensor),
   ).length;

@@ -34,7 +34,7 @@ export function variantArchitecture(
   const known = VARIANTS[letter];
   if (known === undefined) {
     throw new SetupError('usage', [
-      `random: ${JSON.stringify(variant)} is no variant: give ${Object.keys(VARIANTS).join(', ')} with a patch size, such as B/16`,
+      `random: ${JSON.stringify(variant)} is not a variant: give ${Object.keys(VARIANTS).join(', ')} with a patch size, such as B/16`,
     ]);
   }
   return {

@@ -237,7 +237,7 @@ describe('checking', () => {
         (model) => {
           model.irVersion = 2;
         },
-        'the model has IR version 2, and 3 is the oldest that is read',
+        'the model has IR version 2, but the oldest supported version is 3',
       ],
       [
         'no operator set',

@@ -131,7 +131,7 @@ describe('preparing', () => {
     assert.equal(prepared.embeddingSize, null);
     assert.match(
       prepared.notes.join(),
-      /"norm2" before the last linear layer is \[1,5,8\], which is not one vector an image/,
+      /"norm2" before the last linear layer is \[1,5,8\], not one vector per image/,
     );
   });
 
@@ -142,7 +142,7 @@ describe('preparing', () => {
       const slices = after.graph.node
         .filter(({ opType }) => opType === 'Slice')
         .map(({ input }) => input[0]);
-      assert.equal(/for the one token/.test(notes.join()), slices.length > 0);
+      assert.equal(/only for the token/.test(notes.join()), slices.length > 0);
       return slices;
     };
 
@@ -226,7 +226,7 @@ describe('preparing', () => {
       !operators(prepared.model).includes('MatMul') ||
         !prepared.model.graph.initializer.some(({ name }) => name === 'aside.weight'),
     );
-    assert.match(prepared.notes.join('\n'), /other outputs were left out: "aside"/);
+    assert.match(prepared.notes.join('\n'), /other outputs were removed: "aside"/);
   });
 });
 
@@ -262,13 +262,13 @@ describe('an input that cannot be prepared is rejected by name', () => {
       'another layout',
       tinyVit(PLAIN),
       { input: { ...OPTIONS.input, layout: 'NHWC' } },
-      /^input "image" is \[n, 3, 8, 8\], and NHWC pixels of 8 × 8 are \[batch, 8, 8, 3\]$/,
+      /^input "image" is \[n, 3, 8, 8\], but NHWC pixels of 8 × 8 are \[batch, 8, 8, 3\]$/,
     ],
     [
       'another size',
       tinyVit(PLAIN),
       { input: { ...OPTIONS.input, height: 16 } },
-      /^input "image" is \[n, 3, 8, 8\], and NCHW pixels of 16 × 8 are \[batch, 3, 16, 8\]$/,
+      /^input "image" is \[n, 3, 8, 8\], but NCHW pixels of 16 × 8 are \[batch, 3, 16, 8\]$/,
     ],
     [
       'another type',
@@ -280,13 +280,13 @@ describe('an input that cannot be prepared is rejected by name', () => {
       'bytes that are to be normalised',
       input(DataType.UINT8, ['n', 3, 8, 8]),
       {},
-      /^input "image" takes uint8, which normalised pixels are not/,
+      /^input "image" takes uint8, but normalized pixels are floats/,
     ],
     [
       'a second input',
       broken(({ graph }) => graph.input.push(valueInfoOf('mask', DataType.FLOAT, ['n']))),
       {},
-      /^the graph takes more than pixels \("mask"\): export it with the picture as its only input$/,
+      /^the graph takes more than pixels \("mask"\): export it with the image as its only input$/,
     ],
     [
       'an old operator set',
@@ -294,7 +294,7 @@ describe('an input that cannot be prepared is rejected by name', () => {
         model.opsetImport = [{ domain: '', version: 6 }];
       }),
       {},
-      /^the graph is of an operator set before 7: export it anew$/,
+      /^the graph uses an operator set before 7: export it again with a later one$/,
     ],
     [
       'a graph that does not hang together',
@@ -306,13 +306,13 @@ describe('an input that cannot be prepared is rejected by name', () => {
       'softmax called logits',
       tinyVit({ ...PLAIN, head: 'softmax' }),
       { output: { ...OPTIONS.output, name: 'answer' } },
-      /^output "answer" is made by node Softmax "answer", so these are probabilities already: say so instead of logits$/,
+      /^output "answer" is made by node Softmax "answer", so its values are probabilities and not logits$/,
     ],
     [
       'softmax of one number',
       tinyVit({ ...PLAIN, head: 'binary' }),
       { output: { ...OPTIONS.output, name: 'answer' } },
-      /^output "answer" is \[batch\], one number an image, of which softmax would make 1: its activation must be sigmoid$/,
+      /^output "answer" is \[batch\], one number per image, which softmax would turn into 1: its activation must be sigmoid$/,
     ],
     [
       'two classes of five',
@@ -326,7 +326,7 @@ describe('an input that cannot be prepared is rejected by name', () => {
         graph.output = [valueInfoOf('norm2', DataType.FLOAT, ['n', 5, width])];
       }),
       { output: { ...OPTIONS.output, name: 'norm2' } },
-      /^output "norm2" is \[n, 5, 8\], and a classifier answers with \[batch, classes\]$/,
+      /^output "norm2" is \[n, 5, 8\], but a classifier's output is \[batch, classes\]$/,
     ],
     [
       'whole numbers',
@@ -334,7 +334,7 @@ describe('an input that cannot be prepared is rejected by name', () => {
         graph.output = [valueInfoOf('token_shape', DataType.INT64, [3, 1])];
       }),
       { output: { ...OPTIONS.output, name: 'token_shape' } },
-      /^output "token_shape" is int64: name an output of floating-point numbers, one a class$/,
+      /^output "token_shape" is int64: give an output with one floating-point number per class$/,
     ],
   ];
   for (const [what, model, options, problem] of REFUSED) {

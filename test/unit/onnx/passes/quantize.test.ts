@@ -244,7 +244,7 @@ describe('quantizeToInt8', () => {
     ],
     'a graph that is quantized already': [
       () => quantizeToInt8(attention()).model,
-      /DynamicQuantizeLinear .* is quantized already/,
+      /DynamicQuantizeLinear .* is already quantized/,
     ],
     'a graph without anything to quantize': [
       () => {
@@ -254,7 +254,7 @@ describe('quantizeToInt8', () => {
         graph.output('y', ['batch', 2]);
         return graph.model('head', 17, '');
       },
-      /no product with constant weights that int8 would be for \(MatMul "y": the head\)/,
+      /no matrix product with constant weights for int8 \(MatMul "y": the head\)/,
     ],
     'weights that are no numbers': [
       () => {

@@ -106,11 +106,11 @@ describe('a checkpoint', () => {
     ['a header that is no JSON', '{"a":', /header is not JSON/],
     ['a header that is no object', '[1]', /not a JSON object/],
     ['an entry that is no object', { a: 3 }, /tensor a: its entry/],
-    ['an unknown type', { a: entry('F3', [2], 0, 8) }, /dtype "F3" is not known/],
+    ['an unknown type', { a: entry('F3', [2], 0, 8) }, /dtype "F3" is unknown/],
     [
       'a type out of the prototype',
       { a: entry('constructor', [2], 0, 8) },
-      /dtype "constructor" is not known/,
+      /dtype "constructor" is unknown/,
     ],
     ['a negative size', { a: entry('F32', [-2], 0, 8) }, /shape \[-2\]/],
     ['a fractional size', { a: entry('F32', [0.5], 0, 8) }, /shape \[0\.5\]/],
@@ -170,7 +170,7 @@ describe('a checkpoint', () => {
   }
 
   test('must be named if a folder has several, or none', () => {
-    assert.match(refusal(folder), /holds no model\.safetensors/);
+    assert.match(refusal(folder), /has no model\.safetensors/);
     for (const name of ['a.safetensors', 'b.safetensors']) write(name, {});
     assert.match(refusal(folder), /a\.safetensors, b\.safetensors/);
   });

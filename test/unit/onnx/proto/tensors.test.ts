@@ -212,7 +212,7 @@ describe('that do not fit are rejected by name', () => {
     [
       'an unknown type',
       () => byteSizeOf(listed(99, [1], {})),
-      'tensor "t" has element type 99, which is unknown here',
+      'tensor "t" has element type 99, which is not supported',
     ],
     [
       'bytes at making',

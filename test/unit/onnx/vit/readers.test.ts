@@ -217,7 +217,7 @@ describe('a checkpoint of transformers', () => {
     assert.match(problems(fromHuggingFace(CONFIG, sourceOf(headless), null)), /no classifier/);
     assert.match(
       problems(fromHuggingFace(CONFIG, sourceOf({ x: [1] }), null)),
-      /not named as transformers names/,
+      /do not have the names of a ViT of transformers/,
     );
     assert.match(problems(fromHuggingFace([], sourceOf(whole('vit.')), null)), /not a JSON object/);
     assert.match(
