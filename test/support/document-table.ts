@@ -3,7 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { REPOSITORY } from './server.js';
+import { REPOSITORY } from './scope.js';
 
 /**
  * The rows of the table under a heading: the first cell as it is written, the others as plain text,

@@ -1,7 +1,7 @@
 /** Python, where there is one that has what a test needs. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { REPOSITORY } from './server.js';
+import { REPOSITORY } from './scope.js';
 
 /** The project's own Python, or the system's, if it can import these modules; otherwise null. */
 export function pythonWith(modules: readonly string[]): string | null {
