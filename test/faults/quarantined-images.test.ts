@@ -1,8 +1,9 @@
 /**
  * Images that end the process that works on them, against a real server: such an image costs two
  * processes and no more, its caller is told that it is the image, and everybody else is answered.
- * That one which uses up its processor time costs one process is seen in `costly-images.test.ts`
- * and in the unit test of the quarantine: no file within the limits takes so long.
+ * That one which uses up its processor time costs one process is seen in
+ * `costly-images.slow.test.ts` and in the unit test of the quarantine: no file within the limits
+ * takes so long.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-"""The reference of pillow-parity.test.ts: decodes and preprocesses images with Pillow alone.
+"""The reference of pillow-parity.slow.test.ts: decodes and preprocesses images with Pillow alone.
 
 Reads one JSON request a line, {"path": file} or {"file": base64} with "recipes": [...] (null for
 decoding only), and answers one JSON line: {"pixels": [base64, one per recipe], "width", "height"} or

@@ -8,7 +8,7 @@ import { costlyPng } from './costly-pngs.js';
 import { costlyWebp, drawCodecs } from './costly-webps.js';
 import { DecoderCpu } from './decoder-cpu.js';
 import { createRandom, type Random } from './mutations.js';
-import type { Scope } from './server.js';
+import type { Scope } from './scope.js';
 
 export const COSTLY_FORMATS = ['jpeg', 'png', 'webp'] as const;
 export type CostlyFormat = (typeof COSTLY_FORMATS)[number];

@@ -12,7 +12,7 @@ import { DecoderPool } from '#vitserve/workers/decode/decoder-pool.js';
 import type { DecodedImage } from '#vitserve/workers/decode/messages.js';
 import { SlotFile, SlotView } from '#vitserve/workers/slots.js';
 import { ProcessLostError, type WorkResult } from '#vitserve/workers/worker.js';
-import { eventually, type Scope } from './server.js';
+import { eventually, type Scope } from './scope.js';
 
 const SIDE = 48;
 const LAYOUT = { pixelBytes: SIDE * SIDE * 3 };

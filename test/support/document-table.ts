@@ -1,7 +1,7 @@
 /** Tables of a Markdown document as data, so that tests can compare them with the program. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { REPOSITORY } from './server.js';
+import { REPOSITORY } from './scope.js';
 
 /**
  * The rows of the table under a heading: the first cell as written, the others as plain text,

@@ -18,7 +18,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
-import { REPOSITORY, type Scope } from './server.js';
+import { REPOSITORY, type Scope } from './scope.js';
 
 const definition = loadSync(
   [

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { REPOSITORY, type Scope, temporaryFolder } from './server.js';
+import { REPOSITORY, type Scope, temporaryFolder } from './scope.js';
 
 export const CHART = join(REPOSITORY, 'helm/vitserve');
 /**

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { REPOSITORY } from './server.js';
+import { REPOSITORY } from './scope.js';
 
 /**
  * The side that the default model's pictures are resized to: a picture of this size reaches the

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import protobuf from 'protobufjs';
-import type { Scope } from './server.js';
+import type { Scope } from './scope.js';
 
 const REQUEST = protobuf
   .parse(`

@@ -1,7 +1,7 @@
 /** A Python that has what a test needs, if there is one. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { REPOSITORY } from './server.js';
+import { REPOSITORY } from './scope.js';
 
 /** The project's own Python, or the system's, if it can import these modules; otherwise null. */
 export function pythonWith(modules: readonly string[]): string | null {

@@ -12,7 +12,7 @@ import {
 } from 'node:http2';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { messageType, SERVICE } from './grpc-client.js';
-import type { Scope } from './server.js';
+import type { Scope } from './scope.js';
 
 export interface RawEnding {
   /**

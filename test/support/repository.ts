@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { MODELS, type Scope, temporaryFolder } from './server.js';
+import { MODELS, type Scope, temporaryFolder } from './scope.js';
 
 const ORIGINAL = join(MODELS, 'vit-cifar10');
 

@@ -9,43 +9,16 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { after } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { eventually, REPOSITORY, type Scope } from './scope.js';
 
-/** The tests run from dist-test/. */
-export const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
+// What tests with a server need as well.
+export * from './scope.js';
+
 export const PROGRAM = join(REPOSITORY, 'dist/main.js');
-export const MODELS = join(REPOSITORY, 'models');
-
-/** The owner of the clean-up: a test's context (`t`), or `suiteScope()` for a whole suite. */
-export interface Scope {
-  after(clean: () => unknown): void;
-}
-
-/** A scope that ends when it is told to. The last started is ended first. */
-export class OwnScope implements Scope {
-  readonly #cleanings: (() => unknown)[] = [];
-
-  after(clean: () => unknown): void {
-    this.#cleanings.push(clean);
-  }
-
-  async end(): Promise<void> {
-    for (const clean of this.#cleanings.splice(0).toReversed()) await clean();
-  }
-}
-
-/** For what the tests of a suite share. Made in the suite's body. */
-export function suiteScope(): Scope {
-  const scope = new OwnScope();
-  after(() => scope.end());
-  return scope;
-}
 
 export interface LogLine {
   readonly level: string;
@@ -64,25 +37,6 @@ export interface Child {
   readonly role: Role;
   readonly index: number;
   readonly pid: number;
-}
-
-const PATIENCE_MS = 20_000;
-
-/** Resolves with the first value of `ask` that is neither false, null nor undefined. */
-export async function eventually<Value>(
-  what: string,
-  ask: () => Value | Promise<Value>,
-  patienceMs = PATIENCE_MS,
-): Promise<Exclude<Value, false | null | undefined>> {
-  const until = performance.now() + patienceMs;
-  for (;;) {
-    const value = await ask();
-    if (value !== false && value !== null && value !== undefined) {
-      return value as Exclude<Value, false | null | undefined>;
-    }
-    if (performance.now() > until) throw new Error(`not within ${patienceMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 
 /** Whether the process runs; one that has ended and was not reaped does not. */
@@ -129,14 +83,7 @@ export function childrenOf(pid: number): number[] {
     .filter((candidate) => statOf(candidate)?.[1] === String(pid));
 }
 
-/** An empty folder that is removed with the scope. */
-export function temporaryFolder(scope: Scope): string {
-  const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
-  scope.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
-
-/** A port on which nothing listens, for the few tests that must know it before the server does. */
+/** A port that nothing listens on, for the few tests that must know it before the server does. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen(0, '127.0.0.1');

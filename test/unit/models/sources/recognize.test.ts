@@ -16,7 +16,7 @@ import {
 } from '#vitserve/models/sources/recognize.js';
 import { readSourceConfig } from '#vitserve/models/sources/source-config.js';
 import { suitedProvider } from '#vitserve/models/sources/suited-provider.js';
-import { REPOSITORY } from '../../../support/server.js';
+import { REPOSITORY } from '../../../support/scope.js';
 import {
   graph,
   HF_CONFIG,

@@ -12,7 +12,7 @@ import { summarizeGraph } from '#vitserve/onnx/graph/summary.js';
 import { quantizeToInt8 } from '#vitserve/onnx/passes/quantize.js';
 import { readModel } from '#vitserve/onnx/proto/files.js';
 import { DataType } from '#vitserve/onnx/proto/model-proto.js';
-import { MODELS } from '../../../support/server.js';
+import { MODELS } from '../../../support/scope.js';
 
 describe('inferShapes', () => {
   test('follows a shape that the graph computes: Shape, Gather, arithmetic, Concat, Reshape', () => {
