@@ -104,7 +104,7 @@ export default bench({
     if (problem !== null) {
       console.error(
         `there is nothing to measure here: ${problem.text}\n` +
-          'this needs Linux on x64, an NVIDIA GPU with its driver, and what docs/gpu.md says',
+          'this needs Linux on x64, an NVIDIA GPU with its driver, and what docs/operate/gpu.md says',
       );
       process.exitCode = 1;
       return;

@@ -9,7 +9,8 @@
  *
  * Storms: the capacity, once more at the end (32 callers and a permit for each; the higher figure
  * counts), and between them for each number of callers as many, each over a connection of its own.
- * Beside them 24 callers stay away for five seconds when they are rejected: how soon are these told?
+ * Beside them 24 callers stay away for five seconds when they are rejected: how soon are these
+ * told?
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BareTarget } from './lib/bare-target.js';

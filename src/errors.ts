@@ -2,9 +2,9 @@
  * Every way in which vitserve says no, in one closed table.
  *
  * A `Reason` is part of the public contract: callers branch on it (`google.rpc.ErrorInfo.reason`),
- * so a reason is never renamed or reused. The table is mirrored in `docs/errors.md`; a contract
- * test holds the two together. `server/rpc/status.ts` is the only place where a reason becomes a
- * gRPC status on the wire.
+ * so a reason is never renamed or reused. The table is mirrored in `docs/reference/errors.md`; a
+ * contract test holds the two together. `server/rpc/status.ts` is the only place where a reason
+ * becomes a gRPC status on the wire.
  */
 
 export type StatusName =

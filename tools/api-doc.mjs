@@ -1,5 +1,5 @@
-// docs/api.md, from the comments in proto/vitserve/v1/classification.proto. Run by `npm run
-// generate`.
+// docs/reference/api.md, from the comments in proto/vitserve/v1/classification.proto. Run by `npm
+// run generate`.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -36,8 +36,8 @@ export function renderApiDoc() {
     '',
     '# API',
     '',
-    `The package \`${parsed.package}\`, as its contract [\`${SOURCE}\`](../${SOURCE}) explains it. How failures look is in`,
-    '[errors.md](errors.md), how to call it from other languages in the [README](../README.md#call-it-from-anywhere).',
+    `The package \`${parsed.package}\`, as its contract [\`${SOURCE}\`](../../${SOURCE}) explains it. How failures look is in`,
+    '[errors.md](errors.md), how to call it from other languages in the [README](../../README.md#call-it-from-anywhere).',
     '',
   ];
   for (const element of elements) {

@@ -69,11 +69,11 @@ try {
 
 // The reference of settings, from the option table.
 const { renderConfigurationDoc } = await import('../dist/cli/document.js');
-put('docs/configuration.md', renderConfigurationDoc());
+put('docs/reference/options.md', renderConfigurationDoc());
 
 // The reference of the API, from the comments of the contract.
 const { renderApiDoc } = await import('./api-doc.mjs');
-put('docs/api.md', renderApiDoc());
+put('docs/reference/api.md', renderApiDoc());
 
 // The Grafana dashboard, from its rows.
 const { renderDashboard } = await import('./monitoring/dashboard.mjs');
@@ -86,7 +86,7 @@ put('helm/vitserve/values.schema.json', renderChartSchema(settingsSchema(COMMAND
 
 // What is installed and under which licences, from the lockfile.
 const { renderLicences } = await import('./licences.mjs');
-put('docs/licences.md', renderLicences());
+put('docs/internals/licences.md', renderLicences());
 
 // The resampler's WebAssembly, from its AssemblyScript.
 const wasm = [join(root, 'tools/generate-wasm.mjs'), ...(check ? ['--check'] : [])];

@@ -376,7 +376,7 @@ export default bench({
   options: { check: flag('only compare with the documents') },
   async run({ check }) {
     const image = join(ROOT, 'docs/images/autoscaling.svg');
-    const guide = join(ROOT, 'docs/scaling.md');
+    const guide = join(ROOT, 'docs/operate/scaling.md');
     const results = POLICIES.map((policy): Result => ({ ...policy, ...simulate(policy) }));
     const [drawn, table] = [draw(results), tableOf(results)];
     if (!check) {
@@ -387,6 +387,6 @@ export default bench({
     if (!existsSync(image) || readFileSync(image, 'utf8') !== drawn)
       throw new Error('docs/images/autoscaling.svg is not what is drawn today');
     if (!readFileSync(guide, 'utf8').includes(table))
-      throw new Error(`docs/scaling.md does not have this table:\n${table}`);
+      throw new Error(`docs/operate/scaling.md does not have this table:\n${table}`);
   },
 });

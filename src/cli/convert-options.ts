@@ -15,15 +15,17 @@ export interface ConvertSettings
   readonly seed: number | null;
   readonly dtype: 'float32' | 'float16';
   readonly target: 'cpu' | 'cuda';
-  /** Absolute path of a version's folder, or null: `model-repository`, `name` and `version` say it. */
+  /**
+   * Absolute path of a version's folder, or null: `model-repository`, `name` and `version` say it.
+   */
   readonly out: string | null;
   readonly description: string | null;
   readonly license: string | null;
 }
 
 /**
- * `modelRepository` is the repository of `vitserve serve`: where it looks by default, this writes by
- * default.
+ * `modelRepository` is the repository of `vitserve serve`: where it looks by default, this writes
+ * by default.
  */
 export function convertOptions(modelRepository: Option<string>): OptionTable<ConvertSettings> {
   const { labels, recipe, name, version, description, license, ...others } =

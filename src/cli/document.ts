@@ -1,6 +1,6 @@
 /**
- * Writes `docs/configuration.md` from the option tables. `tools/generate.mjs` stores it; the build
- * fails if the stored file differs, so the documentation stays in step with the program.
+ * Writes `docs/reference/options.md` from the option tables. `tools/generate.mjs` stores it; the
+ * build fails if the stored file differs, so the documentation stays in step with the program.
  */
 
 import { COMMAND_NAMES, COMMANDS, type CommandName } from './commands.js';
@@ -29,7 +29,7 @@ processes and limits that fit the machine. You will most likely set:
   \`0.0.0.0:8080\`;
 - [\`model-repository\`](#--model-repository), to serve your own models;
 - [\`execution-provider\`](#--execution-provider): \`cuda\` on machines with a GPU;
-- [\`tls-cert\`](#--tls-cert) and [\`token-file\`](#--token-file), for calls over a network: see [security.md](security.md);
+- [\`tls-cert\`](#--tls-cert) and [\`token-file\`](#--token-file), for calls over a network: see [security.md](../operate/security.md);
 - [\`drain-delay\`](#--drain-delay), behind a load balancer.
 
 Leave an option at \`auto\` until a measurement says otherwise: at start the server measures the model on the machine, and logs

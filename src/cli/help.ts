@@ -1,6 +1,6 @@
 /**
  * The texts of `--help`, from the option tables, wrapped to 100 columns: wide enough for a sentence
- * and narrow enough for a terminal beside another. `docs/configuration.md` has the reasons.
+ * and narrow enough for a terminal beside another. `docs/reference/options.md` has the reasons.
  */
 
 import { COMMAND_NAMES, COMMANDS, type CommandName } from './commands.js';
@@ -78,7 +78,7 @@ function sourcesOf(options: readonly OptionRow[]): string {
     options.some((option) => option.type.kind === 'bytes')
       ? '; BYTES is a number, alone or with KiB, MiB or GiB'
       : ''
-  }. docs/configuration.md has the ranges and the reasons.`;
+  }. docs/reference/options.md has the ranges and the reasons.`;
 }
 
 function wrap(text: string, indent: string): string[] {

@@ -29,8 +29,8 @@ export interface ImportSettings {
 }
 
 /**
- * `modelRepository` is the repository of `vitserve serve`: where it looks by default, this writes by
- * default.
+ * `modelRepository` is the repository of `vitserve serve`: where it looks by default, this writes
+ * by default.
  */
 export function importOptions(modelRepository: Option<string>): OptionTable<ImportSettings> {
   return {

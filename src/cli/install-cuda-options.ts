@@ -25,7 +25,7 @@ export const INSTALL_CUDA_OPTIONS: OptionTable<InstallCudaSettings> = {
       'needs driver 580 or later. For CUDA 13 the provider is part of a wheel whose contents ' +
       "vitserve checks by their hashes. For CUDA 12, onnxruntime-node's own installer downloads " +
       'it from NuGet without a check, so this command prints the hashes for you to compare. See ' +
-      '[gpu.md](gpu.md).',
+      '[gpu.md](../operate/gpu.md).',
   },
   from: {
     name: 'from',
@@ -35,7 +35,7 @@ export const INSTALL_CUDA_OPTIONS: OptionTable<InstallCudaSettings> = {
     defaultText: 'downloaded',
     summary: "Package file on this machine: onnxruntime-gpu's wheel, or for CUDA 12 the .nupkg.",
     reason:
-      'For machines without access to an index. [gpu.md](gpu.md) and the error for a wrong file ' +
+      'For machines without access to an index. [gpu.md](../operate/gpu.md) and the error for a wrong file ' +
       'name the right one.',
   },
   index: {

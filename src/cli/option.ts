@@ -2,7 +2,7 @@
  * One option: a row of the tables in `options.ts`, and the names derived from it.
  *
  * A row is the only source of the option's flag (`--name`), environment variable (`VITSERVE_NAME`),
- * config-file key (`name`), line in `--help` and section in `docs/configuration.md`.
+ * config-file key (`name`), line in `--help` and section in `docs/reference/options.md`.
  */
 
 import type { ValueType } from './value-types.js';

@@ -1,6 +1,6 @@
 /**
  * The option tables: the only source of flags, `VITSERVE_…` variables, config-file keys, `--help`
- * and `docs/configuration.md`.
+ * and `docs/reference/options.md`.
  *
  * To add an option, add its setting to `settings.ts` and its row here; then run `npm run generate`.
  * Within their group, rows are in the order of help and documentation. A reason says what the
@@ -52,7 +52,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     summary: 'Address for gRPC. Port 0 picks a free port.',
     reason:
       'By default only this machine can reach the server, because it asks callers for no ' +
-      'credentials; opening it to a network is your decision ([security.md](security.md)). In a ' +
+      'credentials; opening it to a network is your decision ([security.md](../operate/security.md)). In a ' +
       'container use `0.0.0.0:50051`, or `[::]:50051` for IPv4 and IPv6. gRPC examples and tools ' +
       'assume port 50051.',
   },
@@ -86,7 +86,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
       'With a certificate the gRPC port speaks TLS only. The server looks at this file and the ' +
       'two below every ten seconds, and at once on SIGHUP: new connections use the new ' +
       'certificate, open ones keep theirs. If the new file is unusable, the server logs and ' +
-      'counts it, and keeps the old certificate. See [security.md](security.md#tls).',
+      'counts it, and keeps the old certificate. See [security.md](../operate/security.md#tls).',
   },
   tlsKey: {
     name: 'tls-key',

@@ -27,6 +27,8 @@ export function openFilesShortage(maxConnections: number): OpenFilesShortage | n
   if (limit === null) return null;
   const needed = readdirSync('/proc/self/fd').length + maxConnections + SPARE;
   if (needed <= limit) return null;
-  const remedy = `raise the limit ("ulimit -n ${needed}", LimitNOFILE= of systemd, --ulimit nofile of docker), or lower max-connections`;
+  const remedy =
+    `raise the limit ("ulimit -n ${needed}", LimitNOFILE= of systemd, ` +
+    '--ulimit nofile of docker), or lower max-connections';
   return { limit, needed, remedy };
 }

@@ -20,15 +20,27 @@ function listenRemedy(error: unknown): string {
     case 'EADDRINUSE':
       return 'end what uses it, or choose another port';
     case 'EACCES':
-      return 'ports below 1024 are for privileged processes: choose a higher one, or grant CAP_NET_BIND_SERVICE';
+      return (
+        'ports below 1024 are for privileged processes: ' +
+        'choose a higher one, or grant CAP_NET_BIND_SERVICE'
+      );
     case 'EADDRNOTAVAIL':
-      return 'no interface of this machine has this address: choose one that "ip address" shows, or 0.0.0.0 for all';
+      return (
+        'no interface of this machine has this address: ' +
+        'choose one that "ip address" shows, or 0.0.0.0 for all'
+      );
     case 'EAFNOSUPPORT':
       return 'IPv6 is not available here: choose an IPv4 address, such as 0.0.0.0';
     case 'ENOTFOUND':
-      return 'there is no such host name: check its spelling, or give an IP address, such as 127.0.0.1 or 0.0.0.0';
+      return (
+        'there is no such host name: check its spelling, or give an IP address, ' +
+        'such as 127.0.0.1 or 0.0.0.0'
+      );
     case 'EAI_AGAIN':
-      return 'the name could not be resolved for now: check the DNS of this machine, or give an IP address';
+      return (
+        'the name could not be resolved for now: check the DNS of this machine, ' +
+        'or give an IP address'
+      );
     default:
       return limitRemedy(error) ?? 'choose another address';
   }
@@ -49,12 +61,21 @@ function limitRemedy(error: unknown): string | null {
   switch (codeOf(error)) {
     case 'EMFILE': {
       const limit = openFilesLimit();
-      return `this process may have ${limit ?? 'too few'} open files: raise the limit, for example with "ulimit -n 4096"`;
+      return (
+        `this process may have ${limit ?? 'too few'} open files: ` +
+        'raise the limit, for example with "ulimit -n 4096"'
+      );
     }
     case 'ENFILE':
-      return 'the whole system has as many open files as it allows: raise fs.file-max, or end what holds them';
+      return (
+        'the whole system has as many open files as it allows: ' +
+        'raise fs.file-max, or end what holds them'
+      );
     case 'EAGAIN':
-      return 'no further process is allowed: raise the limit of processes ("ulimit -u", pids.max of the container)';
+      return (
+        'no further process is allowed: raise the limit of processes ("ulimit -u", ' +
+        'pids.max of the container)'
+      );
     case 'ENOMEM':
       return 'the system has no memory for it: give it more, or run fewer processes';
     default:

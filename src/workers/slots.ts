@@ -37,7 +37,8 @@ export function openUnlinkedFile(directory: string): number {
     return fd;
   } catch (error) {
     throw new SetupError('environment', [
-      `shared-memory-dir: can't create a file in ${directory} (${messageOf(error)}): name a writable folder, best on tmpfs`,
+      `shared-memory-dir: can't create a file in ${directory} (${messageOf(error)}): ` +
+        'name a writable folder, best on tmpfs',
     ]);
   }
 }
@@ -65,7 +66,9 @@ export function reserve(
   } catch (error) {
     const mebibytes = (to / 2 ** 20).toFixed(1);
     throw new SetupError('environment', [
-      `shared-memory-dir: ${directory} has no room for ${mebibytes} MiB of ${whatFor} (${messageOf(error)}): enlarge it (a container's /dev/shm is 64 MiB unless told otherwise), name another folder, or lower permits`,
+      `shared-memory-dir: ${directory} has no room for ${mebibytes} MiB of ${whatFor} ` +
+        `(${messageOf(error)}): enlarge it (a container's /dev/shm is 64 MiB by default), ` +
+        'name another folder, or lower permits',
     ]);
   }
 }

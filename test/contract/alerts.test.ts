@@ -11,7 +11,7 @@ import { REPOSITORY, read } from './repository.js';
 
 const RULES = 'helm/vitserve/rules/vitserve.yaml';
 const TESTS = 'test/monitoring/rules.yaml';
-const RUNBOOK = 'docs/runbook.md';
+const RUNBOOK = 'docs/operate/runbook.md';
 
 /**
  * The text of each rule by its name, as the file is written: a rule begins with its name and ends

@@ -114,10 +114,10 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
     });
   }
 
-  for (const { name, text } of blocksOf('docs/kubernetes.md').filter((block) =>
+  for (const { name, text } of blocksOf('docs/operate/kubernetes.md').filter((block) =>
     block.name.startsWith('values-'),
   )) {
-    test(`docs/kubernetes.md: ${name} are values that the chart takes`, () => {
+    test(`docs/operate/kubernetes.md: ${name} are values that the chart takes`, () => {
       const path = join(temporaryFolder(scope), 'values.yaml');
       writeFileSync(path, text);
       const deployment = chart.render(['--values', path]).objects.get('deployment.yaml');

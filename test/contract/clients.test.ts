@@ -1,6 +1,6 @@
 /**
- * The programs of docs/clients.md, compiled and run as they stand: each classifies a picture and
- * gets the answer that any client gets, and prints the reason of an error. What needs a tool or
+ * The programs of docs/start/clients.md, compiled and run as they stand: each classifies a picture
+ * and gets the answer that any client gets, and prints the reason of an error. What needs a tool or
  * modules that are not here is skipped, and says so; nothing is fetched (test/interop/README.md).
  */
 import assert from 'node:assert/strict';
@@ -14,7 +14,7 @@ import { jpeg, TEXT } from '../support/images.js';
 import { ON_CPU, ONE_EACH, ServerProcess, suiteScope, temporaryFolder } from '../support/server.js';
 import { blocksOf, REPOSITORY, read } from './repository.js';
 
-const PAGE = 'docs/clients.md';
+const PAGE = 'docs/start/clients.md';
 const PAGE_ADDRESS = '127.0.0.1:50051';
 const SHOWN_PREDICTIONS = 2;
 /** The first compilation of grpc-go takes a minute where there is little to compile with. */

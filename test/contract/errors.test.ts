@@ -1,6 +1,6 @@
 /**
- * docs/errors.md has the same closed table as src/errors.ts, and says where a caller can rely on
- * it.
+ * docs/reference/errors.md has the same closed table as src/errors.ts, and says where a caller can
+ * rely on it.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -9,7 +9,7 @@ import { ERROR_DOMAIN } from '#vitserve/contract/contract.js';
 import { describeReason, REASONS, type Reason } from '#vitserve/errors.js';
 import { read, tableOf } from './repository.js';
 
-const DOCUMENT = 'docs/errors.md';
+const DOCUMENT = 'docs/reference/errors.md';
 const REASON_NAMES = Object.keys(REASONS) as Reason[];
 
 describe('the error table', () => {

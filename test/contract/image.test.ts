@@ -1,6 +1,6 @@
 /**
- * What the Dockerfile promises, as far as it shows without building: docs/containers.md says what
- * is seen when it is built.
+ * What the Dockerfile promises, as far as it shows without building: docs/operate/containers.md
+ * says what is seen when it is built.
  */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

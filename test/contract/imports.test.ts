@@ -18,8 +18,8 @@ test('src/ keeps the rules', () => {
   assert.deepEqual(importProblems(sources), []);
 });
 
-test('docs/architecture.md has every module', () => {
-  const table = read('docs/architecture.md').split('| Module | Holds |')[1] ?? '';
+test('docs/internals/architecture.md has every module', () => {
+  const table = read('docs/internals/architecture.md').split('| Module | Holds |')[1] ?? '';
   const named = new Set([...table.matchAll(/`([\w/-]+?)(?:\/|\.ts)`/g)].map(([, name]) => name));
   const inside = new Set(['workers/process', 'workers/decode', 'workers/inference']);
   assert.deepEqual(

@@ -13,7 +13,7 @@ interface LockedPackage {
   readonly dev?: boolean;
 }
 
-/** They ask for notices at most; LGPL for what `docs/licences.md` says of it besides. */
+/** They ask for notices at most; LGPL for what `docs/internals/licences.md` says of it besides. */
 const FINE = [
   '0BSD',
   'Apache-2.0',
@@ -69,7 +69,7 @@ describe('licences of what is installed for production', () => {
   });
 
   test('the document names every library that sharp brings compiled, and what the lockfile says', () => {
-    const document = read('docs/licences.md');
+    const document = read('docs/internals/licences.md');
     for (const { name } of runtime.filter(({ name }) => !/^@(img\/sharp|koromix)/.test(name))) {
       // Stand-ins without content, which the lockfile has under other names.
       if (/^(cmake-js|node-addon-api|pkg-prebuilds)$/.test(name)) continue;

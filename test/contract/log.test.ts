@@ -1,4 +1,4 @@
-/** docs/operations.md explains every log line, at its level, and no other. */
+/** docs/operate/operations.md explains every log line, at its level, and no other. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { filesBelow, read, tableOf } from './repository.js';
@@ -14,7 +14,7 @@ test('the log table and the code have the same lines', () => {
   const written = filesBelow('src', '.ts').flatMap((path) =>
     [...read(path).matchAll(LOG_CALL)].map(([, level, message]) => `${level}: ${message}`),
   );
-  const documented = tableOf('docs/operations.md', 'Message').map(
+  const documented = tableOf('docs/operate/operations.md', 'Message').map(
     ({ Message, Level }) => `${Level}: ${Message}`,
   );
   assert.deepEqual(documented.sort(), [...new Set(written)].sort());

@@ -1,13 +1,13 @@
 /**
- * docs/metrics.md lists every metric that vitserve declares, with its type, labels and unit, and no
- * other.
+ * docs/reference/metrics.md lists every metric that vitserve declares, with its type, labels and
+ * unit, and no other.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createMetrics } from '#vitserve/server/telemetry/metrics.js';
 import { read, tableOf } from './repository.js';
 
-const DOCUMENT = 'docs/metrics.md';
+const DOCUMENT = 'docs/reference/metrics.md';
 
 interface Declared {
   readonly name: string;

@@ -1,6 +1,6 @@
 /**
- * docs/models.md lists every key of the manifest: each is required where it stands, and there are
- * no others.
+ * docs/start/models.md lists every key of the manifest: each is required where it stands, and there
+ * are no others.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -53,8 +53,8 @@ const OPTIONAL = ['graph.weightBits'];
 
 describe('the manifest table', () => {
   const documented = [
-    ...tableOf('docs/models.md', 'Key').map(({ Key }) => Key as string),
-    ...tableOf('docs/models.md', 'Key of the recipe').map(
+    ...tableOf('docs/start/models.md', 'Key').map(({ Key }) => Key as string),
+    ...tableOf('docs/start/models.md', 'Key of the recipe').map(
       (row) => `preprocessing.${row['Key of the recipe']}`,
     ),
   ];

@@ -1,6 +1,6 @@
 /**
- * docs/scaling.md: the simulation gives what it shows, and what it tells a metrics adapter is what
- * the chart asks for.
+ * docs/operate/scaling.md: the simulation gives what it shows, and what it tells a metrics adapter
+ * is what the chart asks for.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -20,7 +20,8 @@ test('the simulated hour is the one that the table and the plot show', () => {
 });
 
 test('the adapter makes the metrics that the chart asks for, of metrics that there are', () => {
-  const adapter = blocksOf('docs/scaling.md').find(({ name }) => name === 'adapter')?.text ?? '';
+  const adapter =
+    blocksOf('docs/operate/scaling.md').find(({ name }) => name === 'adapter')?.text ?? '';
   const made = [...adapter.matchAll(/\bas: (\w+)/g)].map(([, name]) => name);
   const asked = [...read('helm/vitserve/values.yaml').matchAll(/\{ metric: (\w+), /g)].map(
     ([, name]) => name,

@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import sharp from 'sharp';
+import { decodeLimitMs } from '#vitserve/workers/decode/decoder-pool.js';
 import {
   arithmeticScan,
   arithmeticScans,
@@ -14,7 +15,12 @@ import {
   huffmanScans,
 } from '../support/costly-jpegs.js';
 import { emptyChunks, endlessData, pngOf, unfoldingTexts } from '../support/costly-pngs.js';
-import { COSTLY_FORMATS, describeCostlyReport, sendCostly } from '../support/costly-run.js';
+import {
+  COSTLY_FORMATS,
+  describeCostlyReport,
+  largestCostMs,
+  sendCostly,
+} from '../support/costly-run.js';
 import { manyChunks, manyFrames } from '../support/costly-webps.js';
 import { DecoderCpu } from '../support/decoder-cpu.js';
 import { CallFailure, outcomeOf, PlainClient } from '../support/grpc-client.js';
@@ -35,15 +41,15 @@ const HOSTILE: Readonly<
 > = {
   'arithmetic coding, 45 scans of four components': {
     draw: () => arithmeticScans(SIDE, SIDE),
-    says: /^the JPEG image has 45 scans with arithmetic coding, and with its pixels and bytes the limit is \d+: save it again/,
+    says: /^the JPEG image has 45 scans with arithmetic coding; the limit for its pixels and bytes is \d+: save it again/,
   },
   'a progressive JPEG of 883 scans': {
     draw: () => huffmanScans(SIDE, SIDE, 883),
-    says: /^the JPEG image has 883 scans, and with its pixels and bytes the limit is \d+: save it again as a baseline JPEG$/,
+    says: /^the JPEG image has 883 scans; the limit for its pixels and bytes is \d+: save it again as a baseline JPEG$/,
   },
   'one scan of arithmetic coding with a few bytes': {
     draw: () => arithmeticScan(SIDE, SIDE),
-    says: /^the JPEG image has 1 scan with arithmetic coding, and with its pixels and bytes the limit is 0: save it again/,
+    says: /^the JPEG image has 1 scan with arithmetic coding; the limit for its pixels and bytes is 0: save it again/,
   },
   'one scan without data': {
     draw: () => emptyScan(SIDE, SIDE),
@@ -124,6 +130,16 @@ describe('a decoder', LINUX, () => {
       assert.equal(reply?.kind, 'done', `${what}: ${JSON.stringify(reply)}`);
     }
     assert.deepEqual(decoder.losses, []);
+  });
+
+  test('has more processor time than any file within the limits may take', () => {
+    for (const maxImagePixels of [10_000, 1_000_000, 50_000_000, 1_000_000_000]) {
+      for (const maxImageBytes of [1_024, 2 ** 20, 2 ** 24, 2 ** 30]) {
+        const limitMs = decodeLimitMs({ maxImagePixels, maxImageBytes });
+        const costMs = largestCostMs(maxImagePixels, maxImageBytes);
+        assert.ok(limitMs > 1.2 * costMs, `${limitMs} ms, and a file may take ${costMs}`);
+      }
+    }
   });
 
   test('gives up an image that takes more processor time than it may, and says that it was this', async (t) => {

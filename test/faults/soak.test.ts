@@ -1,7 +1,7 @@
 /**
  * Everything at once, for a few seconds: callers of every kind while processes are killed and
  * stopped and strangers damage what they send. The long version is `npm run soak`; what it measured
- * stands in docs/reliability.md.
+ * stands in docs/internals/reliability.md.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

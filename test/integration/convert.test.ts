@@ -195,7 +195,10 @@ describe('the default model', () => {
     assert.match(problems, /hidden_act swish/);
     assert.match(problems, /layer\.0\.\S+ is \[384, 192\], config\.json makes it \[512, 192\]/);
     write({ num_hidden_layers: 3 });
-    assert.match(await refusal(broken), /parts that are not known here: vit\.encoder\.layer\.3\./);
+    assert.match(
+      await refusal(broken),
+      /parts that vitserve does not know: vit\.encoder\.layer\.3\./,
+    );
     write({ num_attention_heads: 5 });
     assert.match(await refusal(broken), /192 is not a multiple of the 5 attention heads/);
     write({ model_type: 'swin' });

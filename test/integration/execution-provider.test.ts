@@ -18,7 +18,7 @@ test(
     assert.equal(errors.length, 1, server.output);
     assert.match(
       errors[0]?.msg ?? '',
-      /^execution-provider: cuda was asked for and can't be used here: the CUDA provider of onnxruntime is not installed: run "vitserve install-cuda" \(or set execution-provider to auto or cpu\)$/,
+      /^execution-provider: cuda can't be used here: the CUDA provider of onnxruntime is not installed: run "vitserve install-cuda" \(or set execution-provider to auto or cpu\)$/,
     );
     assert(!server.lines.some(({ msg }) => msg === 'serving'));
     assert.equal(server.stderr, '');

@@ -1,7 +1,7 @@
 /**
- * `vitserve import` on small exports of every kind, through the built program; docs/importing.md,
- * executed: its commands, and every row of its table of refusals. Probabilities are held against
- * what the test itself works out.
+ * `vitserve import` on small exports of every kind, through the built program;
+ * docs/start/importing.md, executed: its commands, and every row of its table of refusals.
+ * Probabilities are held against what the test itself works out.
  */
 import assert from 'node:assert/strict';
 import {
@@ -52,7 +52,7 @@ import {
 } from '../support/server.js';
 import { PLAIN as PLAIN_VIT, tinyVit } from '../support/tiny-vit.js';
 
-const DOCUMENT = 'docs/importing.md';
+const DOCUMENT = 'docs/start/importing.md';
 const IMAGES = [1, 2, 3, 4].map((seed) => texture(seed, SIDE, SIDE));
 
 /** Runs an import into a repository of its own, which must succeed. */
@@ -400,7 +400,7 @@ describe('the model repository', () => {
   });
 });
 
-/** Exports as docs/importing.md has them in its commands. */
+/** Exports as docs/start/importing.md has them in its commands. */
 async function writeDocumented(folder: string): Promise<void> {
   const hf = classifier(HF_AXES);
   for (const [name, graph] of [

@@ -188,7 +188,7 @@ describe('where CUDA fails', WITH_COMPILER, () => {
     rmSync(join(libraries, 'libcuda.so.1'));
     assert.match(
       await lastLine(),
-      /: libcuda\.so\.1, which comes with the NVIDIA driver, is not here/,
+      /: libcuda\.so\.1, which comes with the NVIDIA driver, is missing/,
     );
     rmSync(join(libraries, 'libcublas.so.12'));
     rmSync(join(libraries, 'libcudnn.so.9'));

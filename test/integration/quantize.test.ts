@@ -490,7 +490,7 @@ describe('the documents', () => {
     writeFileSync(join(cwd, 'my-images/one.jpg'), await jpeg(1));
   });
 
-  for (const document of ['docs/quantizing.md', 'docs/inspecting.md']) {
+  for (const document of ['docs/start/quantizing.md', 'docs/start/inspecting.md']) {
     for (const { name, language, text } of blocksOf(document)) {
       if (language !== 'sh' || name === '') continue;
       test(`${document}: ${name}`, async () => {

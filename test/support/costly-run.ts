@@ -16,15 +16,24 @@ export type CostlyFormat = (typeof COSTLY_FORMATS)[number];
 /** Small, so that many files are sent: what is in proportion to the pixels shows as well. */
 const MOST_PIXELS = 8_000_000;
 /**
- * What a file may cost, twice what is known of the honest (docs/bad-input.md): 250 ns for each of
- * its pixels where it repeats itself, 80 ns for each pixel of the largest picture, 2 µs a row, and
- * 200 ns a byte.
+ * What a file may cost, twice what is known of the honest (docs/reference/bad-input.md): 250 ns for
+ * each of its pixels where it repeats itself, 80 ns for each pixel of the largest picture, 2 µs a
+ * row, and 200 ns a byte.
  */
 const BASE_MS = 60;
 const PIXEL_NS = 250;
 const LIMIT_PIXEL_NS = 80;
 const ROW_NS = 2_000;
 const BYTE_NS = 200;
+
+/** JPEG has no more; other formats reach the limit on pixels before they matter. */
+const MOST_ROWS = 65_535;
+
+/** What any file may cost where images are limited so. */
+export function largestCostMs(maxImagePixels: number, maxImageBytes: number): number {
+  const pixelsNs = maxImagePixels * LIMIT_PIXEL_NS + MOST_ROWS * ROW_NS;
+  return BASE_MS + (pixelsNs + maxImageBytes * BYTE_NS) / 1e6;
+}
 
 export interface CostlyReport {
   readonly files: number;

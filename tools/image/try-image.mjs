@@ -1,7 +1,7 @@
 // Runs an image as Kubernetes would, without a container runtime, and measures what
-// docs/containers.md promises: process 1 in a PID namespace of its own, an unprivileged user
-// without capabilities, a read-only root file system without /tmp, 64 MiB of /dev/shm, a network
-// namespace of its own.
+// docs/operate/containers.md promises: process 1 in a PID namespace of its own, an unprivileged
+// user without capabilities, a read-only root file system without /tmp, 64 MiB of /dev/shm, a
+// network namespace of its own.
 //   npm run build:test && tools/image/build-stand-in.sh
 //   node tools/image/try-image.mjs [IMAGE] [SECONDS]
 // Needs root, buildah, and util-linux. Loads from within the network namespace, so nothing is

@@ -86,7 +86,7 @@ export function renderDashboard() {
     uid: 'vitserve',
     title: 'vitserve',
     description:
-      'Calls from admission to reply, and what they run on. Generated; docs/monitoring.md says how to read it.',
+      'Calls from admission to reply, and what they run on. Generated; docs/operate/monitoring.md says how to read it.',
     tags: ['vitserve'],
     schemaVersion: 39,
     editable: true,

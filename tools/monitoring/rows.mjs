@@ -80,7 +80,7 @@ export const ROWS = [
         'line',
         'Calls that failed',
         'reqps',
-        'By code and reason (docs/errors.md).',
+        'By code and reason (docs/reference/errors.md).',
         [
           '{{code}} {{reason}}',
           sum(rate('vitserve_requests_total', 'code!="OK"'), 'code', 'reason'),

@@ -67,7 +67,7 @@ function checkScope(
       problems.push(`node ${label}: the model does not import the operator set "${node.domain}"`);
     }
     for (const input of node.input.filter(dangles)) {
-      const reason = later.has(input) ? 'is made only after it' : 'is made by nothing';
+      const reason = later.has(input) ? 'is made only after it' : 'is made by no node';
       problems.push(`node ${label}: input "${input}" ${reason}`);
     }
     for (const { name, t, g } of node.attribute) {
@@ -78,7 +78,7 @@ function checkScope(
     for (const output of node.output) if (output !== '') make(output, `node ${label}`);
   }
   for (const { name } of graph.output) {
-    if (dangles(name)) problems.push(`graph output "${name}" is made by nothing`);
+    if (dangles(name)) problems.push(`graph output "${name}" is made by no node`);
   }
 }
 

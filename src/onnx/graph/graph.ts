@@ -124,7 +124,8 @@ function typedAttribute(
   const attribute = attributeOf(node, name);
   if (attribute === undefined || attribute.type === AttributeType[type]) return attribute;
   throw new SetupError('environment', [
-    `node ${nodeLabel(node)}: attribute ${name} is of type ${attribute.type}, and ${AttributeType[type]} (${type}) is meant`,
+    `node ${nodeLabel(node)}: attribute ${name} has type ${attribute.type}, ` +
+      `not ${AttributeType[type]} (${type})`,
   ]);
 }
 

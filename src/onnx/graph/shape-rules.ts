@@ -114,7 +114,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   Max: elementwise(),
   BiasGelu: elementwise(),
   ...Object.fromEntries(
-    'Erf Gelu FastGelu QuickGelu Tanh Sigmoid Relu Sqrt Exp Neg Abs Clip Softmax LayerNormalization Dropout Round Reciprocal'
+    (
+      'Erf Gelu FastGelu QuickGelu Tanh Sigmoid Relu Sqrt Exp Neg Abs Clip Softmax ' +
+      'LayerNormalization Dropout Round Reciprocal'
+    )
       .split(' ')
       .map((name) => [name, same]),
   ),

@@ -170,11 +170,13 @@ function all(names: string, rule: Rule): [string, Rule][] {
 
 const RULES: ReadonlyMap<string, Rule> = new Map([
   ...all(
-    'Identity Cast Erf Sqrt Exp Log Neg Abs Tanh Sigmoid Relu Gelu QuickGelu FastGelu Reciprocal Softplus',
+    'Identity Cast Erf Sqrt Exp Log Neg Abs Tanh Sigmoid Relu Gelu QuickGelu FastGelu ' +
+      'Reciprocal Softplus',
     broadcast,
   ),
   ...all(
-    'HardSigmoid HardSwish Elu LeakyRelu Clip Dropout IsNaN Add Sub Mul Div Pow Min Max Where BiasGelu',
+    'HardSigmoid HardSwish Elu LeakyRelu Clip Dropout IsNaN Add Sub Mul Div Pow Min Max Where ' +
+      'BiasGelu',
     broadcast,
   ),
   ...all('QuantizeLinear DequantizeLinear DynamicQuantizeLinear', kept),

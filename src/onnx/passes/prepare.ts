@@ -117,7 +117,8 @@ function checkedInput(model: ModelProto, { input, normalization }: PrepareOption
   const expected = input.layout === 'NCHW' ? [3, height, width] : [height, width, 3];
   if (given === undefined) {
     problems.push(
-      `the graph has no input "${input.name}": its inputs are ${inputs.map(({ name }) => `"${name}"`).join(', ')}`,
+      `the graph has no input "${input.name}": its inputs are ` +
+        `${inputs.map(({ name }) => `"${name}"`).join(', ')}`,
     );
   } else {
     const wrong = (problem: string) => problems.push(`input "${given.name}" ${problem}`);
@@ -161,6 +162,7 @@ function checkOutput(model: ModelProto, { output }: PrepareOptions): void {
   const { outputs } = describeGraph(model);
   if (outputs.some(({ name }) => name === output.name)) return;
   throw new SetupError('environment', [
-    `the graph has no output "${output.name}": its outputs are ${outputs.map(({ name }) => `"${name}"`).join(', ')}`,
+    `the graph has no output "${output.name}": ` +
+      `its outputs are ${outputs.map(({ name }) => `"${name}"`).join(', ')}`,
   ]);
 }

@@ -87,7 +87,8 @@ export function quantizeToInt8(model: ModelProto, options: QuantizeOptions = {})
   const opset = opsetVersion(model) ?? 0;
   if (opset < FIRST_OPSET) {
     throw new SetupError('environment', [
-      `int8 needs opset ${FIRST_OPSET} or later, the graph has ${opset}: export the model again with a later opset`,
+      `int8 needs opset ${FIRST_OPSET} or later, the graph has ${opset}: ` +
+        'export the model again with a later opset',
     ]);
   }
   const { graph } = model;

@@ -63,7 +63,8 @@ export function readIndex(path: string): Index {
     // machine.
     if (typeof file !== 'string' || file !== basename(file) || !file.endsWith('.safetensors')) {
       problems.push(
-        `weight_map: ${name} is in ${JSON.stringify(file)}, not in a .safetensors file beside the index`,
+        `weight_map: ${name} is in ${JSON.stringify(file)}, ` +
+          'not in a .safetensors file beside the index',
       );
     } else places.set(name, join(dirname(path), file));
   }

@@ -6,7 +6,7 @@
  * of the given bytes, which must not change while the model lives. Writing costs one pass for the
  * lengths, which protobuf puts before the bytes, and one for the bytes. Unknown fields are written
  * after the named ones of their message; protobuf gives order between different fields no meaning.
- * Why not protobufjs: docs/decisions/0012.
+ * Why not protobufjs: docs/internals/decisions/0010.
  */
 import { type Field, type MessageTable, MODEL } from './fields.js';
 import type { ModelProto } from './model-proto.js';

@@ -35,8 +35,7 @@ export async function readRegion(
       Math.min(PIECE_BYTES, length - done),
       offset + done,
     );
-    if (bytesRead === 0)
-      throw new Error(`it ends at byte ${offset + done}, while it is being read`);
+    if (bytesRead === 0) throw new Error(`it ended at byte ${offset + done} while it was read`);
     done += bytesRead;
   }
   return bytes;
@@ -84,7 +83,8 @@ export async function loadExternalData(modelPath: string, graph: GraphProto): Pr
       const [{ tensor } = { tensor: { name: '' } }] = tensors;
       const reason = messageOf(error);
       problems.push(
-        `${modelPath}: tensor "${tensor.name}" has its values in "${location}", which can't be read (${reason})`,
+        `${modelPath}: tensor "${tensor.name}" has its values in "${location}", ` +
+          `which can't be read (${reason})`,
       );
     }
   }
@@ -102,7 +102,7 @@ function regionOf(tensor: TensorProto): Region {
   if (!Number.isSafeInteger(offset) || offset < 0)
     throw wrong(`has the offset "${entries.get('offset')}" in ${location}`);
   if (length !== size)
-    throw wrong(`has ${entries.get('length')} bytes in ${location}, and its dims take ${size}`);
+    throw wrong(`has ${entries.get('length')} bytes in ${location}; its dims take ${size}`);
   return { location, offset, length };
 }
 

@@ -116,7 +116,7 @@ function rawBytesOf(tensor: TensorProto): Uint8Array | null {
 function checkedList<Value>(tensor: TensorProto, list: readonly Value[]): readonly Value[] {
   const expected = countOf(tensor);
   if (list.length === expected) return list;
-  throw refuse(tensor, `has ${list.length} values, and its dims [${tensor.dims}] take ${expected}`);
+  throw refuse(tensor, `has ${list.length} values; its dims [${tensor.dims}] take ${expected}`);
 }
 
 /** The bytes at a multiple of `alignment`, for typed arrays: as they are, or copied. */

@@ -119,7 +119,8 @@ export function architectureProblems({ hidden, heads, image, patch }: Architectu
     problems.push(`hidden size ${hidden} is not a multiple of the ${heads} attention heads`);
   if (image.height % patch.height !== 0 || image.width % patch.width !== 0) {
     problems.push(
-      `image size ${image.height} × ${image.width} is not a multiple of the patch size ${patch.height} × ${patch.width}: choose another with --image-size`,
+      `image size ${image.height} × ${image.width} is not a multiple of the patch size ` +
+        `${patch.height} × ${patch.width}: choose another with --image-size`,
     );
   }
   return problems;

@@ -12,8 +12,8 @@
  * sees. The only symbol is `batch`.
  *
  * `cpu` is plain ONNX; `cuda` expresses attention, residual + LayerNorm and bias + GELU in
- * onnxruntime's own operators, which have fused kernels there (docs/decisions/0014). With float16
- * the encoder's weights and arithmetic are float16. Embedding the patches and the head stay
+ * onnxruntime's own operators, which have fused kernels there (docs/internals/decisions/0011). With
+ * float16 the encoder's weights and arithmetic are float16. Embedding the patches and the head stay
  * float32: folded weights are too small for float16, and both together are a hundredth of the work.
  *
  * Costs: each weight once in memory, and one encoder block twice during its transposition.

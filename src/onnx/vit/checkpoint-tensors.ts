@@ -57,7 +57,8 @@ export function tensorProblems(
       unknown.slice(0, 5).join(', ') +
       (unknown.length > 5 ? ` and ${unknown.length - 5} more` : '');
     problems.push(
-      `the model has parts that are not known here: ${shown}; export it to ONNX and use vitserve import`,
+      `the model has parts that vitserve does not know: ${shown}; ` +
+        'export it to ONNX and use vitserve import',
     );
   }
   // In a model of another size all shapes are wrong; the first few show that.

@@ -1,7 +1,7 @@
 /**
  * The encoder in plain ONNX, in the shapes that onnxruntime's CPU provider runs fastest and fuses
- * on loading: GELU as the Erf pattern, bias additions behind MatMul. docs/decisions/0014 has the
- * measurements.
+ * on loading: GELU as the Erf pattern, bias additions behind MatMul. docs/internals/decisions/0011
+ * has the measurements.
  */
 import { int, ints } from '../graph/build.js';
 import type { FloatType, GraphBuilder } from '../graph/graph-builder.js';

@@ -67,7 +67,8 @@ export function fromTimm(
   const pretrained = config.object('pretrained_cfg');
   if (!/^(vit|deit|deit3|test_vit)\d?_?/.test(name) || LOOKALIKES.test(name)) {
     problems.push(
-      `architecture ${name} is not one of vit_*, deit_*, deit3_*: export it to ONNX and use vitserve import`,
+      `architecture ${name} is not one of vit_*, deit_*, deit3_*: ` +
+        'export it to ONNX and use vitserve import',
     );
   }
   const patchShape = source.shapeOf('patch_embed.proj.weight');

@@ -7,7 +7,7 @@ import { RequestError } from '../../errors.js';
 /**
  * What a prediction is taken times: half of the time things take longer than their mean, more often
  * where others use the same cores, and an answer that is a little late has cost as much as one in
- * time (docs/decisions/0016-deadline-aware-scheduling.md).
+ * time (docs/internals/decisions/0013-deadline-aware-scheduling.md).
  */
 const MARGIN = 1.25;
 

@@ -6,7 +6,7 @@
  * Where at least a full batch waits, who would be late in a full one is not executed either. Small
  * batches for the sake of those who are late already would cost so much that everybody behind them
  * became late as well: at three times what a GPU can do, a third of its throughput
- * (docs/decisions/0016-deadline-aware-scheduling.md). Pure logic.
+ * (docs/internals/decisions/0013-deadline-aware-scheduling.md). Pure logic.
  */
 import type { DeadlineQueue, Ordered } from './deadline-queue.js';
 

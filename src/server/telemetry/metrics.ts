@@ -1,6 +1,6 @@
 /**
- * Every metric of vitserve, declared once. `docs/metrics.md` has the same list; a contract test
- * holds the two together.
+ * Every metric of vitserve, declared once. `docs/reference/metrics.md` has the same list; a
+ * contract test holds the two together.
  *
  * Durations are seconds, sizes bytes. Labels take values from closed sets only, so the number of
  * series does not grow with callers: methods, gRPC codes, reasons, stages, causes, process roles

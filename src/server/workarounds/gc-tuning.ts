@@ -4,7 +4,7 @@
  * V8 begins a full collection when old objects, and the memory behind buffers that has come since
  * the last one, near a limit that it sets a few megabytes above what was alive. The front has few
  * live objects (17 MB) and much traffic of images, so it was there after every forty photos, and a
- * third of its CPU time went into collections (docs/performance.md). What it costs: up to
+ * third of its CPU time went into collections (docs/internals/performance.md). What it costs: up to
  * GROWTH_PERCENT of the live objects more memory, some 50 MB.
  */
 import { setFlagsFromString } from 'node:v8';

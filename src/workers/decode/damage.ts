@@ -7,7 +7,8 @@ import type { DecodableFormat } from './sniff.js';
 
 /** For a WebP file; the first byte of the other formats does not survive that. */
 export const READ_AS_TEXT =
-  'it was read as text, which has replaced some of its bytes: read the file as binary data and send it as it is';
+  'it was read as text, which replaced some of its bytes: ' +
+  'read the file as binary data and send it as it is';
 const CUT_OFF = 'the file is cut off: send all of it';
 const PNG_SIGNATURE_BYTES = 8;
 const CHUNK_FRAME_BYTES = 12;
@@ -38,7 +39,7 @@ function describePng(bytes: Buffer): string | null {
     if (name === 'PLTE') hasPalette = true;
     if (name === 'IHDR') colour = bytes[offset + 17] ?? -1;
     if (name === 'IDAT' && colour === PALETTE_COLOUR && !hasPalette)
-      return 'its palette is missing: save it anew';
+      return 'its palette is missing: save it again';
     const end =
       offset + 8 <= bytes.length
         ? offset + CHUNK_FRAME_BYTES + bytes.readUInt32BE(offset)

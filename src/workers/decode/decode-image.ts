@@ -5,7 +5,8 @@
  * Embedded ICC profiles are ignored, orientation is applied (orientation.ts), alpha is dropped (the
  * RGB under it stays), palettes are expanded, grey becomes three equal channels, an animation gives
  * its first frame. Truncated files are rejected; files about which libjpeg and libpng only warn are
- * accepted, as in Pillow. `docs/preprocessing.md` lists the files on which the two still differ.
+ * accepted, as in Pillow. `docs/internals/preprocessing.md` lists the files on which the two still
+ * differ.
  *
  * libturbojpeg (turbojpeg.ts), if it can be loaded, decodes ordinary JPEG; sharp decodes everything
  * else, and every file about which libturbojpeg complains. sharp only decodes, at full size: its

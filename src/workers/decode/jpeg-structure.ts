@@ -3,8 +3,8 @@
  *
  * Ordinary: 8 bits, Huffman-coded, baseline or progressive, one or three components, segments one
  * after another without stray bytes. That is nearly every photo. Everything else (CMYK, lossless,
- * arithmetic coding) goes to sharp, whose judgement `docs/preprocessing.md` describes. Reads
- * headers only: a few microseconds.
+ * arithmetic coding) goes to sharp, whose judgement `docs/internals/preprocessing.md` describes.
+ * Reads headers only: a few microseconds.
  */
 
 export interface OrdinaryJpeg {

@@ -75,7 +75,7 @@ export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
   const kind = `${scans === 1 ? 'scan' : 'scans'}${frame?.arithmetic ? ' with arithmetic coding' : ''}`;
   throw tooMuchWork(
     'jpeg',
-    `${scans} ${kind}, and with its pixels and bytes the limit is ${allowed}`,
+    `${scans} ${kind}; the limit for its pixels and bytes is ${allowed}`,
     REMEDY,
   );
 }
@@ -84,7 +84,9 @@ export function checkJpegWork(bytes: Buffer, maxImagePixels: number): void {
 function checkBits({ samples, width, height }: Frame, bytes: Buffer): void {
   const blocks = [...samples.values()].reduce((sum, one) => sum + one, 0) / BLOCK_SAMPLES;
   if (blocks <= 8 * bytes.length + WORK_LIMITS.jpegFreeBlocks) return;
-  const text = `the JPEG image can't be decoded: ${bytes.length} bytes are too few for ${width} × ${height} pixels`;
+  const text =
+    `the JPEG image can't be decoded: ${bytes.length} bytes are too few ` +
+    `for ${width} × ${height} pixels`;
   throw new RequestError('IMAGE_UNDECODABLE', text);
 }
 

@@ -3,8 +3,8 @@
  * encoded image itself lies in the decoder's inbox file (`decoder-pool.ts`), the pixels go to a
  * slot.
  *
- * Call:  `u32 slot | u32 bytes`, then the pixel plan as JSON.
- * Reply: `u8 kind`, then for `done` `f64 decodeMs | u32 width | u32 height | u8 format | u8 decoder`,
+ * Call:  `u32 slot | u32 bytes`, then the pixel plan as JSON. Reply: `u8 kind`, then for `done`
+ * `f64 decodeMs | u32 width | u32 height | u8 format | u8 decoder`,
  *        for `rejected` a JSON `{ reason, message }`.
  *
  * What a decoder replies is checked, since a hostile image may have taken it over: a reply that no
@@ -120,7 +120,7 @@ export function decodeReply(bytes: Buffer): WorkResult<DecodedImage> {
     case REPLY.skipped:
       return { kind: 'skipped' };
     default:
-      throw new Error('a decoder reply of no known kind');
+      throw new Error('a decoder reply of unknown kind');
   }
 }
 

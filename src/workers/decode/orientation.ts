@@ -3,9 +3,9 @@
  * three formats.
  *
  * Read here and passed to the decoders, because libvips reads less of a file than Pillow: only the
- * EXIF in front of a PNG's pixels, no XMP, and it reads damage differently. `docs/preprocessing.md`
- * has the table of what counts. Never throws. Costs a walk over the headers, some microseconds, and
- * for a PNG over all its chunks.
+ * EXIF in front of a PNG's pixels, no XMP, and it reads damage differently.
+ * `docs/internals/preprocessing.md` has the table of what counts. Never throws. Costs a walk over
+ * the headers, some microseconds, and for a PNG over all its chunks.
  */
 import { type Orientation, readExifOrientation } from './exif.js';
 import { type Metadata, readJpegMetadata, readWebpMetadata } from './metadata.js';

@@ -62,6 +62,8 @@ function checkDataBytes(dataBytes: number, { width, height }: Header, bytes: Buf
   const rowBytes = 1 + Math.ceil((width * bitsPerPixel) / 8);
   const most = WORK_LIMITS.pngDataFactor * rowBytes * height + WORK_LIMITS.pngDataBytes;
   if (dataBytes <= most) return;
-  const text = `the PNG image can't be decoded: ${dataBytes} bytes of image data, which is more than ${width} × ${height} pixels have: ${REMEDY}`;
+  const text =
+    `the PNG image can't be decoded: ${dataBytes} bytes of image data, ` +
+    `which is more than ${width} × ${height} pixels have: ${REMEDY}`;
   throw new RequestError('IMAGE_UNDECODABLE', text);
 }

@@ -2,9 +2,9 @@
  * An image file to the pixels a model takes: sniff, decode, resize, crop, all in the calling
  * process. A decoder process does this for each image.
  *
- * The result equals Pillow 12's for the same file and recipe (`docs/preprocessing.md` says how that
- * is known and where it ends). One image at a time: memory is shared, and decoding is asynchronous
- * only because sharp is.
+ * The result equals Pillow 12's for the same file and recipe (`docs/internals/preprocessing.md`
+ * says how that is known and where it ends). One image at a time: memory is shared, and decoding is
+ * asynchronous only because sharp is.
  */
 
 import { outputSize, planGeometry, type Recipe } from '../../models/recipe.js';

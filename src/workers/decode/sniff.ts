@@ -58,7 +58,6 @@ function describeForeign(bytes: Uint8Array): string {
   const found = findForeignFormat(prologue);
   if (found !== null) return `the image looks like ${found}: ${WHAT_TO_SEND}`;
   return (
-    findTransportMistake(prologue, bytes.length) ??
-    `the image is of no known format: ${WHAT_TO_SEND}`
+    findTransportMistake(prologue, bytes.length) ?? `the image has no known format: ${WHAT_TO_SEND}`
   );
 }

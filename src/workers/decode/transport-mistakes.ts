@@ -20,7 +20,7 @@ const LONG = 64;
 const [JPEG_START, PNG_START] = ['\xff\xd8\xff', '\x89PNG\r\n\x1a\n'];
 const WEBP_START = /RIFF.{4}WEBP/s;
 
-const REPLACED = `the image was read as text, which has replaced some of its bytes: ${SEND_AS_IT_IS}`;
+const REPLACED = `the image was read as text, which replaced some of its bytes: ${SEND_AS_IT_IS}`;
 const ENCODED = `the image was encoded as UTF-8, as if it were text: ${SEND_AS_IT_IS}`;
 const LINE_ENDS = `the line ends in the image were changed, as if it were text: ${SEND_AS_IT_IS}`;
 
@@ -109,13 +109,13 @@ function findWrapped(prologue: string): string | null {
 /** Text in place of an image. `whole`: the prologue is all of it. */
 function findText(prologue: string, whole: boolean): string | null {
   if (/^\0+$/.test(prologue))
-    return 'the image begins with nothing but zero bytes: send the file that was meant';
+    return 'the image begins with zero bytes only: send the intended file';
   if (/^(?:\xff\xfe|\xfe\xff)/.test(prologue)) return `the image is text in UTF-16: ${SEND_FILE}`;
   if (!isText(prologue)) return null;
   const text = prologue.replace(WRAPPING, '');
-  if (text === '') return `the image is nothing but white space: ${SEND_FILE}`;
+  if (text === '') return `the image is only white space: ${SEND_FILE}`;
   if (/^data:[\w.+/-]*[;,]/i.test(text)) {
-    return 'the image is a data URL: decode the base64 text behind its comma and send those bytes';
+    return 'the image is a data URL: decode the base64 text after its comma and send those bytes';
   }
   if (/^b?(?:\\x[0-9a-f]{2}){2}/i.test(text) || /^b['"]/.test(prologue)) {
     return 'the image is binary data written as text, with escapes: send the bytes themselves';
@@ -126,12 +126,12 @@ function findText(prologue: string, whole: boolean): string | null {
   if (isHexadecimal(text)) return `the image is hexadecimal text: ${SEND_BYTES}`;
   if (isBase64(text)) return `the image is base64 text: ${SEND_BYTES}`;
   if (/^\[object \w+\]|^(?:undefined|null|None|NaN)["'`\s]*$/.test(text)) {
-    return `the image is a value of a program that was made text: ${SEND_FILE}`;
+    return `the image is a value of a program, converted to text: ${SEND_FILE}`;
   }
   if (/^(?:\{\s*["}]|\[\s*[{["\d\]])/.test(text))
     return `the image is JSON: ${SEND_FILE} and nothing around them`;
   if (/^(?:[a-z][a-z0-9+.-]+:\/\/|blob:)/i.test(text))
-    return `the image is a URL, and the server fetches none: ${SEND_FILE}`;
+    return `the image is a URL, which the server does not fetch: ${SEND_FILE}`;
   if (whole && isPath(text)) return `the image is the name of a file: ${SEND_FILE}`;
   return 'the image is text: send a JPEG, PNG or WebP file';
 }

@@ -64,7 +64,8 @@ export type TurboJpegLoad = { readonly library: TurboJpegLibrary } | TurboJpegMi
 /** Reads, checks and binds the library of this platform. Never throws. */
 export function loadTurboJpeg(): TurboJpegLoad {
   const folder = folderOfThisPlatform();
-  if (!(folder in LIBRARY_HASHES)) return { why: `none is known for ${folder}`, expected: true };
+  if (!(folder in LIBRARY_HASHES))
+    return { why: `no build is known for ${folder}`, expected: true };
   let path: string;
   try {
     const carrier = createRequire(import.meta.url).resolve(`${PACKAGE}/package.json`);
@@ -81,7 +82,7 @@ export function bindTurboJpeg(path: string, hash: string): TurboJpegLoad {
     const found = createHash('sha256').update(readFileSync(path)).digest('hex');
     if (found !== hash)
       return {
-        why: `the file is not the one that is known: its SHA-256 is ${found}`,
+        why: `the file is not the known one: its SHA-256 is ${found}`,
         expected: false,
       };
     const library = koffi.load(path);

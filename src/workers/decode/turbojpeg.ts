@@ -97,7 +97,7 @@ function open(library: TurboJpegLibrary, maxImagePixels: number): TurboJpegHandl
     [PARAMETER.maxPixels, maxImagePixels],
   ] as const) {
     if (library.set(handle, parameter, value) !== 0)
-      throw new Error(`libturbojpeg refused parameter ${parameter}`);
+      throw new Error(`libturbojpeg rejected parameter ${parameter}`);
   }
   return handle;
 }

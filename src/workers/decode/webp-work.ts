@@ -43,7 +43,9 @@ export function singleFrameWebp(bytes: Buffer): Buffer {
   }
   if (frames <= webpFrames) return bytes;
   if (!sound) {
-    const text = `the WebP image can't be decoded: an animation of ${frames} frames that is damaged or cut off`;
+    const text =
+      `the WebP image can't be decoded: an animation of ${frames} frames ` +
+      'that is damaged or cut off';
     throw new RequestError('IMAGE_UNDECODABLE', text);
   }
   if (keptFrom < fileEnd) kept.push(bytes.subarray(keptFrom, fileEnd));

@@ -23,7 +23,7 @@ export interface BatchSizeSettings {
 
 /**
  * Measured on two cores: beyond this, larger batches on a CPU cost latency and gain nothing
- * (docs/performance.md).
+ * (docs/internals/performance.md).
  */
 const CPU_BATCH_SIZE = 4;
 const CUDA_BATCH_SIZE = 32;

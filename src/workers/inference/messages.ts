@@ -88,7 +88,7 @@ export function decodeReply(bytes: Buffer, images: number): WorkResult<Inference
   const batchSize = bytes.readUInt16LE(8);
   const count = bytes.readUInt16LE(10);
   if (count !== images || !(executionMs >= 0 && executionMs < Number.POSITIVE_INFINITY)) {
-    throw new Error(`results of ${count} images where ${images} were asked for`);
+    throw new Error(`results of ${count} images instead of ${images}`);
   }
   let at = 12;
   const results: WorkResult<InferenceOutput>[] = [];

@@ -42,7 +42,8 @@ export async function loadOnnxSession(settings: OnnxSessionSettings): Promise<Lo
   if (provider === 'auto')
     return { session: await load(settings, 'cpu'), fallbackReason: unavailable };
   throw new SetupError('environment', [
-    `execution-provider: cuda was asked for and can't be used here: ${unavailable} (or set execution-provider to auto or cpu)`,
+    "execution-provider: cuda can't be used here: " +
+      `${unavailable} (or set execution-provider to auto or cpu)`,
   ]);
 }
 
@@ -95,7 +96,8 @@ function floatsOf(tensor: Tensor | undefined, length: number, name: string): Flo
   const data = tensor?.data;
   if (!(data instanceof Float32Array) || data.length !== length) {
     throw new Error(
-      `output ${name}: expected ${length} float32 values, got ${data?.length ?? 'none'} of ${tensor?.type}`,
+      `output ${name}: expected ${length} float32 values, ` +
+        `got ${data?.length ?? 'none'} of ${tensor?.type}`,
     );
   }
   return data;
@@ -150,7 +152,8 @@ function compare(
   if (!fits) {
     const wantedText = wanted.map((size) => size ?? 'batch').join(', ');
     problems.push(
-      `${role} "${value.name}" has shape [${value.shape.join(', ')}], the manifest says [${wantedText}]`,
+      `${role} "${value.name}" has shape [${value.shape.join(', ')}], ` +
+        `the manifest says [${wantedText}]`,
     );
   }
   return problems;

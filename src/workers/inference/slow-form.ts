@@ -1,8 +1,8 @@
 /**
  * Whether a model has correct answers but a form that is slow on this CPU, and what to do about it.
  *
- * It reports the forms that were measured (docs/performance.md). On Arm without dot products int8
- * may gain little too, but there are no measurements.
+ * It reports the forms that were measured (docs/internals/performance.md). On Arm without dot
+ * products int8 may gain little too, but there are no measurements.
  */
 import type { Manifest } from '../../models/manifest.js';
 import { INTEGER_KERNELS, type IntegerKernel, integerKernel } from './integer-precision.js';
@@ -24,15 +24,14 @@ export function slowForm(
   if (provider !== 'cpu') return null;
   if (graph.weightBits === 8 && INTEGER_KERNELS[kernel].saturates) {
     return {
-      reason: `this CPU (${kernel}) multiplies int8 weights of 8 bits in a slower way, which is exact`,
-      remedy:
-        'make int8 with weights of 7 bits of the float32 version: vitserve quantize --weight-bits 7',
+      reason: `this CPU (${kernel}) multiplies 8-bit int8 weights in a slower, exact way`,
+      remedy: 'quantize the float32 version with 7-bit weights: vitserve quantize --weight-bits 7',
     };
   }
   if (batchInvariant === 'accelerator') {
     return {
       reason: 'float16 is slower than float32 on a CPU',
-      remedy: 'serve the float32 version, or make int8 of it: vitserve quantize',
+      remedy: 'serve the float32 version, or quantize it to int8: vitserve quantize',
     };
   }
   return null;

@@ -1,4 +1,6 @@
-/** What `vitserve convert` is told: a checkpoint or random weights, and a place for the model. */
+/**
+ * The settings of `vitserve convert`: a checkpoint or random weights, and a place for the model.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { loadConvertSettings } from '#vitserve/cli/load.js';
@@ -52,7 +54,7 @@ describe('the settings of a conversion', () => {
     [['a', '--image-size', '0'], /--image-size: invalid value "0"/],
     [['a', '--dtype', 'int8'], /--dtype: invalid value "int8"/],
   ] as const) {
-    test(`${argv.join(' ') || 'nothing'} is refused`, () =>
+    test(`${argv.join(' ') || 'nothing'} is rejected`, () =>
       assert.match(refusal(...argv).join('\n'), wanted));
   }
 });

@@ -1,4 +1,4 @@
-/** What is generated from the option tables: nothing is left out, and what is shown is true. */
+/** What is generated from the option tables is complete and true. */
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -59,7 +59,7 @@ describe('the option tables', () => {
     });
   }
 
-  test('an option that commands share is of one kind, so that its variable suits both', () => {
+  test('an option that commands share has one type, so that its variable suits both', () => {
     for (const option of COMMANDS.classify.options) {
       const shared = COMMANDS.serve.options.find(({ name }) => name === option.name);
       if (shared !== undefined) assert.equal(shared.type.kind, option.type.kind);
@@ -75,7 +75,7 @@ describe('help', () => {
     }
   });
 
-  test('an option is shown with its default and its variable', () => {
+  test('an option has its default and its variable in the help', () => {
     assert.ok(
       commandHelp('serve').includes(
         [
@@ -93,7 +93,7 @@ describe('help', () => {
       assert.match(generalHelp(), new RegExp(`^  ${command} +[A-Z].*\\.$`, 'm'));
   });
 
-  test('help is asked for anywhere before --', () => {
+  test('help is recognised anywhere before --', () => {
     assert.ok(asksForHelp(['--permits', '4', '--help']));
     assert.ok(asksForHelp(['-h']));
     assert.ok(!asksForHelp([]));
@@ -114,7 +114,7 @@ describe('the documentation', () => {
     assert.equal(changes.length, Object.keys(EXAMPLE_CONFIG).length + 1);
   });
 
-  test('its links lead to headings, and headings are not repeated', () => {
+  test('its links lead to headings, and headings are unique', () => {
     const page = renderConfigurationDoc();
     const headings = [...page.matchAll(/^#+ (.*)$/gm)].map(([, text = '']) =>
       text
@@ -145,7 +145,7 @@ describe('the nearest name', () => {
     assert.equal(nearestName('maxbatchsize', known), 'max-batch-size');
     assert.equal(nearestName('permits', known), 'permits');
   });
-  test('is none where all are other words', () => {
+  test('does not exist if all are other words', () => {
     assert.equal(nearestName('port', known), undefined);
     assert.equal(nearestName('', known), undefined);
   });

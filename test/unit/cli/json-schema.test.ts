@@ -1,6 +1,6 @@
 /**
- * The options as JSON Schema: nothing that the server accepts is refused, but numbers in quotes,
- * and what it refuses is refused.
+ * The options as JSON Schema accept everything that the server accepts, except numbers in quotes,
+ * and reject what the server rejects.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -20,7 +20,7 @@ const TYPES: Readonly<Record<string, (value: unknown) => boolean>> = {
   integer: Number.isInteger,
 };
 
-/** Each keyword that the option table uses, as JSON Schema means it. */
+/** Each keyword of the option table, with JSON Schema's meaning. */
 const KEYWORDS: Readonly<Record<string, (operand: unknown, value: unknown) => boolean>> = {
   description: () => true,
   type: (type, value) => (TYPES[String(type)] as (value: unknown) => boolean)(value),
@@ -55,7 +55,7 @@ const TEXTS = [
 const SAMPLES = [...TEXTS, true, false, 0, 1, 2, 8, 100, 1024, 65_536, 1_000_000, 2 ** 30, -1, 0.5];
 
 describe('the options as JSON Schema', () => {
-  test('have a row for every option but the config file, and no others are accepted', () => {
+  test('have a row for every option except the config file, and accept no others', () => {
     assert.deepEqual(
       Object.keys(properties),
       options.map(({ name }) => name).filter((name) => name !== 'config'),
@@ -66,7 +66,7 @@ describe('the options as JSON Schema', () => {
   for (const option of options.filter(({ name }) => name in properties)) {
     const part = properties[option.name] as JsonSchema;
 
-    test(`${option.name}: what the schema refuses, the server refuses`, () => {
+    test(`${option.name}: what the schema rejects, the server rejects`, () => {
       for (const value of SAMPLES) {
         if (serverAccepts(option, value)) assert.ok(accepts(part, value), JSON.stringify(value));
       }
@@ -75,7 +75,7 @@ describe('the options as JSON Schema', () => {
 
     // Any text is a path or a name.
     if (option.type.kind !== 'path' && option.type.kind !== 'string') {
-      test(`${option.name}: what the server refuses, the schema refuses`, () => {
+      test(`${option.name}: what the server rejects, the schema rejects`, () => {
         for (const value of SAMPLES) {
           if (!serverAccepts(option, value))
             assert.ok(!accepts(part, value), JSON.stringify(value));

@@ -51,7 +51,7 @@ describe('serve settings', () => {
     assert.deepEqual(changes, []);
   });
 
-  test('a flag is stronger than the environment, the environment than the file, the file than the default', () => {
+  test('a flag overrides the environment, the environment the file, the file the default', () => {
     const { settings, sources, changes } = loadServeSettings(
       ['--config', 'etc/vitserve.json', '--permits', '3'],
       { VITSERVE_PERMITS: '2', VITSERVE_MAX_CONNECTIONS: '20', PERMITS: '9' },
@@ -108,7 +108,7 @@ describe('serve settings', () => {
     assert.equal(sources.permits, 'default');
   });
 
-  test('the variables that Kubernetes adds for a Service called vitserve are none of ours', () => {
+  test('the variables that Kubernetes adds for a Service called vitserve are ignored', () => {
     const links = {
       VITSERVE_SERVICE_HOST: '10.0.0.1',
       VITSERVE_SERVICE_PORT: '50051',
@@ -198,7 +198,7 @@ describe('classify settings', () => {
     assert.deepEqual(classify(['a.jpg'], env).settings.address, { host: 'vit', port: 1 });
   });
 
-  test('refusals', () => {
+  test('rejections', () => {
     assert.deepEqual(
       problems(() => classify(['--config=a.json', '--concurrency=0', '--address', 'localhost:0'])),
       [

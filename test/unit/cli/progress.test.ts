@@ -14,7 +14,7 @@ function bar(
 }
 
 describe('on a terminal', () => {
-  test('it shows how much is done, in place of what it showed before', () => {
+  test('it shows how much is done, in place of the previous state', () => {
     const { progress, written } = bar(60);
     for (const done of [0, 1, 30, 60]) progress.show(done);
     assert.deepEqual(written, [
@@ -25,13 +25,13 @@ describe('on a terminal', () => {
     ]);
   });
 
-  test('it is taken away for a line of output', () => {
+  test('it is removed for a line of output', () => {
     const { progress, written } = bar(6);
     progress.clear();
     assert.deepEqual(written, ['\r\u001b[K']);
   });
 
-  test('it is not worth showing for a handful', () => {
+  test('it does not appear for a few steps', () => {
     const { progress, written } = bar(5);
     progress.show(3);
     progress.clear();

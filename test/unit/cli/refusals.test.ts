@@ -1,4 +1,4 @@
-/** What the loader refuses, with its exact words: every problem, one line each, all at once. */
+/** What the loader rejects, in its exact words: every problem, one line each, all at once. */
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -8,7 +8,7 @@ import { NO_FILES, problems, withFile } from './surroundings.js';
 const serve = (...argv: string[]) => loadServeSettings(argv, {}, NO_FILES).settings;
 const serveProblems = (...argv: string[]) => problems(() => loadServeSettings(argv, {}, NO_FILES));
 
-describe('what serve refuses', () => {
+describe('serve rejects', () => {
   test('all problems of all sources at once', () => {
     const load = () =>
       loadServeSettings(
@@ -48,7 +48,7 @@ describe('what serve refuses', () => {
     ]);
   });
 
-  test('flags that are not there, and the nearest that is', () => {
+  test('unknown flags, with the nearest known one', () => {
     assert.deepEqual(
       serveProblems(
         '--prot=1',
@@ -111,7 +111,7 @@ describe('what serve refuses', () => {
     );
   });
 
-  test('config files that are not there or not what they should be', () => {
+  test('config files that are missing or malformed', () => {
     assert.deepEqual(serveProblems('--config=etc/a.json'), [
       "--config: can't read etc/a.json: ENOENT: no such file or directory, open '/srv/etc/a.json'",
     ]);
@@ -163,7 +163,7 @@ describe('what serve refuses', () => {
     assert.equal(serve('--tls-cert=a', '--tls-key=b', '--tls-client-ca=c').tlsClientCa, '/srv/c');
   });
 
-  test('what is given is shown on one line and not at any length', () => {
+  test('a given value is shown on one line and shortened', () => {
     const [problem] = serveProblems(`--log-level=${'x\n'.repeat(500)}`);
     assert.ok(problem !== undefined && problem.length < 200, problem);
   });

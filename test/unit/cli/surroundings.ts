@@ -1,4 +1,4 @@
-/** What the tests of the loader share: made-up files, and the problems of a refusal. */
+/** What the tests of the loader share: made-up files, and the problems of a rejection. */
 
 import assert from 'node:assert/strict';
 import type { LoadSurroundings } from '#vitserve/cli/load.js';
@@ -19,7 +19,7 @@ export function withFile(content: unknown): LoadSurroundings {
   };
 }
 
-/** The problems with which loading is refused. */
+/** The problems for which loading is rejected. */
 export function problems(load: () => unknown): readonly string[] {
   try {
     load();

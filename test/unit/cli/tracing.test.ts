@@ -1,6 +1,6 @@
 /**
- * The standard variables of OpenTelemetry: when traces are exported, where to, and what is left out
- * of what can't be used.
+ * The standard variables of OpenTelemetry: when traces are exported, where to, and what is ignored
+ * of unusable values.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -9,7 +9,7 @@ import { readTracing } from '#vitserve/cli/tracing.js';
 const ENDPOINT = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' };
 
 describe('traces are exported', () => {
-  test('where an endpoint is named or the exporter is asked for, and nowhere else', () => {
+  test('if an endpoint is named or the exporter is requested, and otherwise not', () => {
     assert.deepEqual(readTracing({}), { settings: null, problems: [] });
     assert.deepEqual(
       readTracing({ OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_SERVICE_NAME: 'a' }).settings,
@@ -27,7 +27,7 @@ describe('traces are exported', () => {
     );
   });
 
-  test('not where they are switched off', () => {
+  test('not if they are switched off', () => {
     assert.deepEqual(readTracing({ ...ENDPOINT, OTEL_SDK_DISABLED: 'True' }), {
       settings: null,
       problems: [],
@@ -39,7 +39,7 @@ describe('traces are exported', () => {
     assert.ok(readTracing({ ...ENDPOINT, OTEL_SDK_DISABLED: 'false' }).settings);
   });
 
-  test('as is usual: every trace, unless its caller has decided otherwise', () => {
+  test('by default: every trace, unless its caller has decided otherwise', () => {
     assert.deepEqual(readTracing(ENDPOINT).settings, {
       endpoint: 'http://collector:4318/v1/traces',
       sampler: { kind: 'always_on', parentBased: true, ratio: 1 },
@@ -50,7 +50,7 @@ describe('traces are exported', () => {
     });
   });
 
-  test('as they are asked to be', () => {
+  test('as the variables say', () => {
     const { settings, problems } = readTracing({
       ...ENDPOINT,
       OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
@@ -70,21 +70,21 @@ describe('traces are exported', () => {
   });
 });
 
-describe('what can’t be used', () => {
+describe('unusable values', () => {
   const off: Readonly<Record<string, readonly [Readonly<Record<string, string>>, RegExp]>> = {
     'another exporter': [{ OTEL_TRACES_EXPORTER: 'zipkin' }, /OTEL_TRACES_EXPORTER is zipkin/],
     'another protocol': [{ ...ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, /protocol is grpc/],
     'an address that is no URL': [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' }, /not a URL/],
   };
   for (const [what, [env, problem]] of Object.entries(off)) {
-    test(`${what} is said, and nothing is exported`, () => {
+    test(`${what}: reported, and nothing is exported`, () => {
       const { settings, problems } = readTracing(env);
       assert.equal(settings, null);
       assert.match(problems.join('\n'), problem);
     });
   }
 
-  test('of the details is said and left at what is usual', () => {
+  test('of the details are reported and replaced by the defaults', () => {
     const { settings, problems } = readTracing({
       ...ENDPOINT,
       OTEL_TRACES_SAMPLER: 'jaeger_remote',
@@ -102,7 +102,7 @@ describe('what can’t be used', () => {
     assert.equal(ratio.problems.length, 1);
   });
 
-  test('of secrets in the address is never shown', () => {
+  test('with secrets in the address never show them', () => {
     const env = { OTEL_EXPORTER_OTLP_ENDPOINT: 'https://user:secret@collector:4318/?token=secret' };
     assert.doesNotMatch(JSON.stringify(readTracing(env)), /secret/);
     assert.equal(readTracing(env).settings?.endpoint, 'https://collector:4318/v1/traces');

@@ -1,4 +1,4 @@
-/** Every type of option: what it reads, what it refuses, and that it writes what it reads. */
+/** Every type of option: what it reads and rejects, and that it reads what it writes. */
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -198,7 +198,7 @@ describe('values', () => {
     ],
   });
 
-  test('a duration that is written is read again, and not changed', () => {
+  test('a duration that is written is read again, unchanged', () => {
     const type = duration(0);
     fc.assert(
       fc.property(
@@ -225,7 +225,7 @@ describe('values', () => {
     assert.deepEqual(written, ['0s', '1ms', '1500ms', '10s', '60s', '90s', '2m', '60m', '2h']);
   });
 
-  test('a number of bytes that is written is read again, and not changed', () => {
+  test('a number of bytes that is written is read again, unchanged', () => {
     const type = bytes(0, 2 ** 30);
     fc.assert(
       fc.property(

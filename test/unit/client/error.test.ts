@@ -1,4 +1,4 @@
-/** What a client makes of a status, whoever it came from. */
+/** What a client makes of a status from the server or the transport. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { status as grpcStatus, Metadata, type ServiceError } from '@grpc/grpc-js';
@@ -40,7 +40,7 @@ describe('an error of the transport', () => {
     assert.equal(error.cause, cause);
   });
 
-  test('of a code that gRPC does not have is UNKNOWN', () => {
+  test('with a code that gRPC does not have is UNKNOWN', () => {
     const error = new VitserveError(
       serviceError({ code: 99, details: '', metadata: new Metadata() }),
     );

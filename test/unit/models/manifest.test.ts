@@ -1,4 +1,4 @@
-/** The manifest: what is taken, and the exact text of everything that is not. */
+/** The manifest: what is accepted, and the exact text for everything that is not. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
@@ -7,7 +7,7 @@ import { manifestWith } from './sample-manifest.js';
 
 /**
  * The problems of a manifest that differs from a sound one in the values at these paths;
- * `undefined` takes a key away.
+ * `undefined` removes a key.
  */
 function problemsWith(changes: Readonly<Record<string, unknown>>): readonly string[] {
   const parsed = parseManifest(JSON.stringify(manifestWith(changes)));
@@ -21,7 +21,7 @@ function parsed(text: string): Manifest {
 }
 
 describe('a sound manifest', () => {
-  test('of the default model is taken, every value of it', () => {
+  test('of the default model is accepted, every value of it', () => {
     const text = readFileSync(
       new URL('../../../models/vit-cifar10/1/model.json', import.meta.url),
       'utf8',
@@ -31,7 +31,7 @@ describe('a sound manifest', () => {
     assert.equal(manifest.labels.length, 10);
   });
 
-  test('may keep the aspect ratio, crop, want floats and have no embedding', () => {
+  test('may keep the aspect ratio, crop, take floats and have no embedding', () => {
     assert.deepEqual(
       problemsWith({
         'preprocessing.resize': { mode: 'shortest-edge', size: 256 },
@@ -46,19 +46,15 @@ describe('a sound manifest', () => {
     );
   });
 
-  test('may leave pictures as large as they are', () => {
+  test('may leave pictures at their size', () => {
     assert.deepEqual(problemsWith({ 'preprocessing.resize': null }), []);
   });
 });
 
-describe('a problem is told with the path of its key', () => {
+describe('a problem is reported with the path of its key', () => {
   for (const [what, changes, problem] of [
-    ['a key that is not known', { threads: 2 }, 'manifest: Unrecognized key: "threads"'],
-    [
-      'one that is not known further down',
-      { 'input.depth': 3 },
-      'input: Unrecognized key: "depth"',
-    ],
+    ['an unknown key', { threads: 2 }, 'manifest: Unrecognized key: "threads"'],
+    ['an unknown nested key', { 'input.depth': 3 }, 'input: Unrecognized key: "depth"'],
     [
       'a key that is missing',
       { license: undefined },
@@ -86,7 +82,7 @@ describe('a problem is told with the path of its key', () => {
       'graph.sha256: must be 64 lower-case hexadecimal digits',
     ],
     [
-      'a layout that is not known',
+      'an unknown layout',
       { 'input.layout': 'CHW' },
       'input.layout: Invalid option: expected one of "NHWC"|"NCHW"',
     ],
@@ -107,7 +103,7 @@ describe('a problem is told with the path of its key', () => {
       'output.name: Too small: expected string to have >=1 characters',
     ],
     [
-      'an activation that is not known',
+      'an unknown activation',
       { 'output.activation': 'relu' },
       'output.activation: Invalid option: expected one of "softmax"|"sigmoid"|"none"',
     ],
@@ -118,12 +114,12 @@ describe('a problem is told with the path of its key', () => {
       'labels.1: Too small: expected string to have >=1 characters',
     ],
     [
-      'a filter that is not known',
+      'an unknown filter',
       { 'preprocessing.interpolation': 'area' },
       'preprocessing.interpolation: Invalid option: expected one of "nearest"|"box"|"bilinear"|"hamming"|"bicubic"|"lanczos"',
     ],
     [
-      'a way to resize that is not known',
+      'an unknown way to resize',
       { 'preprocessing.resize.mode': 'fit' },
       "preprocessing.resize.mode: Invalid discriminator value. Expected 'squash' | 'shortest-edge'",
     ],
@@ -161,7 +157,7 @@ describe('a problem is told with the path of its key', () => {
     test(what, () => assert.deepEqual(problemsWith(changes), [problem]));
   }
 
-  test('all of them at once', () => {
+  test('all problems at once', () => {
     assert.equal(
       problemsWith({ license: 1, 'input.height': 0, labels: [], extra: true }).length,
       4,
@@ -175,14 +171,14 @@ test('text that is not JSON is one problem', () => {
   assert.match(result.problems[0] ?? '', /^not JSON \(.+\)$/);
 });
 
-test('JSON that is no object is one problem', () => {
+test('JSON that is not an object is one problem', () => {
   const result = parseManifest('[]');
   assert.deepEqual(result, {
     problems: ['manifest: Invalid input: expected object, received array'],
   });
 });
 
-test('a model is batched where an answer does not depend on its batch', () => {
+test('a model is batched if an answer does not depend on its batch', () => {
   const on = (batchInvariant: unknown, provider: string) =>
     mayBatch(parsed(JSON.stringify(manifestWith({ batchInvariant }))), provider);
   assert.deepEqual([on(true, 'cpu'), on(true, 'cuda')], [true, true]);

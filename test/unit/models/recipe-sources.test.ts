@@ -1,5 +1,5 @@
 /**
- * Preprocessing as Hugging Face and timm write it down, as recipes; and what is refused, by name.
+ * Preprocessing as Hugging Face and timm describe it, as recipes; and what is rejected, by name.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -54,7 +54,7 @@ describe('a Hugging Face processor', () => {
     assert.deepEqual(hf({ image_processor_type: 'DeiTImageProcessorFast' }), recipe);
   });
 
-  test('that crops not, though its class does, says so', () => {
+  test('that does not crop, though its class does, says so', () => {
     const config = { image_processor_type: 'DeiTImageProcessor', do_center_crop: false, size: 224 };
     assert.equal(hf(config).crop, null);
     assert.deepEqual(hf(config).resize, SQUASHED);
@@ -95,7 +95,7 @@ describe('a Hugging Face processor', () => {
     }
   });
 
-  test('that does not rescale or normalise leaves the values', () => {
+  test('that does not rescale or normalise leaves the values unchanged', () => {
     const bare = hf({ do_rescale: false, do_normalize: false, image_mean: HALF, image_std: HALF });
     assert.deepEqual([bare.rescale, bare.mean, bare.std], [1, [0, 0, 0], [1, 1, 1]]);
     const unscaled = hf({ do_rescale: false, image_mean: [127, 128, 129], image_std: [1, 2, 3] });
@@ -107,7 +107,7 @@ describe('a Hugging Face processor', () => {
     assert.deepEqual([scaled.rescale, scaled.mean], [0.5, [0, 0, 0]]);
   });
 
-  test('with what a recipe can not say is refused, all at once', () => {
+  test('with what a recipe cannot express is rejected, all at once', () => {
     const config = {
       do_pad: true,
       size: { longest_edge: 3 },
@@ -124,7 +124,7 @@ describe('a Hugging Face processor', () => {
     }
   });
 
-  test('of another model, without a fixed size, or that is no object is refused', () => {
+  test('of another model, without a fixed size, or that is not an object is rejected', () => {
     assert.match(
       String(refusal(() => hf({ image_processor_type: 'DonutImageProcessor' }))),
       /DonutImageProcessor/,
@@ -169,7 +169,7 @@ describe('a pretrained_cfg of timm', () => {
     assert.deepEqual(recipe.crop, { height: 224, width: 448, rounding: 'half-even' });
   });
 
-  test('that leaves things out has the defaults of timm', () => {
+  test('with gaps has the defaults of timm', () => {
     const recipe = recipeFromTimm({});
     assert.deepEqual(recipe.resize, { mode: 'shortest-edge', size: 256 });
     assert.deepEqual(
@@ -182,7 +182,7 @@ describe('a pretrained_cfg of timm', () => {
     assert.equal(recipe.interpolation, 'bicubic');
   });
 
-  test('with what a recipe can not say is refused', () => {
+  test('with what a recipe cannot express is rejected', () => {
     assert.match(
       String(refusal(() => recipeFromTimm({ ...augreg, crop_mode: 'border' }))),
       /crop_mode "border"/,

@@ -67,7 +67,7 @@ for (const [library, rounding] of [
   ['transformers', 'floor'],
   ['torchvision', 'half-even'],
 ] as const) {
-  test(`a crop rounded ${rounding} lies where ${library} lays it, padding included`, () => {
+  test(`a crop rounded ${rounding} lies where ${library} puts it, padding included`, () => {
     const golden = cases.filter(isCrop).filter((one) => one.library === library);
     assert.ok(golden.some((one) => one.cropLeft < 0) && golden.some((one) => one.cropLeft > 0));
     for (const { width, height, cropWidth, cropHeight, cropLeft, cropTop } of golden) {
@@ -98,7 +98,7 @@ const crops: fc.Arbitrary<Crop | null> = fc.oneof(
   }),
 );
 
-test('a crop is centred to within a pixel, inside the picture where it fits, around it where it does not', () => {
+test('a crop is centred to within a pixel, inside the picture if it fits, around it if not', () => {
   fc.assert(
     fc.property(resizes, crops, side, side, (resize, crop, width, height) => {
       const plan = planGeometry(recipe(resize, crop), width, height);
@@ -116,7 +116,7 @@ test('a crop is centred to within a pixel, inside the picture where it fits, aro
   );
 });
 
-test('the shortest edge is the size asked for, and the other side keeps the aspect ratio to within a pixel', () => {
+test('the shortest edge has the given size, and the other side keeps the aspect ratio to within a pixel', () => {
   fc.assert(
     fc.property(small, side, side, (size, width, height) => {
       const plan = planGeometry(recipe({ mode: 'shortest-edge', size }, null), width, height);
@@ -129,7 +129,7 @@ test('the shortest edge is the size asked for, and the other side keeps the aspe
   );
 });
 
-test('the output size is known beforehand exactly where it does not depend on the picture', () => {
+test('the output size is known beforehand exactly if it does not depend on the picture', () => {
   fc.assert(
     fc.property(resizes, crops, side, side, (resize, crop, width, height) => {
       const known = outputSize(recipe(resize, crop));

@@ -1,4 +1,4 @@
-/** Which model of a repository is served, and what is said where none can be. */
+/** Which model of a repository is served, and what the error says if none can be. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -33,7 +33,7 @@ function write(
   return folder;
 }
 
-/** The model that is the default one. */
+/** The default model. */
 async function loadDefault(folder: string, name: string): Promise<Model> {
   const { models, defaultName } = await loadRepository(folder, name);
   return (
@@ -62,7 +62,7 @@ describe('a model that can be served', () => {
     assert.equal(model.manifest.labels[0], 'airplane');
   });
 
-  test('need not be named where it is the only one', async () => {
+  test('need not be named if it is the only one', async () => {
     const folder = write('small', '1');
     const { name, version, graphPath } = await loadDefault(repository, '');
     assert.deepEqual(
@@ -71,7 +71,7 @@ describe('a model that can be served', () => {
     );
   });
 
-  test('is the one that is named', async () => {
+  test('is the named one', async () => {
     write('small', '1');
     write('large', '1');
     assert.equal((await loadDefault(repository, 'large')).name, 'large');
@@ -82,14 +82,14 @@ describe('a model that can be served', () => {
     assert.equal((await loadDefault(repository, 'small')).version, '10');
   });
 
-  test('has versions only in folders that are named by whole numbers', async () => {
+  test('has versions only in folders named by whole numbers', async () => {
     write('small', '1');
     for (const version of ['02', '3-draft', 'latest', '-4', '5.0', '0']) write('small', version);
     writeFileSync(join(repository, 'small', '6'), 'a file');
     assert.equal((await loadDefault(repository, 'small')).version, '1');
   });
 
-  test('may have random weights only where that is allowed', async () => {
+  test('may have random weights only if that is allowed', async () => {
     write('measured', '1', { 'provenance.weights': 'random' });
     const { kind, problems } = await refusal('measured');
     assert.equal(kind, 'usage');
@@ -118,7 +118,7 @@ describe('a model that can be served', () => {
 });
 
 describe('a repository', () => {
-  test('that is not there', async () => {
+  test('that is missing', async () => {
     rmSync(repository, { recursive: true });
     const { kind, problems } = await refusal();
     mkdirSync(repository);
@@ -141,7 +141,7 @@ describe('a repository', () => {
     });
   });
 
-  test('that holds several models wants to know which', async () => {
+  test('that holds several models needs a default', async () => {
     for (const name of ['b', 'a', 'c']) write(name, '1');
     assert.deepEqual(await refusal(), {
       kind: 'usage',
@@ -162,7 +162,7 @@ describe('a repository', () => {
 });
 
 describe('a version', () => {
-  test('is wanted', async () => {
+  test('is required', async () => {
     mkdirSync(join(repository, 'small', 'latest'), { recursive: true });
     assert.deepEqual(await refusal(), {
       kind: 'environment',
@@ -182,7 +182,7 @@ describe('a version', () => {
     ]);
   });
 
-  test('with a manifest that has problems tells all of them', async () => {
+  test('with a manifest that has problems reports all of them', async () => {
     const folder = write('small', '1', { license: undefined, 'input.height': 0 });
     assert.deepEqual(await refusal(), {
       kind: 'environment',
@@ -208,7 +208,7 @@ describe('a version', () => {
     ]);
   });
 
-  test('whose pixels are not of the size that the graph wants, told along with the graph', async () => {
+  test('whose pixels do not fit the graph reports that along with the graph', async () => {
     const folder = write('small', '1', { 'input.width': 48, 'graph.sha256': 'a'.repeat(64) });
     const [size, hash, ...others] = (await refusal()).problems;
     assert.equal(
@@ -246,7 +246,7 @@ describe('several models', () => {
     assert.equal(defaultName, 'small');
   });
 
-  test('with problems are told all of them', async () => {
+  test('with problems report all of them', async () => {
     write('a', '1', { 'input.height': 0 });
     write('b', '1', { 'graph.sha256': 'a'.repeat(64) });
     write('c', '1');

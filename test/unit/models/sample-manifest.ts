@@ -22,7 +22,7 @@ const SOUND = {
   batchInvariant: true,
 };
 
-/** The sound manifest with other values at dotted paths; `undefined` takes the key away. */
+/** The sound manifest with other values at dotted paths; `undefined` removes the key. */
 export function manifestWith(changes: Readonly<Record<string, unknown>>): object {
   const manifest: object = structuredClone(SOUND);
   for (const [path, value] of Object.entries(changes)) {

@@ -1,4 +1,4 @@
-/** Which files a version's answers come from, and that nothing else is loaded in their place. */
+/** Which files a version's answers come from, and that no other bytes are loaded in their place. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ function write(name: string, content: string | Buffer): string {
   return path;
 }
 
-/** How a tensor says in which file its values are. */
+/** How a tensor names the file of its values. */
 function location(name: string): Buffer {
   const text = Buffer.from(name);
   const length =
@@ -36,8 +36,8 @@ function location(name: string): Buffer {
 }
 
 describe('the files of weights that a graph names', () => {
-  test('are found wherever in it they are named, each once', async () => {
-    // Around the edges of the pieces that it is read in.
+  test('are found wherever it names them, each once', async () => {
+    // Around the edges of the pieces in which it is read.
     const long = `${'w'.repeat(200)}.data`;
     const parts: Buffer[] = [];
     let length = 0;
@@ -56,7 +56,7 @@ describe('the files of weights that a graph names', () => {
     assert.deepEqual([...locations].sort(), ['a.data', 'b.data', long]);
   });
 
-  test('are none where it has its weights in itself, or ends amid a name', async () => {
+  test('are none if it holds its weights itself, or ends amid a name', async () => {
     for (const graph of [
       '',
       'a graph',
@@ -69,7 +69,7 @@ describe('the files of weights that a graph names', () => {
     }
   });
 
-  test('count where they are in its folder', async () => {
+  test('count if they are in its folder', async () => {
     mkdirSync(join(folder, 'parts'));
     const inside = [write('a.data', 'one'), write('parts/b.data', 'two')];
     const names = [
@@ -89,18 +89,18 @@ describe('the files of weights that a graph names', () => {
   });
 });
 
-describe('what is loaded', () => {
+describe('a version', () => {
   const weights = () => [
     { path: write('model.onnx', 'a graph'), sha256: sha256Of('a graph') },
     { path: write('model.onnx.data', 'weights'), sha256: sha256Of('weights') },
   ];
   const never = () => assert.fail('it was loaded');
 
-  test('is what was expected', async () => {
+  test('is loaded if its files hold what was expected', async () => {
     assert.equal(await loadUnchanged('small/1', weights(), async () => 'a session'), 'a session');
   });
 
-  test('is nothing where a file holds something else: which, of which model, and what to do is said', async () => {
+  test('is not loaded if a file holds something else; the error names file, model and remedy', async () => {
     const files = weights();
     const path = write('model.onnx.data', 'better ones');
     await assert.rejects(
@@ -113,7 +113,7 @@ describe('what is loaded', () => {
     );
   });
 
-  test('is nothing where a file is gone', async () => {
+  test('is not loaded if a file is gone', async () => {
     const files = weights();
     rmSync(join(folder, 'model.onnx'));
     await assert.rejects(
@@ -126,10 +126,10 @@ describe('what is loaded', () => {
     ['is loaded', async () => 'a session of who knows what'],
     ['fails to load', async () => assert.fail('half a graph')],
   ] as const) {
-    test(`is nothing where a file is overwritten while it ${what}`, async () => {
+    test(`is not loaded if a file is overwritten while it ${what}`, async () => {
       const files = weights();
       const loading = loadUnchanged('small/1', files, async () => {
-        // As long as before, so that the time alone tells.
+        // As long as before, so that only the time differs.
         write('model.onnx', 'b graph');
         utimesSync(join(folder, 'model.onnx'), 1, 1);
         return await load();
@@ -141,7 +141,7 @@ describe('what is loaded', () => {
     });
   }
 
-  test('that fails by itself says why', async () => {
+  test('that fails to load by itself says why', async () => {
     const failure = new Error('no such operator');
     await assert.rejects(
       loadUnchanged('small/1', weights(), () => Promise.reject(failure)),
@@ -151,7 +151,7 @@ describe('what is loaded', () => {
 });
 
 describe('the stamp of a folder', () => {
-  test('changes with every file that comes, goes, grows or is written anew, and only then', async () => {
+  test('changes with every file that comes, goes, grows or is rewritten, and only then', async () => {
     const stamps = [await stampOf(folder)];
     const note = async () => stamps.push(await stampOf(folder));
     write('model.json', '{}');

@@ -1,4 +1,4 @@
-/** Cores by the quota that the control groups state. */
+/** Cores by the quota of the control groups. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { availableCores } from '#vitserve/system/cores.js';
@@ -22,7 +22,7 @@ describe('cgroup v2', () => {
     assert.deepEqual([1_000, 50_000, 100_000, 100_001, 250_000].map(withQuota), [1, 1, 1, 2, 3]);
   });
 
-  test('the period counts, and is 100 ms where it is not given', () => {
+  test('the period counts, and defaults to 100 ms', () => {
     assert.equal(coresWith({ '/sys/fs/cgroup/cpu.max': '200000 50000' }), 4);
     assert.equal(coresWith({ '/sys/fs/cgroup/cpu.max': '300000' }), 3);
   });
@@ -42,7 +42,7 @@ describe('cgroup v2', () => {
     assert.equal(quotas('max 100000', 'max 100000', 'max 100000'), 64);
   });
 
-  test('a group that is named but not to be seen, as in a container, leaves the root of what is seen', () => {
+  test('of a group that is named but not visible, as in a container, the visible root counts', () => {
     const files = {
       '/proc/self/cgroup': '0::/kubepods/pod1',
       '/sys/fs/cgroup/cpu.max': '150000 100000',
@@ -77,7 +77,7 @@ describe('cgroup v1', () => {
     assert.equal(coresWith(files), 2);
   });
 
-  test('a quota of −1 is none', () => {
+  test('a quota of −1 means no quota', () => {
     const files = {
       '/proc/self/cgroup': GROUPS,
       '/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us': '-1',
@@ -94,7 +94,7 @@ describe('cgroup v1', () => {
   });
 });
 
-test('without control groups it is what the system says', () => {
+test("without control groups the system's number counts", () => {
   assert.equal(coresWith({}), 64);
   assert.equal(coresWith({ '/proc/self/cgroup': '' }, 3), 3);
 });
@@ -103,6 +103,6 @@ test('a quota above the number of cores changes nothing', () => {
   assert.equal(coresWith({ '/sys/fs/cgroup/cpu.max': '800000 100000' }, 2), 2);
 });
 
-test('on this machine there is at least one', () => {
+test('this machine has at least one', () => {
   assert.ok(Number.isInteger(availableCores()) && availableCores() >= 1);
 });

@@ -1,4 +1,4 @@
-/** What the system says that a process has used. */
+/** The processor time of a process, according to the system. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cpuMsOf } from '#vitserve/system/cpu-time.js';
@@ -6,7 +6,7 @@ import { cpuMsOf } from '#vitserve/system/cpu-time.js';
 const LINUX = process.platform === 'linux' ? {} : { skip: 'only Linux has /proc' };
 
 test(
-  'is as much as the process itself says, to the step of 10 ms, and grows as it works',
+  'equals what the process itself says, to the step of 10 ms, and grows as it works',
   LINUX,
   () => {
     const own = () => {
@@ -26,5 +26,4 @@ test(
   },
 );
 
-test('can not be told where there is no such process', () =>
-  assert.equal(cpuMsOf(2 ** 22 + 1), null));
+test('is null if there is no such process', () => assert.equal(cpuMsOf(2 ** 22 + 1), null));

@@ -1,4 +1,4 @@
-/** Errors of the operating system: each says what would mend it, and never something else. */
+/** Errors of the operating system: each names its remedy, and no other. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
@@ -39,7 +39,7 @@ describe('an address that can’t be listened on', () => {
   });
 });
 
-test('limits that are reached name their remedy, and other errors stay as they are', () => {
+test('limits that are reached name their remedy, and other errors stay unchanged', () => {
   assert.match(
     describeSystemError(failure('EMFILE')),
     /: this process may have \d+ open files: raise the limit/,

@@ -73,7 +73,7 @@ describe('the slot file', () => {
     });
   });
 
-  test('is for nobody else to read', () => {
+  test('is readable for its owner only', () => {
     withSlots(1, (file) => assert.equal(fstatSync(file.fd).mode & 0o777, 0o600));
   });
 
@@ -138,7 +138,7 @@ describe('a slot', () => {
     });
   });
 
-  test('that is cancelled is not wanted any more, and its neighbours still are', () => {
+  test('that is cancelled is no longer wanted, and its neighbours still are', () => {
     withSlots(3, (file, view) => {
       for (const slot of [0, 1, 2]) file.open(slot, 1_000);
       file.cancel(1);
@@ -159,7 +159,7 @@ describe('a slot', () => {
     });
   });
 
-  test('gives back the pixels that were written to it, and the others theirs', () => {
+  test('gives back the pixels that were written to it, and its neighbours theirs', () => {
     withSlots(4, (file, view) => {
       for (const slot of [3, 0, 2, 1]) view.writePixels(slot, pixelsOf(slot));
       file.open(2, 1_000);
@@ -189,14 +189,14 @@ describe('a slot', () => {
     });
   });
 
-  test('beyond the file can not be read', () => {
+  test('beyond the file cannot be read', () => {
     withSlots(2, (_, view) =>
       assert.throws(() => readSlot(view, 2), /^Error: slot 2 lies beyond the file$/),
     );
   });
 });
 
-describe('a folder that can not hold the file', () => {
+describe('a folder that cannot hold the file', () => {
   test('because it is not there', () => {
     const missing = join(folder, 'missing');
     const [problem, ...others] = setupProblems(() => SlotFile.create(missing, LAYOUT, 1));
@@ -221,7 +221,7 @@ describe('a folder that can not hold the file', () => {
     const problems = setupProblems(() => reserve(fd, 0, 3 * 2 ** 20, '/dev/shm', '20 pixel slots'));
     closeSync(fd);
     assert.deepEqual(problems, [
-      "shared-memory-dir: /dev/shm has no room for 3.0 MiB of 20 pixel slots (ENOSPC: no space left on device, write): enlarge it (a container's /dev/shm is 64 MiB unless told otherwise), name another folder, or lower permits",
+      "shared-memory-dir: /dev/shm has no room for 3.0 MiB of 20 pixel slots (ENOSPC: no space left on device, write): enlarge it (a container's /dev/shm is 64 MiB by default), name another folder, or lower permits",
     ]);
   });
 });

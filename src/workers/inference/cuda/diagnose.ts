@@ -48,7 +48,7 @@ export function diagnoseCuda(folder = findOnnxruntime().libraryFolder): CudaProb
   } catch (error) {
     return {
       step: 'provider',
-      text: `the CUDA provider can't be looked into: ${messageOf(error)}`,
+      text: `the CUDA provider can't be examined: ${messageOf(error)}`,
     };
   }
 }
@@ -71,11 +71,15 @@ function walk(files: readonly string[]): CudaProblem | null {
   const asked = [...needed.filter((name) => name !== DRIVER), CUDNN];
   const missing = asked.filter((name) => load(name) !== null);
   if (missing.length > 0) {
-    const text = `${missing.join(', ')} can't be loaded: install the libraries of CUDA ${cuda ?? ''} and cuDNN 9, or say in LD_LIBRARY_PATH where they are`;
+    const text =
+      `${missing.join(', ')} can't be loaded: ` +
+      `install the libraries of CUDA ${cuda ?? ''} and cuDNN 9, or name their folder in LD_LIBRARY_PATH`;
     return { step: 'libraries', text };
   }
   if (load(DRIVER) !== null) {
-    const text = `${DRIVER}, which comes with the NVIDIA driver, is not here: install the driver, or start the container with a GPU`;
+    const text =
+      `${DRIVER}, which comes with the NVIDIA driver, is missing: ` +
+      'install the driver, or start the container with a GPU';
     return { step: 'driver', text };
   }
   for (const file of files) {
@@ -93,7 +97,9 @@ function askDriver(cuda: number): CudaProblem | null {
   const [supported = 0] = version;
   if (Math.floor(supported / 1000) < cuda) {
     const has = `${Math.floor(supported / 1000)}.${Math.floor((supported % 1000) / 10)}`;
-    const text = `the NVIDIA driver knows CUDA up to ${has} and the provider is for CUDA ${cuda}: update the driver, or run "vitserve install-cuda --cuda 12"`;
+    const text =
+      `the NVIDIA driver knows CUDA up to ${has} and the provider is for CUDA ${cuda}: ` +
+      'update the driver, or run "vitserve install-cuda --cuda 12"';
     return { step: 'driver', text };
   }
   const code = driver.func('int cuInit(uint)')(0) as number;

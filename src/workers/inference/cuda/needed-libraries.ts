@@ -35,7 +35,7 @@ export function neededLibraries(path: string): string[] {
     const read = (offset: number, bytes: number): Buffer => {
       if (bytes > LARGEST_TABLE) throw new Error(`${path} is damaged: a table of ${bytes} bytes`);
       const buffer = Buffer.alloc(bytes);
-      if (!readFullyAt(file, buffer, offset)) throw new Error(`${path} is cut short`);
+      if (!readFullyAt(file, buffer, offset)) throw new Error(`${path} is truncated`);
       return buffer;
     };
     return namesIn(path, read);
@@ -47,7 +47,7 @@ export function neededLibraries(path: string): string[] {
 function namesIn(path: string, read: (offset: number, bytes: number) => Buffer): string[] {
   const header = read(0, HEADER_BYTES);
   if (header.readUInt32BE(0) !== MAGIC || header[4] !== CLASS_64 || header[5] !== LITTLE_ENDIAN) {
-    throw new Error(`${path} is no 64-bit ELF file`);
+    throw new Error(`${path} is not a 64-bit ELF file`);
   }
   const table = read(Number(header.readBigUInt64LE(32)), header.readUInt16LE(56) * SEGMENT_BYTES);
   const segments = Array.from({ length: table.length / SEGMENT_BYTES }, (_, index): Segment => {

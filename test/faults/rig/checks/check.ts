@@ -1,4 +1,4 @@
-/** A small measurement with a limit: one figure of docs/reliability.md. */
+/** A small measurement with a limit: one figure of docs/internals/reliability.md. */
 import { memoryOf, treeOf } from '../../../support/process-tree.js';
 import type { OwnScope, ServerProcess } from '../../../support/server.js';
 

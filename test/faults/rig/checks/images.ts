@@ -83,7 +83,7 @@ export const lyingHeaders: Check = {
 };
 
 const LARGEST_SIDE = 7_071;
-/** As docs/operations.md says. */
+/** As docs/operate/operations.md says. */
 const BYTES_A_PIXEL = 12;
 
 export const largestPicture: Check = {

@@ -44,12 +44,12 @@ describe('uniform numbers', () => {
 });
 
 describe('Poisson arrivals', () => {
-  test('come at the rate asked for, with gaps that are exponential and know nothing of each other', () => {
+  test('come at the given rate, with gaps that are exponential and independent', () => {
     const found = gaps(200, 1);
     isNear(mean(found), 5, 0.02);
     assert.ok(found.every((gap) => gap >= 0));
-    // A share of exp(-k) of exponential gaps is longer than k means; evenly spaced calls would have
-    // none.
+    // A share of exp(-k) of exponential gaps is longer than k means; of evenly spaced calls none
+    // would be.
     for (const means of [0.5, 1, 3]) {
       isNear(found.filter((gap) => gap > 5 * means).length / COUNT, Math.exp(-means), 0.05);
     }
@@ -60,7 +60,7 @@ describe('Poisson arrivals', () => {
     assert.ok(Math.abs(mean(products) / 25) < 0.02, 'the next gap does not follow from the last');
   });
 
-  test('are the same for the same seed, and others for another', () => {
+  test('are the same for the same seed, and different for another', () => {
     assert.deepEqual(gaps(50, 3).slice(0, 100), gaps(50, 3).slice(0, 100));
     assert.notDeepEqual(gaps(50, 3).slice(0, 100), gaps(50, 4).slice(0, 100));
   });

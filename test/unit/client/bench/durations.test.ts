@@ -34,7 +34,7 @@ describe('durations', () => {
     assert.ok(Math.abs(summary.mean / mean - 1) < 0.0011);
   });
 
-  test('that are nothing, negative or endless count as the shortest or the longest', () => {
+  test('of zero, below zero or without end count as the shortest or the longest', () => {
     const durations = new Durations();
     for (const value of [0, -3, Number.POSITIVE_INFINITY]) durations.record(value);
     const summary = durations.summary();

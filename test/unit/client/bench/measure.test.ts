@@ -42,7 +42,7 @@ function isNear(value: number | undefined, wanted: number, tolerance: number): v
 }
 
 describe('a closed loop', () => {
-  test('keeps as many calls under way as there are callers', async () => {
+  test('keeps as many calls in flight as there are callers', async () => {
     let underWay = 0;
     let most = 0;
     const { callsPerSecond, goodputPerSecond, latencyMs, outcomes, unfinished } = await measured(
@@ -66,7 +66,7 @@ describe('a closed loop', () => {
     assert.equal(unfinished, 0);
   });
 
-  test('does not spin where there is no server, and gives up', async () => {
+  test('does not spin without a server, and gives up', async () => {
     let calls = 0;
     const { lost, outcomes, latencyMs, seconds, unfinished } = await measured(
       { load: { kind: 'closed', callers: 2 } },
@@ -87,7 +87,7 @@ describe('a closed loop', () => {
     ]);
   });
 
-  test('goes on where the server comes back, or says itself that it is not available', async () => {
+  test('goes on if the server comes back, or itself answers that it is unavailable', async () => {
     for (const reason of ['', 'DRAINING']) {
       const { lost } = await measured(
         { load: { kind: 'closed', callers: 1 } },
@@ -106,7 +106,7 @@ describe('a closed loop', () => {
 });
 
 describe('an open loop', () => {
-  test('asks at its rate, whatever the server does', async () => {
+  test('calls at its rate, whatever the server does', async () => {
     const load = { kind: 'open', ratePerSecond: 50, seed: 1 } as const;
     const fast = await measured({ load }, server(0, 0));
     isNear(fast.callsPerSecond, 50, 5);
@@ -119,7 +119,7 @@ describe('an open loop', () => {
     assert.deepEqual(slow.outcomes, fast.outcomes);
   });
 
-  test('shows a stall in every call that it held up, where a closed loop sees it once', async () => {
+  test('shows a stall in every call that it delayed, where a closed loop sees it once', async () => {
     const closed = await measured({ load: { kind: 'closed', callers: 1 } }, server(4000, 5000));
     const open = await measured(
       { load: { kind: 'open', ratePerSecond: 40, seed: 1 } },
@@ -132,7 +132,7 @@ describe('an open loop', () => {
     assert.ok((open.latencyMs?.p50 ?? 0) < 40, `p50 ${open.latencyMs?.p50}`);
   });
 
-  test('counts latency from when a call was due, also where it was the generator that was late', async () => {
+  test('counts latency from when a call was due, even if the generator was late', async () => {
     let held = false;
     const { latencyMs, sendLagMs } = await measured(
       { load: { kind: 'open', ratePerSecond: 100, seed: 2 } },
@@ -150,7 +150,7 @@ describe('an open loop', () => {
     assert.ok((latencyMs?.p99 ?? 0) > 850, `p99 ${latencyMs?.p99}`);
   });
 
-  test('has a bound on calls under way; what is past its deadline before it can be sent is told', async () => {
+  test('bounds the calls in flight; a call past its deadline before it can be sent is reported', async () => {
     let underWay = 0;
     let most = 0;
     const { outcomes, callsPerSecond } = await measured(
@@ -171,7 +171,7 @@ describe('an open loop', () => {
   });
 });
 
-describe('what is counted', () => {
+describe('counts', () => {
   test('nothing of the warm-up, though the load goes on without a gap', async () => {
     const times: number[] = [];
     const { outcomes, seconds, callsPerSecond } = await measured(
@@ -194,7 +194,7 @@ describe('what is counted', () => {
     assert.ok(times.length >= 48);
   });
 
-  test('goodput only what was answered OK within the deadline', async () => {
+  test('only calls answered OK within the deadline as goodput', async () => {
     const { callsPerSecond, goodputPerSecond, failureLatencyMs, latencyMs } = await measured(
       { load: { kind: 'open', ratePerSecond: 100, seed: 5 }, timeoutMs: 50 },
       ({ later }) => {
@@ -212,7 +212,7 @@ describe('what is counted', () => {
     isNear(latencyMs?.max, 80, 2);
   });
 
-  test('the server’s own times, and what is left of the whole', async () => {
+  test('the server’s own times, and the rest of the whole', async () => {
     const { server: told } = await measured(
       { load: { kind: 'closed', callers: 3 }, durationMs: 600 },
       ({ later }) =>
@@ -254,7 +254,7 @@ describe('what is counted', () => {
 });
 
 describe('ended early', () => {
-  test('the figures are those so far, and nobody is waited for', async () => {
+  test('the figures are those so far, and no call is awaited', async () => {
     const enough = new AbortController();
     const { seconds, outcomes, unfinished, lost } = await measured(
       { load: { kind: 'closed', callers: 2 }, warmUpMs: 1000, signal: enough.signal },

@@ -1,4 +1,4 @@
-/** What people read of measurements. */
+/** Measurements as a report for people. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Measurement } from '#vitserve/client/bench/measure.js';
@@ -72,7 +72,7 @@ describe('the table', () => {
     for (const line of lines) assert.equal(line.length, width, line);
   });
 
-  test('counts calls by status and reason, OK first, and only those that there were', () => {
+  test('counts calls by status and reason, OK first, without those that did not occur', () => {
     const lines = renderReport([OPEN, CLOSED]).split('\n');
     const at = lines.findIndex((line) => line.startsWith('calls:'));
     const counted = lines
@@ -94,7 +94,7 @@ describe('the table', () => {
   });
 });
 
-test('what an error of the transport says is shown once, for an example', () => {
+test('shows an error text of the transport once, as an example', () => {
   const broken = {
     ...OPEN,
     outcomes: [{ code: 'INTERNAL', reason: '', message: 'stream reset', calls: 7 }],
@@ -105,11 +105,11 @@ test('what an error of the transport says is shown once, for an example', () => 
 });
 
 describe('warnings', () => {
-  test('there are none where the generator had time to spare', () => {
+  test('are absent if the generator had time to spare', () => {
     assert.deepEqual([...warningsOf(CLOSED), ...warningsOf(OPEN)], []);
   });
 
-  test('name the generator where it may have been the limit', () => {
+  test('name the generator if it may have been the limit', () => {
     const busy = { ...CLOSED, generator: { ...CLOSED.generator, busyShare: 0.97 } };
     assert.match(warningsOf(busy).join(), /^32 callers: this program was busy 97 % of the time/);
     assert.match(

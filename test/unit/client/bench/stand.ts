@@ -1,6 +1,5 @@
 /**
- * Measurements on a clock of their own, which goes from one timer to the next: hours of load in a
- * moment.
+ * Measurements on a clock of their own, which jumps from timer to timer: hours of load in a moment.
  */
 import { type Measurement, type MeasureOptions, measure } from '#vitserve/client/bench/measure.js';
 import type { Outcome } from '#vitserve/client/bench/tally.js';
@@ -15,16 +14,16 @@ export const OK: Outcome = {
 
 export interface Stand {
   readonly clock: Clock;
-  /** Resolves so much later on the clock. */
+  /** Resolves that much later on the clock. */
   later(milliseconds: number): Promise<void>;
   /**
-   * It is so much later at once, and what was due meanwhile comes late: as for a program that was
+   * The clock jumps forward, and timers that were due meanwhile fire late: as in a program that was
    * held up.
    */
   jump(milliseconds: number): void;
 }
 
-/** No measurement of a test goes on for longer than this on its clock. */
+/** No measurement of a test lasts longer than this on its clock. */
 const LONGEST_MS = 120_000;
 
 /** Runs a measurement to its end. */
@@ -62,7 +61,7 @@ export async function measured(
     finished = true;
   });
   for (;;) {
-    // Lets everything happen that the last timer has set going.
+    // Runs everything that the last timer has started.
     await new Promise((resolve) => setImmediate(resolve));
     if (finished) return await run;
     let next: { dueAt: number; callback: () => void } | undefined;

@@ -1,7 +1,4 @@
-/**
- * Graphs as recognition sees them, written down: an ordinary classifier, with whatever a test
- * changes.
- */
+/** Graphs as recognition sees them: an ordinary classifier, with whatever a test changes. */
 import type { GraphView, ValueView } from '#vitserve/models/sources/graph-view.js';
 import type { RecognitionFlags } from '#vitserve/models/sources/recognize.js';
 
@@ -34,7 +31,7 @@ export const NO_FLAGS: RecognitionFlags = {
   std: null,
 };
 
-/** What `config.json` of a Hugging Face model with three classes says. */
+/** The `config.json` of a Hugging Face model with three classes. */
 export const HF_CONFIG = {
   architectures: ['ViTForImageClassification'],
   model_type: 'vit',
@@ -42,7 +39,7 @@ export const HF_CONFIG = {
   id2label: { 0: 'ant', 1: 'bee', 2: 'cat' },
 };
 
-/** What `preprocessor_config.json` of a Hugging Face model says. */
+/** The `preprocessor_config.json` of a Hugging Face model. */
 export const HF_PREPROCESSOR = {
   image_processor_type: 'ViTImageProcessor',
   do_resize: true,

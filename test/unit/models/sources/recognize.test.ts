@@ -1,6 +1,6 @@
 /**
- * Recognition: what is found where, that flags are stronger, and that everything missing is told at
- * once.
+ * Recognition: what is found where, that flags take precedence, and that everything missing is
+ * reported at once.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -126,7 +126,7 @@ describe('exports', () => {
     );
   });
 
-  test('a last Softmax or Sigmoid is seen', () => {
+  test('a final Softmax or Sigmoid is recognised', () => {
     for (const [operator, activation] of [
       ['Softmax', 'softmax'],
       ['Sigmoid', 'sigmoid'],
@@ -136,7 +136,7 @@ describe('exports', () => {
     }
   });
 
-  test('flags are stronger than files', () => {
+  test('flags override files', () => {
     const flags = {
       recipe: 'hf-deit',
       mean: [0.1, 0.2, 0.3],
@@ -157,19 +157,19 @@ describe('layouts', () => {
   const layoutOf = (view: GraphView, flags: Partial<RecognitionFlags> = {}) =>
     found(view, {}, { ...BARE, inputSize: { height: 224, width: 224 }, ...flags }).input.layout;
 
-  test('by the axis of three, or that is called channels', () => {
+  test('by the axis of three, or the one called channels', () => {
     assert.equal(layoutOf(withInput('n', 3, 'h', 'w')), 'NCHW');
     assert.equal(layoutOf(withInput('n', 'h', 'w', 3)), 'NHWC');
     assert.equal(layoutOf(withInput('n', 'h', 'w', 'channels')), 'NHWC');
   });
 
-  test('by --layout where the shape leaves it open', () => {
+  test('by --layout if the shape leaves it open', () => {
     assert.equal(layoutOf(withInput(null, null, null, null), { layout: 'NHWC' }), 'NHWC');
     const view = graph({ inputs: [value('x', null)] });
     assert.equal(layoutOf(view, { layout: 'NCHW' }), 'NCHW');
   });
 
-  test('a flag against the shape is refused', () => {
+  test('a flag against the shape is rejected', () => {
     assert.match(
       problems(graph(), {}, { ...BARE, layout: 'NHWC' })[0] ?? '',
       /which can't be NHWC/,
@@ -177,8 +177,8 @@ describe('layouts', () => {
   });
 });
 
-describe('what is missing', () => {
-  test('is told all at once, each with its flag', () => {
+describe('missing facts', () => {
+  test('are reported all at once, each with its flag', () => {
     assert.deepEqual(problems(withInput(null, null, null, null), {}), [
       'input "x" is float32 [?, ?, ?, ?], and nothing says where the colours are: give --layout, such as --layout NCHW',
       'input "x" is float32 [?, ?, ?, ?], and nothing says its height and width: give --input-size, such as --input-size 224',
@@ -187,13 +187,13 @@ describe('what is missing', () => {
     ]);
   });
 
-  test('a size that nobody says', () => {
+  test('an unknown size', () => {
     assert.deepEqual(problems(withInput('n', 3, 'h', 'w'), {}, BARE), [
       'input "x" is float32 [n, 3, h, w], and nothing says its height and width: give --input-size, such as --input-size 224',
     ]);
   });
 
-  test('an unknown shape wants layout and size', () => {
+  test('an unknown shape needs layout and size', () => {
     const lines = problems(graph({ inputs: [value('x', null)] }), {}, BARE);
     assert.deepEqual(
       lines.map((line) => line.match(/give --\S+|with --\S+/)?.[0]),
@@ -202,7 +202,7 @@ describe('what is missing', () => {
   });
 });
 
-describe('what can not be served is refused by name', () => {
+describe('a graph that cannot be served is rejected by name', () => {
   const ids = value('input_ids', ['batch', 'tokens'], 'int64');
   const refusals: [
     what: string,
@@ -292,7 +292,7 @@ describe('what can not be served is refused by name', () => {
     );
   });
 
-  test('a recipe that can not be expressed, in the words of its reader', () => {
+  test('a recipe that cannot be expressed, in the words of its reader', () => {
     const preprocessor = { ...HF_PREPROCESSOR, image_processor_type: 'SegformerImageProcessor' };
     assert.match(problems(graph(), { ...HF, preprocessor })[0] ?? '', /SegformerImageProcessor/);
   });
@@ -300,7 +300,7 @@ describe('what can not be served is refused by name', () => {
 
 describe('recipes by name', () => {
   for (const preset of RECIPE_PRESETS) {
-    test(`${preset} is the one that the reference proves`, () => {
+    test(`${preset} is the one that the reference checks`, () => {
       const path = join(REPOSITORY, `tools/reference/recipes/${preset}.json`);
       const proved = JSON.parse(readFileSync(path, 'utf8')) as { crop: object | null };
       const side = preset === 'torchvision-swag' ? 384 : 224;
@@ -308,7 +308,7 @@ describe('recipes by name', () => {
     });
   }
 
-  test('at other sizes the resize grows', () => {
+  test('at other sizes the resize scales', () => {
     const side = { height: 384, width: 384 };
     assert.deepEqual(presetRecipe('timm', side).resize, { mode: 'shortest-edge', size: 426 });
     assert.deepEqual(presetRecipe('hf-deit', side).resize, {

@@ -28,7 +28,7 @@ describe('config.json', () => {
     assert.deepEqual(config?.imageSize, { height: 96, width: 160 });
   });
 
-  test('placeholders and gaps are no labels', () => {
+  test('placeholders and gaps do not count as labels', () => {
     for (const id2label of [
       { 0: 'LABEL_0', 1: 'LABEL_1' },
       { 0: 'ant', 2: 'cat' },
@@ -44,7 +44,7 @@ describe('config.json', () => {
     }
   });
 
-  test('of timm: names are explained where there are explanations', () => {
+  test('of timm: names are explained if there are explanations', () => {
     const config = readSourceConfig(TIMM_CONFIG);
     assert.equal(config?.library, 'timm');
     assert.deepEqual(config?.labels, ['ant', 'n2', 'cat']);
@@ -59,7 +59,7 @@ describe('config.json', () => {
   });
 });
 
-test('the licence stands in the front matter of a model card, and only there', () => {
+test('the licence comes from the front matter of a model card, and only from there', () => {
   assert.equal(licenseOfCard('---\ntags: [vit]\nlicense: apache-2.0\n---\n# Model'), 'apache-2.0');
   assert.equal(licenseOfCard('---\nlicense: "cc-by-4.0"\n---\n'), 'cc-by-4.0');
   assert.equal(licenseOfCard('# Model\nlicense: none\n'), null);
@@ -78,7 +78,7 @@ describe('a file of labels', () => {
     }
   });
 
-  test('what is wrong with one', () => {
+  test('problems of a file', () => {
     assert.deepEqual(parseLabels('\n'), { problem: 'it has no labels' });
     assert.deepEqual(parseLabels('[]'), { problem: 'it has no labels' });
     assert.deepEqual(parseLabels('ant\n\nbee'), { problem: 'class 1 has no name' });

@@ -1,4 +1,4 @@
-/** Which graph of a folder is taken, and what is said where none or too many are there. */
+/** Which graph of a folder is taken, and what the error says if none or too many are there. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { findSourceFiles } from '#vitserve/models/sources/source-files.js';
@@ -24,7 +24,7 @@ describe('a folder', () => {
     });
   });
 
-  test('of transformers.js: onnx/model.onnx, or the variant that is asked for', () => {
+  test('of transformers.js: onnx/model.onnx, or the requested variant', () => {
     const files = [
       'config.json',
       'onnx/model.onnx',
@@ -60,7 +60,7 @@ describe('a folder', () => {
 });
 
 describe('a file', () => {
-  test('is taken as it is named, with what lies beside it', () => {
+  test('is taken as named, with the files beside it', () => {
     const found = findSourceFiles(['a.onnx', 'b.onnx', 'config.json'], {
       file: 'b.onnx',
       variant: null,

@@ -141,7 +141,7 @@ test('attributes are read by type, with a default; another type is rejected by n
   assert.equal(tensorAttribute(node, 't')?.name, 't');
   assert.throws(
     () => intAttribute(node, 'f', 0),
-    /^SetupError: node Conv "patch": attribute f is of type 1, and 2 \(INT\) is meant$/,
+    /^SetupError: node Conv "patch": attribute f has type 1, not 2 \(INT\)$/,
   );
   assert.equal(nodeLabel(nodeOf('Add', [], ['sum'], { name: '' })), 'Add "sum"');
 });
@@ -185,7 +185,7 @@ describe('checking', () => {
       [
         'an input nobody makes',
         ({ graph }) => graph.node.push(nodeOf('Neg', ['ghost'], ['z'])),
-        'node Neg "z": input "ghost" is made by nothing',
+        'node Neg "z": input "ghost" is made by no node',
       ],
       [
         'an order that can not be',
@@ -195,7 +195,7 @@ describe('checking', () => {
       [
         'an output nobody makes',
         ({ graph }) => graph.output.push(valueInfoOf('ghost', 1, [])),
-        'graph output "ghost" is made by nothing',
+        'graph output "ghost" is made by no node',
       ],
       [
         'a constant of another size',
@@ -259,6 +259,6 @@ describe('checking', () => {
     const model = sample();
     const inner = model.graph.node[4]?.attribute[0]?.g;
     inner?.node.push(nodeOf('Neg', ['ghost'], ['z']));
-    assert.deepEqual(checkGraph(model)[0], 'node Neg "z": input "ghost" is made by nothing');
+    assert.deepEqual(checkGraph(model)[0], 'node Neg "z": input "ghost" is made by no node');
   });
 });

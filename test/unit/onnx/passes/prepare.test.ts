@@ -300,7 +300,7 @@ describe('an input that cannot be prepared is rejected by name', () => {
       'a graph that does not hang together',
       broken(({ graph }) => graph.node.pop()),
       {},
-      /^graph output "logits" is made by nothing$/,
+      /^graph output "logits" is made by no node$/,
     ],
     [
       'softmax called logits',

@@ -225,7 +225,7 @@ describe('weights in a second file', () => {
     [
       'another length',
       { location: 'weights', length: '12' },
-      /tensor "w" has 12 bytes in weights, and its dims take 8$/,
+      /tensor "w" has 12 bytes in weights; its dims take 8$/,
     ],
     [
       'a negative offset',

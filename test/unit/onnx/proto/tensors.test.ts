@@ -181,7 +181,7 @@ describe('that do not fit are rejected by name', () => {
     [
       'too few listed',
       () => floatsOf(listed(DataType.FLOAT, [2, 2], { floatData: [1] })),
-      'tensor "t" has 1 values, and its dims [2,2] take 4',
+      'tensor "t" has 1 values; its dims [2,2] take 4',
     ],
     [
       'a wrong type',

@@ -131,7 +131,7 @@ describe('a checkpoint of timm', () => {
     const normed = timm({ 'blocks.0.attn.q_norm.weight': [8] });
     assert.match(
       problems(fromTimm(NAMED, normed, null)),
-      /not known here: blocks\.0\.attn\.q_norm\.weight/,
+      /vitserve does not know: blocks\.0\.attn\.q_norm\.weight/,
     );
     assert.match(
       problems(fromTimm({ ...NAMED, global_pool: 'map' }, timm(), null)),
@@ -197,7 +197,7 @@ describe('a checkpoint of transformers', () => {
     const strange = { ...whole('vit.'), 'vit.embeddings.register_tokens': [1, 4, D] };
     assert.match(
       problems(fromHuggingFace(CONFIG, sourceOf(strange), null)),
-      /not known here: vit\.embeddings\.register_tokens/,
+      /vitserve does not know: vit\.embeddings\.register_tokens/,
     );
   });
 

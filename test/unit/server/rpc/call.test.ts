@@ -1,6 +1,6 @@
 /**
- * What calls hold, by kind and state, and when they give it back. The inside of grpc-js is played by
- * the test, and time is moved by hand.
+ * What calls hold, by kind and state, and when they give it back. The inside of grpc-js is played
+ * by the test, and time is moved by hand.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';

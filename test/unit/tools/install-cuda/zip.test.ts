@@ -1,4 +1,4 @@
-/** Archives as wheels and NuGet packages are, and damaged ones. */
+/** Archives like wheels and NuGet packages, and damaged ones. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ async function readAll(zip: Zip, name: string): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-test('stored and deflated files, whatever stands behind the directory', async (t) => {
+test('stored and deflated files are read, whatever follows the directory', async (t) => {
   const files = [
     { name: 'a/stored.so', bytes: NOISE, stored: true },
     { name: 'a/ünpacked.so', bytes: NOISE },
@@ -41,7 +41,7 @@ test('stored and deflated files, whatever stands behind the directory', async (t
   for (const { name, bytes } of files) assert.ok(bytes.equals(await readAll(zip, name)), name);
 });
 
-test('what is not there, and what is longer or shorter than it should be', async (t) => {
+test('a missing file, and one that is longer or shorter than announced, is an error', async (t) => {
   const zip = await open(
     t,
     zipOf([
@@ -54,7 +54,7 @@ test('what is not there, and what is longer or shorter than it should be', async
   await assert.rejects(readAll(zip, 'short'), /short is shorter than the archive says/);
 });
 
-test('damaged archives are refused, at the latest when the file is read', async (t) => {
+test('damaged archives are rejected, at the latest when the file is read', async (t) => {
   const whole = zipOf([{ name: 'file', bytes: NOISE }]);
   await assert.rejects(
     open(t, Buffer.from('PK but no archive, and long enough to have an end')),

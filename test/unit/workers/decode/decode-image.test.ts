@@ -28,7 +28,7 @@ function refuses(reason: Reason, message: RegExp): (error: unknown) => boolean {
 }
 
 for (const golden of readGolden<DecodeCase>('decode.json')) {
-  test(`${golden.name}: ${golden.refused === undefined ? 'the pixels of Pillow' : 'refused, as by Pillow'}`, async () => {
+  test(`${golden.name}: ${golden.refused === undefined ? 'the pixels of Pillow' : 'rejected, as by Pillow'}`, async () => {
     const file = fromBase64(golden.file);
     if (golden.refused !== undefined) {
       await assert.rejects(
@@ -66,7 +66,7 @@ test('the format is reported', async () => {
   }
 });
 
-test('a picture above the pixel limit is refused with its size and the limit, one at the limit is taken', async () => {
+test('a picture above the pixel limit is rejected with its size and the limit, one at the limit is decoded', async () => {
   const small = createImageDecoder({ maxImagePixels: 600 });
   const draw = (width: number, height: number) =>
     sharp(gradient(width, height), { raw: { width, height, channels: 3 } });
@@ -79,8 +79,8 @@ test('a picture above the pixel limit is refused with its size and the limit, on
 });
 
 /**
- * A PNG that claims a size and has no pixels: what is refused by its header never gets to the
- * missing data.
+ * A PNG that claims a size and has no pixels: a rejection by its header comes before the missing
+ * data matter.
  */
 function pngOfSize(width: number, height: number): Buffer {
   const chunk = (name: string, data: Buffer): Buffer => {
@@ -101,7 +101,7 @@ function pngOfSize(width: number, height: number): Buffer {
   ]);
 }
 
-test('a size that can only be claimed is refused by the header alone', async () => {
+test('a size that can only be claimed is rejected by the header alone', async () => {
   await assert.rejects(
     decoder.decode(pngOfSize(60_000, 60_000)),
     refuses('IMAGE_TOO_LARGE', /60000 × 60000.*1000000/),
@@ -116,7 +116,7 @@ test('a size that can only be claimed is refused by the header alone', async () 
   );
 });
 
-test('no bytes, foreign bytes and garbage behind a good start are refused, each with its reason', async () => {
+test('no bytes, foreign bytes and garbage behind a good start are rejected, each with its reason', async () => {
   await assert.rejects(decoder.decode(Buffer.alloc(0)), refuses('IMAGE_EMPTY', /empty/));
   await assert.rejects(
     decoder.decode(Buffer.from('GIF89a...')),
@@ -131,12 +131,12 @@ test('no bytes, foreign bytes and garbage behind a good start are refused, each 
   }
 });
 
-test('the loaders of other formats are out of reach in this process', async () => {
+test('the loaders of other formats are unreachable in this process', async () => {
   const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="2" height="2"/>');
   await assert.rejects(sharp(svg).raw().toBuffer(), /unsupported image format/);
 });
 
-test('the decoder keeps its words about a file short: one line, each thing once, no paths', () => {
+test("the decoder's text about a file is short: one line, no repetitions, no paths", () => {
   assert.equal(
     cleanDetail(
       'Input buffer has corrupt header: VipsJpeg: premature end\nVipsJpeg: premature end',

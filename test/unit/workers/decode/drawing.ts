@@ -1,6 +1,6 @@
 /** Pixels for tests, drawn in integers so that they are the same everywhere. */
 
-/** The bytes that noise() in test/golden/make_golden.py makes. */
+/** The same bytes as noise() in test/golden/make_golden.py. */
 export function noise(count: number, seed = 1): Uint8Array {
   let state = seed;
   return Uint8Array.from({ length: count }, () => {

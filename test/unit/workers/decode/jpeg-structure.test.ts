@@ -16,7 +16,7 @@ const frame = (marker = 0xc0, { precision = 8, components = 3 } = {}) =>
 const SCAN = segment(0xda, 1, 1, 0, 0, 63, 0);
 const ascii = (text: string) => [...Buffer.from(text, 'latin1')];
 
-/** An EXIF segment that says how the picture is turned, which is no matter of its structure. */
+/** An EXIF segment with an orientation, which does not matter for the structure. */
 const EXIF = segment(
   0xe1,
   ...ascii('Exif\0\0II*\0'),
@@ -32,7 +32,7 @@ describe('ordinary', () => {
     assert.deepEqual(read(frame(0xc0, { components: 1 }), SCAN), SIZE);
   });
 
-  test('tables, application data, comments and fill bytes are passed over', () => {
+  test('tables, application data, comments and fill bytes are skipped', () => {
     const passed = [0xc4, 0xdb, 0xdd, 0xe0, 0xe1, 0xe2, 0xee, 0xef, 0xfe].map((marker) =>
       segment(marker, 1, 2, 3),
     );
@@ -73,7 +73,7 @@ describe('odd', () => {
     test(name, () => assert.equal(read(...parts), null));
   }
 
-  test('an ordinary file that ends anywhere before its image data, and never an exception', () => {
+  test('an ordinary file that ends anywhere before its image data, without an exception', () => {
     const whole = Buffer.concat([START, EXIF, segment(0xdb, 0, 1), frame(), SCAN]);
     assert.notEqual(readOrdinaryJpeg(whole), null);
     for (let end = 2; end < whole.length; end++)

@@ -1,4 +1,4 @@
-/** What the front and a decoder say to each other arrives as it was said. */
+/** Messages between the front and a decoder arrive unchanged. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -63,11 +63,11 @@ describe('decoder messages', () => {
     );
   });
 
-  test('a reply of no known kind is an error', () => {
-    assert.throws(() => decodeReply(Buffer.of(9)), /^Error: a decoder reply of no known kind$/);
+  test('a reply of unknown kind is an error', () => {
+    assert.throws(() => decodeReply(Buffer.of(9)), /^Error: a decoder reply of unknown kind$/);
   });
 
-  describe('of a decoder that is not itself are errors:', () => {
+  describe('of a compromised decoder are errors:', () => {
     const decoded = encodeReply({
       kind: 'done',
       output: { decodeMs: 1, width: 2, height: 3, format: 'png', decoder: 'sharp' },

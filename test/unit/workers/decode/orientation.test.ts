@@ -1,5 +1,5 @@
 /**
- * Which way up a picture is shown, against what Pillow 12 says of the same files
+ * Which way up a picture is displayed, compared with Pillow 12's answers for the same files
  * (`test/golden/orientation.json`).
  */
 import assert from 'node:assert/strict';
@@ -10,10 +10,7 @@ import { readOrientation } from '#vitserve/workers/decode/orientation.js';
 import { readGolden } from '../../../golden/golden.js';
 import { type OrientationFile, orientationFiles } from '../../../support/orientation-files.js';
 
-/**
- * What is taken where Pillow refuses a file whose metadata it can't read, but which can be decoded:
- * as it is stored.
- */
+/** For files whose metadata Pillow can't read and rejects, but which can be decoded: as stored. */
 const AS_STORED = 1;
 
 describe('orientation', () => {
@@ -82,7 +79,7 @@ describe('orientation', () => {
       }
     });
 
-  test('a text that unfolds to more than a mebibyte is not read, nor one behind many others', () => {
+  test('a text that inflates to more than a mebibyte is not read, nor one after many others', () => {
     const plain =
       files.find(({ name }) => name === 'png: II value 1, eXIf before')?.bytes ?? assert.fail();
     const [upToPixels, pixels] = [plain.subarray(0, 33), plain.subarray(plain.indexOf('IDAT') - 4)];
@@ -102,7 +99,7 @@ function rawProfile(padding: string): Buffer {
   return Buffer.from(`\nexif\n26\n${padding}49492a0008000000010012010300010000000600000000000000`);
 }
 
-/** The picture as EXIF says that it is shown: row by row, where each pixel comes from. */
+/** The picture as EXIF displays it: row by row, where each pixel comes from. */
 function turned(
   { pixels, width, height }: { pixels: Uint8Array; width: number; height: number },
   orientation: number,
@@ -121,7 +118,7 @@ function turned(
   return result;
 }
 
-/** A `zTXt` chunk for EXIF; its checksum is not looked at. */
+/** A `zTXt` chunk for EXIF; its checksum is not checked. */
 function packed(text: Buffer): Buffer {
   const content = Buffer.concat([Buffer.from('Raw profile type exif\0\0'), deflateSync(text)]);
   const header = Buffer.alloc(8);

@@ -60,7 +60,7 @@ test('a picture smaller than the crop is padded with zeros', async () => {
   );
 });
 
-test('a refused image leaves the preparer usable', async () => {
+test('a rejected image leaves the preparer usable', async () => {
   const preparer = createPixelPreparer({
     maxImagePixels: 1000,
     recipe: cropOnly(1, 1),
@@ -79,7 +79,7 @@ test('a refused image leaves the preparer usable', async () => {
   assert.deepEqual([...target], [9, 8, 7]);
 });
 
-test('a recipe that does not always yield the size of the model is refused at once', () => {
+test('a recipe that does not always yield the size of the model is rejected at once', () => {
   const make = (recipe: Recipe) => () =>
     createPixelPreparer({ maxImagePixels: 1000, recipe, height: 224, width: 224 });
   assert.throws(make(cropOnly(224, 225)), /yields 224 × 225, the model takes 224 × 224/);

@@ -43,7 +43,7 @@ function whole(resizedWidth: number, resizedHeight: number): Geometry {
 }
 
 function resample(picture: Picture, geometry: Geometry, interpolation: Interpolation): Buffer {
-  // What was in the target before must not shine through.
+  // The target's previous content must not show.
   const target = Buffer.alloc(geometry.outputWidth * geometry.outputHeight * 3, 0xa5);
   resampler.resample(picture, geometry, interpolation, target);
   return target;
@@ -57,7 +57,7 @@ for (const golden of readGolden<ResampleCase>('resample.json')) {
   });
 }
 
-/** The crop taken from a whole resized picture, zeros outside it: the slow way. */
+/** The crop from a whole resized picture, zeros outside it: the slow way. */
 function cropAfterwards(resized: Buffer, geometry: Geometry): Buffer {
   const { resizedWidth, resizedHeight, cropLeft, cropTop, outputWidth, outputHeight } = geometry;
   const output = Buffer.alloc(outputWidth * outputHeight * 3);
@@ -72,9 +72,9 @@ function cropAfterwards(resized: Buffer, geometry: Geometry): Buffer {
   return output;
 }
 
-test('computing only the crop gives the pixels of cropping the whole, whatever the crop', () => {
+test('computing only the crop gives the same pixels as cropping the whole, for any crop', () => {
   const side = fc.integer({ min: 1, max: 60 });
-  /** Now and then so tall that Pillow goes vertically first. */
+  /** Sometimes so tall that Pillow goes vertically first. */
   const tallSide = fc.oneof(side, fc.integer({ min: 1, max: 900 }));
   /** An output window on one axis that overlaps the resized picture. */
   const axis = side.chain((resized) =>
@@ -127,7 +127,7 @@ test('a picture of one colour stays that colour, at any size', () => {
   );
 });
 
-test('many bands make the same picture as one row at a time would', () => {
+test('many bands make the same picture as single rows', () => {
   // 700 × 3 bytes a row: 256 KiB hold 124 rows, so 1,000 rows take nine bands.
   const picture = draw(700, 1000);
   const all = resample(picture, whole(50, 1000), 'bicubic');
@@ -175,7 +175,7 @@ test('memory that an unusual picture needed is given back, and the next picture 
   assert.deepEqual(after, before);
 });
 
-test('a target of another size is refused before anything is written', () => {
+test('a target of another size is rejected before anything is written', () => {
   const target = Buffer.alloc(11);
   assert.throws(
     () => resampler.resample(draw(4, 4), whole(2, 2), 'bilinear', target),
@@ -209,7 +209,7 @@ test('the weights of every output pixel add up to one', () => {
   }
 });
 
-test('the cache gives the same table again, and drops the one not used for longest', () => {
+test('the cache returns the same table again, and drops the least recently used one', () => {
   const weightsFor = createWeightCache();
   const axis = (inputSize: number) => ({ inputSize, outputSize: 2000, first: 0, count: 2000 });
   const kept = weightsFor('lanczos', axis(1999));

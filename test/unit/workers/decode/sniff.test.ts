@@ -9,7 +9,7 @@ import { REPOSITORY } from '../../../golden/golden.js';
 import { readTable } from '../../../support/document-table.js';
 import { damagedImages, FOREIGN_STARTS, notImages } from '../../../support/not-images.js';
 
-const DOCUMENT = 'docs/bad-input.md';
+const DOCUMENT = 'docs/reference/bad-input.md';
 const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
 
 const TAKEN = {
@@ -19,7 +19,7 @@ const TAKEN = {
 } as const;
 
 for (const [format, start] of Object.entries(TAKEN)) {
-  test(`bytes that begin like ${format} are taken, and fewer are not`, () => {
+  test(`bytes that begin like ${format} are accepted, and fewer are not`, () => {
     assert.equal(requireDecodable(latin1(start)), format);
     const signature = { jpeg: 3, png: 8, webp: 12 }[format as keyof typeof TAKEN];
     for (let end = 0; end < signature; end++)
@@ -27,7 +27,7 @@ for (const [format, start] of Object.entries(TAKEN)) {
   });
 }
 
-/** What is said to some bytes. */
+/** The error for some bytes. */
 function refusal(bytes: Buffer): string {
   try {
     requireDecodable(bytes);
@@ -43,7 +43,7 @@ test('no bytes at all', () => {
   assert.match(refusal(Buffer.alloc(0)), /empty.*JPEG, PNG or WebP/);
 });
 
-describe('formats that are named', () => {
+describe('the named formats', () => {
   for (const [name, starts] of Object.entries(FOREIGN_STARTS)) {
     test(name, () => {
       for (const start of starts) {
@@ -76,7 +76,7 @@ describe('formats that are named', () => {
   }
 });
 
-describe('what is sent in the place of an image', async () => {
+describe('bytes in place of an image', async () => {
   const table = new Map(
     readTable(DOCUMENT, 'No image').map(([what = '', message]) => [what, message]),
   );
@@ -113,12 +113,12 @@ describe('what is sent in the place of an image', async () => {
     });
   }
 
-  test('the document has no row that is not tested', () => {
+  test('every row of the document is tested', () => {
     const tested = [...kinds, ...damaged].map(({ what }) => what);
     assert.deepEqual([...table.keys()], [...new Set(tested)]);
   });
 
-  test('is not repeated: a secret in it is in no message', () => {
+  test('are not repeated: a secret in them is in no message', () => {
     const secret = 'hunter2';
     const carriers = [
       'https://me:SECRET@example.com/',
@@ -139,7 +139,7 @@ describe('what is sent in the place of an image', async () => {
     }
   });
 
-  test('has no bearing on what lies behind the first 512 bytes', () => {
+  test('are judged by the first 512 bytes alone', () => {
     for (const { bytes } of kinds) {
       if (bytes.length < 512) continue;
       const longer = Buffer.concat([bytes.subarray(0, 512), Buffer.alloc(1 << 16, 0xff)]);

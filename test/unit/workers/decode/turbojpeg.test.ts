@@ -1,6 +1,6 @@
 /**
- * libturbojpeg beside sharp: the same pixels, the same refusals, nothing left over from one file to
- * the next.
+ * libturbojpeg beside sharp: the same pixels, the same rejections, nothing left over from one file
+ * to the next.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -36,14 +36,14 @@ const draw = (width: number, height: number) =>
 describe('the library file', () => {
   for (const [folder, hash] of Object.entries(LIBRARY_HASHES)) {
     const path = join(PREBUILDS, folder, 'libturbojpeg.so.0');
-    test(`${folder} is the one that is known`, {
+    test(`${folder} is the known one`, {
       skip: !existsSync(path) && 'it is not installed',
     }, () => {
       assert.equal(createHash('sha256').update(readFileSync(path)).digest('hex'), hash);
     });
   }
 
-  test('another one is not loaded, and what is wrong with it is said', () => {
+  test('another one is not loaded, and the error says what is wrong with it', () => {
     const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
     try {
       const path = join(folder, 'libturbojpeg.so.0');
@@ -52,7 +52,7 @@ describe('the library file', () => {
       writeFileSync(path, 'not that library');
       assert.match(
         JSON.stringify(bindTurboJpeg(path, hash)),
-        /not the one that is known: its SHA-256 is [0-9a-f]{64}.*"expected":false/,
+        /not the known one: its SHA-256 is [0-9a-f]{64}.*"expected":false/,
       );
       const own = createHash('sha256').update('not that library').digest('hex');
       assert.match(JSON.stringify(bindTurboJpeg(path, own)), /the file can't be loaded/);
@@ -61,7 +61,7 @@ describe('the library file', () => {
     }
   });
 
-  test('where there is none, sharp decodes and says why', async () => {
+  test('without one, sharp decodes and the reason is given', async () => {
     const absent = { why: 'it was left at home', expected: true };
     const decoder = createImageDecoder({ maxImagePixels: 1000, load: () => absent });
     assert.equal(decoder.jpegDecoder, 'sharp');
@@ -69,7 +69,7 @@ describe('the library file', () => {
     assert.equal((await decoder.decode(await draw(8, 8).jpeg().toBuffer())).decoder, 'sharp');
   });
 
-  test('where it is not wanted it is not looked for', () => {
+  test('is not searched for if it is not wanted', () => {
     const load = () => assert.fail('it was looked for');
     const decoder = createImageDecoder({ maxImagePixels: 1000, jpegDecoder: 'sharp', load });
     assert.deepEqual([decoder.jpegDecoder, decoder.jpegFallback], ['sharp', null]);
@@ -80,7 +80,7 @@ describe('libturbojpeg', { skip: missing }, () => {
   const fast = createImageDecoder({ maxImagePixels: 1_000_000 });
   const plain = createImageDecoder({ maxImagePixels: 1_000_000, jpegDecoder: 'sharp' });
 
-  /** What the fast decoder decoded it with; its pixels are those of sharp. */
+  /** The fast decoder's result; its pixels are those of sharp. */
   async function decodeLikeSharp(file: Buffer): Promise<string> {
     const expected = await plain.decode(file);
     const { pixels, width, height, decoder } = await fast.decode(file);
@@ -132,9 +132,9 @@ describe('libturbojpeg', { skip: missing }, () => {
     }
   });
 
-  test('leaves what it would warn of to sharp, and is itself again afterwards', async () => {
+  test('leaves files it would warn about to sharp, and works normally afterwards', async () => {
     const file = await draw(64, 64).jpeg().toBuffer();
-    // A marker that ends the image data too early, which libjpeg warns of.
+    // A marker that ends the image data too early, about which libjpeg warns.
     const withMarker = Buffer.concat([
       file.subarray(0, -30),
       Buffer.of(0xff, 0xd0),
@@ -148,7 +148,7 @@ describe('libturbojpeg', { skip: missing }, () => {
     assert.equal(await decodeLikeSharp(file), 'turbojpeg');
   });
 
-  test('never decodes a file with the tables of the one before', async () => {
+  test('never decodes a file with the tables of the previous one', async () => {
     const file = await draw(64, 64).jpeg({ quality: 30 }).toBuffer();
     const at = file.indexOf(Buffer.of(0xff, 0xdb));
     const withoutTable = Buffer.concat([
@@ -161,7 +161,7 @@ describe('libturbojpeg', { skip: missing }, () => {
     }
   });
 
-  test('truncated files are refused in the words of sharp, wherever they end', async () => {
+  test('truncated files are rejected in the words of sharp, wherever they end', async () => {
     for (const progressive of [false, true]) {
       const file = await draw(40, 30).jpeg({ progressive }).toBuffer();
       for (let end = 3; end < file.length; end += 7) {
@@ -176,7 +176,7 @@ describe('libturbojpeg', { skip: missing }, () => {
     }
   });
 
-  test('a picture above the pixel limit is refused by its header, one at the limit is taken', async () => {
+  test('a picture above the pixel limit is rejected by its header, one at the limit is decoded', async () => {
     const small = createImageDecoder({ maxImagePixels: 600 });
     assert.equal((await small.decode(await draw(30, 20).jpeg().toBuffer())).decoder, 'turbojpeg');
     const tooLarge = await draw(601, 1).jpeg().toBuffer();
@@ -194,7 +194,7 @@ describe('libturbojpeg', { skip: missing }, () => {
     assert.equal((await decoder.decode(file)).decoder, 'turbojpeg');
   });
 
-  test('more scans than the limit are left to sharp, which refuses them', async () => {
+  test('more scans than the limit are left to sharp, which rejects them', async () => {
     const file = await draw(16, 16).jpeg({ progressive: true }).toBuffer();
     const scan = file.indexOf(Buffer.of(0xff, 0xda));
     const end = file.indexOf(Buffer.of(0xff, 0xda), scan + 2);
@@ -244,7 +244,7 @@ describe('libturbojpeg', { skip: missing }, () => {
     assert.deepEqual(target, before);
   });
 
-  test('a picture in the memory of the passes is resized like one outside, whichever way', async () => {
+  test('a picture in the memory of the passes is resized like one outside, in either order', async () => {
     const normalization = {
       rescale: 1,
       mean: [0, 0, 0],

@@ -1,5 +1,5 @@
 /**
- * What is refused or cut down by the structure of a file, and that what honest encoders write is
+ * What is rejected or cut down by the structure of a file, and that files of honest encoders are
  * not.
  */
 import assert from 'node:assert/strict';
@@ -64,7 +64,7 @@ function refuses(
 const draw = (width: number, height: number) =>
   sharp(gradient(width, height), { raw: { width, height, channels: 3 } });
 
-test('what encoders write is handed over as it is', async () => {
+test('files of ordinary encoders stay unchanged', async () => {
   const rgba = sharp(noise(40 * 30 * 4), { raw: { width: 40, height: 30, channels: 4 } });
   const files = [
     draw(600, 400).jpeg(),
@@ -90,35 +90,35 @@ test('what encoders write is handed over as it is', async () => {
 });
 
 describe('a JPEG', () => {
-  test('may have the scans of a progressive file of its own size at the limit, whatever the encoder', () => {
+  test('may have the scans of a progressive file of its own size at the limit, from any encoder', () => {
     // Sixteen scans of one component each, and the first of all three.
     passes(honestScans(1_000, 1_000, 16));
     passes(honestScans(7_070, 7_070, 16), 50_000_000);
     passes(huffmanScans(100, 100, WORK_LIMITS.jpegScans));
   });
 
-  test('is refused beyond that, with its scans and how many it may have', () => {
+  test('is rejected beyond that, with its scans and the limit', () => {
     refuses(
       huffmanScans(100, 100, 101),
-      /has 101 scans, and with its pixels and bytes the limit is 100: save it again as a baseline JPEG$/,
+      /has 101 scans; the limit for its pixels and bytes is 100: save it again as a baseline JPEG$/,
     );
     refuses(
       huffmanScans(1_000, 1_000, 883),
-      /has 883 scans, and with its pixels and bytes the limit is 2\d:/,
+      /has 883 scans; the limit for its pixels and bytes is 2\d:/,
     );
     refuses(
       arithmeticScans(1_000, 1_000),
-      /has 45 scans with arithmetic coding, and with its pixels and bytes the limit is \d:/,
+      /has 45 scans with arithmetic coding; the limit for its pixels and bytes is \d:/,
     );
     refuses(huffmanScans(1_000, 1_000, 60), /has 60 scans/);
   });
 
-  test('is refused where its bytes do not pay for it', () => {
+  test('is rejected if its bytes do not pay for it', () => {
     const [few, more] = [huffmanScans(2_000, 2_000, 60), huffmanScans(2_000, 2_000, 9)];
     passes(more, 50_000_000);
     refuses(
       few,
-      /60 scans, and with its pixels and bytes the limit is \d+:/,
+      /60 scans; the limit for its pixels and bytes is \d+:/,
       'IMAGE_TOO_LARGE',
       50_000_000,
     );
@@ -128,7 +128,7 @@ describe('a JPEG', () => {
     passes(Buffer.concat([arithmeticScan(3_000, 3_000), Buffer.alloc(100_000)]), 50_000_000);
   });
 
-  test('is taken for cut off where it has fewer bits than blocks', () => {
+  test('counts as cut off if it has fewer bits than blocks', () => {
     passes(emptyScan(1_000, 1_000));
     refuses(
       emptyScan(3_000, 3_000),
@@ -137,7 +137,7 @@ describe('a JPEG', () => {
     );
   });
 
-  test('has its scans counted whatever stands between them', () => {
+  test('has its scans counted whatever lies between them', () => {
     const scans = (between: Buffer) =>
       jpegOf(
         frame('progressive', 64, 64, [0x11]),
@@ -158,19 +158,19 @@ describe('a JPEG', () => {
     }
   });
 
-  test('of one scan with everything is read no further', () => {
+  test('of one scan with everything is not read further', () => {
     const data = Buffer.concat(Array.from({ length: 300 }, () => scan([1], [0, 63], 0)));
     passes(jpegOf(frame('baseline', 64, 64, [0x11]), scan([1], [0, 63], 0), data));
   });
 
-  test('of one component a scan, over and over, is refused too where it is not progressive', () => {
+  test('of one component a scan, over and over, is rejected even if it is not progressive', () => {
     const again = Array.from({ length: 150 }, (_, at) => scan([1 + (at % 3)], [0, 63], 0));
     for (const kind of ['baseline', 'arithmetic'] as const) {
       refuses(jpegOf(frame(kind, 64, 64, [0x11, 0x11, 0x11]), ...again), /150 scans/);
     }
   });
 
-  test('of very many segments is refused', () => {
+  test('of very many segments is rejected', () => {
     const comments = Buffer.concat(
       Array.from({ length: WORK_LIMITS.jpegSegments + 1 }, () => segment(0xfe, Buffer.alloc(0))),
     );
@@ -180,7 +180,7 @@ describe('a JPEG', () => {
     );
   });
 
-  test('that is cut off anywhere is no matter for this check', async () => {
+  test('that is cut off anywhere passes this check', async () => {
     const file = await draw(64, 64).jpeg({ progressive: true }).toBuffer();
     for (let length = 3; length < file.length; length += 7) passes(file.subarray(0, length));
   });
@@ -189,7 +189,7 @@ describe('a JPEG', () => {
 describe('a PNG', () => {
   const picture = { width: 8, height: 8 };
 
-  test('is handed over without long or many texts and profiles, and decoded to the same pixels', async () => {
+  test('loses long or many texts and profiles, and decodes to the same pixels', async () => {
     const { pixels } = await decoder.decode(pngOf(picture));
     const orientation = Buffer.from('49492a0008000000010012010300010000000600000000000000', 'hex');
     for (const file of [
@@ -214,7 +214,7 @@ describe('a PNG', () => {
     );
   });
 
-  test('keeps its transparency, its palette, and whatever else is critical', () => {
+  test('keeps its transparency, its palette, and everything else critical', () => {
     const extra = [
       chunk('tEXt', Buffer.alloc(100_000)),
       chunk('tRNS', Buffer.of(1)),
@@ -226,7 +226,7 @@ describe('a PNG', () => {
     assert.ok(!lean.includes('tEXt'));
   });
 
-  test('keeps what is damaged, and all behind it, for libpng to find', () => {
+  test('keeps its damage, and all behind it, for libpng to find', () => {
     const whole = pngOf({
       ...picture,
       extra: [chunk('tEXt', Buffer.alloc(100_000)), chunk('tEXt', Buffer.alloc(50))],
@@ -235,11 +235,11 @@ describe('a PNG', () => {
     assert.deepEqual(bound(cut).subarray(-15), cut.subarray(-15));
   });
 
-  test('of very many chunks is refused', () => {
+  test('of very many chunks is rejected', () => {
     refuses(emptyChunks(WORK_LIMITS.pngChunks), /more than 65536 chunks: save it again/);
   });
 
-  test('whose image data are longer than its rows is refused', () => {
+  test('whose image data are longer than its rows is rejected', () => {
     refuses(
       endlessData(100_000_000),
       /can't be decoded: \d+ bytes of image data, which is more than 8 × 8 pixels have/,
@@ -258,14 +258,14 @@ describe('a PNG', () => {
 });
 
 describe('a WebP', () => {
-  test('of very many frames is handed over with its first, and decoded to the same pixels', async () => {
+  test('of very many frames keeps its first, and decodes to the same pixels', async () => {
     const picture = await draw(40, 30).webp({ lossless: true }).toBuffer();
     const few = firstOfMany(picture, 40, 30, 5);
     passes(few);
     const many = firstOfMany(picture, 40, 30, 5_000);
     assert.ok(bound(many).length < few.length);
     const [expected, found] = [await decoder.decode(few), await decoder.decode(many)];
-    // Each good until the next image.
+    // Each valid until the next image.
     assert.deepEqual(Buffer.from(found.pixels), Buffer.from(expected.pixels));
     assert.deepEqual([found.width, found.height], [40, 30]);
     assert.deepEqual(
@@ -274,7 +274,7 @@ describe('a WebP', () => {
     );
   });
 
-  test('of very many frames that is damaged or cut off is refused, as one of few is', async () => {
+  test('of very many frames that is damaged or cut off is rejected, like one of few', async () => {
     const many = manyFrames(5_000);
     const overlong = Buffer.from(many);
     overlong.writeUInt32LE(100, many.length - 42);
@@ -284,7 +284,7 @@ describe('a WebP', () => {
     await assert.rejects(decoder.decode(manyFrames(5).subarray(0, -1)), /can't be decoded/);
   });
 
-  test('of very many other chunks is refused', () => {
+  test('of very many other chunks is rejected', () => {
     refuses(manyChunks(5_000), /more than 4096 chunks/);
     passes(manyChunks(100));
   });

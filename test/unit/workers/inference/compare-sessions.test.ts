@@ -35,7 +35,7 @@ describe('compareSpeed', () => {
     assert.ok(order.every((name, at) => name === (at % 2 === 0 ? 'before' : 'after')));
   });
 
-  test('goes on for as long as it is given', async () => {
+  test('goes on for as long as the budget allows', async () => {
     const found = await compareSpeed(slow([6], [], ''), slow([4], [], ''), PIXELS, {
       budgetMs: 1000,
       clock,

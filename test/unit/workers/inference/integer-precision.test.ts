@@ -1,5 +1,5 @@
 /**
- * Which CPUs overflow with uint8 · int8, what a session asks for on each, and why 7 bits never
+ * Which CPUs overflow with uint8 · int8, which option a session gets on each, and why 7 bits never
  * overflow.
  */
 import assert from 'node:assert/strict';
@@ -126,13 +126,13 @@ describe('the kernel that multiplies integers', () => {
     });
   }
 
-  test('every kernel is that of some machine', () => {
+  test('every kernel belongs to some machine', () => {
     const named = new Set(MACHINES.map(({ kernel }) => kernel));
     assert.deepEqual([...named].sort(), Object.keys(INTEGER_KERNELS).sort());
   });
 });
 
-test('every session is asked for in the same way, whatever it is for', () => {
+test('every session gets the same option, whatever it is for', () => {
   const common = {
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
@@ -186,7 +186,7 @@ function exactProduct(activations: ArrayLike<number>, weights: ArrayLike<number>
 }
 
 describe('pairs of products in 16 bits', () => {
-  test('every pair of weights of 7 bits stays exact, with the activations that make most of it', () => {
+  test('every pair of 7-bit weights stays exact, with the worst activations', () => {
     const limit = WEIGHT_LIMITS[7];
     for (let one = -limit; one <= limit; one++) {
       for (let other = -limit; other <= limit; other++) {
@@ -204,7 +204,7 @@ describe('pairs of products in 16 bits', () => {
     }
   });
 
-  test('weights of 8 bits do not', () => {
+  test('8-bit weights do not', () => {
     assert.equal(addedPair([255, 255], [127, 127], 0), 32767);
     assert.equal(exactProduct([255, 255], [127, 127]), 64770);
     assert.equal(addedPair([255, 255], [-127, -127], 0), -32768);
@@ -223,7 +223,7 @@ describe('pairs of products in 16 bits', () => {
     maxLength: inner,
   });
 
-  test('whatever is quantized to 7 bits is multiplied exactly', () => {
+  test('weights quantized to 7 bits are multiplied exactly', () => {
     fc.assert(
       fc.property(column, activations, (weights, values) => {
         const quantized = quantizeColumns(Float32Array.from(weights), inner, 1, 7).values;
@@ -241,11 +241,11 @@ describe('pairs of products in 16 bits', () => {
   });
 });
 
-describe('a form that is slow', () => {
+describe('a slow form', () => {
   const graph = { file: 'model.onnx', sha256: '0'.repeat(64) };
   const int8 = (weightBits: 7 | 8) => ({ graph: { ...graph, weightBits }, batchInvariant: false });
 
-  test('int8 of 8 bits, on the CPUs that saturate; the remedy is 7 bits', () => {
+  test('is 8-bit int8, on the CPUs that saturate; the remedy is 7 bits', () => {
     for (const [kernel, { saturates }] of Object.entries(INTEGER_KERNELS)) {
       const found = slowForm(int8(8), 'cpu', kernel as IntegerKernel);
       assert.equal(found !== null, saturates, kernel);
@@ -259,7 +259,7 @@ describe('a form that is slow', () => {
     }
   });
 
-  test('float16 on a CPU, and nowhere else', () => {
+  test('is float16 on a CPU, and nowhere else', () => {
     const half = { graph, batchInvariant: 'accelerator' } as const;
     assert.match(slowForm(half, 'cpu', 'avx512-vnni')?.reason ?? '', /float16/);
     assert.equal(slowForm(half, 'cuda', 'avx512-vnni'), null);

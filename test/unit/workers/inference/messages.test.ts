@@ -1,4 +1,4 @@
-/** What the front and an inference process say to each other arrives as it was said. */
+/** Messages between the front and an inference process arrive unchanged. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -64,16 +64,10 @@ describe('inference messages', () => {
     );
   });
 
-  test('a reply to another number of images, one that was cut and one with an impossible time are errors', () => {
+  test('a reply to another number of images, a truncated one and one with an impossible time are errors', () => {
     const skipped = encodeReply([{ kind: 'skipped' }, { kind: 'skipped' }]);
-    assert.throws(
-      () => decodeReply(skipped, 1),
-      /^Error: results of 2 images where 1 were asked for$/,
-    );
-    assert.throws(
-      () => decodeReply(skipped, 3),
-      /^Error: results of 2 images where 3 were asked for$/,
-    );
+    assert.throws(() => decodeReply(skipped, 1), /^Error: results of 2 images instead of 1$/);
+    assert.throws(() => decodeReply(skipped, 3), /^Error: results of 2 images instead of 3$/);
     assert.throws(() => decodeReply(skipped.subarray(0, 13), 2), RangeError);
     skipped.writeDoubleLE(Number.NaN, 0);
     assert.throws(() => decodeReply(skipped, 2));

@@ -1,4 +1,4 @@
-/** Pixels to the floats that a graph wants, against the plain arithmetic. */
+/** Pixels to the floats of a graph's input, compared with the plain arithmetic. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Recipe } from '#vitserve/models/recipe.js';
@@ -53,7 +53,7 @@ for (const layout of ['NHWC', 'NCHW'] as const) {
   });
 }
 
-test('pixels beyond the images of the batch are not looked at', () => {
+test('pixels beyond the images of the batch are not read', () => {
   const normalize = createNormalizer(RECIPE, { layout: 'NCHW', height: HEIGHT, width: WIDTH });
   const pixels = noise(4 * IMAGE_BYTES);
   assert.deepEqual(normalize(pixels, 2), plainly(pixels, 2, 'NCHW'));

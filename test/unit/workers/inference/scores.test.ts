@@ -75,13 +75,13 @@ describe('activation', () => {
     assert.deepEqual([...scores], [0.5, 0.5, 1, Math.fround(Math.exp(-100)), 0.5, 0.5]);
   });
 
-  test('leaves what lies behind the rows alone', () => {
+  test('leaves what lies behind the rows unchanged', () => {
     const scores = Float32Array.from([0, 0, 7, 7]);
     activate(scores, 1, 2, 'softmax');
     assert.deepEqual([...scores], [0.5, 0.5, 7, 7]);
   });
 
-  test('sigmoid takes each class for itself', () => {
+  test('sigmoid takes each class by itself', () => {
     const scores = Float32Array.from([0, Math.log(3), -Math.log(3), 1_000, -1_000]);
     activate(scores, 1, 5, 'sigmoid');
     assert.deepEqual(

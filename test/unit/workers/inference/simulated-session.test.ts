@@ -1,4 +1,4 @@
-/** The stand-in for an accelerator. */
+/** The simulated accelerator. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { costOf, createSimulatedSession } from '#vitserve/workers/inference/simulated-session.js';
@@ -25,11 +25,11 @@ describe('the cost of an execution', () => {
     assert.deepEqual(of(9, 12), [21, 24]);
   });
 
-  test('of fewer images than the first row has is the first row’s', () => {
+  test('of fewer images than the first row is the first row’s', () => {
     assert.equal(costOf(TABLE.slice(1), 2), 16);
   });
 
-  test('is the same for every size where the table has one row', () => {
+  test('is the same for every size if the table has one row', () => {
     const table = [{ batchSize: 4, milliseconds: 7 }];
     assert.deepEqual(
       [1, 5, 50].map((images) => costOf(table, images)),
@@ -43,7 +43,7 @@ describe('a simulated session', () => {
   const CLASSES = 10;
   const FREE = [{ batchSize: 1, milliseconds: 0 }];
 
-  test('says that it is simulated, and how its answers are shaped', async () => {
+  test('says that it is simulated, and the shape of its answers', async () => {
     const session = createSimulatedSession(FREE, PIXEL_BYTES, CLASSES);
     assert.deepEqual(
       [session.executionProvider, session.classCount, session.embeddingSize],
@@ -86,7 +86,7 @@ describe('a simulated session', () => {
     assert.deepEqual([...(embeddings ?? [])], [10, 20, 30]);
   });
 
-  test('with one class is sure of it', async () => {
+  test('with one class is certain', async () => {
     const { scores } = await createSimulatedSession(FREE, PIXEL_BYTES, 1).run(
       noise(PIXEL_BYTES),
       1,
@@ -94,7 +94,7 @@ describe('a simulated session', () => {
     assert.deepEqual([...scores], [1]);
   });
 
-  test('waits for what is left of the time that its table says', async (context) => {
+  test('waits for the rest of the time that its table says', async (context) => {
     const wait = context.mock.method(Atomics, 'wait', () => 'timed-out');
     const session = createSimulatedSession(
       [{ batchSize: 1, milliseconds: 60_000 }],

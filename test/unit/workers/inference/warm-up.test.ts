@@ -1,6 +1,4 @@
-/**
- * Which batches a process may be given, and how each of them is executed before the first image.
- */
+/** Which batch sizes a process may get, and how each is executed before the first image. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Manifest, parseManifest } from '#vitserve/models/manifest.js';
@@ -82,7 +80,7 @@ describe('batch sizes', () => {
 });
 
 describe('the warm-up', () => {
-  /** A session that takes three times as long the first time that it sees a size. */
+  /** A session that takes three times as long on the first execution of a size. */
   const run = async (costMs: (size: number) => number, sizes: Parameters<typeof warmUp>[2]) => {
     const clock = new FakeClock();
     const executed: number[] = [];
@@ -107,7 +105,7 @@ describe('the warm-up', () => {
     assert.equal(costs.length, 3 * 7);
   });
 
-  test('executes one image and the largest batch, where any size may come', async () => {
+  test('executes one image and the largest batch if any size may come', async () => {
     const { executed } = await run((size) => size, { largest: 4, fixed: null });
     assert.deepEqual([...new Set(executed)], [4, 1]);
     assert.deepEqual(
@@ -116,7 +114,7 @@ describe('the warm-up', () => {
     );
   });
 
-  test('of a slow model ends after a second, and after two executions of each size at least', async () => {
+  test('of a slow model ends after a second, and after at least two executions of each size', async () => {
     const { executed, clock } = await run((size) => 100 * size, { largest: 4, fixed: null });
     assert.deepEqual(executed, [4, 1, 4, 1]);
     assert.equal(clock.now(), 3 * 500 + 500);

@@ -1,4 +1,4 @@
-/** What libraries ask for, read from libraries that are there anyway. */
+/** What libraries need, read from libraries that every system has. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ test("onnxruntime's binding asks for onnxruntime and for the C library", ON_LINU
   for (const name of needed) assert.match(name, /^[\w+.-]+\.so(\.\d+)*$/);
 });
 
-test('what is no library, or not a whole one, is refused', ON_LINUX, (t) => {
+test('a file that is not a library, or not a whole one, is rejected', ON_LINUX, (t) => {
   const folder = temporaryFolder(t);
   const put = (name: string, bytes: Uint8Array) => {
     writeFileSync(join(folder, name), bytes);
@@ -27,11 +27,11 @@ test('what is no library, or not a whole one, is refused', ON_LINUX, (t) => {
   const binding = readFileSync(join(libraryFolder, 'onnxruntime_binding.node'));
   assert.throws(
     () => neededLibraries(put('text', Buffer.alloc(200, 'text'))),
-    /is no 64-bit ELF file/,
+    /is not a 64-bit ELF file/,
   );
-  assert.throws(() => neededLibraries(put('empty', Buffer.alloc(0))), /is cut short/);
-  assert.throws(() => neededLibraries(put('cut', binding.subarray(0, 1000))), /is cut short/);
+  assert.throws(() => neededLibraries(put('empty', Buffer.alloc(0))), /is truncated/);
+  assert.throws(() => neededLibraries(put('cut', binding.subarray(0, 1000))), /is truncated/);
   const claims = Buffer.from(binding);
   claims.writeUInt16LE(0xffff, 56);
-  assert.throws(() => neededLibraries(put('claims', claims)), /is cut short|is damaged/);
+  assert.throws(() => neededLibraries(put('claims', claims)), /is truncated|is damaged/);
 });
