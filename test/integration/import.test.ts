@@ -221,7 +221,7 @@ describe('exports of every kind', () => {
       },
     },
     {
-      what: 'a graph that can not be prepared is served as it is',
+      what: 'a graph that cannot be prepared is served as it is',
       variation: { old: true },
       names: 'graph',
       flags: PLAIN,
