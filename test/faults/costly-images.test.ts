@@ -148,7 +148,7 @@ describe('a decoder', LINUX, () => {
 describe('a server', LINUX, () => {
   const scope = suiteScope();
 
-  test('answers all other callers beside four senders of such files, and loses no process', async (t) => {
+  test('answers all other callers beside four senders of such files, without a loss', async (t) => {
     const server = await ServerProcess.start(scope, [
       '--simulated-inference',
       '1:0.1',

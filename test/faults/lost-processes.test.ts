@@ -125,12 +125,12 @@ async function surviveLoss(
 
 for (const role of ['decoder', 'inference'] as const) {
   const a = role === 'decoder' ? 'a' : 'an';
-  test(`${a} ${role} process that is killed under load costs no call its answer and is replaced`, async (t) => {
+  test(`${a} ${role} process killed under load costs no answer and is replaced`, async (t) => {
     await surviveLoss(t, role, 'signal', TWO_EACH, (pid) => process.kill(pid, 'SIGKILL'));
   });
 
   const option = role === 'decoder' ? '--decode-timeout' : '--inference-timeout';
-  test(`${a} ${role} process that hangs is killed after ${option} and replaced, at no call’s cost`, async (t) => {
+  test(`${a} ${role} process that hangs is killed after ${option} at no call’s cost`, async (t) => {
     const { noticedMs } = await surviveLoss(
       t,
       role,
@@ -144,7 +144,7 @@ for (const role of ['decoder', 'inference'] as const) {
 }
 
 for (const role of ['decoder', 'inference'] as const) {
-  test(`while the only ${role} process is replaced the server is not ready, and calls wait for the new one`, async (t) => {
+  test(`while the only ${role} process is replaced, the server is not ready`, async (t) => {
     const server = await ServerProcess.start(t, [...SIMULATED, '--permits', '32']);
     const client = new PlainClient(t, server.address);
     const watch = client.watch();
@@ -185,7 +185,7 @@ for (const role of ['decoder', 'inference'] as const) {
   });
 }
 
-test('an image whose processes are all killed from outside is answered with PROCESS_LOST, and the server serves on', async (t) => {
+test('an image whose processes are all killed from outside gets PROCESS_LOST', async (t) => {
   // Half a second of execution is time enough to kill the process in.
   const flags = ['--simulated-inference', '1:500', '--decoder-processes', '1', '--permits', '1'];
   const server = await ServerProcess.start(t, flags);

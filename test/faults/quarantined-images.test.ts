@@ -94,7 +94,7 @@ async function holdsFrom(
 }
 
 describe('an image that', LINUX, () => {
-  test('takes a decoder more processor time than decode-timeout is quarantined after one process, even alone', async (t) => {
+  test('exceeds decode-timeout in a decoder is quarantined after one process', async (t) => {
     const { server, client } = await start(t, { flags: ['--decode-timeout', '100ms'] });
     const since = performance.now();
     await isQuarantined(client, large);
@@ -107,7 +107,7 @@ describe('an image that', LINUX, () => {
     );
   });
 
-  test('takes more memory than a decoder may is quarantined, and not taken for damaged', async (t) => {
+  test('takes more memory than a decoder may is quarantined, not called damaged', async (t) => {
     const { server, client } = await start(t, { decoders: 2 });
     for (const { pid } of server.children('decoder')) limitMemory(pid);
     const outcome = outcomeOf(client.embed({ image: large }));
@@ -118,7 +118,7 @@ describe('an image that', LINUX, () => {
   });
 
   for (const role of ['decoder', 'inference'] as const) {
-    test(`is present whenever the ${role} process crashes (SIGSEGV) is quarantined after two`, async (t) => {
+    test(`crashes every ${role} process (SIGSEGV) is quarantined after two`, async (t) => {
       // Half a second of execution is time enough.
       const { server, client } = await start(t, {
         simulated: role === 'decoder' ? '1:0.1' : '1:500',

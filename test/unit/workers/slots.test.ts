@@ -90,7 +90,7 @@ describe('the slot file', () => {
     });
   });
 
-  test('grows by a few more slots than requested, so that it does so seldom, and reports it', () => {
+  test('grows by a few more slots than requested, to do so seldom, and reports it', () => {
     withSlots(2, (file) => {
       let grown = 0;
       file.onGrow = () => grown++;
