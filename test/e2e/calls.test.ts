@@ -42,7 +42,7 @@ describe('the built server with the default model', () => {
     };
   };
 
-  test('a lossless picture of the model’s size gets the graph’s own answer for its pixels', async () => {
+  test('a lossless picture of the model’s size gets the graph’s own answer', async () => {
     for (const seed of [1, 2, 3]) {
       const { file, pixels } = await exactPng(seed);
       const { probabilities } = await run(pixels);
@@ -117,7 +117,7 @@ describe('the built server with the default model', () => {
     assert.deepEqual(scaled.model, { name: 'vit-cifar10', version: '1', executionProvider: 'cpu' });
   });
 
-  test('a stream answers every image under its id, and a bad one with a status of its own', async () => {
+  test('a stream answers every image under its id, and a bad one with a status', async () => {
     const good = await Promise.all([1, 2, 3, 4].map((seed) => jpeg(seed)));
     const expected = await Promise.all(good.map((image) => client.classify({ image })));
     const stream = client.stream();
@@ -210,7 +210,7 @@ describe('the built server with the default model', () => {
     assert.equal((await failureOf(client.check('another.Service'))).code, 'NOT_FOUND');
   });
 
-  test('a health watch begins with the present status and stays open, for an unknown name too', async () => {
+  test('a health watch begins with the present status and stays open, for any name', async () => {
     for (const [name, status] of [
       ['', 'SERVING'],
       [SERVICE, 'SERVING'],
@@ -260,7 +260,7 @@ describe('the built server with the default model', () => {
   });
 });
 
-test('without reflection that service is unknown, and the other calls work as before', async (t) => {
+test('without reflection that service is unknown, and the other calls work', async (t) => {
   const server = await ServerProcess.start(t, [...ON_CPU, ...ONE_EACH, '--no-reflection']);
   const client = new PlainClient(t, server.address);
   assert.equal((await failureOf(client.reflectedServices())).code, 'UNIMPLEMENTED');

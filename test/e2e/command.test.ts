@@ -81,7 +81,7 @@ describe('vitserve classify', () => {
     }
   });
 
-  test('a missing file and a bad one are reported on standard error, the others are answered, and the exit code is 1', async (t) => {
+  test('a missing file and a bad one are reported, the others answered; exit code 1', async (t) => {
     const { code, stdout, stderr } = await classify(t, cat, 'not-there.jpg', letter, dog);
     assert.equal(code, 1);
     assert.deepEqual(
@@ -133,7 +133,7 @@ describe('vitserve classify', () => {
     );
   });
 
-  test('without a server the remaining files are not sent, and with --json each still has its line', async (t) => {
+  test('without a server the remaining files are not sent; each has its JSON line', async (t) => {
     const args = [
       '--address',
       `127.0.0.1:${await freePort()}`,
@@ -184,7 +184,7 @@ describe('vitserve inspect --live', () => {
   const live = (scope: { after(clean: () => unknown): void }, ...args: string[]) =>
     vitserve(scope, ['inspect', '--live', ...args], { VITSERVE_HTTP_ADDRESS: server.httpAddress });
 
-  test('--json has the models with the costs of their batches, the processes and the load', async (t) => {
+  test('--json has the models with their batches’ costs, the processes and the load', async (t) => {
     const { code, stdout, stderr } = await live(t, '--json');
     assert.deepEqual([code, stderr], [0, '']);
     const { state, models, processes, permits, decodeQueueLength } = JSON.parse(stdout);

@@ -67,7 +67,7 @@ async function assertNothingLeft(server: ServerProcess, folder: string): Promise
   assert.deepEqual(readdirSync(folder), []);
 }
 
-test('SIGTERM answers every admitted call, ends a watch, leaves nothing behind, and exits with 0', async (t) => {
+test('SIGTERM answers every admitted call, leaves nothing behind, and exits with 0', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64']);
   const watch = client.watch(SERVICE);
   await watch.count(1);
@@ -91,7 +91,7 @@ test('SIGTERM answers every admitted call, ends a watch, leaves nothing behind, 
   await assertNothingLeft(server, folder);
 });
 
-test('Ctrl-C, which reaches the children too, answers every admitted call and exits with 0', async (t) => {
+test('Ctrl-C, which also reaches the children, answers every call; exit code 0', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], {
     detached: true,
   });
@@ -126,7 +126,7 @@ test('SIGHUP to the whole process group, as from a closed terminal, costs no chi
   assert.equal((await server.stop()).code, 0);
 });
 
-test('during the drain delay health says NOT_SERVING while calls are still answered; then calls are refused', async (t) => {
+test('during the drain delay calls are still answered, and refused afterwards', async (t) => {
   const { server, client } = await startWatched(t, [
     ...SIMULATED,
     '--permits',
@@ -185,7 +185,7 @@ test('after the drain delay a call on an open connection is refused with DRAININ
   assert.deepEqual(await server.exited, { code: 0, signal: null });
 });
 
-test('an open stream without an image in flight ends with UNAVAILABLE, DRAINING and a hint to retry', async (t) => {
+test('an open stream without an image ends with DRAINING and a hint to retry', async (t) => {
   const { server, client } = await startWatched(t, SIMULATED);
   const fresh = client.stream();
   const used = client.stream();
@@ -201,7 +201,7 @@ test('an open stream without an image in flight ends with UNAVAILABLE, DRAINING 
   assert.deepEqual(await server.exited, { code: 0, signal: null });
 });
 
-test('calls that do not end within the drain timeout are aborted, and the exit code is 1', async (t) => {
+test('calls that exceed the drain timeout are aborted, and the exit code is 1', async (t) => {
   const { server, folder, client } = await startWatched(t, [
     ...SIMULATED,
     '--permits',
@@ -225,7 +225,7 @@ test('calls that do not end within the drain timeout are aborted, and the exit c
   await assertNothingLeft(server, folder);
 });
 
-test('a signal that comes twice at once, as Ctrl-C does under npm, counts once: the server drains', async (t) => {
+test('a signal that comes twice at once, as under npm, counts once: it drains', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8']);
   const { thaw, calls } = await callsInFlight(t, server, client, 2);
   server.signal('SIGINT');
@@ -237,7 +237,7 @@ test('a signal that comes twice at once, as Ctrl-C does under npm, counts once: 
   await assertNothingLeft(server, folder);
 });
 
-test('calls that have not ended within the drain timeout get the reason DRAINING, and the exit code is 1', async (t) => {
+test('calls that exceed the drain timeout get the reason DRAINING; exit code 1', async (t) => {
   const { server, folder, client } = await startWatched(t, [
     ...SIMULATED,
     '--permits',
@@ -262,7 +262,7 @@ test('calls that have not ended within the drain timeout get the reason DRAINING
   await assertNothingLeft(server, folder);
 });
 
-test('a second signal ends the server at once, with exit code 1 and without a child left, even a stopped one', async (t) => {
+test('a second signal ends the server and all children at once, with exit code 1', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8']);
   const { calls } = await callsInFlight(t, server, client, 2);
   const failures = Promise.all(calls.map(failureOf));
@@ -281,7 +281,7 @@ test('a second signal ends the server at once, with exit code 1 and without a ch
   await assertNothingLeft(server, folder);
 });
 
-test('while starting it refuses calls with STARTING and is not ready, and SIGTERM ends it soon with exit code 0', async (t) => {
+test('while starting it refuses calls with STARTING; SIGTERM gives exit code 0', async (t) => {
   const folder = temporaryFolder(t);
   const [port, httpPort] = [await freePort(), await freePort()];
   const flags = [...ON_CPU, ...ONE_EACH, '--shared-memory-dir', folder];
@@ -338,7 +338,7 @@ test('SIGTERM just after the start ends it with exit code 0', async (t) => {
   await assertNothingLeft(server, folder);
 });
 
-test('SIGTERM amid uploads: those in flight and those begun before the client knew are answered', async (t) => {
+test('SIGTERM amid uploads: those begun before the client knew are answered', async (t) => {
   const { server } = await startWatched(t, [...SIMULATED, '--permits', '8']);
   const raw = await RawSocket.http2(t, server.port);
   const message = framed({ image: withComments(await jpeg(1), 200_000) });

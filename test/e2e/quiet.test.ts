@@ -191,7 +191,7 @@ describe('the server', () => {
     Number(serving.httpAddress.split(':').at(-1)),
   ];
 
-  test('has no socket but its ports and no file but its shared memory, and leaves none', async (t) => {
+  test('has no socket but its ports, no file but its shared memory, and leaves none', async (t) => {
     const around = surroundings(t);
     const serving = await ServerProcess.start(t, flags, { environment: around.environment });
     await use(t, serving);

@@ -53,7 +53,7 @@ test('calls are spread over the replicas', async (t) => {
 });
 
 for (const delay of ['0s', '300ms']) {
-  test(`a replica that drains, with a drain-delay of ${delay}, costs no call its answer`, async (t) => {
+  test(`a replica that drains with drain-delay ${delay} costs no call its answer`, async (t) => {
     const { servers, call } = await startTwo(t, ['--permits', '64', '--drain-delay', delay]);
     const [leaving, staying] = servers as [ServerProcess, ServerProcess];
     const before = await answeredBy([staying]);
@@ -75,7 +75,7 @@ for (const delay of ['0s', '300ms']) {
   });
 }
 
-test('a replica that drains costs no call its answer, even if the image is too large to be sent again', async (t) => {
+test('a replica that drains costs no call its answer, however large the image', async (t) => {
   const servers = await Promise.all(
     [1, 2].map(() => ServerProcess.start(t, [...SIMULATED, '--permits', '64'])),
   );

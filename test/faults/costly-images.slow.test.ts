@@ -164,7 +164,7 @@ describe('a decoder', LINUX, () => {
 describe('a server', LINUX, () => {
   const scope = suiteScope();
 
-  test('answers all other callers beside four senders of such files, and loses no process', async (t) => {
+  test('answers all other callers beside four senders of such files, without a loss', async (t) => {
     const server = await ServerProcess.start(scope, [
       '--execution-provider',
       'simulated:1:0.1',

@@ -106,7 +106,7 @@ describe('a decoder', LINUX, () => {
     }
   });
 
-  test('has no privileges to gain, no core dump, and no further descriptors; neither has an inference process on the CPU', () => {
+  test('has no privileges to gain, no core dump, and no further descriptors', () => {
     for (const { pid } of [...decoders, inference]) {
       assert.match(textOf(pid, 'status'), /^NoNewPrivs:\s+1$/m);
       assert.match(textOf(pid, 'limits'), /^Max core file size\s+0\s+0\s/m);
@@ -150,7 +150,7 @@ describe('a decoder', LINUX, () => {
     assert.ok(Math.max(...more) <= 10);
   });
 
-  test('has a bound on its memory, and the largest pictures of every kind stay within it', async (t) => {
+  test('has a bound on its memory, which the largest pictures of every kind respect', async (t) => {
     const side = Math.floor(Math.sqrt(PIXELS));
     const drawn = (channels: 3 | 4) =>
       sharp({

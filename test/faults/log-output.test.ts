@@ -87,7 +87,7 @@ async function makeCalls({ client }: Unlogged, count: number): Promise<void> {
 const droppedOf = async (server: Unlogged, cause: string) =>
   sumOfSeries(await server.get('/metrics'), DROPPED, { cause });
 
-test('a log without a reader delays no call; read again, it says how much is missing', async (t) => {
+test('a log without a reader delays no call; read again, it says what is missing', async (t) => {
   const server = await startUnlogged(t, 'pipe');
   await makeCalls(server, MANY_CALLS);
   assert.equal(await server.get('/livez'), 'alive\n');

@@ -125,7 +125,7 @@ async function surviveLoss(
 
 for (const role of ['decoder', 'inference'] as const) {
   const a = role === 'decoder' ? 'a' : 'an';
-  test(`${a} ${role} process that is killed under load costs no call its answer and is replaced`, async (t) => {
+  test(`${a} ${role} process killed under load costs no answer and is replaced`, async (t) => {
     await surviveLoss(t, role, 'signal', TWO_EACH, (pid) => process.kill(pid, 'SIGKILL'));
   });
 
@@ -148,7 +148,7 @@ for (const role of ['decoder', 'inference'] as const) {
 }
 
 for (const role of ['decoder', 'inference'] as const) {
-  test(`while the only ${role} process is replaced the server is not ready, and calls wait for the new one`, async (t) => {
+  test(`while the only ${role} process is replaced, the server is not ready`, async (t) => {
     const server = await ServerProcess.start(t, [...SIMULATED, '--permits', '32']);
     const client = new PlainClient(t, server.address);
     const watch = client.watch();
@@ -189,7 +189,7 @@ for (const role of ['decoder', 'inference'] as const) {
   });
 }
 
-test('an image whose processes are all killed from outside is answered with PROCESS_LOST, and the server serves on', async (t) => {
+test('an image whose processes are all killed from outside gets PROCESS_LOST', async (t) => {
   // Half a second of execution is time enough to kill the process in.
   const flags = [
     '--execution-provider',

@@ -106,7 +106,7 @@ describe('an image that', LINUX, () => {
   });
 
   for (const role of ['decoder', 'inference'] as const) {
-    test(`is present whenever the ${role} process crashes (SIGSEGV) is quarantined after two`, async (t) => {
+    test(`crashes every ${role} process (SIGSEGV) is quarantined after two`, async (t) => {
       // Half a second of execution is time enough.
       const { server, client } = await start(t, {
         simulated: role === 'decoder' ? '1:0.1' : '1:500',

@@ -85,7 +85,7 @@ describe('the fate of a request', () => {
 });
 
 describe('the ledger', () => {
-  test('counts requests from both sides: open ones are lost, and second answers are surplus', () => {
+  test('counts requests from both sides: open ones are lost, second answers surplus', () => {
     const ledger = new Ledger();
     const [first, second] = [ledger.sent('one'), ledger.sent('two')];
     ledger.sent('two');

@@ -50,7 +50,7 @@ describe('a server with simulated inference', () => {
     }
   });
 
-  test('executes more images together the more are waiting, and never more than the largest batch', async () => {
+  test('executes more images together the more are waiting, up to the largest batch', async () => {
     const image = await plainPng([1, 2, 3]);
     const bucket = (le: number) => server.metric('vitserve_batch_size_bucket', { le: String(le) });
     const totals = async () => ({

@@ -70,7 +70,7 @@ describe('vitserve bench', () => {
     ['a closed loop', ['--callers', '3,12']],
     ['an open loop beside a closed one', ['--callers', '2', '--rate', '60,600']],
   ] as const) {
-    test(`${what}: every call is counted once, as the server counts it, rejections included`, async (t) => {
+    test(`${what}: every call is counted once, as in the server, also rejections`, async (t) => {
       const reasons = [
         { code: 'OK', reason: '' },
         { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED' },

@@ -190,7 +190,7 @@ describe('a connection that has reached its age', () => {
     );
   });
 
-  test('is closed when the calls taken so far are answered, and no sooner; later ones are not taken', async (t) => {
+  test('is closed once the calls taken so far are answered; later ones are not', async (t) => {
     const { clock, port, answer } = await listen(t, { age: AGE_MS });
     const client = await open(t, port);
     await client.call(1, '/test/Later');
@@ -270,7 +270,7 @@ describe('a connection that has reached its age', () => {
     assert.deepEqual(client.goAways().slice(0, 2), [NOTICE_STREAM, 0]);
   });
 
-  test('may finish calls for the same time again; a call still open then is UNAVAILABLE to its caller', async (t) => {
+  test('may finish calls for the same time again; then they are UNAVAILABLE', async (t) => {
     const { clock, port, waiting } = await listen(t, { age: AGE_MS });
     const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
       'grpc.enable_retries': 0,

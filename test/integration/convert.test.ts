@@ -59,7 +59,7 @@ describe('a model with random weights', () => {
     ['cpu', '--random', 'Ti/16', '--image-size', '96'],
     ['cuda', '--random', 'Ti/32', '--image-size', '96x64', '--target', 'cuda'],
   ] as [string, ...string[]][]) {
-    test(`for ${name} answers every picture the same, bit by bit, alone and in a batch of 8`, async () => {
+    test(`for ${name} answers every picture the same alone and in a batch of 8`, async () => {
       await convert(...flags, '--name', name, '--classes', '10');
       const { run, pixels, manifest } = await open(models, name);
       assert.equal(manifest.labels.length, 10);
@@ -120,7 +120,7 @@ describe('a model with random weights', () => {
     );
   });
 
-  test('of an unknown variant, or with a picture that its patches do not fill, is rejected', async () => {
+  test('of an unknown variant, or with an image size that does not fit, is rejected', async () => {
     assert.match(
       await refusal('--random', 'XL/16'),
       /"XL\/16" is not a variant: give Ti, S, B, L, H/,
@@ -181,7 +181,7 @@ describe('the default model', () => {
     assert.equal((await run(pixels(2), 2)).scores.length, 20);
   });
 
-  test('with wrong files beside its weights is rejected at once, and nothing is left behind', async () => {
+  test('with wrong files beside its weights is rejected, and leaves nothing behind', async () => {
     const broken = join(folder, 'broken');
     cpSync(checkpoint, broken, { recursive: true });
     const config = JSON.parse(readFileSync(join(broken, 'config.json'), 'utf8')) as Record<

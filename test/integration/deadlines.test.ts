@@ -39,7 +39,7 @@ describe('a server that takes 400 ms an image', () => {
     assert(cost >= 0.4 && cost < 2, `${cost} s`);
   });
 
-  test('rejects a call that has 350 ms, at once, without a decode or an execution, and says what would help', async (t) => {
+  test('rejects a call that has 350 ms at once, without a decode, and with advice', async (t) => {
     // Sent by hand, so that only the server watches the deadline.
     const connection = await RawConnection.open(t, server.port);
     await client.classify({ image });

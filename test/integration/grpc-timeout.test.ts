@@ -150,7 +150,7 @@ describe('a grpc-timeout', () => {
     assert(text.length < 500, text);
   });
 
-  test('in frames that no library sends is read as written, and ignored if there are two', async (t) => {
+  test('in unusual frames is read as written, and ignored if there are two', async (t) => {
     const raw = await RawSocket.http2(t, stand.port);
     const endedBefore = stand.ended.length;
     const call = (id: number, timeouts: readonly string[]) => {

@@ -78,7 +78,7 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     });
   });
 
-  test('is told when to retry, and with a retry policy the library does so by itself', async (t) => {
+  test('is told when to retry, and with a retry policy the library does so itself', async (t) => {
     const thaw = await server.freeze(t, 'inference');
     const holder = outcomeOf(plain.classify({ image: photo }));
     await server.metricIs('vitserve_permits_in_use', {}, 1);

@@ -278,7 +278,7 @@ describe('int8 graphs from other tools', () => {
    * A transformer quantized elsewhere, with weights of 8 or 7 bits, also for CPUs that saturate.
    */
   for (const bits of [8, 7] as const) {
-    test(`with ${bits}-bit weights answer as the original, and the manifest has the bits`, async (t) => {
+    test(`with ${bits}-bit weights answer as the original, and the manifest says so`, async (t) => {
       const graph = join(temporaryFolder(scope), 'vit.onnx');
       const { model } = quantizeToInt8(tinyVit({ ...PLAIN_VIT, mlp: 'fused' }), {
         head: true,
@@ -312,7 +312,7 @@ describe('the model repository', () => {
 
   before(() => writeGraph(graph, classifier()));
 
-  test('a second import is the next version, and nothing else is left in the repository', async (t) => {
+  test('a second import is the next version, and leaves nothing else behind', async (t) => {
     const { models } = await imported(t, graph, FLAGS);
     const again = await vitserve(t, ['import', graph, '--model-repository', models, ...FLAGS]);
     assert.equal(again.code, 0, again.stderr);

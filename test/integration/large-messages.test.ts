@@ -227,7 +227,7 @@ describe('an image above the limit in a stream', () => {
 describe('a message far above the limit', () => {
   const LARGEST = 2 ** 32 - 1;
 
-  test('is answered by its id, and is the last one of its stream; earlier ones are answered', async (t) => {
+  test('is answered by its id, and ends its stream; earlier ones are answered', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const connection = await RawConnection.open(t, stand.port);
     for (const length of [LARGEST, SKIPPED_TIMES * MAX_MESSAGE_BYTES + 1]) {
@@ -284,7 +284,7 @@ describe('a gzip bomb in a stream', () => {
     assert.equal((await call.ended).headers['grpc-status'], OK);
   });
 
-  test('that is damaged beyond the limit is too large, and one below it is malformed', async (t) => {
+  test('that is damaged beyond the limit is too large, and below it malformed', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const connection = await RawConnection.open(t, stand.port);
     const whole = gzipSync(idFirst('cut', noise(2 * MAX_MESSAGE_BYTES)));

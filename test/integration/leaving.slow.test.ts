@@ -52,7 +52,7 @@ describe('a call that ends early', () => {
   ] as const satisfies { stage: string; role: Role; decoded: number }[];
 
   for (const { stage, role, decoded } of stages) {
-    test(`whose deadline passes before the ${stage} is answered at that moment, and is not executed`, async (t) => {
+    test(`whose deadline passes before the ${stage} is answered, and not executed`, async (t) => {
       const before = await done();
       const droppedBefore = await dropped(stage, 'expired');
       const endedBefore = await server.metric('vitserve_requests_total', {
@@ -92,7 +92,7 @@ describe('a call that ends early', () => {
       );
     });
 
-    test(`that is cancelled before the ${stage} costs no further work, and is counted once`, async (t) => {
+    test(`that is cancelled before the ${stage} costs no more, and is counted once`, async (t) => {
       const before = await done();
       const droppedBefore = await dropped(stage, 'cancelled');
       const cancelledBefore = await server.metric('vitserve_requests_total', { code: 'CANCELLED' });

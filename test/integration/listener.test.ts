@@ -142,7 +142,7 @@ describe('a TLS port', () => {
     minVersion: 'TLSv1.2' as const,
   };
 
-  test('ends connections that send nothing or half of a handshake, or nothing after it', async (t) => {
+  test('ends connections that send nothing, or half of a handshake, or only that', async (t) => {
     const { clock, listener, refused, open } = await listen(t, { tls, handshakeTimeoutMs: 300 });
     const silent = await RawSocket.open(t, listener.port);
     const half = await RawSocket.open(t, listener.port);

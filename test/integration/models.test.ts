@@ -262,7 +262,7 @@ describe('SIGHUP', () => {
     repository.remove('small', '3');
   });
 
-  test('with a version of more pixels than the slots hold rejects it and says what to do', async () => {
+  test('with more pixels than the slots hold rejects the version and says what to do', async () => {
     repository.put('small', 3, larger);
     assert.deepEqual(((await reload(FAILED, 'small')) as { problems: unknown }).problems, [
       "model small/3: its 64 × 32 pixels don't fit the slots that the models at start needed: restart the server to serve it",
@@ -299,7 +299,7 @@ describe('a new version', () => {
     await server.logged('model retired', ({ model }) => model === 'small/1');
   });
 
-  test('that is loading when SIGTERM comes is abandoned, and the server stops gracefully', async (t) => {
+  test('that is loading when SIGTERM comes is abandoned, and the server stops', async (t) => {
     const { repository, server } = await serving(t, (filled) => filled.put('small', 1), [
       '--drain-delay',
       '0s',
@@ -318,7 +318,7 @@ describe('a new version', () => {
     assert.deepEqual(logged(server, 'model not loaded: serving what was served before'), []);
   });
 
-  test('that is in its smoke test when SIGTERM comes is abandoned too, even if it hangs', async (t) => {
+  test('that hangs in its smoke test when SIGTERM comes is abandoned too', async (t) => {
     const { repository, server } = await serving(t, (filled) => filled.put('small', 1), [
       '--drain-delay',
       '0s',
@@ -340,7 +340,7 @@ describe('weights that are overwritten while they are served', () => {
   const OTHER =
     /^model small\/1: .*model\.onnx has changed since this version was started: .*new version folder$/;
 
-  test('are in no answer: the remaining processes go on, without any the server is not ready, and the old file restores it', async (t) => {
+  test('are in no answer, and the old file makes the server ready again', async (t) => {
     const processes = ['--decoder-processes', '1', '--inference-processes', '2'];
     const { repository, server, client } = await serving(
       t,

@@ -87,7 +87,7 @@ describe('vitserve quantize', () => {
     source = await loadModelFolder(join(home, '1'));
   });
 
-  test('writes the next version, which is served from then on and runs image by image', async () => {
+  test('writes the next version, which is then served and runs image by image', async () => {
     const { version, manifest } = await loadModelFolder(home);
     assert.equal(version, '2');
     assert.equal(manifest.batchInvariant, false);
@@ -140,7 +140,7 @@ describe('vitserve quantize', () => {
     assert.ok((ran.get('Add') ?? 0) <= 10, `${ran.get('Add')}`);
   });
 
-  test('rejects a version that it made already, in one line, and leaves nothing behind', async () => {
+  test('rejects a version that exists, in one line, and leaves nothing behind', async () => {
     const { code, stderr } = await vitserve(scope, ['quantize', home]);
     assert.equal(code, 1);
     assert.match(

@@ -115,7 +115,7 @@ for (const secure of [false, true]) {
       assert.equal(givenUp(), 0);
     });
 
-    test('one whose client does not read does not, and gets everything when it reads again', async (t) => {
+    test('one whose client does not read does not, and gets everything later', async (t) => {
       const { clock, client, received, givenUp, served } = await open(t, secure);
       client.pause();
       client.write(

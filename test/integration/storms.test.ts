@@ -54,7 +54,7 @@ async function takeAllPermits(t: Scope, server: ServerProcess): Promise<() => Pr
 }
 
 describe('clients that retry at once', () => {
-  test('are answered as fast as the model allows, with few rejections for each answer', async (t) => {
+  test('are answered as fast as the model allows, with few rejections an answer', async (t) => {
     const costs = [
       '--execution-provider',
       'simulated:1:25,4:100',

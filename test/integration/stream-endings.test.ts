@@ -49,7 +49,7 @@ class Gate {
 }
 
 describe('a stream when the server stops', () => {
-  test('ends with DRAINING if a message comes between the last answer and its transmission', async (t) => {
+  test('ends with DRAINING if a message comes while the last answer is unsent', async (t) => {
     const stand = await RpcStand.open(t);
     const connection = await RawConnection.open(t, stand.port, { windowBytes: 0 });
     const stream = connection.begin('ClassifyStream');
@@ -66,7 +66,7 @@ describe('a stream when the server stops', () => {
     assert.deepEqual(stand.ended, ['ClassifyStream UNAVAILABLE DRAINING']);
   });
 
-  test('gets the answers to its images and is then closed, though its client never ends its side', async (t) => {
+  test('gets its answers and is then closed, though its client never ends its side', async (t) => {
     const gate = new Gate();
     const stand = await RpcStand.open(t, gate);
     const connection = await RawConnection.open(t, stand.port);
@@ -118,7 +118,7 @@ describe('a stream when the server stops', () => {
     assert.deepEqual(stand.ended, ['ClassifyStream UNAVAILABLE DRAINING']);
   });
 
-  test('whose client does not read ends with its connection, when the drain time is over', async (t) => {
+  test('whose client does not read ends with its connection after the drain time', async (t) => {
     const stand = await RpcStand.open(t);
     const connection = await RawConnection.open(t, stand.port, { windowBytes: 0 });
     const stream = connection.begin('ClassifyStream');
@@ -268,7 +268,7 @@ describe('forty stops amid streams', () => {
   const STOPS = 40;
   const STREAMS = 2;
 
-  test('all end well below their limit, and every image is answered or its stream told why not', async (t) => {
+  test('all end well below their limit, with every image or its stream answered', async (t) => {
     const totals = { sent: 0, answered: 0, told: 0 };
     for (let stop = 0; stop < STOPS; stop++) {
       const scope = new OwnScope();

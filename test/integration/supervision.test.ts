@@ -210,7 +210,7 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
     assert.match(stand.events.join(), /lost by timeout: no answer, and no processor time used/);
   });
 
-  test('is replaced when it was stopped from outside, for which the call is not responsible', async (t) => {
+  test('is replaced when it was stopped from outside, at no fault of the call', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
     await stand.worker.start();
     const failing = lostBy(stand.run('spin'));
@@ -302,7 +302,7 @@ describe('a process that does not start', LINUX, () => {
     });
   }
 
-  test('is retried after ever longer waits, which start over only after five seconds of service', async (t) => {
+  test('is retried after ever longer waits, until it has served for five seconds', async (t) => {
     const clock = new FakeClock();
     const stand = createStand(t, { clock, random: () => 0.5 });
     const { worker, run, events } = stand;

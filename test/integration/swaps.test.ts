@@ -30,7 +30,7 @@ async function seriesOf(server: ServerProcess): Promise<string[]> {
     .sort();
 }
 
-test('twenty swaps under load fail no call, and leave processes, series and memory as before', async (t) => {
+test('twenty swaps under load fail no call and leave nothing behind', async (t) => {
   const repository = new Repository(t);
   repository.put('small', 1);
   const server = await ServerProcess.start(t, [

@@ -155,7 +155,7 @@ describe('traces of a server', () => {
     );
   });
 
-  test('a caller that does not record its trace has none here; the log still has its id', async () => {
+  test('a caller that does not record its trace has none here, except in the log', async () => {
     const before = receiver.spans.length;
     const unrecorded = TRACE.replaceAll('0', 'e');
     const traceparent = `00-${unrecorded}-${CALLER}-00`;

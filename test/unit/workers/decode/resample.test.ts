@@ -159,7 +159,7 @@ test('a huge resized size costs only its crop', () => {
   assert.ok(resampler.memoryBytes() < 2 * 1024 * 1024);
 });
 
-test('memory that an unusual picture needed is given back, and the next picture is still right', () => {
+test('memory of an unusual picture is given back, and the next one is still right', () => {
   const own = createResampler();
   const usual = draw(100, 80);
   const before = Buffer.alloc(30 * 20 * 3);
