@@ -44,7 +44,11 @@ const metric = only({ metric: matching('^[a-zA-Z_:][a-zA-Z0-9_:]*$'), target }, 
 const monitor = only({ enabled: flag, interval, labels: texts });
 const probe = { type: 'object', additionalProperties: count(1) };
 
+/** The same, or null: left out. */
+const optional = (schema) => ({ anyOf: [schema, { type: 'null' }] });
+
 export const CHART_VALUES = {
+  enabled: flag,
   nameOverride: name,
   fullnameOverride: name,
   image: only({
@@ -104,9 +108,9 @@ export const CHART_VALUES = {
     enabled: flag,
     minReplicas: count(1),
     maxReplicas: count(1),
-    cpu: only({ target: { type: 'integer', minimum: 1, maximum: 100 } }, ['target']),
-    busy: metric,
-    permits: metric,
+    cpu: optional(only({ target: { type: 'integer', minimum: 1, maximum: 100 } }, ['target'])),
+    busy: optional(metric),
+    permits: optional(metric),
     behavior: anything,
     keda: only({ enabled: flag, serverAddress: matching('^https?://'), pollingInterval: count(1) }),
   }),
@@ -131,6 +135,9 @@ export const CHART_VALUES = {
   }),
   terminationMarginSeconds: count(1),
   preStopSleepSeconds: count(0),
+  minReadySeconds: count(0),
+  progressDeadlineSeconds: count(0),
+  revisionHistoryLimit: count(0),
   strategy: anything,
   podAnnotations: texts,
   podLabels: texts,
@@ -156,9 +163,15 @@ export function renderChartSchema(config) {
     title: 'Values of the vitserve chart',
     type: 'object',
     additionalProperties: false,
-    // Helm adds `global` to the values of every chart.
     properties: {
-      global: anything,
+      // Shared by all charts of a release, so it may hold more than is read here.
+      global: {
+        type: 'object',
+        properties: {
+          imageRegistry: matching('^[^\\s@]*$'),
+          imagePullSecrets: { type: 'array', items: { anyOf: [name, anything] } },
+        },
+      },
       config: { ...config, required: ['address', 'http-address'] },
       ...CHART_VALUES,
     },

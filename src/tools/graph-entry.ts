@@ -1,9 +1,11 @@
-/** The manifest's entry for a graph file that was just written. */
+/** The graph file of the versions that tools write, and its entry in their manifests. */
 import type { Manifest } from '../models/manifest.js';
 import { weightBitsOf } from '../onnx/passes/weight-bits.js';
 import type { ModelProto } from '../onnx/proto/model-proto.js';
 
-export function graphEntry(file: string, sha256: string, model: ModelProto): Manifest['graph'] {
+export const GRAPH_FILE = 'model.onnx';
+
+export function graphEntry(sha256: string, model: ModelProto): Manifest['graph'] {
   const weightBits = weightBitsOf(model);
-  return weightBits === null ? { file, sha256 } : { file, sha256, weightBits };
+  return { file: GRAPH_FILE, sha256, ...(weightBits === null ? {} : { weightBits }) };
 }

@@ -208,6 +208,11 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
       [['models.from=init'], /models\.init\.image/],
       [['resources.limits.cpu=null'], /resources\.limits\.cpu/],
       [['autoscaling.enabled=true', 'autoscaling.maxReplicas=1'], /autoscaling\.maxReplicas/],
+      [
+        ['autoscaling.enabled=true', 'autoscaling.cpu=null', 'autoscaling.permits=null'],
+        /autoscaling has no metric/,
+      ],
+      [['progressDeadlineSeconds=274'], /progressDeadlineSeconds is 274: .* give 275 or more/],
     ];
     for (const [values, path] of wrong) assert.match(refusal(...values), path, values.join(' '));
     assert.match(
@@ -489,6 +494,48 @@ describe('the chart', { skip: hasHelm ? false : 'no helm on the PATH' }, () => {
       ['Pods', 'vitserve_inference_busy_share', '0.7'],
       ['Pods', 'vitserve_permits_share', '0.5'],
     ]);
+  });
+
+  test('each metric of the autoscaler may be left out', () => {
+    const metricsOf = (template: string, ...sets: readonly string[]) => {
+      const flags = ['autoscaling.enabled=true', ...sets].flatMap((each) => ['--set', each]);
+      const { spec } = chart.render(flags).objects.get(template);
+      return (spec.metrics ?? spec.triggers).map(({ type }: Json) => type);
+    };
+    const hpa = 'horizontalpodautoscaler.yaml';
+    assert.deepEqual(metricsOf(hpa, 'autoscaling.permits=null'), ['Resource']);
+    assert.deepEqual(metricsOf(hpa, 'autoscaling.cpu=null'), ['Pods']);
+    const onGpus = ['gpu.enabled=true', 'autoscaling.busy=null', 'autoscaling.permits=null'];
+    assert.deepEqual(metricsOf(hpa, ...onGpus), ['Resource']);
+    const keda = ['autoscaling.keda.enabled=true', 'autoscaling.cpu=null'];
+    assert.deepEqual(metricsOf('scaledobject.yaml', ...keda), ['prometheus']);
+  });
+
+  test('a rollout gives clients the time to find new pods, and fails after the time to start', () => {
+    const specOf = (...sets: readonly string[]) =>
+      deploymentOf(sets.flatMap((each) => ['--set', each])).spec;
+    const { minReadySeconds, progressDeadlineSeconds, revisionHistoryLimit } = specOf();
+    // gRPC clients ask DNS every 30 s at most.
+    assert.ok(minReadySeconds > 30);
+    assert.deepEqual([progressDeadlineSeconds, revisionHistoryLimit], [600, 3]);
+    const slow = specOf('config.start-timeout=5m', 'minReadySeconds=60');
+    assert.equal(slow.progressDeadlineSeconds, 3 * 300 + 60 + 60);
+    const own = specOf('progressDeadlineSeconds=275', 'revisionHistoryLimit=0');
+    assert.deepEqual([own.progressDeadlineSeconds, own.revisionHistoryLimit], [275, 0]);
+  });
+
+  test('takes the registry and the Secrets for it from the charts around it', () => {
+    const sets = ['global.imageRegistry=registry.example/', 'global.imagePullSecrets[0]=a'];
+    const more = ['global.imagePullSecrets[1].name=b', 'imagePullSecrets[0].name=b'];
+    const flags = [...sets, ...more, 'enabled=true'].flatMap((each) => ['--set', each]);
+    const { objects } = chart.render(flags);
+    for (const spec of [
+      objects.get('deployment.yaml').spec.template.spec,
+      objects.get('tests/classify.yaml').spec,
+    ]) {
+      assert.match(spec.containers[0].image, /^registry\.example\/vitserve:/);
+      assert.deepEqual(spec.imagePullSecrets, [{ name: 'a' }, { name: 'b' }]);
+    }
   });
 
   test('KEDA asks Prometheus for the same, with metrics that there are, and no other autoscaler is there', () => {

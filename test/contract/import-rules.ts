@@ -119,6 +119,8 @@ const ONNXRUNTIME_FILE = 'workers/inference/onnxruntime.ts';
 interface Import {
   readonly from: string;
   readonly typeOnly: boolean;
+  /** Values, without types; `*` stands for all. */
+  readonly names: readonly string[];
 }
 
 /** Comments go, strings stay. */
@@ -129,14 +131,19 @@ function withoutComments(source: string): string {
 }
 
 function importsOf(code: string): Import[] {
-  const statements = /^\s*(?:import|export)\s+(type\s+)?(?:[^;'"]*?\sfrom\s+)?['"]([^'"]+)['"]/gm;
+  const statements = /^\s*(?:import|export)\s+(type\s+)?(?:([^;'"]*?)\sfrom\s+)?['"]([^'"]+)['"]/gm;
   const dynamic = /\bimport\(\s*['"]([^'"]+)['"]\s*\)/g;
   return [
-    ...[...code.matchAll(statements)].map(([, type, from]) => ({
+    ...[...code.matchAll(statements)].map(([, type, clause = '*', from]) => ({
       from: from as string,
       typeOnly: type !== undefined,
+      names: clause.replace(/\btype\s+\w+|\sas\s+\w+/g, '').match(/\w+|\*/g) ?? [],
     })),
-    ...[...code.matchAll(dynamic)].map(([, from]) => ({ from: from as string, typeOnly: false })),
+    ...[...code.matchAll(dynamic)].map(([, from]) => ({
+      from: from as string,
+      typeOnly: false,
+      names: ['*'],
+    })),
   ];
 }
 
@@ -226,6 +233,42 @@ function cycles(graph: ReadonlyMap<string, readonly string[]>): string[] {
   };
   for (const path of graph.keys()) walk(path, []);
   return found;
+}
+
+/** What starts processes and opens sockets. */
+const OUTWARD: ReadonlySet<string> = new Set([
+  '@grpc/grpc-js',
+  ...['child_process', 'cluster', 'dgram', 'http', 'http2', 'https', 'net', 'tls'].map(
+    (name) => `node:${name}`,
+  ),
+  'node:worker_threads',
+]);
+/** What these packages have besides. */
+const HARMLESS: ReadonlySet<string> = new Set(['isIPv4', 'Metadata', 'status']);
+
+/**
+ * Unit tests that import what starts a process or opens a socket, by themselves or by what they
+ * import of test/. `sources`: text by path from test/.
+ */
+export function unitTestProblems(sources: ReadonlyMap<string, string>): string[] {
+  const imports = new Map(
+    [...sources].map(([path, text]) => [path, importsOf(withoutComments(text))]),
+  );
+  const reached = new Set<string>();
+  const problems: string[] = [];
+  const walk = (path: string, way: string): void => {
+    if (reached.has(path)) return;
+    reached.add(path);
+    for (const { from, typeOnly, names } of imports.get(path) ?? []) {
+      if (typeOnly) continue;
+      if (OUTWARD.has(from) && names.some((name) => !HARMLESS.has(name)))
+        problems.push(`${way}: imports ${from}`);
+      const target = resolve(path, from);
+      if (from.startsWith('.')) walk(target, `${way} → ${target}`);
+    }
+  };
+  for (const path of sources.keys()) if (path.startsWith('unit/')) walk(path, path);
+  return problems;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Imports in src/ point one way, there are no cycles, and each package has its modules. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { importProblems, MODULES, onnxruntimeProblems } from './import-rules.js';
+import { importProblems, MODULES, onnxruntimeProblems, unitTestProblems } from './import-rules.js';
 import { filesBelow, read } from './repository.js';
 
 /** AssemblyScript, compiled by another compiler and part of no import. */
@@ -44,6 +44,13 @@ test('nothing loads onnxruntime but the module that turns its telemetry off', ()
     own.some((path) => path.endsWith('.py')) && own.some((path) => path.startsWith('bench/')),
   );
   assert.deepEqual(onnxruntimeProblems(sources), []);
+});
+
+test('unit tests start no process and open no socket', () => {
+  const paths = filesBelow('test', '.ts');
+  const sources = new Map(paths.map((path) => [path.replace(/^test\//, ''), read(path)]));
+  assert.ok(paths.some((path) => path.startsWith('test/unit/')));
+  assert.deepEqual(unitTestProblems(sources), []);
 });
 
 describe('the rules', () => {
@@ -174,6 +181,37 @@ describe('the rules', () => {
       assert.equal(onnxruntimeProblems(new Map([[path, source]])).length, 1);
     });
   }
+
+  const outward: Readonly<Record<string, readonly [text: string, support?: string]>> = {
+    'a process': ["import { spawn } from 'node:child_process';\n"],
+    'a socket': ["import { connect, isIPv4 } from 'node:net';\n"],
+    'a server of gRPC': ["import { Server, type ServiceError, status } from '@grpc/grpc-js';\n"],
+    'a whole module': ["import * as http2 from 'node:http2';\n"],
+    'a dynamic import': ["const { Worker } = await import('node:worker_threads');\n"],
+    'what a helper imports': [
+      "import { start } from '../support/a.js';\n",
+      "import { fork } from 'node:child_process';\n",
+    ],
+  };
+  for (const [what, [text, support = '']] of Object.entries(outward)) {
+    test(`find in a unit test ${what}`, () => {
+      const sources = { 'unit/a.test.ts': text, 'support/a.ts': support };
+      assert.equal(unitTestProblems(new Map(Object.entries(sources))).length, 1);
+    });
+  }
+
+  test('let a unit test have names and types', () => {
+    const text = [
+      "import type { ChildProcess } from 'node:child_process';",
+      "import { isIPv4, type Socket } from 'node:net';",
+      "import { Metadata, type ServiceError, status as grpcStatus } from '@grpc/grpc-js';",
+    ].join('\n');
+    const sources = {
+      'unit/a.test.ts': text,
+      'integration/b.test.ts': "import { spawn } from 'node:child_process';\n",
+    };
+    assert.deepEqual(unitTestProblems(new Map(Object.entries(sources))), []);
+  });
 
   test('know what is no way past it', () => {
     const sources = {

@@ -42,7 +42,7 @@ describe('the built server with the default model', () => {
     };
   };
 
-  test('a lossless picture of the model’s size is answered with what the graph says of its pixels', async () => {
+  test('a lossless picture of the model’s size gets the graph’s own answer', async () => {
     for (const seed of [1, 2, 3]) {
       const { file, pixels } = await exactPng(seed);
       const { probabilities } = await run(pixels);
@@ -59,7 +59,7 @@ describe('the built server with the default model', () => {
     }
   });
 
-  test('predictions come best first, five unless asked otherwise, with the manifest’s labels', async () => {
+  test('predictions come best first, five by default, with the manifest’s labels', async () => {
     const image = await jpeg(1);
     const usual = await client.classify({ image });
     assert.equal(usual.predictions.length, 5);
@@ -79,7 +79,7 @@ describe('the built server with the default model', () => {
     assert(Math.abs(sum - 1) < 1e-5, `probabilities sum up to ${sum}`);
   });
 
-  test('a reply says what answered and where the time went', async () => {
+  test('a reply says which model answered and where the time went', async () => {
     const { model, timing } = await client.classify({ image: await webp(1) });
     assert.deepEqual(model, { name: 'vit-cifar10', version: '1', executionProvider: 'cpu' });
     assert.equal(timing.batchSize, 1);
@@ -88,12 +88,12 @@ describe('the built server with the default model', () => {
     assert(milliseconds(timing.queue) >= 0);
   });
 
-  test('the model may be named', async () => {
+  test('a call may name the model', async () => {
     const { model } = await client.classify({ image: await jpeg(2), model: 'vit-cifar10' });
     assert.equal(model.name, 'vit-cifar10');
   });
 
-  test('an embedding is the graph’s own, and has length 1 where that is asked for', async () => {
+  test('an embedding is the graph’s own, and has length 1 if requested', async () => {
     const { file, pixels } = await exactPng(4);
     const { embedding } = await run(pixels);
     const plain = await client.embed({ image: file });
@@ -117,7 +117,7 @@ describe('the built server with the default model', () => {
     assert.deepEqual(scaled.model, { name: 'vit-cifar10', version: '1', executionProvider: 'cpu' });
   });
 
-  test('a stream answers every image under its id, and a bad one is that answer’s status', async () => {
+  test('a stream answers every image under its id, and a bad one with a status', async () => {
     const good = await Promise.all([1, 2, 3, 4].map((seed) => jpeg(seed)));
     const expected = await Promise.all(good.map((image) => client.classify({ image })));
     const stream = client.stream();
@@ -178,7 +178,7 @@ describe('the built server with the default model', () => {
     assert.deepEqual(stream.messages.map(({ requestId }) => requestId).toSorted(), ['a', 'b', 'c']);
   });
 
-  test('an empty stream ends at once and well', async () => {
+  test('an empty stream ends at once with OK', async () => {
     const stream = client.stream();
     stream.finish();
     assert.equal(await stream.ended, null);
@@ -204,13 +204,13 @@ describe('the built server with the default model', () => {
     assert.equal((await failureOf(client.getModel('resnet'))).reason, 'MODEL_UNKNOWN');
   });
 
-  test('health tells of the server and the service, and of no other name', async () => {
+  test('health knows the server and the service, and no other name', async () => {
     assert.equal(await client.check(''), 'SERVING');
     assert.equal(await client.check(SERVICE), 'SERVING');
     assert.equal((await failureOf(client.check('another.Service'))).code, 'NOT_FOUND');
   });
 
-  test('a watch of health begins with the present status and stays open, for an unknown name too', async () => {
+  test('a health watch begins with the present status and stays open, for any name', async () => {
     for (const [name, status] of [
       ['', 'SERVING'],
       [SERVICE, 'SERVING'],
@@ -260,7 +260,7 @@ describe('the built server with the default model', () => {
   });
 });
 
-test('without reflection the server does not know that service, and answers as before', async (t) => {
+test('without reflection that service is unknown, and the other calls work', async (t) => {
   const server = await ServerProcess.start(t, [...ON_CPU, ...ONE_EACH, '--no-reflection']);
   const client = new PlainClient(t, server.address);
   assert.equal((await failureOf(client.reflectedServices())).code, 'UNIMPLEMENTED');

@@ -81,7 +81,7 @@ describe('vitserve classify', () => {
     }
   });
 
-  test('a missing file and a bad one are told on standard error, the others are answered, and the exit code is 1', async (t) => {
+  test('a missing file and a bad one are reported, the others answered; exit code 1', async (t) => {
     const { code, stdout, stderr } = await classify(t, cat, 'not-there.jpg', letter, dog);
     assert.equal(code, 1);
     assert.deepEqual(
@@ -97,7 +97,7 @@ describe('vitserve classify', () => {
     assert.deepEqual(rest, []);
   });
 
-  test('--json tells of a failure in the file’s own object, with its reason', async (t) => {
+  test('--json reports a failure in the file’s own object, with its reason', async (t) => {
     const { code, stdout, stderr } = await classify(t, '--json', letter, cat);
     assert.equal(code, 1);
     assert.equal(stderr, '');
@@ -116,7 +116,7 @@ describe('vitserve classify', () => {
     assert.equal(code, 0);
   });
 
-  test('where no server listens it says so and how to start one', async (t) => {
+  test('without a server it says so and how to start one', async (t) => {
     const address = `127.0.0.1:${await freePort()}`;
     const { code, stdout, stderr } = await vitserve(t, [
       'classify',
@@ -133,7 +133,7 @@ describe('vitserve classify', () => {
     );
   });
 
-  test('where no server listens the files after that are not sent, and as JSON each has its line all the same', async (t) => {
+  test('without a server the remaining files are not sent; each has its JSON line', async (t) => {
     const args = [
       '--address',
       `127.0.0.1:${await freePort()}`,
@@ -152,7 +152,7 @@ describe('vitserve classify', () => {
     assert.deepEqual([code, errors], [1, Array<string>(40).fill('UNAVAILABLE')]);
   });
 
-  test('a server that does not answer is told of in a line', async (t) => {
+  test('a server that does not answer is reported in one line', async (t) => {
     const silent = createServer().listen(0, '127.0.0.1');
     t.after(() => silent.close());
     await once(silent, 'listening');
@@ -184,7 +184,7 @@ describe('vitserve inspect --live', () => {
   const live = (scope: { after(clean: () => unknown): void }, ...args: string[]) =>
     vitserve(scope, ['inspect', '--live', ...args], { VITSERVE_HTTP_ADDRESS: server.httpAddress });
 
-  test('--json has the models with what their batches cost, the processes and the load', async (t) => {
+  test('--json has the models with their batches’ costs, the processes and the load', async (t) => {
     const { code, stdout, stderr } = await live(t, '--json');
     assert.deepEqual([code, stderr], [0, '']);
     const { state, models, processes, permits, decodeQueueLength } = JSON.parse(stdout);
@@ -223,7 +223,7 @@ describe('vitserve inspect --live', () => {
     assert.match(stdout, /\n +1 +\d+\.\d\d +\d+\n/);
   });
 
-  test('where no server is, or another one, it says what to name', async (t) => {
+  test('without a server, or with another one, it says what to name', async (t) => {
     const nowhere = await live(t, '--http-address', `127.0.0.1:${await freePort()}`);
     assert.equal(nowhere.code, 1);
     assert.match(
@@ -265,7 +265,7 @@ test('--help names the commands, and a command’s --help all of its flags', asy
     assert(classify.stdout.includes(`--${flag}`), flag);
 });
 
-test('help is --help', async (t) => {
+test('help means --help', async (t) => {
   const [asked, flag] = await Promise.all([vitserve(t, ['help']), vitserve(t, ['--help'])]);
   assert.deepEqual([asked.code, asked.stdout], [0, flag.stdout]);
   const [askedServe, flagServe] = await Promise.all([
@@ -280,7 +280,7 @@ test('without a command the help goes to standard error, with exit code 2', asyn
   assert.deepEqual(none, { code: 2, stdout: '', stderr: help.stdout });
 });
 
-test('an unknown command is refused with exit code 2, and the nearest one is named', async (t) => {
+test('an unknown command is rejected with exit code 2, and the nearest one is named', async (t) => {
   assert.deepEqual(await vitserve(t, ['serv']), {
     code: 2,
     stdout: '',

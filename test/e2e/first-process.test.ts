@@ -1,7 +1,7 @@
 /**
- * The server as process 1, as it is in a container: there the kernel gives a process only the
- * signals that it has handlers for, and nobody else waits for its children. In a PID namespace of
- * its own, where the system lets one be made.
+ * The server as process 1, as in a container: there the kernel delivers only the signals that a
+ * process has handlers for, and no other process reaps its children. In a PID namespace of its own,
+ * if the system allows one.
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -37,7 +37,7 @@ const AS_FIRST =
     ? {}
     : { skip: 'no PID namespace can be made here' };
 
-/** The server by its number outside of the namespace. */
+/** The server's process id outside of the namespace. */
 async function frontOf(server: ServerProcess): Promise<number> {
   const pid = await eventually('the server in its namespace', () => childrenOf(server.pid)[0]);
   assert.match(readFileSync(`/proc/${pid}/status`, 'utf8'), /^NSpid:\s+\d+\s+1$/m);
@@ -60,7 +60,7 @@ test('drains on SIGTERM: calls in flight are answered, exit code 0', AS_FIRST, a
   assert.deepEqual(await server.exited, { code: 0, signal: null });
 });
 
-test('lost children are replaced and waited for: no zombies', AS_FIRST, async (t) => {
+test('lost children are replaced and reaped: no zombies', AS_FIRST, async (t) => {
   const server = await ServerProcess.start(t, [...ONE_EACH, ...ON_CPU], IN_NAMESPACE);
   const front = await frontOf(server);
   for (const pid of childrenOf(front)) process.kill(pid, 'SIGKILL');
@@ -79,7 +79,7 @@ test('lost children are replaced and waited for: no zombies', AS_FIRST, async (t
 });
 
 test('Ctrl-C ends a command that has no handler of its own', AS_FIRST, async (t) => {
-  // Takes connections and says nothing.
+  // Accepts connections and sends nothing.
   const silent = createServer();
   silent.listen(0, '127.0.0.1');
   await once(silent, 'listening');

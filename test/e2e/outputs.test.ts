@@ -1,7 +1,4 @@
-/**
- * Commands whose output nobody takes end as other programs do; a terminal that goes ends nothing by
- * itself.
- */
+/** Commands whose output is not read end as other programs do; a server survives its terminal. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -92,7 +89,7 @@ describe('a command whose reader has gone', () => {
   const note =
     'vitserve: its weights are random, so its answers mean nothing: serve it with --allow-random-weights, for measurements only\n';
   for (const [name, args] of Object.entries(COMMANDS)) {
-    test(`${name}: ends with the code of SIGPIPE, and says nothing of it`, async (t) => {
+    test(`${name}: ends with the code of SIGPIPE, without a message`, async (t) => {
       const said = name === 'convert' ? note : '';
       assert.deepEqual(await runClosed(t, 'stdout', await args()), {
         code: 141,
@@ -102,11 +99,11 @@ describe('a command whose reader has gone', () => {
     });
   }
 
-  test('what was made stays, though nobody reads what is said of it', () => {
+  test('a written model stays, even if the summary is not read', () => {
     assert.ok(existsSync(join(folder, 'printed/1/model.json')));
   });
 
-  test('standard error closed: the result is printed all the same', async (t) => {
+  test('with standard error closed the result is still printed', async (t) => {
     const { code, said } = await runClosed(t, 'stderr', [
       'classify',
       '--address',
@@ -126,7 +123,7 @@ describe('a command whose reader has gone', () => {
   });
 });
 
-test('a full disk under standard output is said, and is exit code 1', async (t) => {
+test('a full disk under standard output is reported with exit code 1', async (t) => {
   const full = openSync('/dev/full', 'w');
   t.after(() => closeSync(full));
   const { status, stderr } = spawnSync(process.execPath, [PROGRAM, '--help'], {
@@ -138,7 +135,7 @@ test('a full disk under standard output is said, and is exit code 1', async (t) 
   );
 });
 
-test('what a slow reader has not taken is not thrown away', async (t) => {
+test('output that a slow reader has not taken is not discarded', async (t) => {
   const missing = Array.from(
     { length: 2_000 },
     (_, index) => `missing-${index}-${'x'.repeat(60)}.jpg`,
@@ -146,7 +143,7 @@ test('what a slow reader has not taken is not thrown away', async (t) => {
   const argv = [PROGRAM, 'classify', '--json', ...missing];
   const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'ignore'] });
   t.after(() => child.kill('SIGKILL'));
-  // It has written what the pipe takes, and nothing more goes out until somebody reads.
+  // It has filled the pipe, and writes no more until the test reads.
   let before = 0;
   await eventually('the pipe is full', () => {
     if (child.exitCode !== null) return true;
@@ -186,7 +183,7 @@ describe('few open files', () => {
     }
   });
 
-  test('fewer than max-connections needs are warned about; enough are not', async (t) => {
+  test('fewer than max-connections needs cause a warning; enough do not', async (t) => {
     const within = (limit: number) => ['sh', '-c', `ulimit -n ${limit}; exec "$@"`, 'sh'];
     const low = await ServerProcess.start(t, SIMULATED, { within: within(256) });
     const { limit, needed } = await low.logged(
@@ -225,9 +222,9 @@ test('a server outlives its terminal, children and all, and ends with its exit c
     '--log-format',
     'json',
   ];
-  // The inner shell stays to note the exit code; the outer one, the leader of the session, goes
-  // with the terminal, which is when the kernel tells the others. Standard input and error are the
-  // terminal's.
+  // The inner shell stays to note the exit code; the outer one, the leader of the session, ends
+  // with the terminal, which is when the kernel signals the others. Standard input and error are
+  // the terminal's.
   const inner = join(folder, 'inner.sh');
   writeFileSync(
     inner,

@@ -1,14 +1,11 @@
-/**
- * Children give way to the front, for the processor and for memory, whatever the server was started
- * with.
- */
+/** Children yield processor and memory to the front, however the server was started. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
 import { test } from 'node:test';
 import { eventually, ON_CPU, ONE_EACH, ServerProcess, SIMULATED } from '../support/server.js';
 
-test('under nice, children are nicer still: an unprivileged process could not become less so', async (t) => {
+test('under nice, children are nicer still, as no unprivileged process can undo it', async (t) => {
   const within = ['nice', '-n', '3'];
   const server = await ServerProcess.start(t, [...ONE_EACH, ...ON_CPU], { within });
   const front = getPriority(server.pid);
@@ -22,7 +19,7 @@ test('under nice, children are nicer still: an unprivileged process could not be
 
 const oomScoreOf = (pid: number) => Number(readFileSync(`/proc/${pid}/oom_score_adj`, 'latin1'));
 
-test('where memory runs out children go before the front, decoders first, and so do their successors', async (t) => {
+test('when memory runs out, decoders are killed first, and the front last', async (t) => {
   const given = Math.min(oomScoreOf(process.pid) + 10, 1000);
   const within = ['sh', '-c', `echo ${given} > /proc/self/oom_score_adj; exec "$@"`, 'sh'];
   const server = await ServerProcess.start(t, SIMULATED, { within });

@@ -1,10 +1,10 @@
 /**
- * No program writes a file but where it was told to, opens a socket but those of its ports, or asks
- * anybody anything. The native library for inference does all of this unless it is stopped.
+ * No program writes a file outside of where it should, opens a socket beside its ports, or calls
+ * another host. The native library for inference does all of this unless prevented.
  *
  * Each command runs with its home, its temporary folder and the like pointed at empty folders, and
- * with a variable of the environment that would let the library have its way. What appears there is
- * seen without any tool; strace, where it is there, sees every file and every socket besides.
+ * with a variable of the environment that would let the library do so. Files that appear there are
+ * visible without any tool; strace, if available, sees every file and every socket.
  */
 import assert from 'node:assert/strict';
 import { cpSync, writeFileSync } from 'node:fs';
@@ -41,14 +41,14 @@ const scope = suiteScope();
 const folder = temporaryFolder(scope);
 const picture = join(folder, 'one.jpg');
 const wheel = join(folder, 'none.whl');
-/** For the commands that ask one. */
+/** For the commands that call one. */
 let server: ServerProcess;
 
 before(async () => {
   server = await ServerProcess.start(scope, SIMULATED);
   writeFileSync(picture, await jpeg(1));
   writeFileSync(wheel, 'no wheel');
-  // Without the checkpoint beside it, the graph is what there is to import.
+  // Without the checkpoint beside it, so that the graph is imported.
   cpSync(join(VERSION, 'model.onnx'), join(folder, 'graph.onnx'));
 });
 
@@ -58,7 +58,7 @@ interface Use {
   readonly code?: number;
   /** Whether it calls the server. */
   readonly calls?: boolean;
-  /** The temporary folder may hold something while it runs; it has to be gone in the end. */
+  /** The temporary folder may hold something while it runs, but must be empty in the end. */
   readonly usesTemporary?: boolean;
 }
 
@@ -107,7 +107,7 @@ const USES: Readonly<Record<Exclude<CommandName, 'serve'>, readonly Use[]>> = {
   'install-cuda': [{ args: (out) => ['--from', wheel, '--into', out], code: 1 }],
 };
 
-/** The server's two ports are all that a command may speak to. */
+/** A command may connect only to the server's two ports. */
 function isOwnAddress(line: string): boolean {
   const ports = [server.port, Number(server.httpAddress.split(':').at(-1))];
   return ports.some((port) => line === `connect 127.0.0.1:${port}`);
@@ -124,7 +124,7 @@ async function finished(
 }
 
 describe('a command', () => {
-  test('is looked at, whichever it is', () => {
+  test('is covered, for every command', () => {
     assert.deepEqual(
       Object.keys(USES).sort(),
       COMMAND_NAMES.filter((name) => name !== 'serve').sort(),
@@ -135,7 +135,7 @@ describe('a command', () => {
     for (const [index, use] of uses.entries()) {
       const what = `${name}${index === 0 ? '' : `, in way ${index + 1}`}`;
 
-      test(`${what}: leaves nothing where nothing belongs`, async (t) => {
+      test(`${what}: leaves no files`, async (t) => {
         const around = surroundings(t);
         const { code, stderr } = await finished(t, [], [name, ...use.args(around.out)], around);
         assert.equal(code, use.code ?? 0, stderr);
@@ -143,7 +143,7 @@ describe('a command', () => {
       });
 
       test(`${what}: every file and every socket`, {
-        skip: !STRACE && 'strace is not here, or may not trace',
+        skip: !STRACE && 'strace is missing, or may not trace',
       }, async (t) => {
         const around = surroundings(t);
         const seen = trace(t);
@@ -178,7 +178,7 @@ describe('a command', () => {
 describe('the server', () => {
   const flags = ['--model-repository', MODELS, ...ON_CPU, ...ONE_EACH];
 
-  /** Served a few calls, and asked for its metrics. */
+  /** After a few calls and a scrape of its metrics. */
   async function use(t: Scope, serving: ServerProcess): Promise<void> {
     const client = new PlainClient(t, serving.address);
     for (const seed of [1, 2, 3]) await client.classify({ image: await jpeg(seed), topK: 1 });
@@ -191,7 +191,7 @@ describe('the server', () => {
     Number(serving.httpAddress.split(':').at(-1)),
   ];
 
-  test('has no socket but its ports and no file but its shared memory, and leaves none', async (t) => {
+  test('has no socket but its ports, no file but its shared memory, and leaves none', async (t) => {
     const around = surroundings(t);
     const serving = await ServerProcess.start(t, flags, { environment: around.environment });
     await use(t, serving);
@@ -215,7 +215,7 @@ describe('the server', () => {
   });
 
   test('from its start to its end', {
-    skip: !STRACE && 'strace is not here, or may not trace',
+    skip: !STRACE && 'strace is missing, or may not trace',
   }, async (t) => {
     const around = surroundings(t);
     const seen = trace(t);

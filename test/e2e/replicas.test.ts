@@ -1,9 +1,9 @@
 /**
- * Several replicas and one client with the service config that is shipped
- * (`proto/vitserve/v1/service-config.json`): calls are spread, a replica that leaves costs nobody
- * an answer, and who is refused by one is answered by another.
+ * Several replicas and one client with the shipped service config
+ * (`proto/vitserve/v1/service-config.json`): calls are spread, a replica that drains costs no call
+ * its answer, and a call that one replica refuses is answered by another.
  *
- * A list of addresses stands in for the headless Service: what DNS would give.
+ * A list of addresses stands in for the headless Service, as DNS would give it.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -53,7 +53,7 @@ test('calls are spread over the replicas', async (t) => {
 });
 
 for (const delay of ['0s', '300ms']) {
-  test(`a replica that drains, with a drain-delay of ${delay}, costs nobody an answer`, async (t) => {
+  test(`a replica that drains with drain-delay ${delay} costs no call its answer`, async (t) => {
     const { servers, call } = await startTwo(t, ['--permits', '64', '--drain-delay', delay]);
     const [leaving, staying] = servers as [ServerProcess, ServerProcess];
     const before = await answeredBy([staying]);
@@ -75,7 +75,7 @@ for (const delay of ['0s', '300ms']) {
   });
 }
 
-test('a replica that drains costs nobody an answer whose image is too large to be sent again', async (t) => {
+test('a replica that drains costs no call its answer, however large the image', async (t) => {
   const servers = await Promise.all(
     [1, 2].map(() => ServerProcess.start(t, [...SIMULATED, '--permits', '64'])),
   );

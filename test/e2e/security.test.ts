@@ -1,5 +1,5 @@
 /**
- * Who gets in: TLS, certificates of callers, tokens, and what stays open; certificates and tokens
+ * Access control: TLS, client certificates, tokens, and what stays open; certificates and tokens
  * that change under load.
  */
 import assert from 'node:assert/strict';
@@ -33,7 +33,7 @@ const authority = new Authority('authority of servers');
 const callers = new Authority('authority of callers');
 const SERVER_HOSTS = ['127.0.0.1', 'localhost'];
 
-/** A folder as Kubernetes mounts a Secret: links into a folder that is swapped whole. */
+/** A folder as Kubernetes mounts a Secret: links into a folder that is swapped as a whole. */
 class SecretFolder {
   readonly folder: string;
   #generation = 0;
@@ -70,7 +70,7 @@ function channelOf(identity: Issued | null, ca = authority.cert) {
 }
 
 /**
- * A handshake by itself, as far as it gets: the version of TLS and the name on the server's
+ * A handshake by itself, as far as it gets: the TLS version and the name on the server's
  * certificate.
  */
 async function handshake(scope: Scope, port: number, options: ConnectionOptions = {}) {
@@ -90,7 +90,7 @@ async function handshake(scope: Scope, port: number, options: ConnectionOptions 
 
 const newServerCertificate = (name = 'server') => authority.issue({ name, hosts: SERVER_HOSTS });
 
-describe('a server with TLS and certificates of callers', () => {
+describe('a server with TLS and client certificates', () => {
   const files = ({ cert, key }: Issued, ca = callers.cert) => ({
     'tls.crt': cert,
     'tls.key': key,
@@ -112,7 +112,7 @@ describe('a server with TLS and certificates of callers', () => {
       ...more,
     ]);
 
-  test('answers callers with a certificate of its authority, and refuses all others', async (t) => {
+  test('answers callers with a certificate of its authority, and rejects all others', async (t) => {
     const server = await start(t, new SecretFolder(t, files(newServerCertificate())));
     const image = await plainPng(GREEN);
     const good = callers.issue({ name: 'caller' });
@@ -155,7 +155,7 @@ describe('a server with TLS and certificates of callers', () => {
         ...identity,
         minVersion: version,
         maxVersion: version,
-        // Without it OpenSSL does not even offer what is old.
+        // Without it OpenSSL does not even offer old versions.
         ciphers: 'DEFAULT@SECLEVEL=0',
       });
     assert.equal((await versions('TLSv1.2')).version, 'TLSv1.2');
@@ -163,7 +163,7 @@ describe('a server with TLS and certificates of callers', () => {
     await assert.rejects(versions('TLSv1.1'), { code: 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION' });
   });
 
-  test('tells plaintext health on a port of its own, and nothing else there', async (t) => {
+  test('answers plaintext health on a port of its own, and nothing else there', async (t) => {
     const server = await start(t, new SecretFolder(t, files(newServerCertificate())));
     const kubelet = new PlainClient(t, String((await server.logged('serving')).health));
     assert.equal(await kubelet.check(), 'SERVING');
@@ -182,7 +182,7 @@ describe('a server with TLS and certificates of callers', () => {
     assert.deepEqual(await server.exited, { code: 0, signal: null });
   });
 
-  test('takes new certificates and authorities under load without a failed call, and keeps the old ones when the new can’t be used', async (t) => {
+  test('reloads certificates under load, and keeps the old ones if new ones are bad', async (t) => {
     const secret = new SecretFolder(t, files(newServerCertificate('generation 0')));
     const server = await start(t, secret);
     const image = await plainPng(GREEN);
@@ -243,8 +243,7 @@ describe('a server with TLS and certificates of callers', () => {
     const end = { certificate: 'server' };
     const expiry = await server.metric('vitserve_tls_certificate_expiry_timestamp_seconds', end);
     assert(Math.abs(expiry - (Date.now() + 24 * HOUR_MS) / 1000) < 600, `${expiry}`);
-    // Another authority for callers: who was let in stays in, and new connections need its
-    // certificates.
+    // Another authority for clients: open connections stay, and new ones need its certificates.
     const others = new Authority('other callers');
     await reload(files(mine, callers.cert + others.cert));
     await eventually('both authorities are known', async () => (await shown()) === 'generation 4');
@@ -261,7 +260,7 @@ describe('a server with TLS and certificates of callers', () => {
     assert(!server.output.includes('PRIVATE KEY'));
   });
 
-  test('is called by vitserve classify, which says what it lacks, and by vitserve bench', async (t) => {
+  test('is called by vitserve bench and classify, which says what is missing', async (t) => {
     const server = await start(
       t,
       new SecretFolder(t, files(newServerCertificate())),
@@ -340,7 +339,7 @@ function tokenFile(
 }
 
 describe('a server with tokens', () => {
-  test('answers callers with one of them and refuses all others, but for health', async (t) => {
+  test('answers callers with one of them and rejects all others, except for health', async (t) => {
     const path = tokenFile(t);
     const server = await ServerProcess.start(t, [
       ...SIMULATED,
@@ -393,7 +392,7 @@ describe('a server with tokens', () => {
 });
 
 describe('start', () => {
-  test('is refused where what was asked for can’t be had, all of it at once', async (t) => {
+  test('is refused if a requested setting can’t be met, with all problems at once', async (t) => {
     const folder = temporaryFolder(t);
     const write = (name: string, content: string) => {
       writeFileSync(join(folder, name), content);

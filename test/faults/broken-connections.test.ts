@@ -1,7 +1,7 @@
 /**
  * Clients that break HTTP/2 in the middle of a call. Such a connection is gone in two seconds, with
- * what its call held, whether the client leaves or not; and a server that is told to stop at that
- * moment does not wait for it.
+ * everything that its call held, whether the client closes it or not; and a server that stops at
+ * that moment does not wait for it.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -24,9 +24,9 @@ const HEADERS = headerBlock(callHeaders(`/${SERVICE}/Classify`));
 const BEGIN = frame(FRAME.headers, END_HEADERS, 1, HEADERS);
 const MESSAGE = framed({ image: Buffer.alloc(8_000, 7) });
 
-/** Each after the beginning of a call on stream 1. */
+/** Each after the start of a call on stream 1. */
 const damages: readonly (readonly [string, Buffer])[] = [
-  ['HPACK that is none', frame(FRAME.headers, END_HEADERS, 3, Buffer.alloc(200, 0xff))],
+  ['invalid HPACK', frame(FRAME.headers, END_HEADERS, 3, Buffer.alloc(200, 0xff))],
   [
     'a call whose first frame is of another type, by one bit',
     Buffer.concat([
@@ -42,7 +42,7 @@ const damages: readonly (readonly [string, Buffer])[] = [
   ['a frame longer than allowed', frame(FRAME.data, 0, 1, Buffer.alloc(300_000))],
 ];
 
-/** More than are allowed, with any version of Node.js. */
+/** More than any version of Node.js allows. */
 const RESETS = Buffer.concat(
   Array.from({ length: 6_000 }, (_, at) => [
     frame(FRAME.headers, END_HEADERS, 2 * at + 3, HEADERS),
@@ -88,7 +88,7 @@ describe('a connection that broke HTTP/2', () => {
 
   for (const [what, damage] of damages) {
     for (const leaves of [true, false]) {
-      test(`${what}: it is gone, and its call with it, where the client ${leaves ? 'leaves' : 'stays'}`, async (t) => {
+      test(`${what}: it is gone, and its call with it, if the client ${leaves ? 'leaves' : 'stays'}`, async (t) => {
         const raw = await broken(t, server, damage);
         if (leaves) raw.socket.end();
         await nothingIsLeft();
@@ -96,13 +96,13 @@ describe('a connection that broke HTTP/2', () => {
     }
   }
 
-  test('more resets than are allowed: it is gone where the client leaves', async (t) => {
+  test('more resets than allowed: it is gone if the client leaves', async (t) => {
     (await broken(t, server, RESETS)).socket.end();
     await nothingIsLeft();
   });
 
   // Node.js 22.23 closes such a connection by itself and at once, with the call.
-  test('more resets than are allowed: where the client stays, the call that is open is answered or closed, and then it is gone', async (t) => {
+  test('more resets than allowed: if the client stays, the open call ends first', async (t) => {
     const raw = await broken(t, server, RESETS);
     const before = await server.metric('vitserve_requests_total', { reason: 'IMAGE_UNSUPPORTED' });
     await raw.send(frame(FRAME.data, END_STREAM, 1, MESSAGE.subarray(100)));

@@ -1,7 +1,7 @@
 /**
- * What code that gets to run in a decoder would find there: every descriptor accounted for, no
- * environment, no privileges, no more descriptors to be had, and a bound on memory that the largest
- * pictures of every format stay within.
+ * What code that takes over a decoder would find: every descriptor accounted for, no environment,
+ * no privileges, no new descriptors, and a bound on memory that the largest pictures of every
+ * format stay within.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -15,7 +15,7 @@ const LINUX = process.platform === 'linux' ? {} : { skip: 'only Linux can do it'
 const ROOT = process.getuid?.() === 0 ? {} : { skip: 'what a decoder has open only root can see' };
 
 const MEBIBYTE = 2 ** 20;
-/** With four channels more than the 100 MB from which on libvips would want a temporary file. */
+/** With four channels more than the 100 MB from which on libvips would use a temporary file. */
 const PIXELS = 27_000_000;
 
 describe('a decoder', LINUX, () => {
@@ -27,7 +27,7 @@ describe('a decoder', LINUX, () => {
 
   before(async () => {
     const flags = ['--decoder-processes', '2', '--inference-processes', '1', '--permits', '16'];
-    // Started with a file open that is nobody’s business.
+    // Started with a foreign file open.
     const within = ['sh', '-c', 'exec 9</etc/hostname && exec "$@"', 'sh'];
     server = await ServerProcess.start(
       scope,
@@ -54,7 +54,7 @@ describe('a decoder', LINUX, () => {
   };
 
   test(
-    'has three descriptors to talk with, two files of shared memory, what Node runs on, and nothing else',
+    "has three descriptors to communicate, two files of shared memory, Node's own, and nothing else",
     ROOT,
     (t) => {
       for (const { pid } of decoders) {
@@ -92,7 +92,7 @@ describe('a decoder', LINUX, () => {
     },
   );
 
-  test('has no environment but the settings of its libraries', ROOT, () => {
+  test('has only the settings of its libraries as environment', ROOT, () => {
     for (const { pid } of decoders) {
       const names = textOf(pid, 'environ')
         .split('\0')
@@ -106,7 +106,7 @@ describe('a decoder', LINUX, () => {
     }
   });
 
-  test('has no privileges to gain, no core to leave, and no further descriptors; so has an inference process on the CPU', () => {
+  test('has no privileges to gain, no core dump, and no further descriptors', () => {
     for (const { pid } of [...decoders, inference]) {
       assert.match(textOf(pid, 'status'), /^NoNewPrivs:\s+1$/m);
       assert.match(textOf(pid, 'limits'), /^Max core file size\s+0\s+0\s/m);
@@ -114,7 +114,7 @@ describe('a decoder', LINUX, () => {
     }
   });
 
-  test('spends no memory on a file that says it is enormous', async (t) => {
+  test('spends no memory on a file that claims an enormous size', async (t) => {
     const lying = async (picture: Promise<Buffer>, change: (file: Buffer) => void) => {
       const file = await picture;
       change(file);
@@ -150,7 +150,7 @@ describe('a decoder', LINUX, () => {
     assert.ok(Math.max(...more) <= 10);
   });
 
-  test('has a bound on its memory, and the largest pictures of every kind stay within it', async (t) => {
+  test('has a bound on its memory, which the largest pictures of every kind respect', async (t) => {
     const side = Math.floor(Math.sqrt(PIXELS));
     const drawn = (channels: 3 | 4) =>
       sharp({
@@ -182,7 +182,7 @@ describe('a decoder', LINUX, () => {
     const bound =
       Number(/^Max data size\s+(\d+)\s+\1\s/m.exec(textOf(decoder.pid, 'limits'))?.[1]) / MEBIBYTE;
     const allowed = (24 * PIXELS) / MEBIBYTE + 192;
-    // Beyond what Node has mapped for itself, which is 200 MiB with Node 20 and 600 with Node 24.
+    // Beyond Node's own mappings, which are 200 MiB with Node 20 and 600 with Node 24.
     const taken = Number(/^VmData:\s+(\d+) kB$/m.exec(textOf(decoder.pid, 'status'))?.[1]) / 1024;
     assert.ok(
       Math.abs(bound - taken - allowed) < 64,

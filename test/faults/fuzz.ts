@@ -1,11 +1,11 @@
 /**
  * The long run of `mutated-files.test.ts`: `npm run fuzz -- --count 10000 --seed 7 --format png`.
- * All three formats, a thousand files each and a seed of the day's own where nothing is said. Exits
- * with 1 where a file breaks a promise, and names it; the same seed and count draw the same files.
+ * Default: all three formats, a thousand files each and the day's own seed. Exits with 1 if a file
+ * breaks a promise, and names it; the same seed and count draw the same files.
  *
- * With `--time` the files are ones that are made to take long, and the promise is one of processor
- * time: so much for each byte and each pixel (`costly-run.ts`). With `--keep FOLDER` those that
- * break it are written there.
+ * With `--time` the files are made to take long, and the promise is one of processor time: so much
+ * for each byte and each pixel (`costly-run.ts`). `--keep FOLDER` writes the files that break it
+ * there.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ import { ServerProcess, SIMULATED } from '../support/server.js';
 import { WEBP } from '../support/webp-mutations.js';
 
 const FORMATS = { jpeg: JPEG, png: PNG, webp: WEBP };
-/** Files are drawn so many at a time, each time with the next seed. */
+/** Files drawn at a time, each time with the next seed. */
 const ROUND = 1_000;
 
 const { values } = parseArgs({

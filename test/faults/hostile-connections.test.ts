@@ -27,10 +27,7 @@ const CLASSIFY = `/${SERVICE}/Classify`;
 const MAX_IMAGE_BYTES = 2 ** 20;
 const UPLOAD_TIMEOUT_MS = 2_000;
 const MIB = 2 ** 20;
-/**
- * Beyond what the front may have grown by during an attack; an attack that gets through takes
- * hundreds.
- */
+/** How much the front may grow during an attack; a successful attack takes hundreds. */
 const GROWTH_BYTES = 96 * MIB;
 
 function residentBytes(pid: number): number {
@@ -76,7 +73,7 @@ describe('a server on a hostile network', () => {
     bytesBefore = residentBytes(server.pid);
   });
 
-  test('10,000 calls that are reset as soon as they have begun', async (t) => {
+  test('survives 10,000 calls that are reset at once', async (t) => {
     const raw = await RawSocket.http2(t, server.port);
     const headers = headerBlock(callHeaders(CLASSIFY));
     for (let call = 0; call < 10_000 && !raw.isClosed; call++) {
@@ -91,7 +88,7 @@ describe('a server on a hostile network', () => {
     await server.metricIs('vitserve_permits_in_use', {}, 0);
   });
 
-  test('headers that never end', async (t) => {
+  test('survives headers without end', async (t) => {
     const raw = await RawSocket.http2(t, server.port);
     const piece = headerBlock({ 'x-filler': 'a'.repeat(8_000) });
     await raw.send(frame(FRAME.headers, 0, 1, headerBlock(callHeaders(CLASSIFY))));
@@ -106,7 +103,7 @@ describe('a server on a hostile network', () => {
     ['PING', FRAME.ping, Buffer.alloc(8)],
     ['SETTINGS', FRAME.settings, Buffer.alloc(0)],
   ] as const) {
-    test(`${what} frames without end, their answers unread`, async (t) => {
+    test(`survives ${what} frames without end, their answers unread`, async (t) => {
       const raw = await RawSocket.http2(t, server.port);
       raw.socket.pause();
       const many = Buffer.concat(Array.from({ length: 1_000 }, () => frame(type, 0, 0, payload)));
@@ -142,7 +139,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('metadata beyond 16 KiB is refused by word', async (t) => {
+  test('metadata beyond 16 KiB is rejected with a message', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     for (const path of [CLASSIFY, '/grpc.health.v1.Health/Check']) {
       const call = connection.beginPath(path, { 'x-filler': 'a'.repeat(20_000) });
@@ -157,7 +154,7 @@ describe('a server on a hostile network', () => {
   });
 
   const malformed: readonly (readonly [string, ...Buffer[]])[] = [
-    ['HPACK that is none', frame(FRAME.headers, END_HEADERS, 1, Buffer.alloc(200, 0xff))],
+    ['invalid HPACK', frame(FRAME.headers, END_HEADERS, 1, Buffer.alloc(200, 0xff))],
     ['DATA on the connection', frame(FRAME.data, 0, 0, Buffer.alloc(100))],
     ['DATA of a call that was never begun', frame(FRAME.data, 0, 7, Buffer.alloc(100))],
     [
@@ -183,7 +180,7 @@ describe('a server on a hostile network', () => {
     ['a reset of a call that was never begun', frame(FRAME.resetStream, 0, 9, Buffer.alloc(4))],
     ['CONTINUATION of nothing', frame(FRAME.continuation, END_HEADERS, 1, Buffer.alloc(10))],
   ];
-  test('frames that are malformed', async (t) => {
+  test('survives malformed frames', async (t) => {
     for (const [, ...frames] of malformed) {
       const raw = await RawSocket.http2(t, server.port);
       await raw.send(...frames);
@@ -192,7 +189,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('bytes that are no HTTP/2 at all', async (t) => {
+  test('survives bytes that are not HTTP/2 at all', async (t) => {
     const raws = await Promise.all(
       [
         'GET / HTTP/1.1\r\nhost: x\r\n\r\n',
@@ -208,7 +205,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('a message that unfolds to a hundred times its size is refused as too large, and one that does not unfold as malformed', async (t) => {
+  test('a message that inflates a hundredfold is rejected as too large', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     const send = async (body: Buffer) => {
       const call = connection.begin('Classify', { encoding: 'gzip' });
@@ -228,7 +225,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('a message that is none is refused as malformed', async (t) => {
+  test('bytes that are not a message are rejected as malformed', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     const call = connection.begin('Classify');
     call.write(Buffer.from([0, 0, 0, 0, 3, 0x0a, 0xff, 0xff]));
@@ -238,7 +235,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('a message above the limit is refused before it has come, once, and counted as what it is', async () => {
+  test('a message above the limit is rejected early, once, and counted as such', async () => {
     const tooLarge = { method: 'Classify', code: 'INVALID_ARGUMENT', reason: 'IMAGE_TOO_LARGE' };
     const before = await server.metric('vitserve_requests_total', tooLarge);
     const all = await server.metric('vitserve_requests_total', { method: 'Classify' });
@@ -292,7 +289,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('an upload above the limit is reset, one far above it in a stream that has been answered too: the server takes less than 2 MB of 48', async (t) => {
+  test('an upload far above the limit is reset, after less than 2 MB of 48', async (t) => {
     const tooLarge = Buffer.alloc(16_000_000, 0xd8);
     const farTooLarge = Buffer.alloc(32_000_000, 0xd8);
     const proxy = await countingProxy(t, server.port);
@@ -316,7 +313,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('a question about a model is short: one of a megabyte is refused before it has come', async (t) => {
+  test('a request about a model is short: one of a megabyte is rejected early', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     const call = connection.begin('GetModel');
     call.write(Buffer.from([0, 0, 0x10, 0, 0]));
@@ -350,7 +347,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('Watch on names at random: a bounded number is open, the others are refused', async (t) => {
+  test('Watch on random names: a bounded number is open, the others are rejected', async (t) => {
     const counts = [MOST_WATCHES_OF_A_CONNECTION + 48, 48];
     const watchers = counts.map(
       () => new PlainClient(t, server.address, { 'grpc.use_local_subchannel_pool': 1 }),
@@ -379,7 +376,7 @@ describe('a server on a hostile network', () => {
     await isWell();
   });
 
-  test('an unknown method, and a call whose deadline is none, are refused', async (t) => {
+  test('an unknown method, and a call with an invalid deadline, are rejected', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     const unknown = connection.begin('Nothing');
     unknown.finish();
@@ -412,7 +409,7 @@ test('connections that grow old are replaced, and no call is lost by it', async 
     ...['--permits', '64', '--max-connection-age', '300ms'],
   ]);
   const image = await plainPng([10, 200, 30]);
-  // Calls that the server has not begun are sent again by the library, unless it is told not to.
+  // The library sends calls again that the server has not begun, unless told not to.
   const clients = [1, 2, 3].map(
     () => new PlainClient(t, server.address, { 'grpc.enable_retries': 1 }),
   );
@@ -433,7 +430,7 @@ test('connections that grow old are replaced, and no call is lost by it', async 
   await server.metricIs('vitserve_connections_in_use', {}, 0);
 });
 
-test('of two thousand connections as many are open as may be, and callers who have one are answered', async (t) => {
+test('of two thousand connections the allowed number is open and answered', async (t) => {
   const server = await ServerProcess.start(t, [...SIMULATED, '--max-connections', '100']);
   const client = new PlainClient(t, server.address);
   const image = await plainPng([10, 200, 30]);

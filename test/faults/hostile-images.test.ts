@@ -1,6 +1,6 @@
 /**
- * Images made to hurt, beside good ones: each fails alone, and the good ones are answered as if
- * they had been alone.
+ * Images made to hurt, beside good ones: each fails alone, and the good ones are answered as
+ * without them.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -30,7 +30,7 @@ const CALLERS = 16;
 const BAD_REASONS = ['IMAGE_EMPTY', 'IMAGE_UNSUPPORTED', 'IMAGE_UNDECODABLE', 'IMAGE_TOO_LARGE'];
 const ODD = sharedData('odd');
 
-/** A PNG that says it is far larger than it is: 60,000 × 60,000 pixels in a few hundred bytes. */
+/** A PNG that claims 60,000 × 60,000 pixels in a few hundred bytes. */
 async function headerBomb(): Promise<Buffer> {
   const { file } = await exactPng(1);
   file.writeUInt32BE(60_000, 16);
@@ -70,7 +70,7 @@ describe('bad images beside good ones', () => {
     return outcomes.filter((outcome) => outcome !== null);
   };
 
-  test('what is drawn to break decoders fails alone, with a reason, and costs no process', async () => {
+  test('files drawn to break decoders fail alone, with a reason, and cost no process', async () => {
     const photo = await jpeg(1);
     const { file: png } = await exactPng(2);
     const big = await sharp({
@@ -93,7 +93,7 @@ describe('bad images beside good ones', () => {
 
   const absent = ODD === null ? { skip: 'no ../shared/data/odd beside the repository' } : {};
   test(
-    'real odd, malformed and refused files are answered or refused, never with INTERNAL',
+    'real odd, malformed and rejected files are answered or rejected, never with INTERNAL',
     absent,
     async (t) => {
       const files = filesIn(ODD ?? '').filter(({ bytes }) => bytes.length <= 16 * 2 ** 20);
@@ -111,7 +111,7 @@ describe('bad images beside good ones', () => {
   );
 
   test(
-    'each of them is done with within two seconds, and what it took of memory is given back',
+    'each of them is finished within two seconds, and its memory is given back',
     absent,
     async (t) => {
       const files = filesIn(ODD ?? '').filter(({ bytes }) => bytes.length <= 16 * 2 ** 20);

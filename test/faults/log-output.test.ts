@@ -1,6 +1,6 @@
 /**
- * A server whose log goes nowhere: nobody reads it, its reader has gone, its disk is full. It
- * serves, says so in its metrics, and stops in order all the same.
+ * A server whose log goes nowhere: its reader stalls or has gone, or its disk is full. It serves,
+ * says so in its metrics, and still stops gracefully.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -23,7 +23,7 @@ import {
 } from '../support/server.js';
 
 const DROPPED = 'vitserve_log_lines_dropped_total';
-/** So many lines as may wait, of 400 bytes or more each. */
+/** As many lines as may wait, of 400 bytes or more each. */
 const MANY_CALLS = 4_000;
 
 interface Unlogged {
@@ -33,7 +33,7 @@ interface Unlogged {
   stop(): Promise<number | null>;
 }
 
-/** A server whose standard output is the test's affair. Ready for calls. */
+/** A server whose standard output belongs to the test. Ready for calls. */
 async function startUnlogged(
   t: TestContext,
   stdout: Socket | number | 'pipe',
@@ -87,7 +87,7 @@ async function makeCalls({ client }: Unlogged, count: number): Promise<void> {
 const droppedOf = async (server: Unlogged, cause: string) =>
   sumOfSeries(await server.get('/metrics'), DROPPED, { cause });
 
-test('a log that nobody reads holds up no call; read again, it says how much is missing', async (t) => {
+test('a log without a reader delays no call; read again, it says what is missing', async (t) => {
   const server = await startUnlogged(t, 'pipe');
   await makeCalls(server, MANY_CALLS);
   assert.equal(await server.get('/livez'), 'alive\n');
@@ -114,8 +114,8 @@ test('a log that nobody reads holds up no call; read again, it says how much is 
 });
 
 /**
- * Both ends of a connection, as the journal of systemd gives one to a service. Nobody reads the
- * other end.
+ * Both ends of a connection, as the journal of systemd gives one to a service. The other end is not
+ * read.
  */
 async function unreadSocket(t: TestContext): Promise<Socket> {
   const path = join(temporaryFolder(t), 'socket');
@@ -134,9 +134,9 @@ async function unreadSocket(t: TestContext): Promise<Socket> {
 }
 
 for (const kind of ['pipe', 'socket']) {
-  test(`a log that nobody reads (a ${kind}) does not hold up the end`, async (t) => {
+  test(`a log without a reader (a ${kind}) does not delay the exit`, async (t) => {
     const server = await startUnlogged(t, kind === 'pipe' ? 'pipe' : await unreadSocket(t));
-    // More than the system keeps, and what Node reads of its own accord.
+    // More than the system buffers, and what Node reads by itself.
     await makeCalls(server, 1_500);
     assert.equal(await server.get('/livez'), 'alive\n');
     assert.equal(await server.stop(), 0);
@@ -162,7 +162,7 @@ test('with a log on a full disk a server starts, serves and stops', async (t) =>
   assert.equal(await server.stop(), 0);
 });
 
-test('what keeps a server from starting is said on standard error where its log can’t be written', async (t) => {
+test('a start-up failure is reported on standard error if its log can’t be written', async (t) => {
   const full = openSync('/dev/full', 'w');
   t.after(() => closeSync(full));
   const args = [
@@ -186,7 +186,7 @@ test('what keeps a server from starting is said on standard error where its log 
   );
 });
 
-test('an error that nothing catches is a line of the log, and exit code 1', async (t) => {
+test('an uncaught error is a line of the log, and exit code 1', async (t) => {
   const code =
     "process.argv[2] === 'serve' && process.on('SIGUSR2', () => { throw new Error('boom'); })";
   const server = await ServerProcess.start(t, SIMULATED, {

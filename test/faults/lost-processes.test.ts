@@ -1,6 +1,6 @@
 /**
- * Processes that die or hang while calls are in flight: the front stays, every call is answered,
- * and answered right. The figures of each run stand in its diagnostics.
+ * Processes that die or hang while calls are in flight: the front stays, and every call gets the
+ * right answer. Each run writes its figures into its diagnostics.
  */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -27,7 +27,7 @@ import {
 } from '../support/server.js';
 
 const CALLERS = 16;
-/** Answered before the fault and after it has been mended. */
+/** Answers before the fault and after the recovery. */
 const CALLS_BEFORE = 60;
 const CALLS_AFTER = 120;
 const TWO_EACH = ['--decoder-processes', '2', '--inference-processes', '2'];
@@ -125,7 +125,7 @@ async function surviveLoss(
 
 for (const role of ['decoder', 'inference'] as const) {
   const a = role === 'decoder' ? 'a' : 'an';
-  test(`${a} ${role} process that is killed under load costs no call its answer and is replaced`, async (t) => {
+  test(`${a} ${role} process killed under load costs no answer and is replaced`, async (t) => {
     await surviveLoss(t, role, 'signal', TWO_EACH, (pid) => process.kill(pid, 'SIGKILL'));
   });
 
@@ -142,13 +142,13 @@ for (const role of ['decoder', 'inference'] as const) {
       [...TWO_EACH, ...threeSeconds],
       (pid) => process.kill(pid, 'SIGSTOP'),
     );
-    // The time had begun with the call that it had in hand.
+    // The time had begun with the call that it was working on.
     assert(noticedMs >= 2_000, `noticed after ${noticedMs} ms, before its time`);
   });
 }
 
 for (const role of ['decoder', 'inference'] as const) {
-  test(`while the only ${role} process is replaced the server is not ready, and calls wait for the new one`, async (t) => {
+  test(`while the only ${role} process is replaced, the server is not ready`, async (t) => {
     const server = await ServerProcess.start(t, [...SIMULATED, '--permits', '32']);
     const client = new PlainClient(t, server.address);
     const watch = client.watch();
@@ -189,7 +189,7 @@ for (const role of ['decoder', 'inference'] as const) {
   });
 }
 
-test('an image whose processes are all killed from outside is answered with PROCESS_LOST, and the server serves on', async (t) => {
+test('an image whose processes are all killed from outside gets PROCESS_LOST', async (t) => {
   // Half a second of execution is time enough to kill the process in.
   const flags = [
     '--execution-provider',

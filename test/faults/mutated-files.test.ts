@@ -1,7 +1,7 @@
 /**
- * Damaged files of every format through the built server: see `hostile-run.ts` for what is asked of
- * it. A few hundred of each; `npm run fuzz` sends as many as one likes. A failure names the seed
- * and the number of the file in it.
+ * Damaged files of every format through the built server, with the promises of `hostile-run.ts`. A
+ * few hundred of each; `npm run fuzz` sends any number. A failure names the seed and the number of
+ * the file in it.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -24,7 +24,7 @@ describe('damaged files through the server', () => {
   });
 
   for (const [format, mutations] of Object.entries({ JPEG, PNG, WebP: WEBP })) {
-    test(`${format}: answered or refused, quickly, and nobody else notices`, async (t) => {
+    test(`${format}: answered or rejected, quickly, and without effect on others`, async (t) => {
       const report = await sendHostile(
         t,
         server,
@@ -32,7 +32,7 @@ describe('damaged files through the server', () => {
       );
       t.diagnostic(describeReport(report));
       assert.deepEqual(report.problems, []);
-      // Were one of these zero, the files would not be the ones that this test is about.
+      // If one of these were zero, the files would not be those that this test is about.
       assert(report.answered > COUNT / 20, 'hardly any was answered');
       assert((report.refused.IMAGE_UNDECODABLE ?? 0) > COUNT / 20, 'hardly any was refused');
     });

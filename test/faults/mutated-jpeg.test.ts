@@ -1,7 +1,7 @@
 /**
  * Damaged JPEG files through two real decoder processes, one with libturbojpeg and one with sharp
- * alone: neither dies, each file is answered, and both say the same: the same pixels or the same
- * refusal.
+ * alone: neither dies, each file is answered, and both answer the same pixels or the same
+ * rejection.
  *
  * 600 files by default; VITSERVE_TEST_MUTATIONS asks for more, VITSERVE_TEST_SEED for others.
  */
@@ -35,7 +35,7 @@ const RECIPE: Recipe = {
 };
 const PLAN = JSON.stringify({ recipe: RECIPE, height: SIDE, width: SIDE });
 const MAX_IMAGE_PIXELS = 1_000_000;
-/** Decoding is over long before; a slot that is opened with less would be skipped. */
+/** Decoding ends long before; a slot with an earlier expiry would be skipped. */
 const FAR_AWAY = Number.MAX_SAFE_INTEGER;
 
 const { jpegFallback } = createImageDecoder({ maxImagePixels: 1 });
@@ -147,7 +147,7 @@ describe('damaged JPEG files', { skip: jpegFallback?.why ?? false }, () => {
     t.diagnostic(`${files.length} files: ${JSON.stringify(counts)}`);
     assert.deepEqual(different, []);
     assert.deepEqual(lost, []);
-    // Were one of these zero, the files would not be the ones that this test is about.
+    // If one of these were zero, the files would not be those that this test is about.
     for (const [what, count] of Object.entries(counts))
       assert.ok(count > files.length / 50, `${what}: ${count}`);
   });

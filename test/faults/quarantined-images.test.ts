@@ -1,8 +1,9 @@
 /**
  * Images that end the process that works on them, against a real server: such an image costs two
  * processes and no more, its caller is told that it is the image, and everybody else is answered.
- * That one which uses up its processor time costs one process is seen in `costly-images.test.ts`
- * and in the unit test of the quarantine: no file within the limits takes so long.
+ * That one which uses up its processor time costs one process is seen in
+ * `costly-images.slow.test.ts` and in the unit test of the quarantine: no file within the limits
+ * takes so long.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -25,7 +26,7 @@ const NOISE = { type: 'gaussian', mean: 128, sigma: 20 } as const;
 
 let large: Buffer;
 before(async () => {
-  // 36 million pixels in 3 million bytes: long to decode, and lawful.
+  // 36 million pixels in 3 million bytes: long to decode, and legitimate.
   large = await sharp({
     create: { width: 6_000, height: 6_000, channels: 3, background: '#123', noise: NOISE },
   })
@@ -54,7 +55,7 @@ async function start(
   return { server, client: new PlainClient(t, server.address) };
 }
 
-/** The next process of a role that comes up and is none of those known; it is one of them then. */
+/** The next ready process of a role that is not known yet; from then on it is. */
 async function nextProcess(server: ServerProcess, role: Role, known: Set<number>): Promise<Child> {
   const child = await eventually(`another ${role} process`, () =>
     server.children(role).find(({ pid }) => !known.has(pid)),
@@ -69,8 +70,7 @@ async function isQuarantined(client: PlainClient, image: Buffer): Promise<void> 
 }
 
 /**
- * What has to be so once an image has been found to be quarantined: it is refused at no cost, and
- * others are answered.
+ * What must hold once an image is quarantined: it is rejected at no cost, and others are answered.
  */
 async function holdsFrom(
   server: ServerProcess,
@@ -106,7 +106,7 @@ describe('an image that', LINUX, () => {
   });
 
   for (const role of ['decoder', 'inference'] as const) {
-    test(`is there whenever the ${role} process crashes (SIGSEGV) is quarantined after two`, async (t) => {
+    test(`crashes every ${role} process (SIGSEGV) is quarantined after two`, async (t) => {
       // Half a second of execution is time enough.
       const { server, client } = await start(t, {
         simulated: role === 'decoder' ? '1:0.1' : '1:500',
@@ -134,7 +134,7 @@ describe('an image that', LINUX, () => {
 
 const RLIMIT_DATA = 2;
 
-/** As an operator’s `prlimit --data` does: what the process has now, and 16 MiB more. */
+/** Like an operator’s `prlimit --data`: the present memory of the process, and 16 MiB more. */
 function limitMemory(pid: number): void {
   const kibibytes = Number(
     /^VmData:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1],

@@ -1,4 +1,4 @@
-/** What the rig counts and fits, on figures that are known. */
+/** The counts and fits of the rig, on known figures. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { seededRandom } from '#vitserve/client/bench/arrivals.js';
@@ -46,7 +46,7 @@ describe('the fate of a request', () => {
     ],
     ['a drain', failure('UNAVAILABLE', 'DRAINING'), { expected: 'A' }, 'refused', 'DRAINING'],
     [
-      'nobody there',
+      'a missing server',
       failure('UNAVAILABLE', null, 'connect ECONNREFUSED'),
       { expected: 'A' },
       'refused',
@@ -66,14 +66,14 @@ describe('the fate of a request', () => {
       'UNAVAILABLE PROCESS_LOST',
     ],
     ['our own cancelling', failure('CANCELLED'), { expected: 'A', cancelled: true }, 'cancelled'],
-    ['cancelled by somebody else', failure('CANCELLED'), { expected: 'A' }, 'failed'],
+    ['cancelled by another client', failure('CANCELLED'), { expected: 'A' }, 'failed'],
     [
       'our own deadline',
       failure('DEADLINE_EXCEEDED'),
       { expected: 'A', hasDeadline: true },
       'expired',
     ],
-    ['a deadline that nobody set', failure('DEADLINE_EXCEEDED'), { expected: 'A' }, 'failed'],
+    ['a deadline that was not set', failure('DEADLINE_EXCEEDED'), { expected: 'A' }, 'failed'],
   ];
   for (const [what, outcome, circumstances, kind, text] of rows) {
     test(`with ${what} is: ${kind}`, () => {
@@ -85,7 +85,7 @@ describe('the fate of a request', () => {
 });
 
 describe('the ledger', () => {
-  test('counts what was sent from both sides: open requests are lost, and second answers too many', () => {
+  test('counts requests from both sides: open ones are lost, second answers surplus', () => {
     const ledger = new Ledger();
     const [first, second] = [ledger.sent('one'), ledger.sent('two')];
     ledger.sent('two');
@@ -120,7 +120,7 @@ describe('the slope', () => {
       y: 100 + slope * x + 4 * (random() - 0.5) + (x % 9 === 0 ? 80 : 0),
     }));
 
-  test('of a series that grows is found through noise and outliers', () => {
+  test('of a growing series is found through noise and outliers', () => {
     const fit = robustSlope(noisy(0.5, 120));
     assert(
       fit && fit.low > 0.45 && fit.high < 0.55 && fit.low <= fit.slope && fit.slope <= fit.high,
@@ -128,12 +128,12 @@ describe('the slope', () => {
     );
   });
 
-  test('of one that does not has 0 in its interval', () => {
+  test('of a constant one has 0 in its interval', () => {
     const fit = robustSlope(noisy(0, 120));
     assert(fit && fit.low < 0 && fit.high > 0, JSON.stringify(fit));
   });
 
-  test('of very many points is that of medians of them', () => {
+  test('of very many points is that of their medians', () => {
     const fit = robustSlope(noisy(0.01, 5_000));
     assert(fit && Math.abs(fit.slope - 0.01) < 0.001, JSON.stringify(fit));
   });
@@ -152,7 +152,7 @@ describe('growth', () => {
       server: null,
     }));
 
-  test('of memory is that of the second half: what a young process takes does not count', () => {
+  test("of memory is that of the second half: a young process's growth does not count", () => {
     const slope = memorySlope(samples(() => 40));
     assert(
       slope &&

@@ -1,6 +1,6 @@
 /**
- * The rig itself on trial: servers that are wrong on purpose must fail, each for its own reason,
- * and an honest one must hold.
+ * Tests the rig itself: servers that are wrong on purpose must fail, each for its own reason, and
+ * an honest one must pass.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';

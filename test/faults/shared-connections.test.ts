@@ -1,6 +1,6 @@
 /**
- * One connection that many callers share, as a proxy makes it: what some of them do costs the
- * others nothing.
+ * One connection that many callers share, as behind a proxy: what some of them do costs the others
+ * nothing.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -26,13 +26,13 @@ import { eventually, type Scope, ServerProcess, SIMULATED, suiteScope } from '..
 const CLASSIFY = `/${SERVICE}/Classify`;
 const WATCH = '/grpc.health.v1.Health/Watch';
 const INNOCENT_CALLERS = 4;
-/** Beyond what HTTP/2 has for one connection, several times. */
+/** Several times HTTP/2's limit for one connection. */
 const RESETS = 3_000;
 const RESETS_PER_CALL = 6;
 
 /**
- * The upstream side of a proxy: one connection at a time, a new one as soon as it is told that the
- * old one goes.
+ * The upstream side of a proxy: one connection at a time, a new one as soon as the old one
+ * announces its end.
  */
 class Gateway {
   readonly #url: string;
@@ -64,8 +64,8 @@ class Gateway {
   }
 
   /**
-   * The gRPC status, or how the stream ended without one. What was never begun is sent again, as
-   * HTTP/2 has it.
+   * The gRPC status, or how the stream ended without one. A call that was never begun is sent
+   * again, as HTTP/2 allows.
    */
   async call(body: Buffer): Promise<string> {
     for (;;) {
@@ -92,7 +92,7 @@ class Gateway {
     }
   }
 
-  /** Begins a call and leaves amid its message. */
+  /** Begins a call and cancels it amid its message. */
   async leave(body: Buffer): Promise<void> {
     const session = await this.#session();
     if (session.closed || session.destroyed) return;
@@ -114,7 +114,7 @@ describe('a connection of a proxy', () => {
     body = framed({ image: await plainPng([1, 2, 3]) });
   });
 
-  test(`${RESETS} calls that their callers leave cost no other call its answer`, async (t) => {
+  test(`${RESETS} cancelled calls cost no other call its answer`, async (t) => {
     const gateway = new Gateway(t, server.port);
     const statuses = await underLoad(INNOCENT_CALLERS, RESETS / RESETS_PER_CALL, async () => {
       for (let reset = 0; reset < RESETS_PER_CALL; reset++) await gateway.leave(body);
@@ -129,7 +129,7 @@ describe('a connection of a proxy', () => {
     await server.metricIs('vitserve_permits_in_use', {}, 0);
   });
 
-  test('a flood of resets whose sender heeds nothing loses its connection', async (t) => {
+  test('a flood of resets whose sender ignores GOAWAY loses its connection', async (t) => {
     const raw = await RawSocket.http2(t, server.port);
     const headers = headerBlock(callHeaders(CLASSIFY));
     for (let stream = 1; stream < 40_000 && !raw.has(FRAME.goAway); stream += 2) {
@@ -141,7 +141,7 @@ describe('a connection of a proxy', () => {
     await eventually('it is closed', () => raw.isClosed);
   });
 
-  test('may hold 200 Watch calls and more; further ones are UNIMPLEMENTED, and images are answered all the while', async (t) => {
+  test('may hold 200 Watch calls; further ones are UNIMPLEMENTED, and images go on', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     const watch = () => {
       const call = connection.beginPath(WATCH);

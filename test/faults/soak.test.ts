@@ -16,14 +16,14 @@ import { streams } from './rig/stream-actors.js';
 import { resets, slowUploads } from './rig/upload-actors.js';
 import { reasonsToFail } from './rig/verdict.js';
 
-/** Slots for more than the load, so that nobody is refused; stuck processes are given up soon. */
+/** Slots for more than the load, so that no call is refused; stuck processes are killed soon. */
 const FLAGS = [
   ...['--decoder-processes', '2', '--inference-processes', '2', '--permits', '64'],
   ...['--max-image-pixels', '1000000', '--max-image-bytes', '1MiB', '--inference-timeout', '1s'],
 ];
 const PERMITS_REFUSED = ['OVERLOADED', 'DEADLINE_UNREACHABLE'];
 
-test('under kills, stops, floods, bad images and callers who leave, no admitted request fails, is lost or answered wrong', async (t) => {
+test('under faults of every kind no admitted request fails, is lost or wrong', async (t) => {
   const server = await ServerProcess.start(t, [...ON_CPU, ...FLAGS]);
   const client = new PlainClient(t, server.address);
   const pictures = await knowPictures(client, await drawGood(), await drawBad());

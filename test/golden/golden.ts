@@ -1,4 +1,4 @@
-/** Reads the golden files of this folder; make_golden.py says how they are made. */
+/** Reads the golden files of this folder; make_golden.py makes them. */
 
 import { readFileSync } from 'node:fs';
 

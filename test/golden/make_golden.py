@@ -1,9 +1,9 @@
-"""Makes the golden files of this folder: what Pillow 12, torchvision and transformers say.
+"""Makes the golden files of this folder: the answers of Pillow 12, torchvision and transformers.
 
     python test/golden/make_golden.py
 
-Needs Pillow 12; torchvision and transformers for geometry.json only. The JSON is committed, so that the unit tests need
-no Python. Everything is drawn here: nothing is read but this file.
+Needs Pillow 12; torchvision and transformers for geometry.json only. The JSON is committed, so that
+the unit tests need no Python. Everything is drawn here; no other file is read.
 """
 
 import base64
@@ -32,7 +32,7 @@ def write(name, cases):
 
 
 def noise(count, seed=1):
-    """The same bytes as noise() in test/unit/decode/drawing.ts."""
+    """The same bytes as noise() in test/unit/workers/decode/drawing.ts."""
     out = bytearray()
     for _ in range(count):
         seed = (seed * 1664525 + 1013904223) & 0xFFFFFFFF
@@ -41,7 +41,7 @@ def noise(count, seed=1):
 
 
 def drawing(width, height, channels=3):
-    """A smooth picture with edges in it: what codecs are made for, and different in every corner."""
+    """A smooth picture with edges, as codecs expect it, and different in every corner."""
     out = bytearray()
     for y in range(height):
         for x in range(width):
@@ -62,10 +62,10 @@ SIZES = (
     ((9, 1), (3, 4)),
     ((300, 2), (4, 5)),
     ((2, 300), (5, 4)),
-    # Taller than 100 times their width, or just not: Pillow changes the order of the passes.
+    # Just above and below a height of 100 times the width, where Pillow swaps the passes.
     ((3, 300), (4, 5)),
     ((2, 201), (5, 4)),
-    # Nearest steps by repeated addition, and here that shows.
+    # Nearest steps by repeated addition, which shows here.
     ((14, 4), (5, 6)),
     ((10, 12), (10, 5)),
     ((12, 10), (5, 10)),
@@ -113,11 +113,11 @@ def png16(channels, colour_type):
 
 
 def swapped_profile():
-    """An sRGB profile with red and blue exchanged: a decoder that applies it can't go unnoticed."""
+    """An sRGB profile with red and blue exchanged, so that a decoder that applies it is noticed."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     table = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}
     out = bytearray(profile)
-    # The date it was made, which would make every run different.
+    # The date of its creation, which would make every run different.
     out[24:36] = bytes(12)
     for at in range(132, 132 + 12 * struct.unpack(">I", profile[128:132])[0], 12):
         out[at : at + 4] = table.get(profile[at : at + 4], profile[at : at + 4])
@@ -137,10 +137,10 @@ def without_segment(jpeg, marker):
 
 
 def with_damaged_restarts(jpeg):
-    """The JPEG with every segment between restart markers damaged: libjpeg warns of each, and goes on with the next."""
+    """The JPEG with all segments between restart markers damaged: libjpeg warns of each, goes on."""
     scan = jpeg.index(b"\xff\xda") + 2
     segments = re.split(b"(\xff[\xd0-\xd7])", jpeg[scan:])
-    # Segments and markers take turns. One is too long, the next too short; the last one ends the file.
+    # Segments and markers alternate. One is too long, the next too short; the last ends the file.
     for at in range(0, len(segments) - 2, 2):
         segments[at] = segments[at] + b"\x55\x55" if at % 4 else segments[at][:-1]
     return jpeg[:scan] + b"".join(segments)

@@ -1,6 +1,7 @@
-"""Golden values of position-embedding interpolation: what PyTorch's own interpolate makes of small grids.
+"""Golden values of position-embedding interpolation: PyTorch's own, for small grids.
 
-Hugging Face calls it plain, timm with antialias=True (timm's own function is called for that). Run with the Python of tools/.venv:
+Hugging Face calls interpolate without antialiasing, timm with antialias=True (through timm's own
+function). Run with the Python of tools/.venv:
 
     tools/.venv/bin/python test/golden/make_interpolation.py test/golden/interpolation.json
 """

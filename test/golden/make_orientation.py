@@ -1,7 +1,8 @@
-"""Writes orientation.json: which way up Pillow 12 shows each file of test/support/orientation-files.ts.
+"""Writes orientation.json: Pillow 12's orientation of each file of orientation-files.ts.
 
-1 to 8 as in EXIF, found by comparing what `ImageOps.exif_transpose` makes of the picture with the picture turned each way;
-null where Pillow refuses the file. After `npm run build:test`:
+1 to 8 as in EXIF, found by comparing the result of `ImageOps.exif_transpose` with the picture turned
+each way; null if Pillow rejects the file. Files: test/support/orientation-files.ts. After
+`npm run build:test`:
 
     tools/.venv/bin/python test/golden/make_orientation.py
 """

@@ -61,8 +61,8 @@ interface Manifest {
 }
 
 /**
- * A repository of its own with the default model in it, to be spoiled. The graph is linked, for it
- * is large.
+ * A repository of its own with the default model, to be spoiled. The graph is linked, since it is
+ * large.
  */
 function copyOfModels(scope: Scope, edit: (manifest: Manifest) => void = () => {}): string {
   const repository = temporaryFolder(scope);
@@ -90,7 +90,7 @@ function documented(heading: string): Map<string, string[]> {
   return new Map(rows);
 }
 
-/** One test a row, and one for rows that no test knows. */
+/** One test for each row, and one for rows without a test. */
 function testRows<Row extends { readonly what: string }>(
   heading: string,
   rows: readonly Row[],
@@ -109,7 +109,7 @@ function testRows<Row extends { readonly what: string }>(
       );
     });
   }
-  test('the document has no row that is not tested', () => {
+  test('every row of the document is tested', () => {
     assert.deepEqual(
       [...table.keys()],
       rows.map(({ what }) => what),
@@ -155,7 +155,7 @@ describe('calls with bad input', () => {
     return file;
   };
 
-  /** The status of one image of a stream, as if it had been a call's. */
+  /** The status of one image of a stream, as a call's. */
   const inStream = async () => {
     const stream = client.stream();
     stream.send('1', null);
@@ -169,7 +169,7 @@ describe('calls with bad input', () => {
     };
   };
 
-  /** A message that is no ClassifyRequest: a field of a wire type that does not exist. */
+  /** A message that is not a ClassifyRequest: a field of a wire type that does not exist. */
   const notProtobuf = async (t: TestContext) => {
     const connection = await RawConnection.open(t, server.port);
     const call = connection.begin('Classify');
@@ -262,7 +262,7 @@ describe('calls with bad input', () => {
     return [code, reason ?? '', message];
   });
 
-  test('none of it has cost a process, or been logged as a fault of the server', async () => {
+  test('none of it costs a process, or is logged as a fault of the server', async () => {
     assert.equal(await server.metric('vitserve_process_losses_total'), 0);
     assert(
       !server.lines.some(({ level }) => ['warn', 'error', 'fatal'].includes(level)),
@@ -272,7 +272,7 @@ describe('calls with bad input', () => {
   });
 });
 
-/** A port that is taken. */
+/** A port in use. */
 async function occupiedPort(scope: Scope): Promise<string> {
   const other = createServer();
   other.listen(0, '127.0.0.1');
@@ -283,7 +283,7 @@ async function occupiedPort(scope: Scope): Promise<string> {
 
 interface Setup {
   readonly flags: readonly string[];
-  /** Texts that differ from run to run, and what stands for them in the document. */
+  /** Texts that differ from run to run, and their placeholders in the document. */
   readonly masked?: Readonly<Record<string, string>>;
   readonly environment?: Readonly<Record<string, string>>;
   readonly within?: readonly string[];
@@ -300,7 +300,7 @@ function spoilt(
   return { flags: ['--model-repository', models], masked: { [models]: 'MODELS' } };
 }
 
-/** Puts another file in the place of the graph, with its hash in the manifest. */
+/** Replaces the graph by another file, with its hash in the manifest. */
 function otherGraph(folder: string, bytes: Buffer): void {
   const manifest = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as Manifest;
   manifest.graph.sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -312,8 +312,8 @@ function otherGraph(folder: string, bytes: Buffer): void {
 const nothing = () => {};
 
 /**
- * How to run a command with a full tmpfs of one mebibyte over a folder; null where that is not
- * allowed here.
+ * How to run a command with a full tmpfs of one mebibyte over a folder; null if that is not allowed
+ * here.
  */
 function withSmallTmpfs(folder: string): readonly string[] | null {
   const mount = `mount -t tmpfs -o size=1m tmpfs '${folder}' && exec "$@"`;
@@ -500,7 +500,7 @@ describe('start-up problems', { concurrency: 2 }, () => {
     const server = ServerProcess.spawn(t, [...ONE_EACH, ...provider, ...flags], options);
     const { code } = await server.exited;
     assert(!server.lines.some(({ msg }) => msg === 'serving'));
-    // Settings are read before there is a log; what is found later is logged.
+    // Settings are read before there is a log; later problems are logged.
     const errors = server.lines
       .filter(({ level }) => level === 'error')
       .map(({ msg }) => String(msg));
@@ -514,7 +514,7 @@ describe('start-up problems', { concurrency: 2 }, () => {
   });
 });
 
-test('a bad setting of the client command is told in the same way', async (t) => {
+test('a bad setting of the client command is reported in the same way', async (t) => {
   const { code, stderr } = await vitserve(t, ['classify', '--top-k', 'many', '--timeout', '0']);
   assert.equal(code, 2, PROGRAM);
   assert.match(

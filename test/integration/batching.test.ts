@@ -38,7 +38,7 @@ describe('a server with simulated inference', () => {
     assert.equal((await client.getModel()).maxBatchSize, LARGEST);
   });
 
-  test('executes a lone image at once and alone, in the time that the table gives', async () => {
+  test('executes a lone image at once and alone, in the time of the table', async () => {
     const image = await plainPng([1, 2, 3]);
     for (let call = 0; call < 5; call++) {
       const { timing } = await client.classify({ image });
@@ -50,7 +50,7 @@ describe('a server with simulated inference', () => {
     }
   });
 
-  test('executes more images together the more are waiting, and never more than the largest batch', async () => {
+  test('executes more images together the more are waiting, up to the largest batch', async () => {
     const image = await plainPng([1, 2, 3]);
     const bucket = (le: number) => server.metric('vitserve_batch_size_bucket', { le: String(le) });
     const totals = async () => ({
@@ -67,7 +67,7 @@ describe('a server with simulated inference', () => {
       const now = await totals();
       assert(Math.max(...sizes) <= LARGEST);
       assert.equal(now.images - before.images, calls, 'the histogram has every image once');
-      // What the replies say: an image of a batch of n stands for 1/n of an execution.
+      // According to the replies: an image of a batch of n stands for 1/n of an execution.
       const executions = sizes.reduce((sum, size) => sum + 1 / size, 0);
       assert.equal(Math.round(executions), now.executions - before.executions);
       return { mean: calls / executions, large: now.beyondHalf - before.beyondHalf };
@@ -81,7 +81,7 @@ describe('a server with simulated inference', () => {
     assert.equal(await bucket(LARGEST), await server.metric('vitserve_batch_size_count'));
   });
 
-  test('executes together what has gathered while its process was busy', async (t) => {
+  test('executes together the images that gathered while its process was busy', async (t) => {
     const image = await plainPng([1, 2, 3]);
     for (const [count, sizes] of [
       [6, [1, 5]],
@@ -93,7 +93,7 @@ describe('a server with simulated inference', () => {
       await server.metricIs('vitserve_queue_length', {}, 0);
       const others = Array.from({ length: count - 1 }, () => client.classify({ image }));
       await server.metricIs('vitserve_permits_in_use', {}, count);
-      // A full batch is handed over in advance; what is less waits in the queue.
+      // A full batch is handed over in advance; a smaller one waits in the queue.
       await server.metricIs('vitserve_queue_length', { stage: 'batch' }, (count - 1) % LARGEST);
       await server.metricIs('vitserve_queue_length', { stage: 'decode' }, 0);
       thaw();

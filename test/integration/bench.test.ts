@@ -1,7 +1,4 @@
-/**
- * `vitserve bench` against real servers: what it counts is what they count, and it ends when it
- * should.
- */
+/** `vitserve bench` against real servers: its counts equal theirs, and it ends when it should. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -57,7 +54,7 @@ describe('vitserve bench', () => {
     assert.deepEqual([code, stderr], [0, ''], stdout);
     return JSON.parse(stdout) as Report;
   };
-  /** Calls by code and reason, as the server's metrics have them. */
+  /** Calls by code and reason, from the server's metrics. */
   const countedByServer = async (
     outcomes: readonly { readonly code: string; readonly reason: string }[],
   ) => {
@@ -73,7 +70,7 @@ describe('vitserve bench', () => {
     ['a closed loop', ['--callers', '3,12']],
     ['an open loop beside a closed one', ['--callers', '2', '--rate', '60,600']],
   ] as const) {
-    test(`${what}: every call is counted once, as the server counts it, refusals too`, async (t) => {
+    test(`${what}: every call is counted once, as in the server, also rejections`, async (t) => {
       const reasons = [
         { code: 'OK', reason: '' },
         { code: 'RESOURCE_EXHAUSTED', reason: 'OVERLOADED' },
@@ -117,7 +114,7 @@ describe('vitserve bench', () => {
     });
   }
 
-  test('more callers than permits are refused, and that is no goodput', async (t) => {
+  test('callers beyond the permits are rejected, which does not count as goodput', async (t) => {
     const thaw = await server.freeze(t, 'inference');
     const running = report(t, '--callers', '12', '--warm-up', '0s', '--duration', '1s', folder);
     await server.metricIs('vitserve_permits_in_use', {}, PERMITS);
@@ -160,7 +157,7 @@ describe('vitserve bench', () => {
     }
   });
 
-  test('connections are as many as asked for', async (t) => {
+  test('opens as many connections as given', async (t) => {
     const proxy = await countingProxy(t, server.port);
     const args = [
       '--callers',
@@ -212,7 +209,7 @@ describe('vitserve bench', () => {
     await server.metricIs('vitserve_permits_in_use', {}, 0);
   });
 
-  test('where all calls fail the table says how, and the exit code is 1', async (t) => {
+  test('if all calls fail the table says how, and the exit code is 1', async (t) => {
     const args = [
       '--callers',
       '1',
@@ -228,7 +225,7 @@ describe('vitserve bench', () => {
     assert.doesNotMatch(stdout, /latency/);
   });
 
-  test('what can not work is refused before any load, all of it at once', async (t) => {
+  test('impossible settings are rejected before any load, all at once', async (t) => {
     const empty = temporaryFolder(t);
     const { code, stdout, stderr } = await bench(t, 'not-there.jpg', empty);
     assert.deepEqual([code, stdout], [2, '']);
@@ -244,7 +241,7 @@ describe('vitserve bench', () => {
     );
   });
 
-  test('where no server listens it says so at once, and how to start one', async (t) => {
+  test('without a server it says so at once, and how to start one', async (t) => {
     const address = `127.0.0.1:${await freePort()}`;
     const { code, stdout, stderr } = await vitserve(t, [
       'bench',
@@ -261,7 +258,7 @@ describe('vitserve bench', () => {
   });
 });
 
-test('a server that goes away ends the measurement, with what there was', async (t) => {
+test('a server that stops ends the measurement, with the figures so far', async (t) => {
   const server = await ServerProcess.start(t, SIMULATED);
   const load = ['--callers', '1,2', '--warm-up', '0s', '--duration', '1h'];
   const answered = await answeredBy(server);

@@ -1,7 +1,7 @@
 /**
- * How a connection is ended that has done nothing wrong, frame by frame: calls that are on their
- * way are answered, and the client knows which were not taken. The clock is moved by hand, and the
- * client answers PING when the test says so.
+ * How an innocent connection is ended, frame by frame: calls in flight are answered, and the client
+ * knows which were not taken. The test moves the clock, and the client answers PING when the test
+ * says so.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -38,7 +38,7 @@ const ROUND_TRIP_MS = 1_000;
 const NOTICE_STREAM = 2 ** 31 - 1;
 const ACK = 1;
 const CANCEL = Buffer.from([0, 0, 0, 8]);
-/** A message of no bytes. */
+/** An empty message. */
 const MESSAGE = Buffer.alloc(5);
 
 const raw = { serialize: (value: Buffer) => value, deserialize: (bytes: Buffer) => bytes };
@@ -127,19 +127,19 @@ async function open(scope: Scope, port: number) {
         of(FRAME.headers).some((each) => each.stream === stream && (each.flags & END_STREAM) !== 0),
       ),
     pings,
-    /** Waits for the next PING. Returns what answers it. */
+    /** Waits for the next PING. Returns a function that answers it. */
     nextPing: async () => {
       const { payload } = await eventually('a PING has come', () => pings()[acknowledged]);
       acknowledged++;
       return () => socket.send(frame(FRAME.ping, ACK, 0, payload));
     },
-    /** The last streams of the GOAWAY frames that have come. */
+    /** The last stream ids of the GOAWAY frames so far. */
     goAways: () => of(FRAME.goAway).map(({ payload }) => payload.readUInt32BE(0)),
     codes: () => of(FRAME.goAway).map(({ payload }) => payload.readUInt32BE(4)),
   };
 }
 
-/** Where an age lies in its jitter: in the middle, but where a test says otherwise. */
+/** Where an age lies in its jitter: in the middle, unless a test says otherwise. */
 let random = 0.5;
 before(() => {
   mock.method(Math, 'random', () => random);
@@ -190,7 +190,7 @@ describe('a connection that has reached its age', () => {
     );
   });
 
-  test('is closed when the calls that were taken are answered, and no sooner; later ones are not taken', async (t) => {
+  test('is closed once the calls taken so far are answered; later ones are not', async (t) => {
     const { clock, port, answer } = await listen(t, { age: AGE_MS });
     const client = await open(t, port);
     await client.call(1, '/test/Later');
@@ -213,7 +213,7 @@ describe('a connection that has reached its age', () => {
     assert.equal(client.socket.frames().filter(({ stream }) => stream === 5).length, 0);
   });
 
-  test('is told only when no answer was on its way to the client', async (t) => {
+  test('gets GOAWAY only when no answer is on its way to the client', async (t) => {
     const { clock, port, answer } = await listen(t, { age: AGE_MS });
     const client = await open(t, port);
     await client.call(1, '/test/Later');
@@ -225,7 +225,7 @@ describe('a connection that has reached its age', () => {
     await answer();
     await client.answered(3);
     await acknowledge();
-    // A PING of the client's own comes back after the server has dealt with the answer to its.
+    // A PING of the client's own comes back after the server has handled the client's answer.
     await client.socket.send(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
     await eventually('it came back', () =>
       client.socket.frames().some((each) => each.type === FRAME.ping && each.flags === ACK),
@@ -256,7 +256,7 @@ describe('a connection that has reached its age', () => {
     }
   });
 
-  test('that never answers PING is told all the same, and closed', async (t) => {
+  test('that never answers PING gets GOAWAY too, and is closed', async (t) => {
     const { clock, port } = await listen(t, { age: AGE_MS });
     const client = await open(t, port);
     clock.advance(AGE_MS);
@@ -270,7 +270,7 @@ describe('a connection that has reached its age', () => {
     assert.deepEqual(client.goAways().slice(0, 2), [NOTICE_STREAM, 0]);
   });
 
-  test('may have calls for as long again; one that is open then is UNAVAILABLE to its caller', async (t) => {
+  test('may finish calls for the same time again; then they are UNAVAILABLE', async (t) => {
     const { clock, port, waiting } = await listen(t, { age: AGE_MS });
     const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
       'grpc.enable_retries': 0,
@@ -299,7 +299,7 @@ describe('a connection that has reached its age', () => {
 });
 
 describe('a connection without a call', () => {
-  test('is ended in order after its time, counted from the end of its last call', async (t) => {
+  test('is ended gracefully after its time, counted from the end of its last call', async (t) => {
     const { clock, port } = await listen(t, { idle: IDLE_MS });
     const client = await open(t, port);
     clock.advance(IDLE_MS - 1);
@@ -312,7 +312,7 @@ describe('a connection without a call', () => {
     assert.equal(client.goAways()[0], NOTICE_STREAM);
   });
 
-  test('is not one with a call, however long that takes', async (t) => {
+  test('is not ended while it has a call, however long that takes', async (t) => {
     const { clock, port, answer } = await listen(t, { idle: IDLE_MS });
     const client = await open(t, port);
     await client.call(1, '/test/Later');
@@ -328,7 +328,7 @@ describe('a connection without a call', () => {
 });
 
 describe('a server that stops', () => {
-  test('ends every connection in order, and knows when no further call can come', async (t) => {
+  test('ends every connection gracefully, and knows when no further call can come', async (t) => {
     const { port, retire } = await listen(t, {});
     const clients = [await open(t, port), await open(t, port)];
     let isRetired = false;
@@ -354,7 +354,7 @@ describe('a server that stops', () => {
   });
 });
 
-test('under TLS, where Node.js has no way to the notice, GOAWAY comes when no answer is on its way', async (t) => {
+test("under TLS, where Node.js can't send the notice, GOAWAY comes when no answer is on its way", async (t) => {
   const authority = new Authority('authority');
   const tls = {
     ...authority.issue({ name: 'server', hosts: ['127.0.0.1'] }),
@@ -381,7 +381,7 @@ test('under TLS, where Node.js has no way to the notice, GOAWAY comes when no an
 });
 
 describe('resets', () => {
-  test('that have used most of what HTTP/2 allows end the connection in order, before all its calls are lost', async (t) => {
+  test("close to HTTP/2's limit end the connection gracefully, before all its calls are lost", async (t) => {
     const { port, answer, waiting } = await listen(t, {}, systemClock);
     const client = await open(t, port);
     await client.call(1, '/test/Later');
@@ -399,14 +399,14 @@ describe('resets', () => {
     t.diagnostic(`${(stream - 3) / 2} resets`);
     assert(
       client.codes().every((code) => code === 0),
-      'nobody was at fault',
+      'GOAWAY has an error code',
     );
     await answer();
     await client.answered(1);
     await client.socket.closed;
   });
 
-  test('are not counted where calls end as they should', async (t) => {
+  test('are not counted if calls end as they should', async (t) => {
     const { port } = await listen(t, {});
     const client = await open(t, port);
     for (let stream = 1; stream < 2 * 2_500; stream += 1_000) {

@@ -1,6 +1,5 @@
 /**
- * Converted checkpoints answer what transformers and timm answer, where there is a Python that has
- * them.
+ * Converted checkpoints answer as transformers and timm do, if a Python with these is available.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -30,9 +29,7 @@ const skip = python === null ? 'no Python with torch, transformers and timm' : f
 const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
 after(() => rmSync(folder, { recursive: true }));
 
-/**
- * The names of the cases in vit_checkpoints.py; written out, so that one that gets lost is noticed.
- */
+/** The names of the cases in vit_checkpoints.py; written out, so that a lost one is noticed. */
 const CASES = [
   ...[
     'vit-old-names',
@@ -76,7 +73,7 @@ const CASES = [
 ];
 
 describe('a converted checkpoint', { skip }, () => {
-  test('is made for every case', () => {
+  test('exists for every case', () => {
     const script = join(REPOSITORY, 'test/integration/vit_checkpoints.py');
     const made = spawnSync(python as string, [script, folder], { encoding: 'utf8' });
     assert.equal(made.status, 0, made.stderr);
@@ -84,7 +81,7 @@ describe('a converted checkpoint', { skip }, () => {
   });
 
   for (const name of CASES) {
-    test(`${name} answers what its own library answers`, async () => {
+    test(`${name} answers as its own library does`, async () => {
       const expected = JSON.parse(
         readFileSync(join(folder, name, 'expected.json'), 'utf8'),
       ) as Expected;

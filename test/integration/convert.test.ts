@@ -1,6 +1,6 @@
 /**
- * Converted models run: random ones of any variant, and the default model's checkpoint, as its
- * committed graph does.
+ * Converted models run: random ones of any variant, and the default model's checkpoint, which
+ * answers as its committed graph does.
  */
 import assert from 'node:assert/strict';
 import {
@@ -59,7 +59,7 @@ describe('a model with random weights', () => {
     ['cpu', '--random', 'Ti/16', '--image-size', '96'],
     ['cuda', '--random', 'Ti/32', '--image-size', '96x64', '--target', 'cuda'],
   ] as [string, ...string[]][]) {
-    test(`for ${name} answers every picture the same, bit by bit, alone and in a batch of 8`, async () => {
+    test(`for ${name} answers every picture the same alone and in a batch of 8`, async () => {
       await convert(...flags, '--name', name, '--classes', '10');
       const { run, pixels, manifest } = await open(models, name);
       assert.equal(manifest.labels.length, 10);
@@ -83,7 +83,7 @@ describe('a model with random weights', () => {
     });
   }
 
-  test('is the same for a seed, and another one for another', async () => {
+  test('is the same for a seed, and different for another', async () => {
     const flags = ['--random', 'Ti/16', '--image-size', '32', '--classes', '3'];
     for (const [name, seed] of [
       ['one', '1'],
@@ -100,7 +100,7 @@ describe('a model with random weights', () => {
     assert.notEqual(hashes[0], hashes[2]);
   });
 
-  test('says what it is, and is served only where that is allowed', async () => {
+  test('says what it is, and is served only if that is allowed', async () => {
     const { notes } = await convert('--random', 'Ti/16', '--image-size', '32', '--name', 'marked');
     assert.match(notes.join(), /--allow-random-weights/);
     await assert.rejects(
@@ -111,7 +111,7 @@ describe('a model with random weights', () => {
     assert.equal(manifest.provenance.weights, 'random');
   });
 
-  test('has a name by itself, and each conversion is the next version', async () => {
+  test('has a default name, and each conversion is the next version', async () => {
     const flags = ['--random', 'Ti/8', '--image-size', '16', '--classes', '2'];
     const places = [await convert(...flags), await convert(...flags)].map(({ place }) => place);
     assert.deepEqual(
@@ -120,7 +120,7 @@ describe('a model with random weights', () => {
     );
   });
 
-  test('of no variant, or with a picture that its patches do not fill, is refused', async () => {
+  test('of an unknown variant, or with an image size that does not fit, is rejected', async () => {
     assert.match(
       await refusal('--random', 'XL/16'),
       /"XL\/16" is not a variant: give Ti, S, B, L, H/,
@@ -162,7 +162,7 @@ describe('the default model', () => {
     }
   });
 
-  test('for CUDA computes the same', async () => {
+  test('converted for CUDA computes the same', async () => {
     await convert(checkpoint, '--name', 'fused', '--target', 'cuda');
     const committed = await open(join(REPOSITORY, 'models'), 'vit-cifar10');
     const fused = await open(models, 'fused');
@@ -181,7 +181,7 @@ describe('the default model', () => {
     assert.equal((await run(pixels(2), 2)).scores.length, 20);
   });
 
-  test('is refused in one go where what lies beside its weights is wrong, and nothing is left behind', async () => {
+  test('with wrong files beside its weights is rejected, and leaves nothing behind', async () => {
     const broken = join(folder, 'broken');
     cpSync(checkpoint, broken, { recursive: true });
     const config = JSON.parse(readFileSync(join(broken, 'config.json'), 'utf8')) as Record<
@@ -224,7 +224,7 @@ describe('the default model', () => {
     );
   });
 
-  test('is not written over', async () => {
+  test('is not overwritten', async () => {
     const out = join(folder, 'twice/vit/1');
     await convert(checkpoint, '--out', out);
     assert.match(await refusal(checkpoint, '--out', out), / exists: leave out --version/);

@@ -1,6 +1,6 @@
 /**
- * Deadlines over gRPC, with a simulated process that takes its time: who can't make it is told so
- * at once, and nothing that has expired is executed.
+ * Deadlines over gRPC, with a simulated process that takes its time: a call that can't meet its
+ * deadline is rejected at once, and nothing expired is executed.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -34,12 +34,12 @@ describe('a server that takes 400 ms an image', () => {
     executed: await server.metric('vitserve_batch_size_sum'),
   });
 
-  test('knows so, and shows it', async () => {
+  test('knows that, and shows it', async () => {
     const cost = await server.metric('vitserve_batch_cost_seconds', { batch_size: '1' });
     assert(cost >= 0.4 && cost < 2, `${cost} s`);
   });
 
-  test('refuses a call that has 350 ms, at once, without a decode or an execution, and says what would do', async (t) => {
+  test('rejects a call that has 350 ms at once, without a decode, and with advice', async (t) => {
     // Sent by hand, so that only the server watches the deadline.
     const connection = await RawConnection.open(t, server.port);
     await client.classify({ image });
@@ -61,7 +61,7 @@ describe('a server that takes 400 ms an image', () => {
     assert.equal(await server.metric('vitserve_permits_in_use'), 0);
   });
 
-  test('refuses it before its image has come', async (t) => {
+  test('rejects it before its image has arrived', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     await client.classify({ image });
     const call = connection.begin('Classify', { grpcTimeout: '350m' });
@@ -74,7 +74,7 @@ describe('a server that takes 400 ms an image', () => {
     assert.deepEqual((await client.embed({ image }, { timeoutMs: 20_000 })).embedding, GREEN);
   });
 
-  test('says the same of one image of a stream, and goes on with it', async () => {
+  test('rejects one image of a stream in the same way, and goes on with the stream', async () => {
     await client.classify({ image });
     const stream = client.stream({ timeoutMs: 350 });
     stream.send('late', { image });
@@ -86,7 +86,7 @@ describe('a server that takes 400 ms an image', () => {
   });
 });
 
-describe('at three times of what can be done', () => {
+describe('at three times its capacity', () => {
   const scope = suiteScope();
   const EXECUTE_MS = 100;
   const DEADLINE_MS = 3_000;
@@ -121,7 +121,7 @@ describe('at three times of what can be done', () => {
           }
         }),
       );
-      // Most of them as soon as they have been sent, and none as late as an answer would have been.
+      // Most of them as soon as they were sent, and none as late as an answer would have been.
       refusedAfter.sort((one, other) => one - other);
       const median = refusedAfter[refusedAfter.length >> 1] ?? 0;
       assert(median < DEADLINE_MS / 2, `half of the refusals took ${median} ms`);
@@ -132,8 +132,8 @@ describe('at three times of what can be done', () => {
     assert(totals.answered >= POSSIBLE, text);
     const inVain =
       (await server.metric('vitserve_batch_size_sum')) - executedBefore - totals.answered;
-    // An image that expires while it is executed, and the answer to one that crosses with the end
-    // of its caller's patience.
+    // An image that expires during its execution, and an answer that crosses the end of its call's
+    // deadline.
     assert(inVain <= 4, `${inVain} executed in vain, ${text}`);
   });
 });

@@ -1,4 +1,4 @@
-/** What the server does where CUDA is asked for and is not there. */
+/** What the server does if CUDA is requested but missing. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
@@ -9,7 +9,7 @@ import { ONE_EACH, ServerProcess } from '../support/server.js';
 const WITHOUT_CUDA = existsSync('/dev/nvidiactl') ? { skip: 'this machine has an NVIDIA GPU' } : {};
 
 test(
-  'cuda asked for by name and absent: one clear line and exit code 1',
+  'cuda requested by name and absent: one clear line and exit code 1',
   WITHOUT_CUDA,
   async (t) => {
     const server = ServerProcess.spawn(t, [...ONE_EACH, '--execution-provider', 'cuda']);
@@ -47,7 +47,7 @@ test(
   },
 );
 
-test('cpu asked for by name is no fallback', async (t) => {
+test('cpu requested by name is not a fallback', async (t) => {
   const server = await ServerProcess.start(t, [...ONE_EACH, '--execution-provider', 'cpu']);
   assert.equal(await server.metric('vitserve_execution_provider_fallback'), 0);
   assert(!server.lines.some(({ level }) => level === 'warn'), server.output);

@@ -1,6 +1,6 @@
 /**
- * Who calls the gRPC port in another protocol is told what it speaks, in words that reach whoever
- * has to mend it.
+ * A caller that speaks another protocol to the gRPC port is told what the port speaks, in a form
+ * that its operators can read.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -87,7 +87,7 @@ describe('a plaintext port', () => {
     'application/grpc-web-text',
     'application/grpc-web',
   ]) {
-    test(`answers ${contentType} with a status that its callers read`, async (t) => {
+    test(`answers ${contentType} with a status that its callers can read`, async (t) => {
       const { headers, body } = await post(t, server.port, contentType, Buffer.alloc(3_000_000));
       assert.deepEqual([headers[':status'], headers['content-type'], body], [200, contentType, '']);
       assert.equal(headers['grpc-status'], '12');
@@ -104,7 +104,7 @@ describe('a plaintext port', () => {
     'application/grpcish',
     null,
   ]) {
-    test(`answers ${contentType ?? 'no content type'} with 415 and what to call it with`, async (t) => {
+    test(`answers ${contentType ?? 'no content type'} with 415 and how to call it`, async (t) => {
       const { headers, body } = await post(t, server.port, contentType, Buffer.alloc(3_000_000));
       assert.deepEqual([headers[':status'], headers['content-type']], [415, 'application/json']);
       const { code, message } = JSON.parse(body) as Record<string, string>;
@@ -116,7 +116,7 @@ describe('a plaintext port', () => {
     });
   }
 
-  test('takes gRPC by each of its names', async (t) => {
+  test('accepts gRPC by each of its names', async (t) => {
     for (const contentType of [
       'application/grpc',
       'application/grpc+proto',
@@ -127,7 +127,7 @@ describe('a plaintext port', () => {
     }
   });
 
-  test('answers HTTP/1.1 with 400 and what it speaks, whatever is sent with it', async () => {
+  test('answers HTTP/1.1 with 400 and what it speaks, whatever is sent along', async () => {
     const address = { host: '127.0.0.1', port: server.port };
     for (const method of ['GET', 'POST', 'OPTIONS']) {
       const body = method === 'POST' ? Buffer.alloc(2_000_000) : undefined;
@@ -146,7 +146,7 @@ describe('a plaintext port', () => {
     assert.equal(server.lines.filter(({ msg }) => msg === ALOUD).length, 1);
   });
 
-  test('closes TLS, and the log says so', async (t) => {
+  test('closes TLS connections, and the log says so', async (t) => {
     const socket = connectTls({ host: '127.0.0.1', port: server.port, rejectUnauthorized: false });
     t.after(() => socket.destroy());
     await once(socket, 'error');
@@ -155,7 +155,7 @@ describe('a plaintext port', () => {
     );
   });
 
-  test('takes HTTP/2 that comes byte by byte, or with much behind it', async (t) => {
+  test('accepts HTTP/2 that comes byte by byte, or with much behind it', async (t) => {
     const slow = await RawSocket.open(t, server.port);
     for (const byte of PREFACE) await slow.send(Buffer.of(byte));
     await slow.send(frame(FRAME.settings, 0, 0));
@@ -170,7 +170,7 @@ describe('a plaintext port', () => {
     await eventually('what came last is answered', () => eager.has(FRAME.ping));
   });
 
-  test('ends in order while a connection has not said anything yet', async (t) => {
+  test('stops gracefully while a connection has not sent anything yet', async (t) => {
     const own = await ServerProcess.start(t, [...SIMULATED, '--drain-timeout', '60s']);
     const client = new PlainClient(t, own.address);
     await client.embed({ image: await plainPng([1, 2, 3]) });
@@ -183,7 +183,7 @@ describe('a plaintext port', () => {
   });
 });
 
-test('a TLS port answers HTTP/1.1 inside TLS, and the log tells of plaintext', async (t) => {
+test('a TLS port answers HTTP/1.1 inside TLS, and logs plaintext', async (t) => {
   const authority = new Authority('authority');
   const folder = temporaryFolder(t);
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
@@ -192,7 +192,7 @@ test('a TLS port answers HTTP/1.1 inside TLS, and the log tells of plaintext', a
   writeFileSync(key, issued.key, { mode: 0o600 });
   const server = await ServerProcess.start(t, [...SIMULATED, '--tls-cert', cert, '--tls-key', key]);
 
-  // Without ALPN, as old clients come; with it, HTTP/1.1 is refused in the handshake.
+  // Without ALPN, like old clients; with it, the handshake rejects HTTP/1.1.
   const options = {
     host: '127.0.0.1',
     port: server.port,

@@ -1,6 +1,6 @@
 /**
- * What a call's `grpc-timeout` means, sent by hand: every unit, what no timer holds, and what is
- * none.
+ * The meaning of a call's `grpc-timeout`, sent by hand: every unit, values beyond any timer, and
+ * invalid ones.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -79,7 +79,7 @@ describe('a grpc-timeout', () => {
   };
 
   for (const method of METHODS) {
-    test(`of more than 24.8 days is no deadline for ${method}`, async () => {
+    test(`of more than 24.8 days means no deadline for ${method}`, async () => {
       for (const grpcTimeout of NONE) {
         const { code } = await callWith(method, grpcTimeout);
         assert.equal(code, String(status.OK), grpcTimeout);
@@ -100,7 +100,7 @@ describe('a grpc-timeout', () => {
       }
     });
 
-    test(`that is over when it comes ends ${method} before anything is done`, async () => {
+    test(`that is over on arrival ends ${method} before anything is done`, async () => {
       const done = left.length;
       for (const grpcTimeout of ['0S', '0H', '0n', '1n', '99999999n', '999u', '1u']) {
         const ending = await callWith(method, grpcTimeout);
@@ -114,7 +114,7 @@ describe('a grpc-timeout', () => {
       assert.equal(left.length, done + (method === 'GetModel' ? 0 : 1));
     });
 
-    test(`that is none ends ${method} with REQUEST_MALFORMED, which says so`, async () => {
+    test(`that is invalid ends ${method} with REQUEST_MALFORMED, which says so`, async () => {
       const values = [
         '',
         'S',
@@ -150,7 +150,7 @@ describe('a grpc-timeout', () => {
     assert(text.length < 500, text);
   });
 
-  test('in frames that no library sends is read as it is written, and not at all where there are two', async (t) => {
+  test('in unusual frames is read as written, and ignored if there are two', async (t) => {
     const raw = await RawSocket.http2(t, stand.port);
     const endedBefore = stand.ended.length;
     const call = (id: number, timeouts: readonly string[]) => {

@@ -1,5 +1,5 @@
 /**
- * The server as a client sees it that shares no code with it: grpcio, Google's own for Python
+ * The server seen by a client that shares no code with it: grpcio, Google's own for Python
  * (`grpcio_client.py`), and its packages for rich errors, health and reflection.
  */
 import assert from 'node:assert/strict';
@@ -60,7 +60,7 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     expected = predictions.map(({ classIndex, label, score }) => [classIndex, label, score]);
   });
 
-  test('gets the answers that any client gets', async () => {
+  test('gets the same answers as any client', async () => {
     assert.deepEqual(await client.step({ step: 'classify', image }), expected);
     const { embedding } = await plain.embed({ image: photo, normalize: true });
     assert.deepEqual(await client.step({ step: 'embed', image }), embedding);
@@ -78,7 +78,7 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     });
   });
 
-  test('is told when to come back, and with a retry policy the library does so by itself', async (t) => {
+  test('is told when to retry, and with a retry policy the library does so itself', async (t) => {
     const thaw = await server.freeze(t, 'inference');
     const holder = outcomeOf(plain.classify({ image: photo }));
     await server.metricIs('vitserve_permits_in_use', {}, 1);
@@ -117,7 +117,7 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     assert.equal(await client.step({ step: 'late', image }), 'DEADLINE_EXCEEDED');
   });
 
-  test('checks health by both names, and is told that another is unknown', async () => {
+  test('checks health by both names, and learns that another is unknown', async () => {
     for (const [name, status] of [
       ['', 'SERVING'],
       [SERVICE, 'SERVING'],
@@ -131,7 +131,7 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     }
   });
 
-  test('links the reflected descriptors and makes a call of nothing but them', async () => {
+  test('links the reflected descriptors and makes a call with them alone', async () => {
     assert.deepEqual(await client.step({ step: 'reflect', image }), {
       services: ['grpc.health.v1.Health', SERVICE],
       // Whether the caller streams, whether the server does.
@@ -146,7 +146,7 @@ describe('a grpcio client', python === null ? { skip: missing } : {}, () => {
     });
   });
 
-  test('sees in its watch that the server stops, and the watch end', async () => {
+  test('sees in its watch that the server stops, and that the watch ends', async () => {
     assert.deepEqual(await client.step({ step: 'watch' }), ['SERVING']);
     server.signal('SIGTERM');
     assert.deepEqual(await client.step({ step: 'watched' }), ['SERVING', 'NOT_SERVING']);

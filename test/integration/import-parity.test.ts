@@ -1,11 +1,10 @@
 /**
- * Imports against PyTorch: small models with random weights, exported by the exporters that people
- * use (tools/reference/exports.py), imported by the built program, and asked for the same pictures
- * through the server's own decoding and session. At most 1e-4 apart, 5e-3 where the weights are
- * float16.
+ * Imports compared with PyTorch: small models with random weights, exported by common exporters
+ * (tools/reference/exports.py), imported by the built program, and given the same pictures through
+ * the server's own decoding and session. At most 1e-4 apart, 5e-3 if the weights are float16.
  *
  * Needs a Python with torch, transformers, timm and torchvision: tools/.venv, or python3 on the
- * path. Skips without, and says so.
+ * path. Otherwise skips, and says so.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -41,7 +40,7 @@ interface Reference {
   >;
 }
 
-/** What exports.py writes; the last one only where Python has onnxscript. */
+/** The files of exports.py; the last one only if Python has onnxscript. */
 const MODELS = [
   'optimum-vit',
   'optimum-deit',
@@ -56,8 +55,8 @@ const MODELS = [
 ];
 
 /**
- * Whether a fixed batch can be made free depends on the exporter; images are executed one by one
- * where it can't.
+ * Whether a fixed batch can be made dynamic depends on the exporter; otherwise images are executed
+ * one by one.
  */
 const FIXED_BATCH: readonly string[] = ['fixed-batch-without-names'];
 
@@ -72,7 +71,7 @@ const python = pythonWith(['torch', 'transformers', 'timm', 'torchvision', 'onnx
 const skip =
   python === null ? { skip: 'no Python with torch, transformers, timm, torchvision and onnx' } : {};
 
-describe('imported models against PyTorch', skip, () => {
+describe('imported models compared with PyTorch', skip, () => {
   const scope = suiteScope();
   const folder = temporaryFolder(scope);
   const exports = join(folder, 'exports');

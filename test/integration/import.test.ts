@@ -66,7 +66,7 @@ async function imported(scope: Scope, path: string, flags: readonly string[] = [
   return { ...finished, models, model };
 }
 
-/** The probabilities that a session of the server gives for each of `IMAGES`, one by one. */
+/** The probabilities of a server session for each of `IMAGES`, one by one. */
 async function answers({ graphPath, manifest }: Model): Promise<number[][]> {
   const { session } = await loadOnnxSession({ graphPath, manifest, provider: 'cpu', threads: 1 });
   const rows: number[][] = [];
@@ -111,7 +111,7 @@ describe('exports of every kind', () => {
     /** Beside the graph. */
     readonly files?: Readonly<Record<string, unknown>>;
     readonly graph?: string;
-    /** What is named: the folder or the graph. */
+    /** The named path: the folder or the graph. */
     readonly names?: 'folder' | 'graph';
     readonly tolerance?: number;
     readonly both?: boolean;
@@ -221,7 +221,7 @@ describe('exports of every kind', () => {
       },
     },
     {
-      what: 'a graph that can not be prepared is served as it is',
+      what: 'a graph that cannot be prepared is served as it is',
       variation: { old: true },
       names: 'graph',
       flags: PLAIN,
@@ -271,15 +271,14 @@ describe('exports of every kind', () => {
   }
 });
 
-describe('int8 graphs of others', () => {
+describe('int8 graphs from other tools', () => {
   const scope = suiteScope();
 
   /**
-   * A transformer quantized elsewhere, weights of 8 or 7 bits, of which the CPU may be one that
-   * saturates.
+   * A transformer quantized elsewhere, with weights of 8 or 7 bits, also for CPUs that saturate.
    */
   for (const bits of [8, 7] as const) {
-    test(`weights of ${bits} bits are as the original, and the manifest says how many they are`, async (t) => {
+    test(`with ${bits}-bit weights answer as the original, and the manifest says so`, async (t) => {
       const graph = join(temporaryFolder(scope), 'vit.onnx');
       const { model } = quantizeToInt8(tinyVit({ ...PLAIN_VIT, mlp: 'fused' }), {
         head: true,
@@ -297,7 +296,7 @@ describe('int8 graphs of others', () => {
     });
   }
 
-  test('a graph without int8 says nothing of bits', async (t) => {
+  test('a graph without int8 has no bits in its manifest', async (t) => {
     const graph = join(temporaryFolder(scope), 'vit.onnx');
     await writeModel(graph, tinyVit(PLAIN_VIT));
     const { model } = await imported(t, graph, ['--recipe', 'hf-vit', '--labels', 'none']);
@@ -313,7 +312,7 @@ describe('the model repository', () => {
 
   before(() => writeGraph(graph, classifier()));
 
-  test('a second import is the next version, and nothing else is left in the repository', async (t) => {
+  test('a second import is the next version, and leaves nothing else behind', async (t) => {
     const { models } = await imported(t, graph, FLAGS);
     const again = await vitserve(t, ['import', graph, '--model-repository', models, ...FLAGS]);
     assert.equal(again.code, 0, again.stderr);
@@ -322,7 +321,7 @@ describe('the model repository', () => {
     assert.deepEqual(readdirSync(join(models, 'vit/2')).sort(), ['model.json', 'model.onnx']);
   });
 
-  test('what fails leaves nothing behind', async (t) => {
+  test('a failed import leaves nothing behind', async (t) => {
     const models = join(temporaryFolder(t), 'models');
     const broken = join(temporaryFolder(t), 'vit.onnx');
     await writeGraph(
@@ -360,7 +359,7 @@ describe('the model repository', () => {
     }
   });
 
-  test('a graph that answers otherwise each time is refused, and kept with --force', async (t) => {
+  test('a graph whose answers vary is rejected, and kept with --force', async (t) => {
     const restless = classifier();
     const nodes = restless.graph.node;
     const gemm = nodes.at(-1);
@@ -461,7 +460,7 @@ describe('the commands of the document', () => {
     });
   }
 
-  test('there are such commands, and pictures of the user are compared', async (t) => {
+  test('exist, and compare pictures of the user', async (t) => {
     assert.ok(blocks.length >= 6);
     const args = [
       'import',
@@ -509,7 +508,7 @@ function changed(change: (model: ModelProto) => void): () => ModelProto {
   };
 }
 
-/** Weights outside, at a place that is then changed in the file by one of the same length. */
+/** Weights outside, at a place that is then replaced in the file by one of the same length. */
 function externalAt(what: string, location: string): Refusal {
   return {
     what,
@@ -711,7 +710,7 @@ describe('what import rejects', () => {
     });
   }
 
-  test('the document has no row that is not tested', () => {
+  test('every row of the document is tested', () => {
     assert.deepEqual(
       [...table.keys()],
       refusals.map(({ what }) => what),

@@ -1,6 +1,6 @@
 /**
- * `vitserve install-cuda` against a package index on this machine, and every step at which CUDA may
- * fail, with libraries that a C compiler makes of a line each: the real ones are hundreds of
+ * `vitserve install-cuda` with a package index on this machine, and every step at which CUDA may
+ * fail, with libraries that a C compiler makes of one line each: the real ones are hundreds of
  * megabytes and need a GPU.
  */
 import assert from 'node:assert/strict';
@@ -44,7 +44,7 @@ async function installCuda(
   return { code, ...said };
 }
 
-/** An index that has the wheel, with these bytes in the place of the libraries. */
+/** An index that has the wheel, with these bytes in place of the libraries. */
 async function startIndex(scope: Scope, library: Buffer): Promise<string> {
   const wheel = zipOf(
     PROVIDER_FILES.map((name) => ({ name: `onnxruntime/capi/${name}`, bytes: library })),
@@ -65,7 +65,7 @@ async function startIndex(scope: Scope, library: Buffer): Promise<string> {
 }
 
 describe('vitserve install-cuda', ON_X64, () => {
-  test('a wheel with other libraries than the known ones is not installed, and nothing is left of it', async (t) => {
+  test('a wheel with other libraries than the known ones is not installed', async (t) => {
     const [into, temporary] = [temporaryFolder(t), temporaryFolder(t)];
     const index = await startIndex(t, Buffer.from('something else'));
     const { code, stderr, stdout } = await installCuda(
@@ -83,7 +83,7 @@ describe('vitserve install-cuda', ON_X64, () => {
     assert.deepEqual([readdirSync(into), readdirSync(temporary)], [[], []]);
   });
 
-  test('an index without the file, and a file that is no wheel: one line, with the remedy', async (t) => {
+  test('a missing file, and one that is not a wheel: one line, with the remedy', async (t) => {
     const index = await startIndex(t, Buffer.alloc(0));
     const absent = await installCuda([
       '--index',
@@ -135,7 +135,7 @@ describe('where CUDA fails', WITH_COMPILER, () => {
        int cuNeeded(void) { return 0; }`,
     );
 
-  /** Installs the stubs as if they came from NuGet, and says what is missing. */
+  /** Installs the stubs as if they came from NuGet, and returns what is missing. */
   async function lastLine(): Promise<string> {
     const { code, stdout, stderr } = await installCuda(
       ['--cuda', '12', '--from', join(folder, 'package.nupkg'), '--into', into],
@@ -152,7 +152,7 @@ describe('where CUDA fails', WITH_COMPILER, () => {
     compileDriver(12_040, 0);
     const [bridge, provider] = PROVIDER_FILES;
     compile(bridge, 'int Provider_GetHost(void) { return 0; }');
-    // Like the real one it asks the bridge for a symbol that none of the files it names has.
+    // Like the real one it asks the bridge for a symbol that none of its files has.
     const source =
       'int cuNeeded(void); int Provider_GetHost(void); int use(void) { return cuNeeded() + Provider_GetHost(); }';
     compile(provider, source, ['libcudart.so.12', 'libcublas.so.12', 'libcuda.so.1']);
@@ -198,7 +198,7 @@ describe('where CUDA fails', WITH_COMPILER, () => {
     );
   });
 
-  test('a package for another CUDA than was asked for is noted', async () => {
+  test('a package for another CUDA than requested is noted', async () => {
     const { stdout } = await installCuda([
       '--cuda',
       '12',

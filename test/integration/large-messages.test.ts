@@ -1,7 +1,7 @@
 /**
- * Messages of a stream that are larger than allowed: each is answered by its request_id, and the
- * stream goes on. They are made by hand, in every order of fields, whole and compressed, since no
- * library sends them all.
+ * Messages of a stream beyond the limit: each is answered by its request_id, and the stream goes
+ * on. They are made by hand, in every order of fields, whole and compressed, since no library sends
+ * them all.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -70,7 +70,7 @@ async function send(
 }
 
 describe('an image above the limit in a stream', () => {
-  test('is answered by its id, and thirty-nine others as if it were not there', async (t) => {
+  test('is answered by its id, and thirty-nine others as without it', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const client = new PlainClient(t, `127.0.0.1:${stand.port}`);
     const stream = client.stream();
@@ -93,7 +93,7 @@ describe('an image above the limit in a stream', () => {
     assert.deepEqual(stand.ended, ['ClassifyStream OK']);
   });
 
-  test('is told by its id wherever that stands, compressed or not', async (t) => {
+  test('is answered by its id wherever that stands, compressed or not', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const connection = await RawConnection.open(t, stand.port);
     const images = {
@@ -123,7 +123,7 @@ describe('an image above the limit in a stream', () => {
     }
   });
 
-  test('is one from the first byte that is too many', async (t) => {
+  test('counts from the first byte above the limit', async (t) => {
     const seen: number[] = [];
     const answer = async ({ image }: { readonly image: Uint8Array }) => {
       seen.push(image.length);
@@ -131,7 +131,7 @@ describe('an image above the limit in a stream', () => {
     };
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES, answer });
     const connection = await RawConnection.open(t, stand.port);
-    /** A message of exactly so many bytes. */
+    /** A message of exactly this size. */
     const ofSize = (requestId: string, bytes: number) => {
       const overhead = idFirst(requestId, Buffer.alloc(bytes)).length - bytes;
       return idFirst(requestId, Buffer.alloc(bytes - overhead));
@@ -201,7 +201,7 @@ describe('an image above the limit in a stream', () => {
     assert.equal(stand.admission.permits.inUse, 0);
   });
 
-  test('one after the other make their sender wait where the answers are not read', async (t) => {
+  test('one after another make their sender wait if the answers are not read', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const connection = await RawConnection.open(t, stand.port, { windowBytes: 0 });
     const call = connection.begin('ClassifyStream');
@@ -227,7 +227,7 @@ describe('an image above the limit in a stream', () => {
 describe('a message far above the limit', () => {
   const LARGEST = 2 ** 32 - 1;
 
-  test('is answered by its id, and is the last one of its stream; what came before is answered', async (t) => {
+  test('is answered by its id, and ends its stream; earlier ones are answered', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const connection = await RawConnection.open(t, stand.port);
     for (const length of [LARGEST, SKIPPED_TIMES * MAX_MESSAGE_BYTES + 1]) {
@@ -251,7 +251,7 @@ describe('a message far above the limit', () => {
     }
   });
 
-  test('is skipped where it is just near enough', async (t) => {
+  test('is skipped if it is just near enough', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: 1_000 });
     const connection = await RawConnection.open(t, stand.port);
     const most = SKIPPED_TIMES * (1_000 + 64 * 1024);
@@ -275,7 +275,7 @@ describe('a gzip bomb in a stream', () => {
       inFrame(gzipSync(idLast('last', bomb)), 1),
     ];
     const call = await send(connection, [...messages, small('after')], { encoding: 'gzip' });
-    // An id that far behind the limit is not looked for.
+    // An id that far beyond the limit is not searched for.
     assert.deepEqual(await outcomesOf(call), {
       first: 'IMAGE_TOO_LARGE',
       '': 'IMAGE_TOO_LARGE',
@@ -284,7 +284,7 @@ describe('a gzip bomb in a stream', () => {
     assert.equal((await call.ended).headers['grpc-status'], OK);
   });
 
-  test('that is damaged beyond the limit is too large, and one below it is malformed', async (t) => {
+  test('that is damaged beyond the limit is too large, and below it malformed', async (t) => {
     const stand = await RpcStand.open(t, { maxImageBytes: MAX_IMAGE_BYTES });
     const connection = await RawConnection.open(t, stand.port);
     const whole = gzipSync(idFirst('cut', noise(2 * MAX_MESSAGE_BYTES)));

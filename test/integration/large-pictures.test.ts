@@ -1,4 +1,4 @@
-/** The largest pictures need no temporary file: a container has nowhere to write one. */
+/** The largest pictures need no temporary file: a container may have no place for one. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ const DECODE = `
   process.stdout.write(width + ' × ' + height);
 `;
 
-test('a WebP picture of 36 million pixels is decoded where there is no folder for temporary files', async (t) => {
+test('a WebP picture of 36 million pixels is decoded without temporary files', async (t) => {
   const file = join(temporaryFolder(t), 'large.webp');
   const drawn = sharp({
     create: { width: SIDE, height: SIDE, channels: 3, background: '#3050a0' },

@@ -1,4 +1,4 @@
-/** Connections that say nothing, or too little, are ended in time; the clock is moved by hand. */
+/** Connections that send nothing, or too little, are ended in time; the test moves the clock. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
@@ -50,7 +50,7 @@ function untilClosed(...raws: RawSocket[]): Promise<unknown> {
 }
 
 describe('a plaintext port', () => {
-  test('ends who says nothing, or half of what HTTP/2 begins with, and no one else', async (t) => {
+  test("ends connections that send nothing, or half of HTTP/2's preface, and no others", async (t) => {
     const { clock, listener, refused, open } = await listen(t);
     const silent = await RawSocket.open(t, listener.port);
     const half = await RawSocket.open(t, listener.port);
@@ -68,7 +68,7 @@ describe('a plaintext port', () => {
     assert.equal(open(), 1);
   });
 
-  test('has so many connections and no more', async (t) => {
+  test('accepts so many connections and no more', async (t) => {
     const { listener, refused, open } = await listen(t);
     const first = await Promise.all(
       Array.from({ length: 3 }, () => RawSocket.open(t, listener.port)),
@@ -84,7 +84,7 @@ describe('a plaintext port', () => {
     assert.deepEqual(refused, ['limit']);
   });
 
-  test('ends an idle connection, also one whose other end never closes', async (t) => {
+  test('ends an idle connection, even if its other end never closes', async (t) => {
     const { clock, listener, open } = await listen(t, {}, { 'grpc.max_connection_idle_ms': 50 });
     const raw = await RawSocket.open(t, listener.port, { allowHalfOpen: true });
     await raw.send(PREFACE, frame(FRAME.settings, 0, 0));
@@ -115,7 +115,7 @@ describe('a plaintext port', () => {
     assert.equal(open(), 0);
   });
 
-  test('a port that is taken, and a name that there is not, are set-up errors that say what to do', async (t) => {
+  test('a port in use, and an unknown name, are set-up errors with a remedy', async (t) => {
     const { listener } = await listen(t);
     await assert.rejects(listen(t, { address: { host: '127.0.0.1', port: listener.port } }), {
       name: 'SetupError',
@@ -128,7 +128,7 @@ describe('a plaintext port', () => {
     });
   });
 
-  test('localhost is all of its addresses, on one port', async (t) => {
+  test('localhost means all of its addresses, on one port', async (t) => {
     const { listener } = await listen(t, { address: { host: 'localhost', port: 0 } });
     const raw = await RawSocket.http2(t, listener.port);
     await eventually('it is answered', () => raw.has(FRAME.settings));
@@ -142,7 +142,7 @@ describe('a TLS port', () => {
     minVersion: 'TLSv1.2' as const,
   };
 
-  test('ends who says nothing or half of a handshake, and who goes on to say nothing', async (t) => {
+  test('ends connections that send nothing, or half of a handshake, or only that', async (t) => {
     const { clock, listener, refused, open } = await listen(t, { tls, handshakeTimeoutMs: 300 });
     const silent = await RawSocket.open(t, listener.port);
     const half = await RawSocket.open(t, listener.port);
@@ -167,7 +167,7 @@ describe('a TLS port', () => {
     await eventually('none is left', () => open() === 0);
   });
 
-  test('lets who has begun HTTP/2 be', async (t) => {
+  test('leaves connections alone that have begun HTTP/2', async (t) => {
     const { clock, listener, refused } = await listen(t, { tls });
     const session = connectHttp2(`https://127.0.0.1:${listener.port}`, { ca: authority.cert });
     session.on('error', () => {});
@@ -180,7 +180,7 @@ describe('a TLS port', () => {
     assert.deepEqual(refused, []);
   });
 
-  test('takes a new certificate for new connections and keeps those that are open', async (t) => {
+  test('uses a new certificate for new connections and keeps the open ones', async (t) => {
     const { listener } = await listen(t, { tls });
     const shown = async () => {
       const socket = connectTls({

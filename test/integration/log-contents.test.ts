@@ -1,6 +1,6 @@
 /**
- * Neither the log at its most talkative nor traces tell what is in an image, what it was taken for,
- * or a secret.
+ * Neither the log at its lowest level nor traces contain anything of an image, its predictions, or
+ * a secret.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ const TOKEN = 'token-of-a-caller-0123456789abcdef';
 const SECRET = 'what-a-caller-sends-in-metadata';
 const MARK = 'what-is-written-in-an-image';
 
-test('what is logged and traced of calls has nothing of their contents', async (t) => {
+test('logs and traces of calls contain nothing of their contents', async (t) => {
   const { labels } = JSON.parse(readFileSync(join(MODELS, 'vit-cifar10/1/model.json'), 'utf8')) as {
     labels: string[];
   };

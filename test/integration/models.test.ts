@@ -1,4 +1,4 @@
-/** Several models, asked for by name and changed while they are served, with real processes. */
+/** Several models, called by name and changed while they are served, with real processes. */
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ import {
 const FLAGS = [...ON_CPU, '--permits', '32', '--model-repository'];
 const image = await jpeg(1);
 
-/** `large` has its labels in capitals, so that its answers are told from those of `small`. */
+/** `large` has its labels in capitals, so that its answers differ from those of `small`. */
 const inCapitals = (manifest: Record<string, unknown>) => ({
   ...manifest,
   labels: (manifest.labels as string[]).map((label) => label.toUpperCase()),
@@ -59,7 +59,7 @@ async function serving(
     ...flags,
   ]);
   const client = new PlainClient(scope, server.address);
-  /** Asks for a reload and waits for the line that tells how it went. */
+  /** Requests a reload and waits for the line with its outcome. */
   const reload = async (msg: string, model: string) => {
     const from = server.lines.length;
     server.signal('SIGHUP');
@@ -86,7 +86,7 @@ describe('two models', () => {
     ));
   });
 
-  test('are asked by name, and the default one without', async () => {
+  test('answer by name, and the default one without a name', async () => {
     const [unnamed, small, large] = await Promise.all(
       ['', 'small', 'large'].map((model) => client.classify({ image, model })),
     );
@@ -101,7 +101,7 @@ describe('two models', () => {
     assert.equal(embedded.model.name, 'large');
   });
 
-  test('are asked by name image by image in a stream', async () => {
+  test('answer by name image by image in a stream', async () => {
     const stream = client.stream();
     for (const model of ['large', '', 'huge']) stream.send(model, { image, model });
     const answers = new Map((await stream.count(3)).map((message) => [message.requestId, message]));
@@ -132,7 +132,7 @@ describe('two models', () => {
     assert.deepEqual([negative.reason, negative.field], ['PAGE_INVALID', 'page_size']);
   });
 
-  test('and no others are known', async () => {
+  test('are the only known ones', async () => {
     for (const ask of [
       () => client.classify({ image, model: 'huge' }),
       () => client.embed({ image, model: 'huge' }),
@@ -146,7 +146,7 @@ describe('two models', () => {
     }
   });
 
-  test('have a health of their own', async () => {
+  test('have their own health', async () => {
     const names = ['', SERVICE, `${SERVICE}/large`, `${SERVICE}/small`];
     for (const name of names) assert.equal(await client.check(name), 'SERVING');
     assert.equal((await failureOf(client.check(`${SERVICE}/huge`))).code, 'NOT_FOUND');
@@ -195,7 +195,7 @@ describe('SIGHUP', () => {
     ));
   });
 
-  test('brings a new version, and the old one is retired', async () => {
+  test('loads a new version and retires the old one', async () => {
     repository.put('small', 2, inCapitals);
     await reload('model served', 'small/2');
     const answer = await client.classify({ image });
@@ -207,7 +207,7 @@ describe('SIGHUP', () => {
     await eventually('its process has ended', () => server.childPids().length === 2);
   });
 
-  test('brings a new model, which appears to who watches, and takes it away again', async () => {
+  test('loads a new model, which a watch sees, and removes it again', async () => {
     const watch = client.watch(`${SERVICE}/other`);
     await watch.count(1);
     repository.put('other', 5);
@@ -227,7 +227,7 @@ describe('SIGHUP', () => {
     assert.doesNotMatch((await server.get('/metrics')).text, /model="other"/);
   });
 
-  test('of a version that is broken changes nothing but the log and a counter', async () => {
+  test('with a broken version changes only the log and a counter', async () => {
     const series = (await server.get('/metrics')).text.split('\n').length;
     repository.put('small', 3, brokenHash);
     const line = (await reload(FAILED, 'small')) as {
@@ -243,7 +243,7 @@ describe('SIGHUP', () => {
     repository.remove('small', '3');
   });
 
-  test('of a graph that no process can load leaves no process and no series behind', async () => {
+  test('with a graph that no process can load leaves no process and no series behind', async () => {
     const processes = server.childPids().sort();
     const folder = repository.put('small', 3, (manifest) => ({
       ...manifest,
@@ -262,7 +262,7 @@ describe('SIGHUP', () => {
     repository.remove('small', '3');
   });
 
-  test('of a version with more pixels than the slots hold refuses it and says what to do', async () => {
+  test('with more pixels than the slots hold rejects the version and says what to do', async () => {
     repository.put('small', 3, larger);
     assert.deepEqual(((await reload(FAILED, 'small')) as { problems: unknown }).problems, [
       "model small/3: its 64 × 32 pixels don't fit the slots that the models at start needed: restart the server to serve it",
@@ -280,7 +280,7 @@ describe('SIGHUP', () => {
 });
 
 describe('a new version', () => {
-  test('proves itself while every permit is held by calls to one that hangs', async (t) => {
+  test('passes its smoke test while calls to a hanging one hold every permit', async (t) => {
     const { repository, server, client, reload } = await serving(t, (filled) =>
       filled.put('small', 1),
     );
@@ -299,7 +299,7 @@ describe('a new version', () => {
     await server.logged('model retired', ({ model }) => model === 'small/1');
   });
 
-  test('that is on its way when SIGTERM comes is given up, and the server ends in order', async (t) => {
+  test('that is loading when SIGTERM comes is abandoned, and the server stops', async (t) => {
     const { repository, server } = await serving(t, (filled) => filled.put('small', 1), [
       '--drain-delay',
       '0s',
@@ -318,7 +318,7 @@ describe('a new version', () => {
     assert.deepEqual(logged(server, 'model not loaded: serving what was served before'), []);
   });
 
-  test('that is proving itself when SIGTERM comes is given up too, even where it hangs', async (t) => {
+  test('that hangs in its smoke test when SIGTERM comes is abandoned too', async (t) => {
     const { repository, server } = await serving(t, (filled) => filled.put('small', 1), [
       '--drain-delay',
       '0s',
@@ -340,7 +340,7 @@ describe('weights that are overwritten while they are served', () => {
   const OTHER =
     /^model small\/1: .*model\.onnx has changed since this version was started: .*new version folder$/;
 
-  test('are in no answer: processes that are left go on, none is no readiness, and the old file heals it', async (t) => {
+  test('are in no answer, and the old file makes the server ready again', async (t) => {
     const processes = ['--decoder-processes', '1', '--inference-processes', '2'];
     const { repository, server, client } = await serving(
       t,
@@ -385,7 +385,7 @@ describe('weights that are overwritten while they are served', () => {
     );
   });
 
-  test('are told of once by polling, as a new version is wanted', async (t) => {
+  test('are reported once by polling, as a new version is needed', async (t) => {
     const { repository, server } = await serving(t, (filled) => filled.put('small', 1), [
       '--models-poll-interval',
       '20ms',
@@ -398,7 +398,7 @@ describe('weights that are overwritten while they are served', () => {
       String(problems),
       /^model small\/1: model\.onnx changed after the version was loaded\. It is not loaded/,
     );
-    // Two looks later it still has been told once.
+    // After two more polls it is still reported once.
     for (const name of ['a', 'b']) {
       repository.put(name, 1);
       await server.logged('model served', ({ model }) => model === `${name}/1`);
@@ -408,7 +408,7 @@ describe('weights that are overwritten while they are served', () => {
 });
 
 describe('polling', () => {
-  test('takes a version that it has seen half-copied once it is whole', async (t) => {
+  test('loads a version that was half-copied once it is whole', async (t) => {
     const { repository, server, client } = await serving(t, (filled) => filled.put('small', 1), [
       '--models-poll-interval',
       '20ms',
@@ -428,7 +428,7 @@ describe('polling', () => {
     assert.equal(versionOf(await client.classify({ image, model: 'small' })), 'small/2');
   });
 
-  test('picks up new versions, and one that failed not again', async (t) => {
+  test('loads new versions, but not again one that failed', async (t) => {
     const { repository, server, client } = await serving(t, (filled) => filled.put('small', 1), [
       '--models-poll-interval',
       '20ms',
@@ -440,8 +440,8 @@ describe('polling', () => {
       'model not loaded: serving what was served before',
       ({ version }) => version === '3',
     );
-    // It goes on looking: a new model comes, found by a later look than the one that failed, and by
-    // two after that one.
+    // Polling goes on: a later poll than the failed one finds a new model, and so do the two after
+    // that.
     for (const name of ['a', 'b', 'c']) {
       repository.put(name, 1);
       await server.logged('model served', ({ model }) => model === `${name}/1`);

@@ -1,7 +1,4 @@
-/**
- * Prepared exports of PyTorch models against what PyTorch answers; where the project's Python is
- * present.
- */
+/** Prepared exports of PyTorch models answer as PyTorch does; needs the project's Python. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -20,7 +17,7 @@ interface Case {
   readonly size: number;
   readonly mean: number[];
   readonly std: number[];
-  /** Exported for one image; all of them answer for three at once here. */
+  /** Exported for one image; here all of them answer for three at once. */
   readonly fixed: boolean;
 }
 

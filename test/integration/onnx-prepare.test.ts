@@ -1,6 +1,6 @@
 /**
- * Prepared graphs against their originals, both executed by onnxruntime: the original gets pixels
- * normalised here, the prepared one gets the bytes.
+ * Prepared graphs compared with their originals, both executed by onnxruntime: the original gets
+ * pixels normalised here, the prepared one gets the bytes.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -55,7 +55,7 @@ async function run(
   }
 }
 
-/** What the original answers with, image by image where its batch is fixed. */
+/** The original's answers, image by image if its batch is fixed. */
 async function original(
   variant: TinyVariant,
   pixels: Uint8Array,
@@ -176,7 +176,7 @@ describe('a prepared graph answers as its original, softmax included', () => {
   }
 });
 
-test('the embedding, put through the head by hand, gives the logits', async () => {
+test('the embedding, multiplied by the head by hand, gives the logits', async () => {
   const model = tinyVit(PLAIN);
   const graph = prepareGraph(model, {
     ...optionsFor(PLAIN),
@@ -242,7 +242,7 @@ test('a batch fixed to more than one stays fixed, and a note says why', async ()
   assert.deepEqual((await prepared(graph, pixelsOf(2), 2)).dims, [2, classes]);
 });
 
-test('two heads have no single representation, and answer all the same', async () => {
+test('two heads have no single representation, but answers', async () => {
   const variant: TinyVariant = { ...PLAIN, head: 'two-heads' };
   const graph = prepareGraph(tinyVit(variant), optionsFor(variant));
   assert.equal(graph.embeddingSize, null);

@@ -1,4 +1,6 @@
-"""Real exports with random weights, and what PyTorch answers: python onnx_exports.py FOLDER; one line of JSON, a list of cases.
+"""Real exports with random weights, and PyTorch's answers: python onnx_exports.py FOLDER.
+
+Prints one line of JSON, a list of cases.
 
 The exports by torch.export need the package onnxscript and are left out without it.
 """

@@ -1,6 +1,6 @@
 /**
- * Permits whose number is the server's to choose: how many there are, what they cost, and that they
- * follow what is answered.
+ * Permits whose number the server chooses: how many there are, what they cost, and that they follow
+ * the throughput.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,7 +12,7 @@ import { eventually, ONE_EACH, ServerProcess, SIMULATED, suiteScope } from '../s
 const scope = suiteScope();
 const PROVING_SLOTS = 8;
 
-test('there are at least 64, and slots are made for those that are used at a time', async (t) => {
+test('there are at least 64, and slots are made for those in use at a time', async (t) => {
   const server = await ServerProcess.start(t, SIMULATED);
   const client = new PlainClient(t, server.address);
   const image = await plainPng([10, 200, 30]);
@@ -42,12 +42,12 @@ test('of a model that takes seconds for an image there are 64 all the same', asy
   assert.equal(await server.metric('vitserve_permits_limit'), 64);
 });
 
-test('they follow what is answered', async () => {
+test('they follow the throughput', async () => {
   const server = await ServerProcess.start(scope, SIMULATED);
   const client = new PlainClient(scope, server.address);
   const begun = await server.metric('vitserve_permits_limit');
-  // Of the picture that the server draws for itself hundreds a second are answered; these take a
-  // decoder much longer.
+  // The server answers hundreds a second of its own drawn picture; these take a decoder much
+  // longer.
   const large = await jpeg(1, 2_500, 2_000);
   const load = continuousLoad(16, () => client.classify({ image: large }));
   const corrected = await eventually(

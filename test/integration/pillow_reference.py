@@ -1,7 +1,8 @@
-"""The reference of pillow-parity.test.ts: decodes and preprocesses images with Pillow alone.
+"""The reference of pillow-parity.slow.test.ts: decodes and preprocesses images with Pillow alone.
 
-Reads one JSON request a line, {"path": file} or {"file": base64} with "recipes": [...] (null for decoding only), and
-answers one JSON line: {"pixels": [base64, one per recipe], "width", "height"} or {"refused": why}.
+Reads one JSON request a line, {"path": file} or {"file": base64} with "recipes": [...] (null for
+decoding only), and answers one JSON line: {"pixels": [base64, one per recipe], "width", "height"} or
+{"refused": why}.
 """
 
 import base64
@@ -49,7 +50,7 @@ def answer(request):
         if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
             return {"refused": f"format {image.format}"}
         image = ImageOps.exif_transpose(image).convert("RGB")
-    # Pillow lets errors of all kinds out when a file is damaged, struct.error and EOFError among them.
+    # Pillow raises errors of all kinds for damaged files, struct.error and EOFError among them.
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}"}
     pixels = []

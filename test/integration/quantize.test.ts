@@ -87,7 +87,7 @@ describe('vitserve quantize', () => {
     source = await loadModelFolder(join(home, '1'));
   });
 
-  test('writes the next version, which is served from then on and runs image by image', async () => {
+  test('writes the next version, which is then served and runs image by image', async () => {
     const { version, manifest } = await loadModelFolder(home);
     assert.equal(version, '2');
     assert.equal(manifest.batchInvariant, false);
@@ -107,7 +107,7 @@ describe('vitserve quantize', () => {
     assert.deepEqual(readdirSync(home).sort(), ['1', '2']);
   });
 
-  test('tells size, speed and answers, and which files it left out', () => {
+  test('reports size, speed and answers, and the files it left out', () => {
     assert.match(text, /^vit\/1 as int8\n {2}size +4\.\d\d → 1\.3\d MB\n/);
     assert.match(text, /\d+ matrix products, 1\.19 million weights of 7 bits\n/);
     assert.match(text, /speed +\d+\.\d\d times as fast on cpu \(/);
@@ -132,15 +132,15 @@ describe('vitserve quantize', () => {
     const [cpu] = await findNodeProviders((await loadModelFolder(home)).graphPath, PIXELS);
     const ran = new Map(cpu?.nodes?.map(({ operator, count }) => [operator, count]));
     const fused = (ran.get('DynamicQuantizeMatMul') ?? 0) + (ran.get('MatMulIntegerToFloat') ?? 0);
-    // All but the patch embedding, which has no quantization before it.
+    // All except the patch embedding, which has no quantization before it.
     assert.equal(fused, Number(/(\d+) matrix products/.exec(text)?.[1]) - 1);
     assert.equal(ran.get('MatMulInteger'), 1);
-    // What is left of Add: the correction of the patches, the positions, and two residuals in each
+    // The remaining Adds: the correction of the patches, the positions, and two residuals in each
     // of four layers.
     assert.ok((ran.get('Add') ?? 0) <= 10, `${ran.get('Add')}`);
   });
 
-  test('refuses a version that it made already, in one line, and leaves nothing behind', async () => {
+  test('rejects a version that exists, in one line, and leaves nothing behind', async () => {
     const { code, stderr } = await vitserve(scope, ['quantize', home]);
     assert.equal(code, 1);
     assert.match(
@@ -172,7 +172,7 @@ describe('vitserve quantize', () => {
     assert.match(again.stderr, /--out \S+ exists/);
   });
 
-  test('8 bits where that is asked for, and the manifest says so', async () => {
+  test('uses 8 bits if requested, and the manifest says so', async () => {
     const out = join(temporaryFolder(scope), 'eight/1');
     const args = ['quantize', join(home, '1'), '--weight-bits', '8', '--out', out];
     const { code, stdout, stderr } = await vitserve(scope, args);
@@ -226,8 +226,8 @@ describe('int8 products in onnxruntime', () => {
   const weights = wave(inner * columns, 1.3);
 
   /**
-   * As the graph is meant: uint8 activations with one scale, int8 weights with a scale a column
-   * (ONNX DynamicQuantizeLinear).
+   * The graph's meaning: uint8 activations with one scale, int8 weights with a scale a column (ONNX
+   * DynamicQuantizeLinear).
    */
   function expected(at: (row: number, column: number) => number, bits: WeightBits): number[] {
     const [low, high] = [Math.min(0, ...x), Math.max(0, ...x)];
@@ -322,11 +322,11 @@ describe('int8 products in onnxruntime', () => {
   }
 
   /**
-   * Integers as large as they can be, all of one sign: two products together overflow 16 bits with
-   * 8 bits, on CPUs that add them there.
+   * The largest integers, all of one sign: with 8 bits two products together overflow 16 bits, on
+   * CPUs that add them there.
    */
   for (const bits of [7, 8] as const) {
-    test(`the largest products there are come out exactly: ${bits} bits`, async () => {
+    test(`the largest possible products are exact: ${bits} bits`, async () => {
       const values = new Int8Array(LARGE * columns).map(
         (_, at) => WEIGHT_LIMITS[bits] * (at % 3 === 0 ? -1 : 1),
       );
@@ -363,7 +363,7 @@ describe('int8 products in onnxruntime', () => {
   });
 });
 
-test('every shape that is inferred is the one that onnxruntime makes', async () => {
+test("every inferred shape equals onnxruntime's", async () => {
   const model = await readModel(join(DEFAULT_MODEL, '1/model.onnx'));
   const batch = 2;
   const shapes = inferShapes(model, { pixels: [batch, 32, 32, 3] });
@@ -391,7 +391,7 @@ test('every shape that is inferred is the one that onnxruntime makes', async () 
 });
 
 describe('vitserve inspect', () => {
-  test('tells of the default model what its card says', async () => {
+  test('describes the default model as its card does', async () => {
     const { code, stdout } = await vitserve(scope, ['inspect', DEFAULT_MODEL]);
     assert.equal(code, 0);
     for (const fact of [
@@ -440,7 +440,7 @@ describe('vitserve inspect', () => {
     assert.match(stdout, /PROBLEM +\S+model\.onnx is not the graph of the manifest/);
   });
 
-  test('a manifest that is broken does not hide the graph', async () => {
+  test('a broken manifest does not hide the graph', async () => {
     const home = copyOfDefault();
     appendFileSync(join(home, '1/model.json'), '}');
     const { code, stdout } = await vitserve(scope, ['inspect', join(home, '1')]);
@@ -449,7 +449,7 @@ describe('vitserve inspect', () => {
     assert.match(stdout, /PROBLEM +\S+model\.json: not JSON/);
   });
 
-  test('a graph whose input size is open can not be run, and its work not be told', async () => {
+  test('a graph with an open input size cannot be run, and its work is unknown', async () => {
     const graph = new GraphBuilder();
     graph.input('x', DataType.FLOAT, ['batch', 3, 'height', 'width']);
     graph.node('Conv', 'y', ['x', graph.floats('w', [2, 3, 2, 2], new Float32Array(24))]);
@@ -468,7 +468,7 @@ describe('vitserve inspect', () => {
     );
   });
 
-  test('a single file, and one that is no graph', async () => {
+  test('a single file, and one that is not a graph', async () => {
     const single = await vitserve(scope, ['inspect', join(DEFAULT_MODEL, '1/model.onnx')]);
     assert.equal(single.code, 0, single.stderr);
     assert.match(single.stdout, /work +0\.068 GMAC/);

@@ -1,8 +1,9 @@
 /**
- * Who comes in, who is refused, and what that costs the server and tells the caller.
+ * Which calls are admitted, which are refused, and what a refusal costs the server and tells the
+ * caller.
  *
- * The inference process is stopped (SIGSTOP) where permits have to stay taken, so that counts are
- * exact on any machine.
+ * The inference process is stopped (SIGSTOP) if permits must stay taken, so that counts are exact
+ * on any machine.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -29,7 +30,9 @@ describe('a server with four permits', () => {
     image = await plainPng(GREEN);
   });
 
-  /** Takes all permits. Resolves with what gives them back, seeing all calls answered. */
+  /**
+   * Takes all permits. Resolves with a function that gives them back once all calls are answered.
+   */
   const takeAllPermits = async (t: Scope) => {
     await server.metricIs('vitserve_permits_in_use', {}, 0);
     const thaw = await server.freeze(t, 'inference');
@@ -42,7 +45,7 @@ describe('a server with four permits', () => {
     };
   };
 
-  test('of N + k simultaneous calls exactly k are OVERLOADED, each told when to come back', async (t) => {
+  test('of N + k simultaneous calls exactly k are OVERLOADED, with a retry time', async (t) => {
     const k = 6;
     const before = await server.metric('vitserve_requests_total', { reason: 'OVERLOADED' });
     const thaw = await server.freeze(t, 'inference');
@@ -76,7 +79,7 @@ describe('a server with four permits', () => {
   test('a refused image of 16 MB is reset: the server takes less than 1 MB of it', async (t) => {
     const giveBack = await takeAllPermits(t);
     const proxy = await countingProxy(t, server.port);
-    // By hand, for this client goes on sending where a gRPC library would stop by itself.
+    // By hand, because this client goes on sending where a gRPC library would stop by itself.
     const connection = await RawConnection.open(t, proxy.port);
     const message = framed({ image: Buffer.alloc(16_000_000, 0xd8) });
     const upload = connection.begin('Classify');
@@ -101,7 +104,7 @@ describe('a server with four permits', () => {
     );
   });
 
-  test('a gRPC library whose large image is refused sees the refusal, and its connection stays of use', async (t) => {
+  test('a gRPC library gets the refusal of a large image, and its connection stays', async (t) => {
     const giveBack = await takeAllPermits(t);
     for (let attempt = 0; attempt < 5; attempt++) {
       const failure = await failureOf(client.classify({ image: Buffer.alloc(8_000_000, 0xd8) }));
@@ -135,7 +138,7 @@ describe('a server with four permits', () => {
     assert.equal(connection.closed, false);
   });
 
-  test('slow uploads take each other’s places and nobody’s permit', async (t) => {
+  test('slow uploads take each other’s places but no permit', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     const slow = Array.from({ length: PERMITS }, () => connection.begin('Classify'));
     for (const call of slow) call.write(framed({ image }).subarray(0, 20));
@@ -147,7 +150,7 @@ describe('a server with four permits', () => {
     assert.deepEqual((await client.embed({ image })).embedding, GREEN);
   });
 
-  test('an upload that is given up by its caller, or lost with its connection, gives its place back at once and counts as cancelled', async (t) => {
+  test('a cancelled or lost upload gives its place back and counts as cancelled', async (t) => {
     const cancelled = { method: 'Classify', code: 'CANCELLED', reason: 'CANCELLED' };
     const before = await server.metric('vitserve_requests_total', cancelled);
     for (const giveUp of ['cancel', 'disconnect'] as const) {
@@ -216,7 +219,7 @@ describe('a server with four permits', () => {
     await server.metricIs('vitserve_permits_in_use', {}, 0);
   });
 
-  test('a stream whose caller leaves gives its permits back', async (t) => {
+  test('a cancelled stream gives its permits back', async (t) => {
     const thaw = await server.freeze(t, 'inference');
     const stream = client.stream();
     for (let id = 0; id < 10; id++) stream.send(String(id), { image });
@@ -228,7 +231,7 @@ describe('a server with four permits', () => {
     await server.metricIs('vitserve_queue_length', {}, 0);
   });
 
-  test('a thousand calls that succeed are a thousand OK, and none is counted as cancelled, dropped or failed', async () => {
+  test('a thousand calls that succeed are a thousand OK, and nothing else', async () => {
     const ok = { method: 'Embed', code: 'OK' };
     const count = async () => ({
       ok: await server.metric('vitserve_requests_total', ok),

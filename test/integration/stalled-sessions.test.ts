@@ -1,4 +1,4 @@
-/** Which connections pass for given up by HTTP/2, on real ones; the clock is moved by hand. */
+/** Which real connections count as stalled; the test moves the clock. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type ServerHttp2Session } from 'node:http2';
@@ -27,8 +27,8 @@ const authority = new Authority('authority');
 const tls = authority.issue({ name: 'server', hosts: ['127.0.0.1'] });
 
 /**
- * A client by hand of a server that answers every call with ANSWER_BYTES, and how often the
- * server's end was given up.
+ * A handwritten client of a server that answers every call with ANSWER_BYTES, and how often the
+ * server's session counted as stalled.
  */
 async function open(scope: Scope, secure: boolean) {
   const clock = new FakeClock();
@@ -88,7 +88,7 @@ async function open(scope: Scope, secure: boolean) {
 
 for (const secure of [false, true]) {
   describe(secure ? 'TLS' : 'plaintext', () => {
-    test('one that broke HTTP/2 is, at the second look, once', async (t) => {
+    test('one that broke HTTP/2 counts, at the second look, once', async (t) => {
       const { clock, client, received, givenUp, served } = await open(t, secure);
       const before = received();
       client.write(frame(FRAME.continuation, END_HEADERS, 1, Buffer.alloc(10)));
@@ -109,13 +109,13 @@ for (const secure of [false, true]) {
       client.destroy();
     });
 
-    test('one that is idle is not', async (t) => {
+    test('an idle one does not', async (t) => {
       const { clock, givenUp } = await open(t, secure);
       clock.advance(100 * LOOK_MS);
       assert.equal(givenUp(), 0);
     });
 
-    test('one whose client does not read is not, and gets everything when it reads again', async (t) => {
+    test('one whose client does not read does not, and gets everything later', async (t) => {
       const { clock, client, received, givenUp, served } = await open(t, secure);
       client.pause();
       client.write(
@@ -136,7 +136,7 @@ for (const secure of [false, true]) {
       assert.equal(givenUp(), 0);
     });
 
-    test('one whose client has closed is not, nor watched after its end', async (t) => {
+    test('one whose client has closed does not, and is not watched after its end', async (t) => {
       const { clock, client, givenUp, served } = await open(t, secure);
       client.end();
       await eventually('the server has seen it', () => served()?.closed === true);

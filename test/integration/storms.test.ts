@@ -1,9 +1,9 @@
 /**
- * Callers that call again at once whatever they are told, those that don't, and what becomes of
- * uploads that nobody wants.
+ * Clients that retry at once whatever they are told, clients that don't, and the uploads of
+ * rejected calls.
  *
- * Processes are stopped (SIGSTOP) where permits have to stay taken, or where a whole upload has to
- * be there before it is looked at.
+ * Processes are stopped (SIGSTOP) if permits must stay taken, or if a whole upload must arrive
+ * before it is read.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -40,7 +40,7 @@ before(async () => {
 const overloaded = (outcome: unknown): outcome is CallFailure =>
   outcome instanceof CallFailure && outcome.reason === 'OVERLOADED';
 
-/** Takes all permits. Resolves with what gives them back. */
+/** Takes all permits. Resolves with a function that gives them back. */
 async function takeAllPermits(t: Scope, server: ServerProcess): Promise<() => Promise<void>> {
   const client = new PlainClient(t, server.address);
   await server.metricIs('vitserve_permits_in_use', {}, 0);
@@ -53,8 +53,8 @@ async function takeAllPermits(t: Scope, server: ServerProcess): Promise<() => Pr
   };
 }
 
-describe('callers who call again at once', () => {
-  test('are answered as fast as the model allows, with few rejections for each answer', async (t) => {
+describe('clients that retry at once', () => {
+  test('are answered as fast as the model allows, with few rejections an answer', async (t) => {
     const costs = [
       '--execution-provider',
       'simulated:1:25,4:100',
@@ -81,7 +81,7 @@ describe('callers who call again at once', () => {
     assert.equal(await server.metric('vitserve_held_rejections'), 0);
   });
 
-  test('are still rejected when the server stops, and hold up no stop', async (t) => {
+  test('are still rejected when the server stops, and delay no stop', async (t) => {
     const server = await ServerProcess.start(t, [
       ...SIMULATED,
       '--permits',
@@ -121,7 +121,7 @@ describe('a full server', () => {
     server = await ServerProcess.start(scope, [...SIMULATED, '--permits', String(PERMITS)]);
   });
 
-  test('holds no rejection of callers who stay away as long as they are told', async (t) => {
+  test('holds no rejection of clients that wait as long as they are told', async (t) => {
     const giveBack = await takeAllPermits(t, server);
     const before = await server.metric('vitserve_held_rejections_total');
     await Promise.all(
@@ -138,7 +138,7 @@ describe('a full server', () => {
     await giveBack();
   });
 
-  test('forgets a held call when its caller leaves, and counts it as cancelled', async (t) => {
+  test('forgets a held call when it is cancelled, and counts it as cancelled', async (t) => {
     const giveBack = await takeAllPermits(t, server);
     const cancelled = { method: 'Classify', code: 'CANCELLED', reason: 'CANCELLED' };
     const before = await server.metric('vitserve_requests_total', cancelled);
@@ -159,7 +159,7 @@ describe('a full server', () => {
     const raw = await RawSocket.http2(t, server.port);
     await eventually('the window of the connection is wide', () => raw.has(FRAME.windowUpdate));
     await raw.send(frame(FRAME.settings, 1, 0));
-    // All of it is there before the server sees the first byte.
+    // All of it arrives before the server sees the first byte.
     server.signal('SIGSTOP');
     const body = framed({ image: Buffer.alloc(200_000, 0xd8) });
     const parts = [frame(FRAME.headers, END_HEADERS, 1, headerBlock(callHeaders(CLASSIFY)))];
@@ -171,7 +171,8 @@ describe('a full server', () => {
     server.signal('SIGCONT');
     await sent;
     await eventually('the call has its status', () => raw.has(FRAME.headers));
-    // A second call on the same connection ends after whatever the first one's end has brought.
+    // A second call on the same connection ends after everything that the end of the first has
+    // caused.
     await raw.send(
       frame(FRAME.headers, END_HEADERS | END_STREAM, 3, headerBlock(callHeaders(CLASSIFY))),
     );
@@ -185,7 +186,7 @@ describe('a full server', () => {
     const proxy = await countingProxy(t, server.port);
     const connection = await RawConnection.open(t, proxy.port);
     const upload = connection.begin('Classify');
-    // Resolves when the call is closed, for the server gives it no window for the rest.
+    // Resolves when the call is closed, because the server gives it no window for the rest.
     await upload.writeAll(framed({ image: Buffer.alloc(16_000_000, 0xd8) }));
     assert.equal(reasonIn((await upload.ended).headers), 'OVERLOADED');
     t.diagnostic(`${proxy.bytesToServer()} bytes reached the server`);

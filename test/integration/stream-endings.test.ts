@@ -1,10 +1,10 @@
 /**
- * How calls end, above all when the server stops and whatever their callers do: every image that
- * was taken is answered before the status, nothing is written after it, and the status goes out and
- * the call closes although the caller has not ended its side.
+ * How calls end, above all when the server stops and whatever their clients do: every accepted
+ * image is answered before the status, nothing is written after it, and the status is sent and the
+ * call closed although the client has not ended its side.
  *
- * A window of no bytes keeps answers on the server's side, so that what comes between an answer and
- * its way to the caller can be brought about.
+ * A window of zero bytes keeps answers on the server's side, so that a test can act between an
+ * answer and its transmission.
  */
 import assert from 'node:assert/strict';
 import { constants } from 'node:http2';
@@ -17,7 +17,7 @@ import { framed, messagesIn, type RawCall, RawConnection, reasonIn } from '../su
 import { ANSWER, RpcStand, STREAM_REQUEST, STREAM_RESPONSE } from '../support/rpc-stand.js';
 import { eventually, OwnScope } from '../support/server.js';
 
-/** Far above what a stop takes that nothing holds up. */
+/** Far above the time of an undisturbed stop. */
 const STOP_MS = 10_000;
 const WINDOW_BYTES = 65_535;
 const image = Buffer.from('an image');
@@ -32,7 +32,7 @@ const endingOf = async (call: RawCall) => {
 const DRAINING = [String(status.UNAVAILABLE), 'DRAINING'];
 const EXPIRED = String(status.DEADLINE_EXCEEDED);
 
-/** A pipeline in which images wait until they are let go, in the order in which they came. */
+/** A pipeline in which images wait until they are released, in order of arrival. */
 class Gate {
   readonly #waiting: (() => void)[] = [];
 
@@ -49,7 +49,7 @@ class Gate {
 }
 
 describe('a stream when the server stops', () => {
-  test('ends with DRAINING where a message comes between the last answer and its way to the caller', async (t) => {
+  test('ends with DRAINING if a message comes while the last answer is unsent', async (t) => {
     const stand = await RpcStand.open(t);
     const connection = await RawConnection.open(t, stand.port, { windowBytes: 0 });
     const stream = connection.begin('ClassifyStream');
@@ -66,14 +66,14 @@ describe('a stream when the server stops', () => {
     assert.deepEqual(stand.ended, ['ClassifyStream UNAVAILABLE DRAINING']);
   });
 
-  test('is answered what it has sent, and then closed, though its caller never ends its side', async (t) => {
+  test('gets its answers and is then closed, though its client never ends its side', async (t) => {
     const gate = new Gate();
     const stand = await RpcStand.open(t, gate);
     const connection = await RawConnection.open(t, stand.port);
     const [fresh, used] = [connection.begin('ClassifyStream'), connection.begin('ClassifyStream')];
     for (const id of ['1', '2', '3']) used.write(numbered(id));
     await eventually('all images are being worked on', () => gate.waiting === 3);
-    // Half of a message, of which the rest never comes.
+    // Half of a message, whose rest never comes.
     used.write(numbered('4').subarray(0, 9));
     await connection.ping();
     const stopped = stand.stop(STOP_MS);
@@ -88,7 +88,7 @@ describe('a stream when the server stops', () => {
     assert.equal(await stopped, true);
   });
 
-  test('ends with OK where its caller had ended its side before, and all is answered', async (t) => {
+  test('ends with OK if its client had ended its side before, and all is answered', async (t) => {
     const gate = new Gate();
     const stand = await RpcStand.open(t, gate);
     const connection = await RawConnection.open(t, stand.port);
@@ -103,7 +103,7 @@ describe('a stream when the server stops', () => {
     assert.equal(await stopped, true);
   });
 
-  test('is cut with DRAINING when an image is not answered in time', async (t) => {
+  test('is aborted with DRAINING if an image is not answered in time', async (t) => {
     const gate = new Gate();
     const stand = await RpcStand.open(t, gate);
     const connection = await RawConnection.open(t, stand.port);
@@ -118,7 +118,7 @@ describe('a stream when the server stops', () => {
     assert.deepEqual(stand.ended, ['ClassifyStream UNAVAILABLE DRAINING']);
   });
 
-  test('whose caller does not read is ended with its connection, when the time for the stop is over', async (t) => {
+  test('whose client does not read ends with its connection after the drain time', async (t) => {
     const stand = await RpcStand.open(t);
     const connection = await RawConnection.open(t, stand.port, { windowBytes: 0 });
     const stream = connection.begin('ClassifyStream');
@@ -131,7 +131,7 @@ describe('a stream when the server stops', () => {
 });
 
 describe('other calls when the server stops', () => {
-  test('do not hold it up by being incomplete, or by staying open', async (t) => {
+  test('do not delay it by being incomplete, or by staying open', async (t) => {
     const stand = await RpcStand.open(t, { reflection: true });
     const connection = await RawConnection.open(t, stand.port);
     const question = connection.begin('GetModel');
@@ -149,7 +149,7 @@ describe('other calls when the server stops', () => {
     assert.equal(await stopped, true);
   });
 
-  test('with an image that is being worked on are answered, or cut with DRAINING', async (t) => {
+  test('with an image in work are answered, or aborted with DRAINING', async (t) => {
     for (const inTime of [true, false]) {
       const gate = new Gate();
       const stand = await RpcStand.open(t, gate);
@@ -168,8 +168,8 @@ describe('other calls when the server stops', () => {
   });
 });
 
-describe('a question that is sent and not ended', () => {
-  test('is ended with UPLOAD_TIMEOUT', async (t) => {
+describe('a request that is sent but not ended', () => {
+  test('ends with UPLOAD_TIMEOUT', async (t) => {
     const stand = await RpcStand.open(t, { uploadTimeoutMs: 100 });
     const connection = await RawConnection.open(t, stand.port);
     const question = connection.begin('GetModel');
@@ -179,8 +179,8 @@ describe('a question that is sent and not ended', () => {
   });
 });
 
-describe('a deadline that passes while answers wait for their caller', () => {
-  test('is told after them, though another image is answered meanwhile', async (t) => {
+describe('a deadline that passes while answers wait for their client', () => {
+  test('is reported after them, though another image is answered meanwhile', async (t) => {
     const gate = new Gate();
     const stand = await RpcStand.open(t, gate);
     const connection = await RawConnection.open(t, stand.port, { windowBytes: 0 });
@@ -198,7 +198,7 @@ describe('a deadline that passes while answers wait for their caller', () => {
     assert.deepEqual(stand.ended, ['ClassifyStream DEADLINE_EXCEEDED DEADLINE_EXCEEDED']);
   });
 
-  test('is told to a Watch, though its status changes meanwhile', async (t) => {
+  test('is reported to a Watch, though its status changes meanwhile', async (t) => {
     const stand = await RpcStand.open(t);
     const connection = await RawConnection.open(t, stand.port, { windowBytes: 0 });
     const watch = connection.beginPath('/grpc.health.v1.Health/Watch', { 'grpc-timeout': '200m' });
@@ -244,7 +244,7 @@ describe('a stream that can’t be read on', () => {
   ];
 
   for (const { name, bytes, encoding, ending } of broken) {
-    test(`for ${name} is answered first what came before`, async (t) => {
+    test(`for ${name} is first answered what came before`, async (t) => {
       const gate = new Gate();
       const stand = await RpcStand.open(t, { answer: gate.answer, uploadTimeoutMs: 100 });
       const connection = await RawConnection.open(t, stand.port);
@@ -252,7 +252,7 @@ describe('a stream that can’t be read on', () => {
       for (const id of ['1', '2']) stream.write(numbered(id));
       await eventually('the images are being worked on', () => gate.waiting === 2);
       stream.write(bytes);
-      // When a message that is begun after it has timed out, so has it.
+      // By the time a message that begins after it has timed out, it has too.
       const later = connection.begin('ClassifyStream');
       later.write(Buffer.from([0, 0, 0, 0, 9, 1]));
       assert.deepEqual(await endingOf(later), [EXPIRED, 'UPLOAD_TIMEOUT']);
@@ -268,7 +268,7 @@ describe('forty stops amid streams', () => {
   const STOPS = 40;
   const STREAMS = 2;
 
-  test('all end well below the time they have, and every image is answered or its stream told why not', async (t) => {
+  test('all end well below their limit, with every image or its stream answered', async (t) => {
     const totals = { sent: 0, answered: 0, told: 0 };
     for (let stop = 0; stop < STOPS; stop++) {
       const scope = new OwnScope();
@@ -289,7 +289,7 @@ describe('forty stops amid streams', () => {
         void stream.ended.then(() => clearInterval(timer));
         return { stream, sent };
       });
-      // Of these the callers never end anything by themselves.
+      // The clients of these never end anything by themselves.
       const raw = await RawConnection.open(scope, stand.port);
       const silent = Array.from({ length: 2 }, () => raw.begin('ClassifyStream'));
       for (const call of silent) call.write(numbered('silent'));

@@ -1,5 +1,5 @@
 /**
- * A supervised process that ends, hangs and talks nonsense in every way there is; real processes,
+ * A supervised process that ends, hangs and sends nonsense in every possible way; real processes,
  * none of them ours.
  */
 import assert from 'node:assert/strict';
@@ -190,7 +190,7 @@ const DEATHS: Readonly<Record<string, Death>> = {
 describe('a supervised process with a limit on its processor time', LINUX, () => {
   const CPU_LIMIT = { cpuMs: TIMEOUT_MS };
 
-  test('is replaced when it has used it up, and the call is told that it was this', async (t) => {
+  test('is replaced when it has used it up, and the call is told so', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
     await stand.worker.start();
     const { suspect, usedUp } = await lostBy(stand.run('spin'));
@@ -201,7 +201,7 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
     );
   });
 
-  test('is replaced when it uses none, which the call may be at fault for', async (t) => {
+  test('is replaced when it uses none, for which the call may be responsible', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
     await stand.worker.start();
     const { suspect, usedUp } = await lostBy(stand.run('hang'));
@@ -210,7 +210,7 @@ describe('a supervised process with a limit on its processor time', LINUX, () =>
     assert.match(stand.events.join(), /lost by timeout: no answer, and no processor time used/);
   });
 
-  test('is replaced when it was stopped from outside, which the call is not at fault for', async (t) => {
+  test('is replaced when it was stopped from outside, at no fault of the call', async (t) => {
     const stand = createStand(t, {}, CPU_LIMIT);
     await stand.worker.start();
     const failing = lostBy(stand.run('spin'));
@@ -254,7 +254,7 @@ describe('a supervised process is replaced after', LINUX, () => {
     });
   }
 
-  test('a reply that nobody has asked for', async (t) => {
+  test('a reply to no call', async (t) => {
     const stand = createStand(t);
     await stand.worker.start();
     // The first of the two is taken for the answer: that it is none can't be seen. The second can.
@@ -270,7 +270,7 @@ describe('a supervised process is replaced after', LINUX, () => {
 });
 
 describe('what a process writes beside the channel', LINUX, () => {
-  test('is cut where it has no end, and costs neither memory nor the process', async (t) => {
+  test('is cut if it has no end, and costs neither memory nor the process', async (t) => {
     const stand = createStand(t);
     await stand.worker.start();
     assert.equal(await stand.run('write 32'), 'written');
@@ -302,17 +302,14 @@ describe('a process that does not start', LINUX, () => {
     });
   }
 
-  test('is tried again after ever longer waits, and the waits begin anew only after five seconds of service', async (t) => {
+  test('is retried after ever longer waits, until it has served for five seconds', async (t) => {
     const clock = new FakeClock();
     const stand = createStand(t, { clock, random: () => 0.5 });
     const { worker, run, events } = stand;
     const happened = async (count: number) => {
       await eventually(`${count} events`, () => events.length === count && clock.timers <= 1);
     };
-    /**
-     * Loses the process that runs, if one does, and finds out after how long the next one is
-     * started.
-     */
+    /** Loses the running process, if any, and measures after how long the next one is started. */
     const waitMs = async (settings: Settings['start'], kill: boolean): Promise<number> => {
       stand.settings = { ...stand.settings, start: settings };
       const count = events.length;
@@ -342,7 +339,7 @@ describe('a process that does not start', LINUX, () => {
     assert.equal(await run('echo well'), 'well');
   });
 
-  test('because the system has none to give is tried again, and the front goes on', async (t) => {
+  test('because the system has no memory for one is retried, and the front goes on', async (t) => {
     const shared: number[] = [];
     const stand = createStand(t, { sharedFds: shared });
     await stand.worker.start();
@@ -359,7 +356,7 @@ describe('a process that does not start', LINUX, () => {
   });
 });
 
-describe('a process that is confined', LINUX, () => {
+describe('a sandboxed process', LINUX, () => {
   const confined = (t: TestContext) => {
     const stand = createStand(t);
     stand.settings = {
@@ -369,7 +366,7 @@ describe('a process that is confined', LINUX, () => {
     return stand;
   };
 
-  test('takes the memory that it was granted, and is lost when it wants more', async (t) => {
+  test('gets the memory that it was granted, and is lost when it needs more', async (t) => {
     const stand = confined(t);
     await stand.worker.start();
     assert.equal(await stand.run('take 128'), String(128 * 2 ** 20));
@@ -394,7 +391,7 @@ describe('a process that is confined', LINUX, () => {
     });
   }
 
-  test('has no privileges to gain and no core to leave, and its figures can be read', async (t) => {
+  test('has no privileges to gain and no core dump, and its figures can be read', async (t) => {
     const stand = confined(t);
     await stand.worker.start();
     const pid = stand.pids[0] as number;
@@ -408,7 +405,7 @@ describe('a process that is confined', LINUX, () => {
 });
 
 describe('a process whose memory is hidden', LINUX, () => {
-  /** As a user without rights: root may look at everything. */
+  /** As a user without rights: root may read everything. */
   const user = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
   const node = (t: TestContext, code: string) => {
     const child = spawn(process.execPath, ['--input-type=module', '--eval', code], {
@@ -427,7 +424,7 @@ describe('a process whose memory is hidden', LINUX, () => {
     [false, 'read'],
     [true, 'EACCES'],
   ] as const) {
-    test(`${hidden ? 'can’t' : '(and only then) can'} be looked into by others of its user`, async (t) => {
+    test(`${hidden ? 'can’t' : '(and only then) can'} be read by others of its user`, async (t) => {
       const hide = hidden ? `(await import('${module}')).hideMemory();` : '';
       const victim = node(t, `${hide} console.log('up'); process.stdin.resume();`);
       assert.equal(await said(victim), 'up');

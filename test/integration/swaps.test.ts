@@ -1,6 +1,6 @@
 /**
- * Versions that are swapped one after another under load: callers notice nothing, and nothing is
- * left behind.
+ * Versions that are swapped one after another under load: no call fails, and nothing is left
+ * behind.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -19,11 +19,10 @@ const CALLERS = 8;
  */
 const LARGEST_GROWTH = 0.5;
 
-/** Names and labels of the series of vitserve itself, without the version. */
+/** Names and labels of vitserve's own series, without the version. */
 async function seriesOf(server: ServerProcess): Promise<string[]> {
   const { text } = await server.get('/metrics');
-  // A version shows what the batches cost that it has had, and it depends on the callers which
-  // sizes those are.
+  // A version shows the costs of the batches that it has executed, whose sizes depend on the load.
   const lines = text.split('\n').filter((line) => /^vitserve_(?!batch_cost_seconds)/.test(line));
   return lines
     .map((line) => line.replace(/version="\d+"/, 'version="*"').replace(/ \S+$/, ''))
@@ -31,7 +30,7 @@ async function seriesOf(server: ServerProcess): Promise<string[]> {
     .sort();
 }
 
-test('twenty swaps under load fail no call, and processes, series and memory are afterwards as they were', async (t) => {
+test('twenty swaps under load fail no call and leave nothing behind', async (t) => {
   const repository = new Repository(t);
   repository.put('small', 1);
   const server = await ServerProcess.start(t, [
@@ -59,7 +58,7 @@ test('twenty swaps under load fail no call, and processes, series and memory are
       return error;
     }
   });
-  /** Has the next version take over, and waits until the old one is gone. */
+  /** Lets the next version take over, and waits until the old one is gone. */
   const swapTo = async (version: number) => {
     repository.put('small', version);
     server.signal('SIGHUP');

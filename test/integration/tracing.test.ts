@@ -1,6 +1,6 @@
 /**
- * Traces of the built server, as a receiver of OTLP gets them; and that a receiver that is ill
- * disturbs nobody.
+ * Traces of the built server, as a receiver of OTLP gets them; and a faulty receiver disturbs no
+ * call.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -54,12 +54,12 @@ describe('traces of a server', () => {
   const childrenOf = ({ spanId }: ReceivedSpan) =>
     receiver.spans.filter(({ parentSpanId }) => parentSpanId === spanId);
 
-  test('none is of the server’s own warm-up', () => {
+  test('the server’s own warm-up is not traced', () => {
     assert.ok(!server.lines.some(({ msg }) => msg === 'call ended'));
     assert.equal(receiver.spans.length, 0);
   });
 
-  test('a call continues the trace of its caller, with its stages one after the other', async () => {
+  test('a call continues the trace of its caller, with its stages one after another', async () => {
     await client.classify(
       { image },
       { metadata: { ...parent('01'), 'x-request-id': 'order-4711' } },
@@ -155,7 +155,7 @@ describe('traces of a server', () => {
     );
   });
 
-  test('a caller who does not record his trace has none here; the log still names it', async () => {
+  test('a caller that does not record its trace has none here, except in the log', async () => {
     const before = receiver.spans.length;
     const unrecorded = TRACE.replaceAll('0', 'e');
     const traceparent = `00-${unrecorded}-${CALLER}-00`;
@@ -180,7 +180,7 @@ describe('traces of a server', () => {
   });
 });
 
-test('what has not been sent when the server stops is sent then', async (t) => {
+test('spans that are unsent when the server stops are sent then', async (t) => {
   const receiver = await startOtlpReceiver(t);
   const server = await ServerProcess.start(t, SIMULATED, {
     environment: {
@@ -195,7 +195,7 @@ test('what has not been sent when the server stops is sent then', async (t) => {
   assert.equal(receiver.spans.length, STAGES.length + 1);
 });
 
-test('who has no token is not traced, whatever he sends', async (t) => {
+test('a call without a token is not traced, whatever it sends', async (t) => {
   const receiver = await startOtlpReceiver(t);
   const folder = mkdtempSync(join(tmpdir(), 'vitserve-tracing-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -218,7 +218,7 @@ test('who has no token is not traced, whatever he sends', async (t) => {
 describe('a receiver that', () => {
   const calls = 40;
 
-  /** Answers calls meanwhile, then stops. Returns how long that took, in milliseconds. */
+  /** Answers calls meanwhile, then stops. Returns how long the stop took, in milliseconds. */
   const serveWith = async (server: ServerProcess, client: PlainClient) => {
     const image = await jpeg(1);
     for (let call = 0; call < calls; call++) await client.classify({ image });
@@ -237,7 +237,7 @@ describe('a receiver that', () => {
       },
     });
 
-  test('refuses everything costs one line', async (t) => {
+  test('rejects everything costs one line', async (t) => {
     const receiver = await startOtlpReceiver(t, (response) => response.writeHead(400).end('no'));
     const server = await start(t, receiver.endpoint);
     const client = new PlainClient(t, server.address);
@@ -258,7 +258,7 @@ describe('a receiver that', () => {
     assert.ok(took < 4_000, `stopped after ${took} ms`);
   });
 
-  test('is not there disturbs nobody', async (t) => {
+  test('is missing disturbs no call', async (t) => {
     const closed = createServer().listen(0, '127.0.0.1');
     const address = closed.address();
     const port = typeof address === 'object' ? address?.port : 0;
@@ -269,7 +269,7 @@ describe('a receiver that', () => {
   });
 });
 
-test('variables that can’t be used are said, and the server serves', async (t) => {
+test('unusable variables are reported, and the server serves', async (t) => {
   const environment = {
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4317',
     OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
@@ -280,7 +280,7 @@ test('variables that can’t be used are said, and the server serves', async (t)
   assert.ok(!server.lines.some(({ msg }) => msg === 'traces are exported'));
 });
 
-test('a server without traces loads nothing of OpenTelemetry but what prom-client does', () => {
+test('a server without traces loads nothing of OpenTelemetry except what prom-client loads', () => {
   const script = `
     await import('./dist/server/command.js');
     const { default: Module } = await import('node:module');

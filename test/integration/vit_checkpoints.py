@@ -1,9 +1,10 @@
-"""Small ViT checkpoints with random weights, as Hugging Face transformers and timm save them, with what they answer.
+"""Small ViT checkpoints with random weights, saved by transformers and timm, with their answers.
 
     python vit_checkpoints.py FOLDER
 
-writes FOLDER/<case>/ for each case: the checkpoint as it would be found, and expected.json with the conversion's flags, the tolerance, and
-the probabilities (and the representation under the head) of two pictures that the test draws by the same formula.
+writes FOLDER/<case>/ for each case: the checkpoint as published ones are, and expected.json with the
+conversion's flags, the tolerance, and the probabilities (and the representation under the head) of
+two pictures that the test draws by the same formula.
 """
 
 import json
@@ -30,7 +31,7 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def randomize(model: torch.nn.Module) -> torch.nn.Module:
-    """Every parameter random, those of norms near one and zero, so that none can be left out unnoticed."""
+    """All parameters random, those of norms near one and zero, so that a missing one is noticed."""
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         values = torch.randn(parameter.shape, generator=generator) * 0.15

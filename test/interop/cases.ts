@@ -1,6 +1,5 @@
 /**
- * The interop cases as a grpc-js client goes through them. Each rejects where the server does not
- * do as it should.
+ * The interop cases for a grpc-js client. Each rejects if the server does not behave as specified.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -105,7 +104,7 @@ class Caller {
   }
 }
 
-/** How a call ends, whatever it still says before. */
+/** How a call ends, ignoring its messages until then. */
 function endingOf(call: Duplex): Promise<StatusObject> {
   call.resume();
   return new Promise((resolve) => call.on('status', resolve));
@@ -133,7 +132,7 @@ function assertEchoed(initial: Metadata, trailing: Metadata): void {
   assert.deepEqual(trailing.get('x-grpc-test-echo-trailing-bin'), [Buffer.from('ababab', 'hex')]);
 }
 
-/** By the names that the gRPC project gives them. */
+/** By the gRPC project's names. */
 export const CASES: Readonly<Record<string, (scope: Scope, address: string) => Promise<void>>> = {
   async empty_unary(scope, address) {
     assertOk((await new Caller(scope, address).unary('EmptyCall', {})).ending);

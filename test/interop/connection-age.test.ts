@@ -1,7 +1,7 @@
 /**
- * Callers of three client libraries on a server that asks its connections to close every second:
- * nobody notices, with images that their library could send again and with larger ones. Those in Go
- * and Python skip where they are not. `README.md` has the long run.
+ * Three client libraries on a server that asks its connections to close every second: no call
+ * fails, with images that the library could send again and with larger ones. Go and Python skip if
+ * they are missing. `README.md` has the long run.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -88,7 +88,7 @@ describe('connections that are asked to close every second', { concurrency: true
       return { calls, errors };
     }));
 
-  test('grpc-js with images that it keeps no copy of', (t) =>
+  test('grpc-js with images of which it keeps no copy', (t) =>
     judge(t, async (address) => {
       const client = new PlainClient(t, address);
       const image = withComments(await jpeg(1), LARGE_BYTES);
@@ -116,7 +116,7 @@ describe('connections that are asked to close every second', { concurrency: true
     );
 
   test(
-    'grpcio with images that it keeps no copy of',
+    'grpcio with images of which it keeps no copy',
     python === null ? { skip: NO_PYTHON } : {},
     async (t) => {
       const path = join(temporaryFolder(t), 'large.jpg');

@@ -1,6 +1,6 @@
 /**
- * The grpc-go client in `go/`, built where there is a Go with the modules that it needs. Nothing is
- * fetched: whoever wants it runs `go build -o /dev/null .` in that folder once, with a network.
+ * The grpc-go client in `go/`, built if there is a Go with the modules that it needs. Nothing is
+ * fetched: run `go build -o /dev/null .` in that folder once, with a network.
  */
 import { spawnSync } from 'node:child_process';
 import { renameSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { REPOSITORY } from '../support/server.js';
 
 const SOURCE = join(REPOSITORY, 'test/interop/go');
 const PROGRAM = join(REPOSITORY, 'dist-test/interop/go-client');
-/** The first build of grpc-go takes about a minute; later ones are a look at Go's cache. */
+/** The first build of grpc-go takes about a minute; later ones a look at Go's cache. */
 const BUILD_LIMIT_MS = 150_000;
 
 /** The program, or why there is none. A program of ours that does not compile is an error. */
@@ -18,8 +18,7 @@ export function goClient(): { readonly program: string } | { readonly missing: s
     (each) => spawnSync(each, ['version']).status === 0,
   );
   if (command === undefined) return { missing: 'no Go' };
-  // Test files run at the same time: each builds its own, and puts it in the place of another's in
-  // one step.
+  // Test files run at the same time: each builds its own, and renames it into place in one step.
   const fresh = `${PROGRAM}-${process.pid}`;
   const { status, stderr } = spawnSync(command, ['build', '-o', fresh, '.'], {
     cwd: SOURCE,

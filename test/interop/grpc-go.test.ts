@@ -1,7 +1,4 @@
-/**
- * The server as grpc-go sees it, which knows nothing of it but what reflection tells (`go/`). Skips
- * where there is no Go.
- */
+/** The server seen by grpc-go, which knows only what reflection tells (`go/`). Skips without Go. */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -45,7 +42,7 @@ describe('a grpc-go client', 'missing' in go ? { skip: go.missing } : {}, () => 
     expected = predictions.map(({ classIndex, label, score }) => [classIndex, label, score]);
   });
 
-  test('links the reflected descriptors and gets the answers that any client gets', async () => {
+  test('links the reflected descriptors and gets the same answers as any client', async () => {
     assert.deepEqual(await client.step({ step: 'classify', image }), expected);
   });
 
@@ -59,7 +56,7 @@ describe('a grpc-go client', 'missing' in go ? { skip: go.missing } : {}, () => 
     });
   });
 
-  test('is told when to come back, and with a retry policy the library does so by itself', async (t) => {
+  test('is told when to retry, and with a retry policy the library does so itself', async (t) => {
     const thaw = await server.freeze(t, 'inference');
     const holder = outcomeOf(plain.classify({ image: photo }));
     await server.metricIs('vitserve_permits_in_use', {}, 1);

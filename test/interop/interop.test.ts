@@ -1,7 +1,7 @@
 /**
  * The interop cases of the gRPC project against our server stack, by three clients that share no
- * code: grpc-js, grpcio (`interop_client.py`), and grpc-go with the cases that it brings itself
- * (`go/`). The latter two skip where they are not.
+ * code: grpc-js, grpcio (`interop_client.py`), and grpc-go with its own cases (`go/`). The latter
+ * two skip if they are missing.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -14,7 +14,7 @@ import { startTestServer, TESTING_PROTO } from './test-service.js';
 const NAMES = Object.keys(CASES);
 const LIMIT = { timeout: 30_000 };
 
-/** What the server counts of a case whose call does not end well, or that has none of its own. */
+/** The server's counts for a case whose call does not end well, or that has no call of its own. */
 const ENDINGS: Readonly<Record<string, RegExp>> = {
   client_compressed_unary: /^UnaryCall INVALID_ARGUMENT,UnaryCall OK,UnaryCall OK$/,
   cancel_after_begin: /^(StreamingInputCall CANCELLED)?$/,
@@ -29,7 +29,7 @@ const ENDINGS: Readonly<Record<string, RegExp>> = {
 };
 const ALL_OK = /^\w+ OK(,\w+ OK)*$/;
 
-/** One case, and whether the server has counted what there was and holds nothing afterwards. */
+/** One case, and whether the server has counted its calls and holds nothing afterwards. */
 async function judge(
   scope: Scope,
   name: string,

@@ -1,4 +1,4 @@
-"""The interop cases as a grpcio client goes through them: exits with 0 where the server does as it should.
+"""The interop cases for a grpcio client: exits with 0 if the server behaves as specified.
 
 Usage: interop_client.py PROTO ADDRESS CASE
 """

@@ -1,11 +1,11 @@
 /**
- * gRPC's TestService behind what the product puts in front of its own: the same listener, server,
- * admission at the door, limits and windows. So the cases that other gRPC implementations hold each
- * other to are held against this stack, and not against grpc-js alone.
+ * gRPC's TestService behind the product's own front: the same listener, server, admission, limits
+ * and windows. So the interop cases of other gRPC implementations test this stack, and not grpc-js
+ * alone.
  *
- * UnaryCall comes in as an image does (upload allowance, then permit), the calls that send a stream
- * as ClassifyStream does (a place among the streams, each message read in its turn), the rest as
- * questions of a few bytes do.
+ * UnaryCall is admitted like an image (upload allowance, then permit), the calls that send a stream
+ * like ClassifyStream (a place among the streams, each message read in its turn), the rest like
+ * calls of a few bytes.
  */
 import { join } from 'node:path';
 import {
@@ -79,14 +79,14 @@ const KINDS: Readonly<Record<string, CallKind>> = {
 const ECHOED_INITIAL = 'x-grpc-test-echo-initial';
 const ECHOED_TRAILING = 'x-grpc-test-echo-trailing-bin';
 
-/** Whether the first message of a call came compressed, by the call's metadata. */
+/** Whether the first message of a call arrived compressed, by the call's metadata. */
 const compressed = new WeakMap<Metadata, { first: boolean | null }>();
 
 export interface TestServer {
   readonly address: string;
-  /** Method and status of every call that has ended, in that order, as they would be counted. */
+  /** Method and status of every ended call, in that order, as they would be counted. */
   readonly ended: readonly string[];
-  /** What calls hold at the door now: 0 when there are none. */
+  /** What calls hold in admission now: 0 without calls. */
   held(): number;
 }
 
@@ -140,10 +140,7 @@ export async function startTestServer(scope: Scope): Promise<TestServer> {
   };
 }
 
-/**
- * Looks at the first byte of a call's body, which says so; grpc-js unfolds messages without
- * telling.
- */
+/** Looks at the first byte of a call's body, because grpc-js inflates messages without telling. */
 function noteCompression(inner: ServerInterceptor): ServerInterceptor {
   return (method, call) => {
     const seen: { first: boolean | null } = { first: null };

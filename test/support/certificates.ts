@@ -1,7 +1,6 @@
 /**
- * X.509 certificates for tests, made here because Node can read them and not write them. Keys are
- * P-256, signatures ECDSA with SHA-256, encoded by hand in DER (RFC 5280 §4.1): just enough for
- * TLS.
+ * X.509 certificates for tests, made here because Node can read but not write them. Keys are P-256,
+ * signatures ECDSA with SHA-256, encoded by hand in DER (RFC 5280 §4.1): just enough for TLS.
  */
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { isIPv4 } from 'node:net';
@@ -24,7 +23,7 @@ export interface Asked {
 
 const DAY_MS = 24 * 3_600_000;
 
-/** An authority that signs itself. */
+/** A self-signed authority. */
 export class Authority {
   readonly cert: string;
   readonly #name: string;

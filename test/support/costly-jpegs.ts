@@ -1,6 +1,6 @@
 /**
- * JPEG files of a few bytes that ask for much work: scans upon scans of a large picture, most of
- * them with next to no data. Drawn marker by marker, since no encoder writes such.
+ * JPEG files of a few bytes that ask for much work: many scans of a large picture, most of them
+ * with hardly any data. Drawn marker by marker, since no encoder writes such files.
  */
 import { oneOf, type Random, randomBytes } from './mutations.js';
 
@@ -17,8 +17,7 @@ export type JpegKind = keyof typeof FRAME;
 /** Adobe's marker: four components are inks. */
 const INKS = Buffer.from('41646f62650064000000000000', 'hex').subarray(0, 12);
 /**
- * A code of one bit for "the longest run of blocks without anything", which fourteen more bits make
- * as long as can be.
+ * A code of one bit for "the longest run of empty blocks", whose length fourteen more bits give.
  */
 const LONGEST_RUN = 0xe0;
 const RUN_BLOCKS = 32_767;
@@ -83,11 +82,13 @@ function coded(bits: string): Buffer {
 const blocksOf = (width: number, height: number): number =>
   Math.ceil(width / 8) * Math.ceil(height / 8);
 
-/** A scan's data for "nothing in any block", which makes libjpeg go through all of them. */
+/** A scan's data for "nothing in any block", with which libjpeg goes through all of them. */
 const emptyBlocks = (width: number, height: number): Buffer =>
   coded(`0${'1'.repeat(14)}`.repeat(Math.ceil(blocksOf(width, height) / RUN_BLOCKS)));
 
-/** What sends the arithmetic decoder through all coefficients of each block: found by trying. */
+/**
+ * Data that send the arithmetic decoder through all coefficients of each block; found by trying.
+ */
 const DENSE = Buffer.from(
   '4bc60000000000016874004eea00000000b56a5d800000000dfda10000000002b96f30929de6099a37e73a6eb7ba79e87dcd314d973832e8bea0',
   'hex',
@@ -118,7 +119,7 @@ export function arithmeticScans(width: number, height: number): Buffer {
   return jpegOf(...head, scan(inks, [0, 0], 0), Buffer.from('d2c0f5ec290095fb', 'hex'), ...more);
 }
 
-/** One scan of arithmetic coding with next to no data. */
+/** One scan of arithmetic coding with hardly any data. */
 export function arithmeticScan(width: number, height: number): Buffer {
   const head = [
     segment(0xee, INKS),
@@ -140,8 +141,8 @@ export function emptyScan(width: number, height: number): Buffer {
 }
 
 /**
- * A progressive file that refines its coefficients by a bit a scan, band for band: valid to the
- * last byte, whatever the number of scans (883 at most with bands of one coefficient).
+ * A progressive file that refines its coefficients by a bit a scan, band by band: valid to the last
+ * byte, with any number of scans (883 at most with bands of one coefficient).
  */
 export function huffmanScans(width: number, height: number, scans: number): Buffer {
   const data = emptyBlocks(width, height);
@@ -155,8 +156,8 @@ export function huffmanScans(width: number, height: number, scans: number): Buff
 }
 
 /**
- * The same with three components and whole bands: what an ordinary progressive file has in as many
- * scans as it likes.
+ * The same with three components and whole bands: like an ordinary progressive file, in any number
+ * of scans.
  */
 export function honestScans(width: number, height: number, scans: number): Buffer {
   const components = upTo(3);
@@ -178,7 +179,7 @@ export function honestScans(width: number, height: number, scans: number): Buffe
   );
 }
 
-/** Any of it, in any mixture. `pixels`: the largest picture. */
+/** Any of these, in any mixture. `pixels`: the largest picture. */
 export function costlyJpeg(random: Random, pixels: number): Buffer {
   const width = oneOf([Math.floor(Math.sqrt(pixels)), 1 + random(65_500), 64], random);
   const height = Math.max(1, Math.min(65_500, Math.floor(pixels / width)));

@@ -1,15 +1,15 @@
 /**
- * PNG files that ask for more work than their bytes look like: texts and profiles that unfold,
- * chunks by the hundred thousand, image data that go on behind the picture.
+ * PNG files that ask for more work than their size suggests: texts and profiles that inflate,
+ * hundreds of thousands of chunks, image data that continue after the picture.
  */
 import { crc32, deflateSync } from 'node:zlib';
 import { oneOf, type Random, randomBytes } from './mutations.js';
 
 const SIGNATURE = Buffer.from('89504e470d0a1a0a', 'hex');
 const CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
-/** As much as libpng unfolds of one chunk. */
+/** How much libpng inflates of one chunk. */
 const UNFOLDED_BYTES = 7_900_000;
-/** Above this an image data stream without compression would be too large a file for the server. */
+/** Above this an uncompressed image data stream would be too large a file for the server. */
 const MOST_STORED_BYTES = 12_000_000;
 
 export function chunk(type: string, data: Uint8Array = Buffer.alloc(0)): Buffer {
@@ -29,7 +29,7 @@ export interface PngParts {
   readonly interlaced?: boolean;
   /** In front of the image data. */
   readonly extra?: readonly Uint8Array[];
-  /** Image data; those of a black picture where not given. */
+  /** Image data; default: those of a black picture. */
   readonly data?: readonly Uint8Array[];
 }
 
@@ -92,13 +92,13 @@ function bomb(): Buffer {
   return unfolding;
 }
 
-/** A small picture with so many texts, each of 8 kB that unfold to 8 MB. */
+/** A small picture with so many texts, each of 8 kB that inflate to 8 MB. */
 export function unfoldingTexts(count: number): Buffer {
   const text = chunk('zTXt', Buffer.concat([Buffer.from('a\0\0'), bomb()]));
   return pngOf({ width: 8, height: 8, extra: new Array<Buffer>(count).fill(text) });
 }
 
-/** A small picture with so many chunks that say nothing. */
+/** A small picture with so many meaningless chunks. */
 export function emptyChunks(count: number): Buffer {
   return pngOf({
     width: 8,
@@ -107,7 +107,7 @@ export function emptyChunks(count: number): Buffer {
   });
 }
 
-/** A small picture whose image data go on when its rows are there. */
+/** A small picture whose image data continue after its rows. */
 export function endlessData(unfoldedBytes: number): Buffer {
   return pngOf({
     width: 8,
@@ -116,7 +116,7 @@ export function endlessData(unfoldedBytes: number): Buffer {
   });
 }
 
-/** Any of it, in any mixture. `pixels`: the largest picture. */
+/** Any of these, in any mixture. `pixels`: the largest picture. */
 export function costlyPng(random: Random, pixels: number): Buffer {
   const width = oneOf([Math.floor(Math.sqrt(pixels)), 1 + random(65_500), 64, 1], random);
   const height = Math.max(1, Math.min(65_500, Math.floor(pixels / width / (1 + random(4)))));

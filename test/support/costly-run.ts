@@ -1,19 +1,19 @@
 /**
- * Sends files that are made to take long to a decoder process, and holds it to what it promises of
- * its time: so much for each byte and each pixel, never more than the largest honest picture takes,
- * and no process lost.
+ * Sends files that are made to take long to a decoder process, and checks its promises of time: so
+ * much for each byte and each pixel, never more than the largest honest picture takes, and no
+ * process lost.
  */
 import { costlyJpeg } from './costly-jpegs.js';
 import { costlyPng } from './costly-pngs.js';
 import { costlyWebp, drawCodecs } from './costly-webps.js';
 import { DecoderCpu } from './decoder-cpu.js';
 import { createRandom, type Random } from './mutations.js';
-import type { Scope } from './server.js';
+import type { Scope } from './scope.js';
 
 export const COSTLY_FORMATS = ['jpeg', 'png', 'webp'] as const;
 export type CostlyFormat = (typeof COSTLY_FORMATS)[number];
 
-/** Small, so that many files are sent: what is in proportion to the pixels shows as well. */
+/** Small, so that many files are sent: costs in proportion to the pixels show as well. */
 const MOST_PIXELS = 8_000_000;
 /**
  * What a file may cost, twice what is known of the honest (docs/reference/bad-input.md): 250 ns for
@@ -26,6 +26,15 @@ const LIMIT_PIXEL_NS = 80;
 const ROW_NS = 2_000;
 const BYTE_NS = 200;
 
+/** JPEG has no more; other formats reach the limit on pixels before they matter. */
+const MOST_ROWS = 65_535;
+
+/** What any file may cost where images are limited so. */
+export function largestCostMs(maxImagePixels: number, maxImageBytes: number): number {
+  const pixelsNs = maxImagePixels * LIMIT_PIXEL_NS + MOST_ROWS * ROW_NS;
+  return BASE_MS + (pixelsNs + maxImageBytes * BYTE_NS) / 1e6;
+}
+
 export interface CostlyReport {
   readonly files: number;
   readonly answered: number;
@@ -33,7 +42,7 @@ export interface CostlyReport {
   /** The file that took longest; the one that took longest for its allowance. */
   readonly worst: Costly;
   readonly dearest: Costly;
-  /** What went against the promises. */
+  /** Broken promises. */
   readonly problems: readonly string[];
 }
 

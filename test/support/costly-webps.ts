@@ -1,6 +1,6 @@
 /**
- * WebP files that ask for more work than their bytes look like: frames and chunks by the ten
- * thousand, large canvases, and lossless pictures whose header promises more than was encoded.
+ * WebP files that ask for more work than their size suggests: tens of thousands of frames and
+ * chunks, large canvases, and lossless pictures whose header promises more than was encoded.
  */
 import sharp from 'sharp';
 import { texture } from './images.js';
@@ -21,7 +21,7 @@ export function riff(...chunks: readonly Uint8Array[]): Buffer {
   return Buffer.concat([head, body]);
 }
 
-/** RFC 9649, 2.7: `flags` 2 says that there are frames, 16 alpha. */
+/** RFC 9649, 2.7: `flags` 2 means frames, 16 alpha. */
 export function extendedHeader(flags: number, width: number, height: number): Buffer {
   const data = Buffer.alloc(10);
   data[0] = flags;
@@ -48,7 +48,7 @@ export function manyFrames(count: number): Buffer {
   return riff(extendedHeader(2, 1, 1), webpChunk('ANIM', Buffer.alloc(6)), frames);
 }
 
-/** So many chunks that nobody knows, behind a picture. */
+/** So many unknown chunks, behind a picture. */
 export function manyChunks(count: number): Buffer {
   return riff(
     extendedHeader(0, 1, 1),
@@ -88,7 +88,7 @@ export async function drawCodecs(): Promise<readonly Buffer[]> {
   return (await Promise.all(pictures.map((picture) => picture.toBuffer()))).map(codecOf);
 }
 
-/** Any of it, in any mixture. `pixels`: the largest picture. */
+/** Any of these, in any mixture. `pixels`: the largest picture. */
 export function costlyWebp(random: Random, pixels: number, codecs: readonly Buffer[]): Buffer {
   const width = oneOf([Math.floor(Math.sqrt(pixels)), 1 + random(16_383), 64], random);
   const height = Math.max(1, Math.min(16_383, Math.floor(pixels / width)));

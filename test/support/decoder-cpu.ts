@@ -1,6 +1,6 @@
 /**
- * One real decoder process, and the processor time that it spends on each file: its own as the
- * system counts it, so that what else runs on the machine does not show. In steps of 10 ms.
+ * One real decoder process, and the processor time that it spends on each file: as the system
+ * counts it, so that other programs on the machine do not matter. In steps of 10 ms.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { DecoderPool } from '#vitserve/workers/decode/decoder-pool.js';
 import type { DecodedImage } from '#vitserve/workers/decode/messages.js';
 import { SlotFile, SlotView } from '#vitserve/workers/slots.js';
 import { ProcessLostError, type WorkResult } from '#vitserve/workers/worker.js';
-import { eventually, type Scope } from './server.js';
+import { eventually, type Scope } from './scope.js';
 
 const SIDE = 48;
 const LAYOUT = { pixelBytes: SIDE * SIDE * 3 };
@@ -31,7 +31,7 @@ export interface Measured {
   /** Null: the process was lost. */
   readonly reply: WorkResult<DecodedImage> | null;
   readonly cpuMs: number;
-  /** The model's pixels, where it was decoded. */
+  /** The model's pixels, if it was decoded. */
   readonly pixels: Buffer;
 }
 
@@ -96,7 +96,7 @@ export class DecoderCpu {
         if (error instanceof ProcessLostError) return [];
         throw error;
       });
-    // One that is gone can't be asked any more: all that it may have is what it has spent, or more.
+    // Its time can't be read once it is gone: its allowance is what it has spent, or more.
     const after = cpuMsOf(pid) ?? Number.POSITIVE_INFINITY;
     const pixels = Buffer.alloc(LAYOUT.pixelBytes);
     if (reply?.kind === 'done') this.#view.readPixels(0, pixels, 0, LAYOUT.pixelBytes);

@@ -1,12 +1,10 @@
-/**
- * Tables of a Markdown document as data, so that tests can hold them against what the program does.
- */
+/** Tables of a Markdown document as data, so that tests can compare them with the program. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { REPOSITORY } from './server.js';
+import { REPOSITORY } from './scope.js';
 
 /**
- * The rows of the table under a heading: the first cell as it is written, the others as plain text,
+ * The rows of the table under a heading: the first cell as written, the others as plain text,
  * `<br>` as a new line.
  */
 export function readTable(document: string, heading: string): string[][] {
@@ -32,7 +30,9 @@ function plainText(cell: string): string {
   return lines.map((line) => line.replace(/^`(.*)`$/, '$1').replaceAll('\\|', '|')).join('\n');
 }
 
-/** Cells as a row of such a table, code in all but the first: what a new row should look like. */
+/**
+ * Cells as a row of such a table, with code in all but the first: what a new row should look like.
+ */
 export function writeRow([first, ...cells]: readonly string[]): string {
   const code = (text: string) =>
     text === ''

@@ -1,6 +1,6 @@
 /**
- * Small image classifiers as other people's exporters would write them, made through the ONNX room,
- * and what they answer, worked out here without any runtime.
+ * Small image classifiers as foreign exporters would write them, made through the ONNX module, and
+ * their answers, computed here without any runtime.
  *
  * One convolution without overlap, its mean over the patches, ReLU, one linear layer. The weights
  * follow from a seed.
@@ -36,7 +36,7 @@ export interface Variation {
   readonly extraInput?: boolean;
   /** The picture itself goes through dynamic quantisation. */
   readonly quantized?: boolean;
-  /** Operator set 6, and a head without a bias: from before what can be prepared. */
+  /** Operator set 6, and a head without a bias: too old to be prepared. */
   readonly old?: boolean;
   readonly operator?: { readonly domain: string; readonly opType: string };
 }
@@ -183,7 +183,7 @@ export function writeJson(path: string, content: unknown): void {
   writeFileSync(path, JSON.stringify(content));
 }
 
-/** What transformers writes beside a model of this size. */
+/** The files of transformers beside a model of this size. */
 export const HF_CONFIG = {
   architectures: ['ViTForImageClassification'],
   model_type: 'vit',

@@ -26,12 +26,12 @@ export class FakeClock implements Clock {
     };
   }
 
-  /** Timers that are neither fired nor cancelled. */
+  /** Timers that have neither fired nor been cancelled. */
   get timers(): number {
     return this.#timers.length;
   }
 
-  /** Moves on by `delayMs`; what is due on the way is called in its order and at its time. */
+  /** Moves on by `delayMs`; timers due on the way fire in their order and at their time. */
   advance(delayMs: number): void {
     const until = this.#now + delayMs;
     for (;;) {

@@ -1,6 +1,6 @@
 /**
- * A plain gRPC client made from `proto/` at run time, as any user's would be: nothing of vitserve's
- * own code is in it, and it does not retry.
+ * A plain gRPC client made from `proto/` at run time, like any user's: without vitserve's own code,
+ * and without retries.
  */
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
-import { REPOSITORY, type Scope } from './server.js';
+import { REPOSITORY, type Scope } from './scope.js';
 
 const definition = loadSync(
   [
@@ -117,7 +117,7 @@ export interface CallSettings {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-/** What `google.rpc.Status` says beyond code and message. Absent parts are null. */
+/** The parts of `google.rpc.Status` beside code and message. Absent parts are null. */
 export interface Details {
   readonly reason: string | null;
   readonly domain: string | null;
@@ -153,7 +153,7 @@ export class CallFailure extends Error implements Details {
   readonly field: string | null;
   readonly retryDelayMs: number | null;
   readonly pushbackMs: number | null;
-  /** By which the server knows the call. */
+  /** The server's id of the call. */
   readonly requestId: string | null;
 
   constructor({
@@ -186,7 +186,7 @@ export function messageType(name: string): MessageTypeDefinition<object, object>
   return definition[name] as MessageTypeDefinition<object, object>;
 }
 
-/** What a client shows to a server that asks for it. */
+/** The client certificate, for a server that requests one. */
 export interface Identity {
   readonly channel?: ChannelCredentials;
   readonly token?: string;
@@ -330,13 +330,13 @@ export class PlainClient {
 }
 
 /**
- * A deadline on every call, so that a server that forgets one fails the test and does not hang it.
+ * A deadline on every call, so that a server that forgets one fails the test instead of hanging it.
  */
 function optionsOf({ timeoutMs = 60_000 }: CallSettings): { deadline: number } {
   return { deadline: Date.now() + timeoutMs };
 }
 
-/** What a streaming call gave and how it ended. */
+/** The answers of a streaming call and its end. */
 class Received<Message> {
   readonly messages: Message[] = [];
   /** How the call ended: null for OK. */
@@ -357,7 +357,7 @@ class Received<Message> {
     });
   }
 
-  /** Waits until there are so many messages; rejects when the call ends before. */
+  /** Waits until there are so many messages; rejects if the call ends before. */
   async count(wanted: number): Promise<readonly Message[]> {
     while (this.messages.length < wanted) {
       const ending = await Promise.race([once(this.#arrived, 'change'), this.ended]);

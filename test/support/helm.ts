@@ -1,27 +1,27 @@
 /**
- * The chart as Helm renders it, where there is a Helm. Nothing here reads YAML: a template that
- * only tests add includes every other one and has Helm turn it into JSON.
+ * The chart as Helm renders it, if Helm is available. Nothing here reads YAML: a template that only
+ * tests add includes every other one and has Helm turn it into JSON.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { REPOSITORY, type Scope, temporaryFolder } from './server.js';
+import { REPOSITORY, type Scope, temporaryFolder } from './scope.js';
 
 export const CHART = join(REPOSITORY, 'helm/vitserve');
 /**
- * Oldest of the three versions that the chart is checked against; a Helm that was built from source
- * takes itself for older.
+ * The oldest of the three versions that the chart is checked against; a Helm that was built from
+ * source takes itself for older.
  */
 export const KUBERNETES_VERSIONS = ['1.30.0', '1.34.0', '1.37.0'] as const;
 
 export const hasHelm = spawnSync('helm', ['version'], { stdio: 'ignore' }).status === 0;
 
-/** Whatever Kubernetes would get: JSON that the tests reach into. */
+/** The objects for Kubernetes: JSON that the tests reach into. */
 // biome-ignore lint/suspicious/noExplicitAny: a wrong path fails the next assertion
 export type Json = any;
 
 export interface Rendered {
-  /** By the template's path below templates/; what renders nothing is not in it. */
+  /** By the template's path below templates/; templates that render nothing are absent. */
   readonly objects: ReadonlyMap<string, Json>;
   readonly values: Json;
 }
@@ -32,7 +32,7 @@ export interface HelmRun {
   readonly stderr: string;
 }
 
-/** Paths below templates/ of everything that makes an object. */
+/** Paths below templates/ of all that make an object. */
 export function templates(): string[] {
   return readdirSync(join(CHART, 'templates'), { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.yaml'))
@@ -54,7 +54,7 @@ export class Chart {
   readonly #folder: string;
 
   /**
-   * A copy of the chart with the template that tells of the others. It goes away with the scope.
+   * A copy of the chart with the template that collects the others. It is removed with the scope.
    */
   constructor(scope: Scope) {
     this.#folder = join(temporaryFolder(scope), 'vitserve');

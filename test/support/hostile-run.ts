@@ -1,8 +1,7 @@
 /**
- * Sends hostile files to a real server, some at a time, beside a caller whose image is good and
- * whose answer must not change, and holds the server to what it promises of them: an answer or
- * INVALID_ARGUMENT with a reason for images, in two seconds, no process lost, no permit kept, and
- * the memory given back.
+ * Sends hostile files to a real server, several at a time, beside a caller with a good image whose
+ * answer must not change, and checks the server's promises: an answer or INVALID_ARGUMENT with a
+ * reason for images, in two seconds, no process lost, no permit kept, and the memory given back.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -16,7 +15,7 @@ export const CALLERS = 4;
 export const LONGEST_MS = 2_000;
 export const MEMORY_ALLOWANCE_BYTES = 50 * 2 ** 20;
 const REASONS = ['IMAGE_EMPTY', 'IMAGE_UNSUPPORTED', 'IMAGE_UNDECODABLE', 'IMAGE_TOO_LARGE'];
-/** Files after which memory is what it is: pools are full, code is compiled. */
+/** Files after which memory is stable: pools are full, code is compiled. */
 const WARM_UP_FILES = 100;
 const LARGE_PICTURES = 8;
 const LARGE_SIDE = 1600;
@@ -33,7 +32,7 @@ export interface HostileReport {
   readonly goodCalls: number;
   /** Front and decoders, from after the first files to the end. */
   readonly memoryGrowthBytes: number;
-  /** What went against the promises, with the name of the file. Empty where all is well. */
+  /** Broken promises, with the name of the file. Empty if all is well. */
   readonly problems: readonly string[];
 }
 
@@ -66,8 +65,7 @@ export async function sendHostile(
     } else problems.push(`${name}: ${outcome.code} ${outcome.reason}: ${outcome.message}`);
   };
 
-  // A picture's memory is the garbage collector's to give back, which some large pictures in a row
-  // make it do.
+  // The garbage collector frees a picture's memory; some large pictures in a row make it do so.
   const memoryAtRest = async () => {
     for (let round = 0; round < LARGE_PICTURES; round++) await client.classify({ image: large });
     return memoryOf(server);

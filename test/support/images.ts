@@ -1,15 +1,15 @@
 /**
- * Pictures and things that are none, drawn by the tests themselves. The same seed gives the same
- * bytes.
+ * Pictures and files that are not pictures, drawn by the tests themselves. The same seed gives the
+ * same bytes.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { REPOSITORY } from './server.js';
+import { REPOSITORY } from './scope.js';
 
 /**
- * The side that the default model's pictures are resized to: one of this size reaches the model as
- * it is.
+ * The side that the default model's pictures are resized to: a picture of this size reaches the
+ * model unchanged.
  */
 export const MODEL_SIDE = 32;
 
@@ -47,14 +47,14 @@ function encoder(pixels: Uint8Array, width: number, height: number) {
   return sharp(pixels, { raw: { width, height, channels: 3 } });
 }
 
-/** A picture as it would come from a camera. */
+/** A picture as a camera would make it. */
 export function jpeg(seed: number, width = 320, height = 240): Promise<Buffer> {
   return encoder(texture(seed, width, height), width, height)
     .jpeg({ quality: 90 })
     .toBuffer();
 }
 
-/** The same picture in a file of about so many bytes: comments say nothing to a decoder. */
+/** The same picture in a file of about so many bytes: comments do not matter to a decoder. */
 export function withComments(file: Buffer, bytes: number): Buffer {
   const comment = Buffer.alloc(65_000, 7);
   comment.set([0xff, 0xfe]);
@@ -109,8 +109,7 @@ export function corruptPng(png: Buffer): Buffer {
 }
 
 /**
- * A file's bytes behind the right first bytes: passes the look at its signature and breaks the
- * decoder.
+ * A file's bytes behind the right first bytes: passes the signature check and breaks the decoder.
  */
 export function garbage(seed: number, format: 'jpeg' | 'png', bytes = 4096): Buffer {
   const random = generator(seed);
@@ -122,13 +121,13 @@ export function garbage(seed: number, format: 'jpeg' | 'png', bytes = 4096): Buf
   ]);
 }
 
-/** A folder of real files beside the repository that is there on some machines only. */
+/** A folder of real files beside the repository, on some machines only. */
 export function sharedData(folder: string): string | null {
   const path = join(REPOSITORY, '..', 'shared', 'data', folder);
   return existsSync(path) ? path : null;
 }
 
-/** The files of a folder and of those in it. */
+/** The files of a folder and its subfolders. */
 export function filesIn(folder: string): { readonly name: string; readonly bytes: Buffer }[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())

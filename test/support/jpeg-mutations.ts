@@ -1,7 +1,6 @@
 /**
- * JPEG files of every ordinary kind, drawn, and damage done to them where it hurts: in lengths,
- * sizes, tables, markers and entropy-coded data rather than anywhere. The same seed gives the same
- * files.
+ * Drawn JPEG files of every ordinary kind, and damage where it hurts: in lengths, sizes, tables,
+ * markers and entropy-coded data. The same seed gives the same files.
  */
 import sharp from 'sharp';
 import { texture } from './images.js';
@@ -61,7 +60,7 @@ function segmentsOf(jpeg: Buffer): {
   return { segments, data: at };
 }
 
-/** One of the segments, or one with the marker that is looked for. */
+/** One of the segments, or one with the given marker. */
 function pick(jpeg: Buffer, random: Random, marker?: (marker: number) => boolean): Segment {
   const { segments } = segmentsOf(jpeg);
   const fitting = segments.filter((segment) => marker?.(segment.marker) ?? true);

@@ -1,4 +1,4 @@
-/** Many callers at once, for tests of what happens meanwhile. */
+/** Many concurrent calls, for tests of what happens meanwhile. */
 
 /**
  * Calls `call` for 0, 1, 2, … from so many callers at a time until it was called `count` times;

@@ -1,5 +1,5 @@
 /**
- * A child process that does whatever it is told, for tests of its supervision: as its room's
+ * A child process that does whatever it is told, for tests of its supervision: like its module's
  * programs it is run by `runChild`, and each call is the text of what to do.
  */
 import { openSync, writeSync } from 'node:fs';

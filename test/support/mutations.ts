@@ -1,6 +1,6 @@
 /**
- * Damage done to files on purpose: what the formats have in common. The same seed gives the same
- * files, on every machine that draws the same files to begin with.
+ * Deliberate damage to files: what the formats share. The same seed gives the same files, on every
+ * machine that draws the same originals.
  */
 
 /** An integer from 0 to before `below`. */
@@ -24,16 +24,16 @@ export interface MutatedFile {
   /** What was done to which file, with the seed: for messages. */
   readonly name: string;
   readonly bytes: Buffer;
-  /** Which of the files it was made from. */
+  /** The file it was made from. */
   readonly base: number;
 }
 
-/** A format: whole files to begin with, and kinds of damage. */
+/** A format: whole files, and kinds of damage. */
 export interface Mutations {
   /** Small, so that thousands take seconds. */
   readonly draw: () => Promise<readonly Buffer[]>;
   readonly kinds: Readonly<Record<string, Mutation>>;
-  /** Whether enough is left of a file to do it a second damage. */
+  /** Whether enough is left of a file for a second damage. */
   readonly isStructured: (file: Buffer) => boolean;
 }
 

@@ -8,7 +8,7 @@ import { garbage, jpeg, truncated, webp } from './images.js';
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1');
 
-/** How files of each foreign format begin, by what they are called in a refusal. */
+/** The starts of files of each foreign format, by their names in a rejection. */
 export const FOREIGN_STARTS: Readonly<Record<string, readonly string[]>> = {
   GIF: ['GIF87a\x01\0', 'GIF89a\x01\0\x01\0'],
   'a raw photo (CR2)': ['II*\0\x10\0\0\0CR\x02\0'],
@@ -94,7 +94,7 @@ const withQuestionMarks = (file: Buffer) =>
 const changeLineEnds = (file: Buffer, from: string, to: string) =>
   latin1(file.toString('latin1').replaceAll(from, to));
 
-/** What is no image at all; kinds that are told by one message have one name. */
+/** Data that are not an image at all; kinds with the same message have one name. */
 export async function notImages(): Promise<NotAnImage[]> {
   const images = await Promise.all([
     jpeg(1, 64, 64),
@@ -246,7 +246,7 @@ export interface DamagedImage extends NotAnImage {
   readonly format: 'png' | 'webp';
 }
 
-/** PNG and WebP files that are given up for a reason that their structure tells. */
+/** PNG and WebP files whose structure tells why they fail. */
 export async function damagedImages(): Promise<DamagedImage[]> {
   const palette = await sharp({ create: { width: 64, height: 64, channels: 3, background: 'red' } })
     .png({ palette: true })

@@ -1,7 +1,7 @@
 /**
- * Small files that say in every sound, odd and damaged way which way up they are shown: EXIF of all
- * types and shapes, XMP, and all places where JPEG, PNG and WebP keep them. The same files each
- * time, so that their orientations can be written down (`test/golden/orientation.json`).
+ * Small files that give their orientation in every sound, odd and damaged way: EXIF of all types
+ * and shapes, XMP, and all places where JPEG, PNG and WebP keep them. The same files each time, so
+ * that their orientations can be stored (`test/golden/orientation.json`).
  */
 import { crc32, deflateSync } from 'node:zlib';
 import sharp from 'sharp';
@@ -43,7 +43,7 @@ interface TiffShape {
   readonly magic?: string;
   /** Where the header says that the directory is. */
   readonly directory?: number;
-  /** How many entries it says it has. */
+  /** How many entries it claims to have. */
   readonly claimed?: number;
   /** The pointer to the next directory; null for none. */
   readonly next?: number | null;
@@ -86,7 +86,7 @@ const short = (value: number, order: Order = 'II') => whole(value, 2, order);
 const sound = (value: number, order: Order = 'II') =>
   tiff([{ value: short(value, order) }], { order });
 
-/** A number in each type that TIFF knows, some that it does not, and how many bytes one takes. */
+/** A number in each type that TIFF knows, some that it does not, and the bytes of one value. */
 function typed(value: number, type: number, order: Order): Buffer {
   const little = order === 'II';
   const bytes = Buffer.alloc(8);
@@ -418,7 +418,7 @@ export async function orientationFiles(): Promise<OrientationFile[]> {
   inJpeg('a comment in front', segment(0xfe, ascii('Exif\0\0')), exifSegment(six));
   inJpeg('a restart marker in front', Buffer.of(0xff, 0xd0), exifSegment(six));
   inJpeg('an empty APP1 in front', segment(0xe1, Buffer.alloc(0)), exifSegment(six));
-  // Pillow refuses a file for broken EXIF only where a JFIF segment has told it the density before.
+  // Pillow rejects a file for broken EXIF only if a JFIF segment has told it the density before.
   const density = segment(
     0xe0,
     Buffer.concat([ascii('JFIF\0'), Buffer.of(1, 2, 1, 0, 72, 0, 72, 0, 0)]),
@@ -594,8 +594,8 @@ export async function orientationFiles(): Promise<OrientationFile[]> {
 }
 
 /**
- * Of each file one with some bytes of what says its orientation overwritten; a PNG's checksums are
- * put right.
+ * One of each file with some bytes of its orientation data overwritten; a PNG's checksums are
+ * corrected.
  */
 export function damageMetadata(files: readonly OrientationFile[], seed: number): OrientationFile[] {
   const random = createRandom(seed);

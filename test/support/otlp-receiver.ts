@@ -1,12 +1,12 @@
 /**
- * What traces are sent to: an OTLP receiver over HTTP that reads the protobuf by a schema of its
- * own, with as many fields as the tests look at. https://opentelemetry.io/docs/specs/otlp/
+ * A receiver of traces: OTLP over HTTP, which reads the protobuf by a schema of its own, with the
+ * fields that the tests look at. https://opentelemetry.io/docs/specs/otlp/
  */
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import protobuf from 'protobufjs';
-import type { Scope } from './server.js';
+import type { Scope } from './scope.js';
 
 const REQUEST = protobuf
   .parse(`
@@ -69,7 +69,7 @@ export interface OtlpReceiver {
   readonly requests: number;
 }
 
-/** `answer`: how to answer instead of reading what was sent. */
+/** `answer`: how to answer instead of reading the request. */
 export async function startOtlpReceiver(
   scope: Scope,
   answer: ((response: ServerResponse) => void) | null = null,

@@ -1,8 +1,8 @@
 /**
- * PNG files of every ordinary kind, drawn, and damage done to their structure: lengths, checksums,
- * order, headers that lie, the compressed stream, palettes, animation, and compressed chunks beside
- * the picture that unfold to megabytes. Damage inside of a chunk comes with the right checksum as
- * well as with the wrong one, since the right one gets further.
+ * Drawn PNG files of every ordinary kind, and damage to their structure: lengths, checksums, order,
+ * headers that lie, the compressed stream, palettes, animation, and compressed chunks beside the
+ * picture that inflate to megabytes. Damage inside of a chunk comes with the right checksum as well
+ * as with the wrong one, since the right one gets further.
  */
 import { crc32, deflateSync, inflateSync } from 'node:zlib';
 import sharp from 'sharp';
@@ -84,7 +84,7 @@ function inChunks(change: (chunks: Chunk[], random: Random) => void): Mutation {
   };
 }
 
-/** A change of the data of one chunk, the first of that type where there is one. */
+/** A change of the data of one chunk, the first of that type if there is one. */
 const inData = (type: string | null, change: (data: Buffer, random: Random) => Buffer): Mutation =>
   inChunks((chunks, random) => {
     const at =
@@ -120,7 +120,7 @@ const inImageData = (change: (stream: Buffer, random: Random) => Buffer): Mutati
     chunks.splice(0, chunks.length, ...rest.slice(0, first), changed, ...rest.slice(first));
   });
 
-/** The same with what the stream unfolds to, where it still does. */
+/** The same with the inflated stream, if it still inflates. */
 const inRows = (change: (rows: Buffer, random: Random) => Buffer): Mutation =>
   inImageData((stream, random) => {
     try {
@@ -274,7 +274,7 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
     const pieces = cuts
       .slice(1)
       .map((cut, i) => ({ type: 'IDAT', data: data.subarray(cuts[i], cut) }));
-    // Once in a while something stands between them, which the standard forbids.
+    // Sometimes another chunk stands between them, which the standard forbids.
     if (random(3) === 0)
       pieces.splice(random(pieces.length), 0, { type: 'tEXt', data: Buffer.from('a\0b') });
     chunks.splice(at, 1, ...pieces);

@@ -1,12 +1,12 @@
-/** What a process and its children hold, as the system tells of it. */
+/** The resources of a process and its children, according to the system. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { childrenOf } from './server.js';
 
 const KIBIBYTES_PER_MEBIBYTE = 1024;
 
 /**
- * MiB of these processes, what they share counted once (PSS); null where one has just ended, or
- * without /proc.
+ * MiB of these processes, shared memory counted once (PSS); null if one has just ended, or without
+ * /proc.
  */
 export function memoryOf(pids: readonly number[]): number | null {
   let kibibytes = 0;
@@ -21,7 +21,7 @@ export function memoryOf(pids: readonly number[]): number | null {
   return kibibytes / KIBIBYTES_PER_MEBIBYTE;
 }
 
-/** Open descriptors of a process; null where there is none. */
+/** Open descriptors of a process; null if there is none. */
 export function descriptorsOf(pid: number): number | null {
   try {
     return readdirSync(`/proc/${pid}/fd`).length;

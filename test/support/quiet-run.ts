@@ -1,7 +1,7 @@
 /**
- * Surroundings in which nothing can be written unseen, and what a program did in them: which files
- * it wrote and which sockets it had, by looking at folders and at /proc, and by strace where there
- * is one.
+ * An environment in which nothing can be written unseen, and what a program did in it: which files
+ * it wrote and which sockets it had, by looking at folders and at /proc, and by strace if
+ * available.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -23,7 +23,7 @@ export interface Surroundings {
   readonly environment: Readonly<Record<string, string>>;
   /** Where it may write. */
   readonly out: string;
-  /** Every file and folder that it has left where nothing belongs. */
+  /** Every file and folder that it has left outside of its place. */
   leftBehind(): string[];
 }
 
@@ -34,8 +34,7 @@ export function surroundings(scope: Scope): Surroundings {
   const out = join(root, 'out');
   mkdirSync(out);
   return {
-    // What the tests' own environment says about telemetry must not help: the program has to see to
-    // it by itself.
+    // The tests' own setting of telemetry must not help: the program has to take care of it.
     environment: { ...Object.fromEntries(folders), ORT_DISABLE_TELEMETRY: '0' },
     out,
     leftBehind: () =>
@@ -57,9 +56,7 @@ export interface OpenSocket {
   readonly remotePort: number;
 }
 
-/**
- * The network sockets that a process has open, as /proc tells of them. Empty where it has ended.
- */
+/** The network sockets that a process has open, from /proc. Empty if it has ended. */
 export function socketsOf(pid: number): OpenSocket[] {
   try {
     const inodes = new Set(
@@ -86,7 +83,7 @@ export function socketsOf(pid: number): OpenSocket[] {
   }
 }
 
-/** Files that a process holds open for writing, devices, pipes and shared memory left out. */
+/** Files that a process holds open for writing, except devices, pipes and shared memory. */
 export function filesWrittenBy(pid: number): string[] {
   try {
     return linksOf(pid).flatMap(({ fd, target }) => {
@@ -116,21 +113,21 @@ function isSystemPlace(path: string): boolean {
   return /^\/(?:dev|proc|memfd:)/.test(path);
 }
 
-/** Whether strace is here and may trace. */
+/** Whether strace is available and may trace. */
 export const STRACE =
   spawnSync('strace', ['-qq', '-o', '/dev/null', 'true'], { stdio: 'ignore' }).status === 0;
 
 export interface Trace {
-  /** What to run the program within. The traced process keeps its parent. */
+  /** The command in front of the program's. The traced process keeps its parent. */
   readonly within: readonly string[];
   /**
-   * Paths that were opened for writing or made, devices and shared memory left out. To be read when
+   * Paths that were opened for writing or created, except devices and shared memory. Read it when
    * the program has ended.
    */
   written(): Promise<string[]>;
   /**
-   * Network sockets that were made, and what they were bound and connected to: `socket AF_INET
-   * SOCK_DGRAM`, `connect 127.0.0.1:50051`.
+   * Network sockets that were made, and their binds and connections: `socket AF_INET SOCK_DGRAM`,
+   * `connect 127.0.0.1:50051`.
    */
   network(): Promise<string[]>;
 }
@@ -142,7 +139,7 @@ export function trace(scope: Scope): Trace {
   const lines = async (): Promise<string[]> =>
     await eventually('the trace is complete', () => {
       const found = readFileSync(file, 'utf8').trimEnd().split('\n');
-      // Numbers of processes are padded.
+      // Process ids are padded.
       const end = new RegExp(`^${Number.parseInt(found[0] ?? '', 10)} +\\+\\+\\+ `);
       return found.some((line) => end.test(line)) && found;
     });

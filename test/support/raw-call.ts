@@ -1,7 +1,6 @@
 /**
- * A gRPC call made by hand over HTTP/2, for what client libraries don't let one do: stop in the
- * middle of a message, send a deadline and not watch it oneself, count the bytes that a server
- * takes.
+ * A gRPC call made by hand over HTTP/2, for what client libraries do not allow: stop in the middle
+ * of a message, send a deadline without keeping it, count the bytes that a server takes.
  */
 import { once } from 'node:events';
 import {
@@ -13,15 +12,14 @@ import {
 } from 'node:http2';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { messageType, SERVICE } from './grpc-client.js';
-import type { Scope } from './server.js';
+import type { Scope } from './scope.js';
 
 export interface RawEnding {
   /**
-   * The trailers (or headers, where there was nothing else). Empty where the stream was cut without
-   * any.
+   * The trailers (or headers, if there was nothing else). Empty if the stream was cut without any.
    */
   readonly headers: IncomingHttpHeaders;
-  /** From the call's begin to its status. */
+  /** From the call's start to its status. */
   readonly afterMs: number;
 }
 
@@ -32,7 +30,7 @@ export class RawConnection {
     this.#session = session;
   }
 
-  /** `windowBytes`: how much of each call's answer the server may send before it is taken. */
+  /** `windowBytes`: how much of each call's answer the server may send before it is read. */
   static async open(
     scope: Scope,
     port: number,
@@ -50,7 +48,7 @@ export class RawConnection {
     return this.#session.closed || this.#session.destroyed;
   }
 
-  /** Resolves when the server has seen all that was sent before. */
+  /** Resolves when the server has seen everything sent before. */
   async ping(): Promise<void> {
     await new Promise<void>((resolve) => {
       if (this.closed || !this.#session.ping(() => resolve())) resolve();
@@ -97,9 +95,9 @@ export class RawCall {
   readonly #stream: ClientHttp2Stream;
   /** Resolves when the call has its status, or is cut without one. */
   readonly ended: Promise<RawEnding>;
-  /** What was answered, with the length before each message; resolves when there is no more. */
+  /** The answers, with the length before each message; resolves when there are no more. */
   readonly body: Promise<Buffer>;
-  /** Resolves with the error code of HTTP/2 when both sides have ended, or the call was reset. */
+  /** Resolves with HTTP/2's error code when both sides have ended, or the call was reset. */
   readonly closed: Promise<number>;
 
   constructor(stream: ClientHttp2Stream) {
@@ -128,8 +126,7 @@ export class RawCall {
   }
 
   /**
-   * Sends as fast as the other end lets it, piece by piece, until all is sent or the call is
-   * closed.
+   * Sends as fast as the other end allows, piece by piece, until all is sent or the call is closed.
    */
   async writeAll(bytes: Uint8Array): Promise<void> {
     const PIECE_BYTES = 64 * 1024;
@@ -161,7 +158,7 @@ export function messagesIn(body: Buffer, type: string): unknown[] {
   return messages;
 }
 
-/** A message as it stands on the wire: uncompressed, with its length before it. */
+/** A message as on the wire: uncompressed, with its length before it. */
 export function framed(request: object, type = 'vitserve.v1.ClassifyRequest'): Buffer {
   const message = messageType(type).serialize(request);
   const prefix = Buffer.alloc(5);
@@ -182,7 +179,7 @@ export function reasonIn(headers: IncomingHttpHeaders): string | null {
 }
 
 /**
- * Passes connections on and counts them, and what goes towards the server. `cut` breaks them off.
+ * Forwards connections and counts them, and the bytes towards the server. `cut` breaks them off.
  */
 export async function countingProxy(
   scope: Scope,

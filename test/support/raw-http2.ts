@@ -1,10 +1,10 @@
 /**
- * HTTP/2 by hand over a socket, for what no library would send: half a preface, floods, frames that
- * are none.
+ * HTTP/2 by hand over a socket, for what no library would send: half a preface, floods, malformed
+ * frames.
  */
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
-import type { Scope } from './server.js';
+import type { Scope } from './scope.js';
 
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
@@ -70,7 +70,7 @@ export function callHeaders(
   };
 }
 
-/** A frame as it came. */
+/** A received frame. */
 export interface Frame {
   readonly type: number;
   readonly flags: number;
@@ -133,12 +133,12 @@ export class RawSocket {
     await Promise.race([written, this.closed]);
   }
 
-  /** Whether a frame of this type has come. */
+  /** Whether a frame of this type has arrived. */
   has(type: number): boolean {
     return this.count(type) > 0;
   }
 
-  /** How many frames of this type have come. */
+  /** How many frames of this type have arrived. */
   count(type: number): number {
     let found = 0;
     for (let at = 0; at + 9 <= this.received.length; at += 9 + this.received.readUIntBE(at, 3)) {
@@ -147,7 +147,7 @@ export class RawSocket {
     return found;
   }
 
-  /** All that have come in full, in their order. */
+  /** All complete frames, in their order. */
   frames(): readonly Frame[] {
     const frames: Frame[] = [];
     for (let at = 0; at + 9 <= this.received.length; ) {

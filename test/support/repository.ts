@@ -1,6 +1,6 @@
 /**
- * A model repository that a test changes while it is being served: versions are copies of the
- * default model.
+ * A model repository that a test changes while it is served: versions are copies of the default
+ * model.
  */
 import {
   cpSync,
@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { MODELS, type Scope, temporaryFolder } from './server.js';
+import { MODELS, type Scope, temporaryFolder } from './scope.js';
 
 const ORIGINAL = join(MODELS, 'vit-cifar10');
 
@@ -26,8 +26,8 @@ export class Repository {
   }
 
   /**
-   * A version that appears at once, as `mv` lets it. Its manifest may be changed, or its graph be
-   * something else.
+   * A version that appears at once, like after `mv`. A test may change its manifest or replace its
+   * graph.
    */
   put(
     name: string,
@@ -46,8 +46,8 @@ export class Repository {
   }
 
   /**
-   * Writes other weights into the graph of a version, in place. Returns what puts the old ones
-   * back.
+   * Writes other weights into the graph of a version, in place. Returns a function that restores
+   * the old ones.
    */
   overwriteWeights(name: string, version: number): () => void {
     const path = join(this.folder, name, String(version), 'model.onnx');

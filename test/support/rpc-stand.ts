@@ -9,7 +9,7 @@ import type { ModelInfo, ServedModel } from '#vitserve/server/models/served-mode
 import type { ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
 import { type CallEngine, RpcServer, type RpcServerOptions } from '#vitserve/server/rpc/server.js';
 import type { InferenceOutput } from '#vitserve/workers/inference/messages.js';
-import type { Scope } from './server.js';
+import type { Scope } from './scope.js';
 
 export const STREAM_REQUEST = 'vitserve.v1.ClassifyStreamRequest';
 export const STREAM_RESPONSE = 'vitserve.v1.ClassifyStreamResponse';

@@ -1,51 +1,24 @@
 /**
- * Runs the built program as its users do: as a process, told by flags, watched through its log,
- * ports and exit code.
+ * Runs the built program as its users do: as a process with flags, watched through its log, ports
+ * and exit code.
  *
- * Whatever a test starts here ends with the test's scope, also where the test fails: the front by
- * its pid, and any child that is left after it. Nothing waits for a fixed time; `eventually` asks
- * again until a deadline.
+ * Everything that a test starts here ends with the test's scope, even if the test fails: the front
+ * by its pid, and any child that is left after it. Nothing waits for a fixed time; `eventually`
+ * polls until a deadline.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { after } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { eventually, REPOSITORY, type Scope } from './scope.js';
 
-/** The tests run from dist-test/. */
-export const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
+// What tests with a server need as well.
+export * from './scope.js';
+
 export const PROGRAM = join(REPOSITORY, 'dist/main.js');
-export const MODELS = join(REPOSITORY, 'models');
-
-/** What cleans up after a test: its context (`t`), or `suiteScope()` for a whole suite. */
-export interface Scope {
-  after(clean: () => unknown): void;
-}
-
-/** A scope that ends when it is told to. What is begun last is ended first. */
-export class OwnScope implements Scope {
-  readonly #cleanings: (() => unknown)[] = [];
-
-  after(clean: () => unknown): void {
-    this.#cleanings.push(clean);
-  }
-
-  async end(): Promise<void> {
-    for (const clean of this.#cleanings.splice(0).toReversed()) await clean();
-  }
-}
-
-/** For what the tests of a suite share. Made in the suite's body. */
-export function suiteScope(): Scope {
-  const scope = new OwnScope();
-  after(() => scope.end());
-  return scope;
-}
 
 export interface LogLine {
   readonly level: string;
@@ -66,25 +39,6 @@ export interface Child {
   readonly pid: number;
 }
 
-const PATIENCE_MS = 20_000;
-
-/** Resolves with the first value of `ask` that is neither false, null nor undefined. */
-export async function eventually<Value>(
-  what: string,
-  ask: () => Value | Promise<Value>,
-  patienceMs = PATIENCE_MS,
-): Promise<Exclude<Value, false | null | undefined>> {
-  const until = performance.now() + patienceMs;
-  for (;;) {
-    const value = await ask();
-    if (value !== false && value !== null && value !== undefined) {
-      return value as Exclude<Value, false | null | undefined>;
-    }
-    if (performance.now() > until) throw new Error(`not within ${patienceMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
 /** Whether the process runs; one that has ended and was not reaped does not. */
 export function isAlive(pid: number): boolean {
   try {
@@ -96,14 +50,14 @@ export function isAlive(pid: number): boolean {
 }
 
 /**
- * The letter of proc_pid_stat(5), such as T for stopped; null where there is no such process or no
+ * The letter of proc_pid_stat(5), such as T for stopped; null if there is no such process or no
  * /proc.
  */
 export function processState(pid: number): string | null {
   return statOf(pid)?.[0] ?? null;
 }
 
-/** What the process was started with; empty where there is no such process or no /proc. */
+/** The command line of the process; empty if there is no such process or no /proc. */
 export function commandLine(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
@@ -129,13 +83,6 @@ export function childrenOf(pid: number): number[] {
     .filter((candidate) => statOf(candidate)?.[1] === String(pid));
 }
 
-/** An empty folder that goes away with the scope. */
-export function temporaryFolder(scope: Scope): string {
-  const folder = mkdtempSync(join(tmpdir(), 'vitserve-test-'));
-  scope.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
-
 /** A port that nothing listens on, for the few tests that must know it before the server does. */
 export async function freePort(): Promise<number> {
   const server = createServer();
@@ -148,8 +95,8 @@ export async function freePort(): Promise<number> {
 }
 
 /**
- * The tests' own environment without what would configure vitserve or make it believe that it is a
- * test.
+ * The tests' own environment without variables that would configure vitserve or make it believe
+ * that it is a test.
  */
 function plainEnvironment(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(
@@ -159,8 +106,8 @@ function plainEnvironment(more: Readonly<Record<string, string>>): NodeJS.Proces
 }
 
 /**
- * Answers depend on the provider in their last digits, so tests that compare them ask for the one
- * that is everywhere.
+ * The last digits of answers depend on the provider, so tests that compare them use the one that
+ * every machine has.
  */
 export const ON_CPU = ['--execution-provider', 'cpu'] as const;
 /** One process of each kind: starts soonest. */
@@ -177,15 +124,15 @@ export interface SpawnOptions {
   /** As the leader of a process group, as a shell starts it. */
   readonly detached?: boolean;
   /**
-   * `within` makes a PID namespace, so the pids in the log are others' here; it ends what it holds
-   * when it is ended.
+   * `within` makes a PID namespace, so the pids in the log differ from ours; it ends its processes
+   * when it ends.
    */
   readonly ownPids?: boolean;
 }
 
 /**
- * Fronts that run. A test file that is ended from outside (a time limit, Ctrl-C) runs no clean-up,
- * so they go with it here.
+ * Running fronts. A test file that is ended from outside (a time limit, Ctrl-C) runs no clean-up,
+ * so they are ended here.
  */
 const running = new Set<number>();
 process.on('exit', () => {
@@ -260,7 +207,7 @@ export class ServerProcess {
     return server;
   }
 
-  /** Waits for the log line with this text. Rejects when the server ends without it. */
+  /** Waits for the log line with this text. Rejects if the server ends without it. */
   async logged(msg: string, matches: (line: LogLine) => boolean = () => true): Promise<LogLine> {
     return await eventually(`log line "${msg}"`, () => {
       const line = this.lines.find((candidate) => candidate.msg === msg && matches(candidate));
@@ -271,7 +218,7 @@ export class ServerProcess {
     });
   }
 
-  /** Everything that was logged, for messages of failing tests. */
+  /** The whole log, for messages of failing tests. */
   get output(): string {
     return [...this.lines.map((line) => JSON.stringify(line)), this.stderr].join('\n');
   }
@@ -295,7 +242,7 @@ export class ServerProcess {
     return line;
   }
 
-  /** The children that run now, as the log tells of them. */
+  /** The children that run now, according to the log. */
   children(role?: Role): Child[] {
     const current = new Map<number, Child>();
     for (const line of this.lines) {
@@ -306,8 +253,8 @@ export class ServerProcess {
   }
 
   /**
-   * Pids of all processes that the front has started and that run, ready or not, as the system
-   * tells of them.
+   * Pids of all running processes that the front has started, ready or not, according to the
+   * system.
    */
   childPids(): number[] {
     const pids = childrenOf(this.pid);
@@ -315,7 +262,7 @@ export class ServerProcess {
     return pids;
   }
 
-  /** Pids of all children that there ever were and that still run. */
+  /** Pids of all children so far that still run. */
   childrenLeft(): number[] {
     for (const { msg, pid } of this.#ownPids ? [] : this.lines) {
       if (msg === 'process ready') this.#everSeen.add(pid as number);
@@ -324,8 +271,8 @@ export class ServerProcess {
   }
 
   /**
-   * Stops the children of a role (SIGSTOP), so that nothing they are given is answered. Returns
-   * what lets them go on, which happens with the end of the scope at the latest.
+   * Stops the children of a role (SIGSTOP), so that they answer nothing. Returns a function that
+   * continues them, which happens at the end of the scope at the latest.
    */
   async freeze(scope: Scope, role: Role): Promise<() => void> {
     const children = this.children(role);
@@ -358,7 +305,7 @@ export class ServerProcess {
     };
   }
 
-  /** The sum over all series of a metric that have these labels; 0 where there is none. */
+  /** The sum over all series of a metric that have these labels; 0 without any. */
   async metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
     return sumOfSeries((await this.get('/metrics')).text, name, labels);
   }
@@ -377,13 +324,13 @@ export class ServerProcess {
     }).catch(() => assert.fail(`not so: ${what()}`));
   }
 
-  /** Ends the server as an operator would and resolves with how it went. */
+  /** Ends the server as an operator would and resolves with the outcome. */
   async stop(): Promise<Exit> {
     if (this.exit === null) this.signal('SIGTERM');
     return await this.exited;
   }
 
-  /** Ends what is left, however it is. */
+  /** Ends what is left, in any state. */
   async end(): Promise<void> {
     if (this.exit === null) {
       this.childPids();

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { REPOSITORY, type Scope } from './server.js';
+import { REPOSITORY, type Scope } from './scope.js';
 
 /**
  * A program that answers every line of JSON with another, run at the root of the repository. It

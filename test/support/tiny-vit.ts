@@ -1,6 +1,6 @@
 /**
  * A Vision Transformer small enough to be written down: 8 × 8 pixels, four patches, width 8, two
- * heads, one block, five classes. Its variants are the ways in which exporters write the same
+ * heads, one block, five classes. Its variants are the forms in which exporters write the same
  * model. Weights are random, from a seed.
  */
 import { graphOf, int, ints, modelOf, nodeOf, valueInfoOf } from '#vitserve/onnx/graph/build.js';
@@ -114,7 +114,7 @@ export function tinyVit(variant: TinyVariant): ModelProto {
         axis: int(-1),
       },
     );
-  /** LayerNorm as it was written before it was an operator. */
+  /** LayerNorm as exporters wrote it before it was an operator. */
   const spelledNorm = (input: string) => {
     const two = type === 'float16' ? float16Tensor('two', [], [2]) : float32Tensor('two', [], [2]);
     initializer.push(two);

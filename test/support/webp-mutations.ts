@@ -1,7 +1,7 @@
 /**
- * WebP files of every kind, drawn, and damage done to their structure: sizes of the file and its
- * chunks, flags and canvas of the extended format, headers of both codecs, alpha, animation,
- * profiles and EXIF. There are no checksums in WebP.
+ * Drawn WebP files of every kind, and damage to their structure: sizes of the file and its chunks,
+ * flags and canvas of the extended format, headers of both codecs, alpha, animation, profiles and
+ * EXIF. WebP has no checksums.
  */
 import sharp from 'sharp';
 import { texture } from './images.js';
@@ -88,9 +88,7 @@ function inChunks(change: (chunks: Chunk[], random: Random) => void): Mutation {
   };
 }
 
-/**
- * A change of the data of the first chunk of one of these types; of any chunk where there is none.
- */
+/** A change of the data of the first chunk of one of these types; of any chunk if there is none. */
 const inData = (
   types: readonly string[],
   change: (data: Buffer, random: Random) => Buffer,

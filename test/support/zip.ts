@@ -1,11 +1,11 @@
-/** ZIP archives, as small as they can be: for what reads them. */
+/** ZIP archives, as small as they can be, for readers of them. */
 import { crc32, deflateRawSync } from 'node:zlib';
 
 export interface Packed {
   readonly name: string;
   readonly bytes: Buffer;
   readonly stored?: boolean;
-  /** What the directory says the file has; otherwise the truth. */
+  /** The size that the directory claims; default: the truth. */
   readonly claimedBytes?: number;
 }
 

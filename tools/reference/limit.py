@@ -1,6 +1,6 @@
 """What a Python program without any server makes of photos: Pillow, numpy and onnxruntime in one loop.
 
-The reference limit of bench/limits.mjs, which starts several of these at a time. One thread, one image at a time, files
+The reference limit of the benchmark `limits`, which starts several of these at a time. One thread, one image at a time, files
 in memory: decode, bilinear resize, normalise where the graph takes floats, run, the five best classes.
 
     python tools/reference/limit.py --graph model.onnx --photos FOLDER [--side 224] [--quant-precision 0]

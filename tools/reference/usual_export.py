@@ -1,6 +1,6 @@
 """A ViT as int8 the way a Python program comes by one: timm, torch.onnx.export, onnxruntime's own dynamic quantization.
 
-The graph that `limit.py` runs as the reference of bench/limits.mjs. Weights are random: it is there for its cost. Weights become int8 by
+The graph that `limit.py` runs as the reference of the benchmark `limits`. Weights are random: it is there for its cost. Weights become int8 by
 channel, in MatMul and Gemm alone: the quantizer would also make ConvInteger of the patch embedding, which is slower by a tenth.
 
     python tools/reference/usual_export.py --variant Ti/16 --out model.onnx [--reduce-range]

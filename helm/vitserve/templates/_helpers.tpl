@@ -32,11 +32,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "vitserve.image" -}}
 {{- $suffix := ternary .Values.gpu.imageSuffix "" .Values.gpu.enabled -}}
+{{- $registry := dig "global" "imageRegistry" "" (.Values | merge dict) | trimSuffix "/" -}}
+{{- $repository := ternary (printf "%s/%s" $registry .Values.image.repository) .Values.image.repository (not (empty $registry)) -}}
 {{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository (default (print .Chart.AppVersion $suffix) .Values.image.tag) -}}
+{{- printf "%s:%s" $repository (default (print .Chart.AppVersion $suffix) .Values.image.tag) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Secrets for the image, of the chart and of the charts around it, as YAML; empty if there are none. */}}
+{{- define "vitserve.pullSecrets" -}}
+{{- $secrets := list -}}
+{{- range dig "global" "imagePullSecrets" list (.Values | merge dict) | default list -}}
+  {{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- with concat $secrets .Values.imagePullSecrets -}}{{- toYaml (uniq .) -}}{{- end -}}
 {{- end -}}
 
 {{- define "vitserve.tlsSecret" -}}
@@ -115,6 +126,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- add .Values.preStopSleepSeconds $delay $timeout .Values.terminationMarginSeconds -}}
 {{- end -}}
 
+{{/* Seconds for a pod to start: the server's start-timeout is for decoders, and then for each model. */}}
+{{- define "vitserve.startSeconds" -}}
+{{- mul 3 (include "vitserve.seconds" (dict "duration" (get .Values.config "start-timeout" | default "60s")) | int64) -}}
+{{- end -}}
+
+{{/* Seconds until a new pod is available, and a minute for its node and image. */}}
+{{- define "vitserve.leastProgress" -}}
+{{- add (include "vitserve.startSeconds" . | int64) .Values.minReadySeconds 60 -}}
+{{- end -}}
+
 {{/* Checks that values.schema.json can't express. */}}
 {{- define "vitserve.check" -}}
 {{- $v := .Values -}}
@@ -136,6 +157,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $v.autoscaling.enabled (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
   {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
 {{- end -}}
+{{- if and $v.autoscaling.enabled (not $v.autoscaling.cpu) (not (include "vitserve.podMetrics" . | fromJsonArray)) -}}
+  {{- fail "autoscaling has no metric: set autoscaling.cpu or autoscaling.permits" -}}
+{{- end -}}
+{{- $progress := int $v.progressDeadlineSeconds -}}
+{{- $least := include "vitserve.leastProgress" . | int -}}
+{{- if and (gt $progress 0) (lt $progress $least) -}}
+  {{- fail (printf "progressDeadlineSeconds is %d: a pod may take longer to start and to be available, so give %d or more, or 0" $progress $least) -}}
+{{- end -}}
 {{- if and (gt (int $v.preStopSleepSeconds) 0) (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version) -}}
   {{- fail "preStopSleepSeconds needs Kubernetes 1.30: use config.drain-delay instead" -}}
 {{- end -}}
@@ -148,9 +177,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   interval: {{ .interval }}
 {{- end -}}
 
-{{/* Pod metrics for autoscaling, besides CPU time. */}}
+{{/* Pod metrics for autoscaling, besides CPU time: those that are not null, as a JSON list of their names. */}}
 {{- define "vitserve.podMetrics" -}}
-{{- ternary "busy permits" "permits" .Values.gpu.enabled -}}
+{{- $names := list -}}
+{{- range ternary (list "busy" "permits") (list "permits") .Values.gpu.enabled -}}
+  {{- if index $.Values.autoscaling . -}}{{- $names = append $names . -}}{{- end -}}
+{{- end -}}
+{{- $names | toJson -}}
 {{- end -}}
 
 {{/* Prometheus queries of KEDA, as sums over the pods: (list . "permits"). */}}

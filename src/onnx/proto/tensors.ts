@@ -42,7 +42,7 @@ const TYPES: Readonly<Record<number, readonly [name: string, bits: number]>> = {
   22: ['int4', 4],
 };
 
-function refuse(tensor: TensorProto, problem: string): SetupError {
+function reject(tensor: TensorProto, problem: string): SetupError {
   return new SetupError('environment', [`tensor "${tensor.name}" ${problem}`]);
 }
 
@@ -75,7 +75,7 @@ function countOf(tensor: TensorProto): number {
     tensor.dims.some((dim) => !Number.isSafeInteger(dim) || dim < 0) ||
     !Number.isSafeInteger(count)
   ) {
-    throw refuse(tensor, `has dims [${tensor.dims}], which no constant can have`);
+    throw reject(tensor, `has dims [${tensor.dims}], which no constant can have`);
   }
   return count;
 }
@@ -88,7 +88,7 @@ export function byteSizeOf(tensor: TensorProto): number {
     return tensor.stringData.reduce((sum, { length }) => sum + length, 0);
   const bits = TYPES[tensor.dataType]?.[1];
   if (bits === undefined)
-    throw refuse(tensor, `has element ${typeNameOf(tensor.dataType)}, which is not supported`);
+    throw reject(tensor, `has element ${typeNameOf(tensor.dataType)}, which is not supported`);
   return Math.ceil((countOf(tensor) * bits) / 8);
 }
 
@@ -99,13 +99,13 @@ function rawBytesOf(tensor: TensorProto): Uint8Array | null {
   const { rawData } = tensor;
   if (rawData === undefined) {
     if (tensor.externalData.length > 0)
-      throw refuse(tensor, 'has its values in another file, which was not read');
+      throw reject(tensor, 'has its values in another file, which was not read');
     return null;
   }
   const expected = byteSizeOf(tensor);
   if (rawData.length !== expected) {
     const type = typeNameOf(tensor.dataType);
-    throw refuse(
+    throw reject(
       tensor,
       `has ${rawData.length} bytes, and ${type} [${tensor.dims}] takes ${expected}`,
     );
@@ -116,7 +116,7 @@ function rawBytesOf(tensor: TensorProto): Uint8Array | null {
 function checkedList<Value>(tensor: TensorProto, list: readonly Value[]): readonly Value[] {
   const expected = countOf(tensor);
   if (list.length === expected) return list;
-  throw refuse(tensor, `has ${list.length} values; its dims [${tensor.dims}] take ${expected}`);
+  throw reject(tensor, `has ${list.length} values; its dims [${tensor.dims}] take ${expected}`);
 }
 
 /** The bytes at a multiple of `alignment`, for typed arrays: as they are, or copied. */
@@ -151,7 +151,7 @@ export function floatsOf(tensor: TensorProto): Float32Array {
         ? Float32Array.from(checkedList(tensor, tensor.int32Data), bfloat16ToNumber)
         : widenBfloat16(raw);
     default:
-      throw refuse(
+      throw reject(
         tensor,
         `is ${typeNameOf(tensor.dataType)} where floating-point numbers are needed`,
       );
@@ -212,7 +212,7 @@ export function checkTensor(tensor: TensorProto): void {
 export function intsOf(tensor: TensorProto): number[] {
   const read = INTEGER_READERS[tensor.dataType];
   if (read === undefined)
-    throw refuse(tensor, `is ${typeNameOf(tensor.dataType)} where whole numbers are needed`);
+    throw reject(tensor, `is ${typeNameOf(tensor.dataType)} where whole numbers are needed`);
   const raw = rawBytesOf(tensor);
   if (raw === null) return checkedList(tensor, integerListOf(tensor)).map(safeInteger);
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);

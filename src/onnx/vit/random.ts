@@ -10,6 +10,7 @@
 import { SetupError } from '../../errors.js';
 import type { Architecture, Dense, Norm, VisionTransformer } from './architecture.js';
 import { gridOf } from './architecture.js';
+import { xorshift32 } from './xorshift.js';
 
 /** Table 1 of arXiv 2010.11929 (B, L, H) and of arXiv 2012.12877 (Ti, S). */
 const VARIANTS: Readonly<
@@ -93,13 +94,11 @@ export function randomTransformer(architecture: Architecture, seed: number): Vis
   };
 }
 
-/** xorshift32 of George Marsaglia ("Xorshift RNGs", 2003), restarted for each tensor. */
+/** Random values, restarted for each tensor. */
 function fill(values: Float32Array, seed: number, stream: number): Float32Array {
   let state = (Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(stream + 1, 0x85ebca6b)) | 0 || 1;
   for (let i = -16; i < values.length; i++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
+    state = xorshift32(state);
     // Near seeds have near first values, so these are dropped.
     if (i >= 0) values[i] = state * (REACH / 2 ** 31);
   }

@@ -14,11 +14,11 @@ import { type Manifest, parseManifest } from '../../models/manifest.js';
 import { writeModel } from '../../onnx/proto/files.js';
 import { gridOf } from '../../onnx/vit/architecture.js';
 import { buildVisionTransformer } from '../../onnx/vit/build.js';
+import { GRAPH_FILE } from '../graph-entry.js';
 import { beginVersion, type NewVersion } from '../import/model-folder.js';
 import { randomSource } from './random-source.js';
 import { type ModelSource, readCheckpoint } from './read-checkpoint.js';
 
-const GRAPH_FILE = 'model.onnx';
 const MIB = 2 ** 20;
 
 export async function convert(

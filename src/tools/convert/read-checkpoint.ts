@@ -22,6 +22,7 @@ import {
   readSourceConfig,
   type SourceConfig,
 } from '../../models/sources/source-config.js';
+import { checkpointProblem } from '../../onnx/proto/checkpoint-files.js';
 import { Checkpoint } from '../../onnx/proto/safetensors.js';
 import {
   type Architecture,
@@ -78,10 +79,10 @@ async function describe(
   const evidence = readSourceConfig(config);
   const read = evidence?.library === 'timm' ? fromTimm : fromHuggingFace;
   const transformer = read(config, checkpoint, settings.imageSize);
-  if ('problems' in transformer) throw prefixed(configPath, transformer.problems);
+  if ('problems' in transformer) throw checkpointProblem(configPath, transformer.problems);
   const { architecture } = transformer;
   const impossible = architectureProblems(architecture);
-  if (impossible.length > 0) throw prefixed(configPath, impossible);
+  if (impossible.length > 0) throw checkpointProblem(configPath, impossible);
 
   const notes: string[] = [];
   const card = await readFile(join(folder, 'README.md'), 'utf8').catch(() => '');
@@ -187,11 +188,4 @@ async function readJson(path: string): Promise<object | null> {
     throw new SetupError('environment', [`${path}: not JSON (${messageOf(error)})`]);
   }
   throw new SetupError('environment', [`${path}: not a JSON object`]);
-}
-
-function prefixed(path: string, problems: readonly string[]): SetupError {
-  return new SetupError(
-    'environment',
-    problems.map((problem) => `${path}: ${problem}`),
-  );
 }

@@ -6,6 +6,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
+import { xorshift32 } from '../../onnx/vit/xorshift.js';
 import { drawJpeg } from '../../workers/decode/draw.js';
 import { createPixelPreparer } from '../../workers/decode/prepare-pixels.js';
 
@@ -23,13 +24,11 @@ export function randomPixels(
   count: number,
   { height, width }: { height: number; width: number },
 ): Uint8Array[] {
-  // Marsaglia's xorshift32; a linear generator would repeat itself along the rows.
+  // A linear generator would repeat itself along the rows.
   let state = 0x9e3779b9;
   return Array.from({ length: count }, () =>
     Uint8Array.from({ length: height * width * 3 }, () => {
-      state ^= state << 13;
-      state ^= state >>> 17;
-      state ^= state << 5;
+      state = xorshift32(state);
       return state >>> 24;
     }),
   );

@@ -18,7 +18,7 @@ import { checkGraph } from '../../onnx/graph/check.js';
 import { viewGraph } from '../../onnx/graph/graph-view.js';
 import { readModel, writeModel } from '../../onnx/proto/files.js';
 import type { ModelProto } from '../../onnx/proto/model-proto.js';
-import { graphEntry } from '../graph-entry.js';
+import { GRAPH_FILE, graphEntry } from '../graph-entry.js';
 import { picturePixels, randomPixels } from './check-pixels.js';
 import { importedManifest, operatorSetsOf, producerOf } from './imported-manifest.js';
 import { beginVersion, type NewVersion } from './model-folder.js';
@@ -43,7 +43,6 @@ const TOLERANCE = {
   float32: { original: 1e-3, batch: 0 },
   float16: { original: 5e-3, batch: 5e-3 },
 } as const;
-const GRAPH_FILE = 'model.onnx';
 
 export async function importModel(
   argv: readonly string[],
@@ -110,11 +109,7 @@ async function build(
     servingForm(model, recognized, originalBatch, settings.embedding),
   );
   const written = await writeModel(join(target.folder, GRAPH_FILE), form.model);
-  const unchecked = await importedManifest(
-    importing,
-    form,
-    graphEntry(GRAPH_FILE, written.sha256, form.model),
-  );
+  const unchecked = await importedManifest(importing, form, graphEntry(written.sha256, form.model));
 
   const served = await openServed(written.path, unchecked);
   const random = randomPixels(RANDOM_IMAGES, unchecked.input);

@@ -11,6 +11,7 @@ import { SetupError } from '../../errors.js';
 import type { Manifest } from '../../models/manifest.js';
 import type { RecognizedModel } from '../../models/sources/recognize.js';
 import { narrowToFloat16, widenFloat16 } from '../../onnx/proto/float16.js';
+import { xorshift32 } from '../../onnx/vit/xorshift.js';
 import { activate } from '../../workers/inference/activation.js';
 import { createNormalizer } from '../../workers/inference/normalize.js';
 import { loadOnnxSession } from '../../workers/inference/onnx-session.js';
@@ -124,12 +125,9 @@ export async function sensitivityOf(
  */
 function nudgedBy(part: number, seed: number): Move {
   return (values) => {
-    // Marsaglia's xorshift32.
     let state = Math.imul(seed, 0x9e3779b9);
     return values.map((value) => {
-      state ^= state << 13;
-      state ^= state >>> 17;
-      state ^= state << 5;
+      state = xorshift32(state);
       return value * (state < 0 ? 1 - part : 1 + part);
     });
   };

@@ -23,12 +23,11 @@ import { readModel, writeModel } from '../../onnx/proto/files.js';
 import type { ModelProto } from '../../onnx/proto/model-proto.js';
 import { compareAnswers, compareSpeed } from '../../workers/inference/compare-sessions.js';
 import { loadOnnxSession } from '../../workers/inference/onnx-session.js';
-import { graphEntry } from '../graph-entry.js';
+import { GRAPH_FILE, graphEntry } from '../graph-entry.js';
 import { randomPixels } from '../import/check-pixels.js';
 import { beginVersion, type NewVersion } from '../import/model-folder.js';
 import { picturesIn, preparePictures } from './pictures.js';
 
-const GRAPH_FILE = 'model.onnx';
 const SPEED_BUDGET_MS = 5_000;
 const RANDOM_IMAGES = 16;
 
@@ -44,12 +43,7 @@ export async function quantize(
   try {
     const [graph, notes] = rewrite(await readModel(source.graphPath), source, settings);
     const written = await writeModel(join(target.folder, GRAPH_FILE), graph);
-    const manifest = manifestOf(
-      source,
-      settings,
-      graphEntry(GRAPH_FILE, written.sha256, graph),
-      version,
-    );
+    const manifest = manifestOf(source, settings, graphEntry(written.sha256, graph), version);
     await writeFile(join(target.folder, 'model.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     const report = await compare(source, { graphPath: written.path, manifest }, settings, pictures);
     const bytes = written.bytes + (written.externalData?.bytes ?? 0);

@@ -106,12 +106,12 @@ export function createImageDecoder(options: ImageDecoderOptions): ImageDecoder {
     async decode(bytes) {
       const format = requireDecodable(bytes);
       const header = readHeader(format, bytes);
-      const refusal =
+      const rejection =
         header === undefined ? null : checkSize(header.width, header.height, maxImagePixels);
-      if (refusal !== null)
+      if (rejection !== null)
         throw format === 'webp' && wasReadAsText(bytes)
           ? undecodable(format, READ_AS_TEXT)
-          : refusal;
+          : rejection;
       const bounded = boundWork(format, bytes, header, maxImagePixels);
       if (format === 'png' && !pngPreambleIsSound(bytes)) {
         throw undecodable(format, describeDamage(format, bytes) ?? 'broken PNG header');
@@ -163,8 +163,8 @@ async function readPixels(
   }
   const { data, info } = await image.toBuffer({ resolveWithObject: true });
   const { width, height } = info;
-  const refusal = checkSize(width, height, maxImagePixels);
-  if (refusal !== null) throw refusal;
+  const rejection = checkSize(width, height, maxImagePixels);
+  if (rejection !== null) throw rejection;
   const pixels =
     colour === 'cmyk' ? cmykToRgb(data) : colour === 'grey16' ? grey16ToRgb(asUint16(data)) : data;
   // Every later step trusts this size, so a file whose header promised another colour layout must

@@ -1,6 +1,6 @@
 /**
- * HAProxy before two replicas, as an ingress would stand there: HTTP/2 on both sides, `/readyz`
- * asked five times a second.
+ * HAProxy in front of two replicas, like an ingress: HTTP/2 on both sides, `/readyz` probed five
+ * times a second.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -15,11 +15,11 @@ export interface Replica {
 export interface Balancer {
   readonly address: string;
   readonly pid: number;
-  /** Waits until so many replicas are sent calls. */
+  /** Waits until it sends calls to that many replicas. */
   hasReplicas(count: number): Promise<void>;
 }
 
-/** null where there is no HAProxy. */
+/** null without HAProxy. */
 export function balancerVersion(): string | null {
   const { status, stdout } = spawnSync('haproxy', ['-v'], { encoding: 'utf8' });
   return status === 0 ? (stdout.split('\n')[0] ?? '') : null;

@@ -1,11 +1,10 @@
 /**
- * Servers that the rig must see through, run as programs of their own: `node control-server.js
+ * Servers that the rig must judge correctly, run as programs of their own: `node control-server.js
  * KIND`.
  *
  * They answer from a hash of the image, after a moment, so that calls overlap. `honest` does
- * nothing wrong; `leaking` keeps memory with every call; `swapping` now and then gives two callers
- * each other's answer; `losing` now and then gives none; `rejecting` now and then calls a good
- * image bad.
+ * nothing wrong; `leaking` keeps memory with every call; `swapping` sometimes exchanges the answers
+ * of two calls; `losing` sometimes gives none; `rejecting` sometimes rejects a good image as bad.
  */
 import { createHash } from 'node:crypto';
 import {

@@ -9,9 +9,7 @@ import type { Subject } from './run.js';
 
 const PROGRAM = fileURLToPath(new URL('./control-server.js', import.meta.url));
 
-/**
- * Ends with the scope, and with this process however it ends: its standard input is closed then.
- */
+/** Ends with the scope, and with this process however it ends: then its standard input closes. */
 export async function startControl(scope: Scope, control: Control): Promise<Subject> {
   const child = spawn(process.execPath, [PROGRAM, control], { stdio: ['pipe', 'pipe', 'inherit'] });
   scope.after(() => child.kill('SIGKILL'));

@@ -1,7 +1,6 @@
 /**
- * What goes wrong, on purpose: children that are killed or stopped, floods, bytes that are no
- * calls. What is done here is not entered into the ledger, for nobody is owed an answer to it; the
- * faults are counted.
+ * Deliberate faults: children that are killed or stopped, floods, bytes that are not calls. They do
+ * not enter the ledger, because no answer is owed to them; the faults are counted.
  */
 import { seededRandom } from '#vitserve/client/bench/arrivals.js';
 import { SERVICE } from '../../support/grpc-client.js';
@@ -18,14 +17,14 @@ import {
 import { isAlive, OwnScope, type Role, type ServerProcess } from '../../support/server.js';
 import { pause, type Stage } from './stage.js';
 
-/** Begins, goes on until the stage's signal, and resolves to how often it struck. */
+/** Begins, goes on until the stage's signal, and resolves to the number of faults. */
 export type Fault = (stage: Stage) => Promise<number>;
 
 export interface Strike {
   readonly everyMs: number;
   /** Taken in turns. */
   readonly roles?: readonly Role[];
-  /** SIGSTOP: the server has to find out by itself. */
+  /** SIGSTOP: the server must find out by itself. */
   readonly signal?: 'SIGKILL' | 'SIGSTOP';
 }
 
@@ -57,10 +56,7 @@ const DAMAGED_CALLS = 20;
 /** Time for the server to read them. */
 const READ_WITHIN_MS = 50;
 
-/**
- * Calls by the thousand that are reset as soon as they have begun, then calls whose bytes are
- * damaged on the way.
- */
+/** Thousands of calls that are reset at once, then calls whose bytes are damaged on the way. */
 export function vandals(everyMs: number): Fault {
   return async (stage) => {
     const port = Number(stage.address.split(':').at(-1));

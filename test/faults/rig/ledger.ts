@@ -1,26 +1,24 @@
 /**
- * Accounts for every request that was sent: each ends in exactly one of the fates below, and what
- * has none by the end was lost. Sums are kept from both sides, so a request that is forgotten, or
- * answered twice, shows.
+ * Accounts for every request: each ends in exactly one of the fates below, and one without a fate
+ * by the end was lost. Sums are kept from both sides, so a request that is forgotten, or answered
+ * twice, shows.
  *
- * Costs two histograms a window and one small object for each request that is under way.
+ * Costs two histograms a window and one small object for each request in flight.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type DurationSummary, Durations } from '#vitserve/client/bench/durations.js';
 
 /**
- * `right`: what this image gave before the faults began, to the last bit; for a bad image the same
- * rejection. `wrong`: any other answer, a good image that was called bad among them. `refused`: the
- * server would not take it, for a reason that says so. `cancelled`: by us, before it was answered.
- * `expired`: the deadline that we had set passed. `failed`: everything else.
+ * `right`: this image's answer from before the faults, to the last bit; for a bad image the same
+ * rejection. `wrong`: any other answer, including a good image that was rejected as bad. `refused`:
+ * the server would not take it, for a reason that says so. `cancelled`: by us, before it was
+ * answered. `expired`: our own deadline passed. `failed`: everything else.
  */
 export type Fate =
   | { readonly kind: 'right' | 'cancelled' | 'expired' }
   | { readonly kind: 'wrong' | 'refused' | 'failed'; readonly what: string };
 
-/**
- * The server's words for a request that it does not admit, and ours for one that found no server.
- */
+/** The server's reasons for a request that it does not admit, and our own for a missing server. */
 export const NO_CONNECTION = 'NO_CONNECTION';
 const REFUSALS = ['OVERLOADED', 'DEADLINE_UNREACHABLE', 'STARTING', 'DRAINING'];
 
@@ -31,7 +29,7 @@ export interface Failure {
   readonly message: string;
 }
 
-/** What a request should come to: the text of an answer, or that of a rejection. */
+/** The expected outcome of a request: the text of an answer, or that of a rejection. */
 export function rejectionText({ code, reason }: Pick<Failure, 'code' | 'reason'>): string {
   return `${code} ${reason ?? ''}`.trimEnd();
 }
@@ -80,7 +78,7 @@ export interface Figures {
   readonly expired: number;
   readonly refused: Readonly<Record<string, number>>;
   readonly failed: Readonly<Record<string, number>>;
-  /** From when it was due to its answer: what was answered right. */
+  /** From when a request was due to its right answer. */
   readonly rightMs: DurationSummary | null;
   /** From when it was sent to its refusal. */
   readonly refusedMs: DurationSummary | null;
@@ -89,7 +87,7 @@ export interface Figures {
 export interface Totals extends Figures {
   /** Requests without an outcome. */
   readonly lost: number;
-  /** Outcomes that nobody waited for: a second answer to a request. */
+  /** Surplus outcomes: a second answer to a request. */
   readonly surplus: number;
   /** The first few wrong answers, in words. */
   readonly wrongs: readonly string[];
@@ -122,8 +120,8 @@ export class Ledger {
   #surplus = 0;
 
   /**
-   * To be called when the request is sent. `dueAt`: when it should have been, on
-   * `performance.now`'s clock.
+   * Call it when the request is sent. `dueAt`: when it should have been, on `performance.now`'s
+   * clock.
    */
   sent(actor: string, dueAt?: number): Entry {
     const sentAt = performance.now();
@@ -152,7 +150,7 @@ export class Ledger {
     };
   }
 
-  /** An answer to nothing that was asked. */
+  /** An answer to no request. */
   unasked(): void {
     this.#surplus++;
   }
@@ -178,7 +176,7 @@ export class Ledger {
     };
   }
 
-  /** Resolves when every request has its outcome, or when that takes longer than it may. */
+  /** Resolves when every request has its outcome, or when that takes too long. */
   async settled(patienceMs: number): Promise<void> {
     const until = performance.now() + patienceMs;
     while (this.#open > 0 && performance.now() < until) await delay(LOOK_MS);

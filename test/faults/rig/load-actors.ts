@@ -1,8 +1,8 @@
 /**
- * Callers of single images: patient and hurried, those who leave, those who send what is none. Each
- * has connections of its own, enters what it sends into the ledger, and says what came of it. A
- * caller without a deadline has none at all: a server that forgets it is found by the ledger and by
- * nothing else.
+ * Callers of single images: with and without deadlines, some that cancel, some that send bad
+ * images. Each has connections of its own, and enters its requests and their outcomes into the
+ * ledger. A caller without a deadline has none at all: only the ledger finds a server that forgets
+ * it.
  */
 import { seededRandom } from '#vitserve/client/bench/arrivals.js';
 import { type Load, runLoad } from '#vitserve/client/bench/load.js';
@@ -27,13 +27,13 @@ export interface CallerOptions {
   readonly timeoutsMs?: readonly number[];
   /** Each call is cancelled after a random time up to this, if it has not ended. */
   readonly cancelWithinMs?: number;
-  /** Absent: the good ones. */
+  /** Default: the good ones. */
   readonly pictures?: 'good' | 'bad';
-  /** Absent: a plain client. */
+  /** Default: a plain client. */
   readonly connect?: (stage: Stage) => Asked;
 }
 
-/** What a caller calls; any client will do. */
+/** The method that a caller needs of its client. */
 export interface Asked {
   classify(
     request: { readonly image: Buffer; readonly topK: number },
@@ -45,15 +45,15 @@ export interface Asked {
   ): Promise<Parameters<typeof embeddedText>[0]>;
 }
 
-/** Every so-manieth call asks for the embedding instead of the classes. */
+/** Every n-th call requests the embedding instead of the classes. */
 const EMBED_EVERY = 4;
 
-/** Callers that wait for their answer before they ask again. */
+/** Callers that wait for their answer before the next call. */
 export function closedCallers(callers: number, options: CallerOptions = {}): Actor {
   return calling({ kind: 'closed', callers }, { name: 'closed loop', ...options });
 }
 
-/** A crowd that knows nothing of the server: arrivals of a Poisson process. */
+/** An independent crowd: arrivals of a Poisson process. */
 export function poissonCallers(
   ratePerSecond: number,
   options: CallerOptions = {},
@@ -62,7 +62,7 @@ export function poissonCallers(
   return calling({ kind: 'open', ratePerSecond, seed }, { name: 'Poisson', ...options });
 }
 
-/** Callers who lose patience. */
+/** Callers that cancel. */
 export function leavers(ratePerSecond: number, cancelWithinMs = 60): Actor {
   return poissonCallers(ratePerSecond, { name: 'cancels', cancelWithinMs }, 2);
 }

@@ -1,9 +1,9 @@
 /**
- * Watches a server from outside while it is under load: Health Check and /metrics as probes ask
- * them, memory and descriptors of the process tree, and what the server says of its own event loop.
+ * Watches a server from outside while it is under load: Health Check and /metrics as probes call
+ * them, memory and descriptors of the process tree, and the server's own figures of its event loop.
  *
- * It works in a thread of its own, so that an answer that is late is the server's lateness and not
- * that of the load. It costs four checks a second, and reading /proc as often as it is told to.
+ * It runs in a thread of its own, so that a late answer is the server's delay and not that of the
+ * load. It costs four checks a second, and one reading of /proc an interval.
  */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { systemClock } from '#vitserve/clock.js';
@@ -13,12 +13,11 @@ import { OwnScope, type Scope, sumOfSeries } from '../../support/server.js';
 
 export interface ObserverOptions {
   readonly address: string;
-  /** `host:port` of /metrics; null where there is none. */
+  /** `host:port` of /metrics; null without one. */
   readonly http: string | null;
   readonly pid: number;
   /**
-   * How often memory is read and /metrics asked; what the server says of its event loop is of this
-   * time.
+   * How often memory and /metrics are read; the server's figures of its event loop cover this time.
    */
   readonly everyMs: number;
 }
@@ -31,7 +30,7 @@ export interface Sample {
   readonly frontMib: number | null;
   readonly frontDescriptors: number | null;
   readonly processes: number;
-  /** As /metrics says; null without it, or where it did not answer. */
+  /** From /metrics; null without it, or if it did not answer. */
   readonly server: ServerSample | null;
 }
 
@@ -54,12 +53,11 @@ export type Sight = { readonly sample: Sample } | { readonly check: Check };
 
 const CHECK_EVERY_MS = 250;
 const PATIENCE_MS = 10_000;
-/** prom-client looks every 10 ms, and counts that time as delay. */
+/** prom-client samples every 10 ms, and counts that time as delay. */
 const LOOP_RESOLUTION_MS = 10;
 
 /**
- * Starts watching; what is seen comes to `onSight`. Ends with the scope, or when the result is
- * called.
+ * Starts watching; `onSight` gets the samples. Ends with the scope, or when the result is called.
  */
 export function observe(
   scope: Scope,
@@ -93,7 +91,7 @@ async function watch({ address, http, pid, everyMs }: ObserverOptions): Promise<
   every(everyMs, look);
 }
 
-/** One after the other: what takes longer than its time delays the next. */
+/** One after another: a slow one delays the next. */
 function every(periodMs: number, look: () => Promise<void>): void {
   const next = async () => {
     const since = performance.now();

@@ -1,4 +1,4 @@
-/** Evidence in words: a row for each window, then what the whole run comes to. */
+/** Evidence as text: a row for each window, then the figures of the whole run. */
 import type { DurationSummary } from '#vitserve/client/bench/durations.js';
 import { sumOf } from './ledger.js';
 import type { Evidence, Window } from './run.js';

@@ -1,6 +1,6 @@
 /**
  * One run: actors and faults on a server for a while, watched from outside; then silence, in which
- * every request must come to its end; then the evidence.
+ * every request must end; then the evidence.
  */
 
 import { setMaxListeners } from 'node:events';
@@ -13,10 +13,10 @@ import { type Figures, Ledger, type Totals } from './ledger.js';
 import { type Check, observe, type Sample } from './observer.js';
 import { type Actor, type Pictures, pause, type Stage } from './stage.js';
 
-/** What is under test: the product, or a control that should fail. */
+/** The subject: the product, or a control that should fail. */
 export interface Subject {
   readonly address: string;
-  /** Where /metrics is; null: nowhere. */
+  /** The address of /metrics; null: none. */
   readonly http: string | null;
   readonly pid: number;
 }
@@ -27,14 +27,14 @@ export interface Plan {
   readonly actors: readonly Actor[];
   readonly faults?: readonly Fault[];
   readonly durationMs: number;
-  /** What a row of the report is of. */
+  /** The subject of a row of the report. */
   readonly windowMs: number;
   /** How often memory, descriptors and /metrics are read. */
   readonly sampleMs: number;
-  /** How long requests may take to end when nothing more is sent. */
+  /** How long requests may take to end after the load. */
   readonly patienceMs: number;
   readonly onWindow?: (window: Window) => void;
-  /** Ends the run before its time. */
+  /** Ends the run early. */
   readonly signal?: AbortSignal;
 }
 
@@ -59,7 +59,7 @@ export interface Evidence {
   };
   readonly metrics: { readonly tookMs: DurationSummary | null; readonly unanswered: number };
   readonly faults: number;
-  /** The load's own: where its event loop is late, latencies are partly its own. */
+  /** The load's own: if its event loop is late, latencies are partly its own. */
   readonly generator: GeneratorFigures;
 }
 
@@ -93,7 +93,7 @@ async function runWithin(scope: Scope, plan: Plan): Promise<Evidence> {
   scope.after(() => clearInterval(cutting));
 
   const generator = watchGenerator();
-  // An actor that is done goes on doing nothing; one that throws ends the run.
+  // An actor that is done stays idle; one that throws ends the run.
   const broken = Promise.all(plan.actors.map((actor) => actor(stage))).then(
     () => new Promise<never>(() => {}),
   );

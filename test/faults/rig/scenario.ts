@@ -1,6 +1,6 @@
 /**
- * What the scenarios share: the server that they play on, the capacity of the machine, how it must
- * be afterwards.
+ * What the scenarios share: their server, the capacity of the machine, how the server must be
+ * afterwards.
  */
 import { eventually, isAlive, ON_CPU, OwnScope, ServerProcess } from '../../support/server.js';
 import { closedCallers } from './load-actors.js';
@@ -15,13 +15,13 @@ export interface Context {
   readonly serverFlags: readonly string[];
   /** Image files instead of drawn ones; null: drawn. */
   readonly photos: readonly Buffer[] | null;
-  /** On the model, also where a simulated accelerator is the scenario's own choice. */
+  /** On the model, even if the scenario's own choice is a simulated accelerator. */
   readonly onModel: boolean;
   /** The one part of the scenario to play; null: all. */
   readonly only: string | null;
   /** A line of the report. */
   readonly say: (line: string) => void;
-  /** Aborted: end what is going on, and report it. */
+  /** Aborted: ends the load and reports it. */
   readonly signal: AbortSignal;
 }
 
@@ -45,12 +45,10 @@ const ROWS = 10;
 const SAMPLES_A_WINDOW = 12;
 const LONGEST_SAMPLE_MS = 5 * SECOND;
 export const PATIENCE_MS = 30 * SECOND;
-/** When a server has noticed at the latest that nobody is at the other end. */
+/** By when a server has noticed that the other end is gone. */
 const KEEPALIVE_MS = 100 * SECOND;
 
-/**
- * A server on its own, two processes of each kind, and the answers that it gives while all is well.
- */
+/** A server on its own, two processes of each kind, and its answers while all is well. */
 export async function startServer(
   context: Context,
   flags: readonly string[] = [],
@@ -71,7 +69,7 @@ export async function startServer(
   return { server, subject, pictures };
 }
 
-/** Right answers a second with as many callers as keep the server busy. */
+/** Right answers a second with enough callers to keep the server busy. */
 export async function measureCapacity(
   { subject, pictures }: Started,
   context: Context,
@@ -95,7 +93,7 @@ export async function measureCapacity(
   return capacity;
 }
 
-/** A run with its report: a row a minute, or ten rows in all where it is shorter. */
+/** A run with its report: a row a minute, or ten rows in all if it is shorter. */
 export async function reported(
   context: Context,
   plan: Pick<Plan, 'subject' | 'pictures' | 'actors' | 'faults'> & { readonly durationMs?: number },
@@ -118,8 +116,8 @@ export async function reported(
 }
 
 /**
- * Reasons why the server is not as it was, with nobody calling any more; then it is stopped, which
- * must go in order.
+ * Reasons why the server differs from before, with all callers gone; then it is stopped, which must
+ * go gracefully.
  */
 export async function aftermath({ server, subject, pictures }: Started): Promise<string[]> {
   const reasons: string[] = [];
@@ -145,7 +143,7 @@ export async function aftermath({ server, subject, pictures }: Started): Promise
     async () => (await server.metric('vitserve_connections_in_use')) === 0,
     KEEPALIVE_MS,
   ).catch(() => {
-    reasons.push('connections stay open that nobody has');
+    reasons.push('connections stay open without a client');
   });
   const { code, signal } = await server.stop();
   if (code !== 0) reasons.push(`it ended with ${signal ?? `exit code ${code}`} and not with 0`);

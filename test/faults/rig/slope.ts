@@ -1,8 +1,8 @@
 /**
  * Whether a series grows: the slope of Theil and Sen, which is the median of the slopes between all
  * pairs of points, with Sen's interval of confidence (J. Am. Stat. Assoc. 63, 1968, p. 1379). Up to
- * 29 % of the points may be anything, so a full collection or a process that is replaced says
- * nothing, and a leak does.
+ * 29 % of the points may be anything, so a full collection or a replaced process does not matter,
+ * and a leak does.
  */
 
 export interface Point {
@@ -13,13 +13,13 @@ export interface Point {
 export interface Slope {
   /** y per x. */
   readonly slope: number;
-  /** The ends of the interval that holds it with 95 % confidence. */
+  /** The ends of its 95 % confidence interval. */
   readonly low: number;
   readonly high: number;
 }
 
 const NORMAL_QUANTILE = 1.96;
-/** So many points at most are compared with each other; of more, medians of neighbours are. */
+/** At most so many points are compared with each other; of more, medians of neighbours are. */
 const MOST_POINTS = 400;
 
 /** null for fewer than four points. */

@@ -1,8 +1,8 @@
 /**
  * `npm run soak -- [SCENARIO] [--duration 10m] [--photos FOLDER] [--on-model] [--only CHECK] [--
  * SERVER FLAGS]`: plays a scenario on the built server and reports on standard output. Exit code 0:
- * it holds; 1: it fails, and the report says why; 2: it was asked for wrongly. Ctrl-C ends the
- * load; the report is then of what there was.
+ * it passes; 1: it fails, and the report says why; 2: wrong arguments. Ctrl-C ends the load; the
+ * report then covers the time so far.
  */
 import { parseArgs } from 'node:util';
 import { filesIn } from '../../support/images.js';

@@ -20,8 +20,8 @@ import type { Scope } from '../../support/server.js';
 import { type Ledger, rejectionText } from './ledger.js';
 
 /**
- * A file, and what it comes to as text: the whole answer for `top_k` of all classes, the embedding,
- * or the rejection.
+ * A file, and its expected outcome as text: the whole answer for `top_k` of all classes, the
+ * embedding, or the rejection.
  */
 export interface Picture {
   readonly image: Buffer;
@@ -36,17 +36,17 @@ export interface Pictures {
 }
 
 export interface Stage {
-  /** What actors open is closed with it. */
+  /** Everything that actors open closes with it. */
   readonly scope: Scope;
   readonly address: string;
   readonly pictures: Pictures;
   readonly ledger: Ledger;
-  /** Aborted when nothing more is to be sent. */
+  /** Aborted when no more requests are to be sent. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Begins, and resolves when it has nothing more to send; what it has under way is then still in the
+ * Begins, and resolves when it has no more to send; its requests in flight are then still in the
  * ledger.
  */
 export type Actor = (stage: Stage) => Promise<void>;
@@ -66,10 +66,7 @@ export function embeddedText({ embedding }: Pick<EmbedResponse, 'embedding'>): s
   return JSON.stringify(embedding);
 }
 
-/**
- * A client as anybody's: it sends again only what a server has closed the connection on before
- * beginning it.
- */
+/** A plain client: it sends again only calls that a closing server had not begun. */
 export function openClient({ scope, address }: Pick<Stage, 'scope' | 'address'>): PlainClient {
   return new PlainClient(scope, address, { 'grpc.enable_retries': 1 });
 }
@@ -100,8 +97,7 @@ export async function drawBad(): Promise<Buffer[]> {
 }
 
 /**
- * Asks for each picture alone, before anything is wrong. Throws where two good ones could not be
- * told apart.
+ * Classifies each picture alone, before any fault. Throws if two good ones have the same answer.
  */
 export async function knowPictures(
   client: PlainClient,
@@ -121,7 +117,7 @@ export async function knowPictures(
   const answers = (text: 'classified' | 'embedded') =>
     new Set(known.good.map((picture) => picture[text])).size;
   assert.equal(answers('embedded'), good.length, 'embeddings that are all different');
-  // Simulated inference knows ten answers only.
+  // Simulated inference knows only ten answers.
   assert(answers('classified') > good.length / 3, 'answers that are different');
   return known;
 }

@@ -1,5 +1,5 @@
 /**
- * Callers of ClassifyStream: each image is a request of its own in the ledger, found again by its
+ * Callers of ClassifyStream: each image is a request of its own in the ledger, identified by its
  * request_id.
  */
 import { status } from '@grpc/grpc-js';
@@ -22,12 +22,12 @@ import {
 
 const STREAM_LENGTH = 60;
 const STREAM_WINDOW = 6;
-/** How soon a stream looks again whether it may send. */
+/** How soon a stream checks again whether it may send. */
 const FULL_WINDOW_MS = 2;
 
 /**
- * Bulk work, a bad image in it now and then; every third stream is left in the middle. `paceMs`:
- * from image to image.
+ * Bulk work, sometimes with a bad image; every third stream is cancelled half-way. `paceMs`: from
+ * image to image.
  */
 export function streams(count: number, paceMs = 0): Actor {
   return async (stage) => {

@@ -10,8 +10,7 @@ import { fateOf } from './ledger.js';
 import { type Actor, classifiedText, type Picture, pause, type Stage, TOP_K } from './stage.js';
 
 /**
- * Uploads that are reset before they are complete. Below the rate at which HTTP/2 takes resets for
- * an attack.
+ * Uploads that are reset before they are complete. Below the rate that HTTP/2 takes for an attack.
  */
 export function resets(ratePerSecond = 20): Actor {
   return async (stage) => {
@@ -81,9 +80,7 @@ async function upload(connection: RawConnection, { image, classified }: Picture,
   });
 }
 
-/**
- * The connection, or a new one where it is gone; null, after a moment, where there is no server.
- */
+/** The connection, or a new one if it is gone; null, after a moment, without a server. */
 async function reconnected(
   stage: Stage,
   connection: RawConnection | null,

@@ -1,6 +1,6 @@
 /**
  * What a run must have shown. A verdict is a list of reasons why it fails; an empty one means that
- * it holds.
+ * it passes.
  */
 import { sumOf } from './ledger.js';
 import type { Sample } from './observer.js';
@@ -11,26 +11,26 @@ export interface Limits {
   /** Reasons for which requests may be refused. */
   readonly refusals: readonly string[];
   /**
-   * MiB by which the process tree may grow in the second half, as the low end of the slope's
-   * interval has it.
+   * MiB by which the process tree may grow in the second half, at the low end of the slope's
+   * interval.
    */
   readonly memoryGrowthMib: number;
-  /** Descriptors of the front that may be open more at the end than in the middle. */
+  /** How many more descriptors the front may have open at the end than in the middle. */
   readonly descriptorGrowth: number;
-  /** Milliseconds; absent: whatever it is. */
+  /** Milliseconds; absent: no limit. */
   readonly rightP99Ms?: number;
   readonly refusedP99Ms?: number;
   readonly healthP99Ms?: number;
   readonly metricsP99Ms?: number;
-  /** Of the front's event loop, the median over samples of each one's p99. */
+  /** Of the front's event loop: the median over samples of each one's p99. */
   readonly loopP99Ms?: number;
   /** p99 of the right answers over their p50. */
   readonly spread?: number;
 }
 
-/** MiB an hour that may be more; half an hour is what a run of an hour looks at. */
+/** Allowed growth in MiB an hour; a run of an hour judges half an hour. */
 const GROWTH_PER_HOUR_MIB = 1;
-/** Below this a slope says more of V8's mood than of a leak; less so over hours. */
+/** Below this a slope shows V8's variation rather than a leak; less so over hours. */
 const LEAST_GROWTH_MIB = { minutes: 16, hours: 4 };
 const LEAST_DESCRIPTORS = 8;
 /** A young process grows until it has seen everything a few times. */
@@ -78,7 +78,7 @@ export function reasonsToFail(evidence: Evidence, limits: Limits): string[] {
       `requests were refused that should not be (${countsText(Object.fromEntries(refusedWrongly))})`,
     );
   }
-  if (totals.surplus > 0) reasons.push(`${totals.surplus} answers came that nobody waited for`);
+  if (totals.surplus > 0) reasons.push(`${totals.surplus} answers came without a request`);
   if (accounted !== totals.sent)
     reasons.push(`${totals.sent} requests were sent, ${accounted} are accounted for`);
 
@@ -111,13 +111,13 @@ export function reasonsToFail(evidence: Evidence, limits: Limits): string[] {
 
 export interface MemorySlope {
   readonly mibPerHour: Slope;
-  /** The same over the time that was looked at. */
+  /** The same over the judged time. */
   readonly grownMib: Slope;
 }
 
 /**
- * Of the process tree, or the front alone, in the second half of the run. null where too little was
- * seen.
+ * Of the process tree, or the front alone, in the second half of the run. null if there are too few
+ * samples.
  */
 export function memorySlope(
   samples: readonly Sample[],
@@ -134,7 +134,7 @@ export function memorySlope(
   return { mibPerHour, grownMib: { slope: slope * hours, low: low * hours, high: high * hours } };
 }
 
-/** The median of the last quarter less that of the second. */
+/** The median of the last quarter minus that of the second. */
 export function descriptorGrowth(samples: readonly Sample[]): number | null {
   const open = samples.flatMap(({ frontDescriptors }) =>
     frontDescriptors === null ? [] : [frontDescriptors],
@@ -150,7 +150,7 @@ export function descriptorGrowth(samples: readonly Sample[]): number | null {
 export function loopDelay(
   samples: readonly Sample[],
 ): { readonly p99: number; readonly worstP99: number; readonly max: number } | null {
-  // The first one is of the time before.
+  // The first one covers the time before.
   const seen = samples
     .slice(1)
     .flatMap(({ server }) => (server === null ? [] : [server.loopDelayMs]));

@@ -29,5 +29,5 @@ export function problems(load: () => unknown): readonly string[] {
     for (const problem of error.problems) assert.doesNotMatch(problem, /\n/);
     return error.problems;
   }
-  return assert.fail('nothing was refused');
+  return assert.fail('nothing was rejected');
 }

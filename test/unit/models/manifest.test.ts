@@ -77,7 +77,7 @@ describe('a problem is reported with the path of its key', () => {
       'graph.file: must be the name of a file in the same folder',
     ],
     [
-      'a hash that is none',
+      'an invalid hash',
       { 'graph.sha256': 'ABC' },
       'graph.sha256: must be 64 lower-case hexadecimal digits',
     ],
@@ -139,12 +139,12 @@ describe('a problem is reported with the path of its key', () => {
       'preprocessing.mean: Too small: expected array to have >=3 items',
     ],
     [
-      'a source that is no text',
+      'a source that is not text',
       { 'provenance.epochs': 3 },
       'provenance.epochs: Invalid input: expected string, received number',
     ],
     [
-      'a float input that nobody normalises',
+      'a float input without normalisation',
       { 'input.type': 'float32' },
       'preprocessing.normalizedInGraph: must be true for a uint8 input, false for a float32 input',
     ],

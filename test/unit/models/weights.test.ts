@@ -100,7 +100,7 @@ describe('a version', () => {
     assert.equal(await loadUnchanged('small/1', weights(), async () => 'a session'), 'a session');
   });
 
-  test('is not loaded if a file holds something else; the error names file, model and remedy', async () => {
+  test('is not loaded if a file holds something else; the error names the remedy', async () => {
     const files = weights();
     const path = write('model.onnx.data', 'better ones');
     await assert.rejects(
@@ -123,7 +123,7 @@ describe('a version', () => {
   });
 
   for (const [what, load] of [
-    ['is loaded', async () => 'a session of who knows what'],
+    ['is loaded', async () => 'a session of unknown weights'],
     ['fails to load', async () => assert.fail('half a graph')],
   ] as const) {
     test(`is not loaded if a file is overwritten while it ${what}`, async () => {
@@ -151,7 +151,7 @@ describe('a version', () => {
 });
 
 describe('the stamp of a folder', () => {
-  test('changes with every file that comes, goes, grows or is rewritten, and only then', async () => {
+  test('changes with every file that comes, goes, grows or is rewritten, only then', async () => {
     const stamps = [await stampOf(folder)];
     const note = async () => stamps.push(await stampOf(folder));
     write('model.json', '{}');

@@ -42,7 +42,7 @@ describe('cgroup v2', () => {
     assert.equal(quotas('max 100000', 'max 100000', 'max 100000'), 64);
   });
 
-  test('of a group that is named but not visible, as in a container, the visible root counts', () => {
+  test('of a group that is not visible, as in a container, the visible root counts', () => {
     const files = {
       '/proc/self/cgroup': '0::/kubepods/pod1',
       '/sys/fs/cgroup/cpu.max': '150000 100000',

@@ -58,7 +58,7 @@ function setupProblems(act: () => unknown): readonly string[] {
     assert.equal(error.kind, 'environment');
     return error.problems;
   }
-  return assert.fail('nothing was refused');
+  return assert.fail('nothing was rejected');
 }
 
 describe('the slot file', () => {

@@ -19,7 +19,7 @@ export function memoryNow(server: ServerProcess, pids = treeOf(server.pid)): num
 
 const WATCH_EVERY_MS = 20;
 
-/** The most memory that is held while something goes on, less what was held before. */
+/** The most memory held during a task, minus what was held before. */
 export async function peakGrowth(
   server: ServerProcess,
   during: () => Promise<void>,

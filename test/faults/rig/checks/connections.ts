@@ -104,7 +104,7 @@ const ABOVE = 100;
 export const streamsAboveCap: Check = {
   asked: '100 streams above the cap of a connection: the server stays, others see no error',
   async measure(scope) {
-    // So many uploads that none is refused for that: all stay open until the upload's time is over.
+    // Few enough uploads that none is refused: all stay open until the upload timeout.
     const open = MOST_CALLS_OF_A_CONNECTION + ABOVE;
     const server = await ServerProcess.start(scope, [...SIMULATED, '--permits', String(2 * open)]);
     const client = new PlainClient(scope, server.address);

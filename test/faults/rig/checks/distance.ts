@@ -1,4 +1,4 @@
-/** What large images get of a connection over a distance. */
+/** How fast large images are over a distant connection. */
 import { once } from 'node:events';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { STREAM_WINDOW_BYTES } from '#vitserve/server/workarounds/upload-window.js';
@@ -20,13 +20,13 @@ export const farUploads: Check = {
     const [here, there] = [server.address, `127.0.0.1:${far}`].map(
       (address) => new PlainClient(scope, address),
     ) as [PlainClient, PlainClient];
-    // Timers are late by up to a millisecond, so the round trip is measured, with calls that have
-    // next to no bytes.
+    // Timers are late by up to a millisecond, so the round trip is measured, with nearly empty
+    // calls.
     const roundTrip =
       (await medianMs(() => there.getModel())) - (await medianMs(() => here.getModel()));
     const near = await medianMs(() => here.classify({ image }));
     const distant = await medianMs(() => there.classify({ image }));
-    // What the call takes beside the way: receiving, decoding, inference.
+    // The rest of the call: receiving, decoding, inference.
     const onTheWay = distant - near;
     const allowed = (roundTrip * IMAGE_BYTES) / STREAM_WINDOW_BYTES;
     const share = allowed / onTheWay;
@@ -63,7 +63,7 @@ function withComments(file: Buffer, bytes: number): Buffer {
   return Buffer.concat([...parts, file.subarray(2)]);
 }
 
-/** A port from which everything comes to `port`, and from there back, so much later. */
+/** A port that forwards both ways to `port`, with a delay. */
 async function distantPort(scope: Scope, port: number, oneWayMs: number): Promise<number> {
   const sockets = new Set<Socket>();
   const proxy = createServer((near) => {

@@ -1,4 +1,4 @@
-/** What files made to hurt cost beside their own refusal. */
+/** What files made to hurt cost beside their own rejection. */
 import sharp from 'sharp';
 import { Durations } from '#vitserve/client/bench/durations.js';
 import { failureOf, PlainClient } from '../../../support/grpc-client.js';
@@ -6,7 +6,7 @@ import { exactPng, GIF, jpeg, SVG, TEXT } from '../../../support/images.js';
 import { ON_CPU, ServerProcess } from '../../../support/server.js';
 import { type Check, mib, peakGrowth } from './check.js';
 
-/** The first bytes of each; what follows is not looked at. */
+/** The first bytes of each; the rest is not read. */
 const FOREIGN: Readonly<Record<string, Buffer>> = {
   SVG,
   GIF,

@@ -1,4 +1,4 @@
-/** What the server costs when nobody calls, and what callers who leave cost it. */
+/** What the server costs without calls, and what cancelled calls cost it. */
 import { setMaxListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -69,7 +69,7 @@ export const leaving: Check = {
         await server.metricIs(gauge, {}, 0);
       }
       slowestMs = Math.max(slowestMs, performance.now() - since);
-      // What the first rounds leave is code and heap that every later one uses again.
+      // The first rounds leave code and heap that every later one reuses.
       if (round === 4) before = memoryNow(server);
     }
     const grown = memoryNow(server) - before;

@@ -1,4 +1,4 @@
-/** Single figures, one after the other, each on a server of its own. */
+/** Single figures, one after another, each on a server of its own. */
 import { OwnScope } from '../../../support/server.js';
 import { idlers, slowDrips, streamsAboveCap, watchers } from '../checks/connections.js';
 import { farUploads } from '../checks/distance.js';

@@ -1,7 +1,7 @@
 /**
- * SIGTERM in the middle of everything: calls and streams under way, uploads that are half there, an
- * open Watch, and in every second round a process that hangs. Whatever was admitted is answered,
- * whoever comes later is told, and the server ends in time with exit code 0.
+ * SIGTERM in the middle of everything: calls and streams in flight, half-finished uploads, an open
+ * Watch, and in every second round a process that hangs. Every admitted call is answered, every
+ * later one refused, and the server ends in time with exit code 0.
  */
 import type { Fault } from '../fault-actors.js';
 import { sumOf } from '../ledger.js';
@@ -27,7 +27,7 @@ const LOAD_MS = 2 * SECOND;
 const UPLOAD_MS = 1_500;
 const DELAY_MS = SECOND;
 const HANG_MS = 2 * SECOND;
-/** A whole process has to end, and another one to be started and warmed where one hung. */
+/** A whole process must end, and another be started and warmed up if one hung. */
 const MARGIN_MS = 3 * SECOND;
 const FLAGS = [
   ...['--drain-delay', `${DELAY_MS}ms`, '--drain-timeout', '20s'],

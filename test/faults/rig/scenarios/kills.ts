@@ -1,4 +1,4 @@
-/** Four fifths of what the machine can do, while its children are killed one after the other. */
+/** Four fifths of the machine's capacity, while its children are killed one after another. */
 import { strikes } from '../fault-actors.js';
 import { poissonCallers } from '../load-actors.js';
 import {

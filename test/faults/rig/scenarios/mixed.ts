@@ -1,6 +1,6 @@
 /**
- * The soak: every kind of caller and every kind of fault at once, at about half of what the machine
- * can do, for long.
+ * The soak: every kind of caller and every kind of fault at once, at about half of the machine's
+ * capacity, for long.
  */
 import { strikes, vandals } from '../fault-actors.js';
 import { badImages, hurried, leavers, poissonCallers } from '../load-actors.js';

@@ -1,6 +1,5 @@
 /**
- * Three times what the server can do: it goes on doing what it can, and says no at once to the
- * rest.
+ * Three times the server's capacity: it goes on at its capacity, and rejects the rest at once.
  *
  * By default on a simulated accelerator of 20 ms an image, so that load and server don't fight for
  * the processor; `--on-model` plays it on the model.

@@ -1,6 +1,6 @@
 /**
- * Two replicas behind a balancer, restarted in turns as a rolling update does it. Callers who retry
- * as the shipped client does see nothing; of those who do not, the share that does is stated.
+ * Two replicas behind a balancer, restarted in turns like a rolling update. Callers that retry like
+ * the shipped client see no failure; of the others, the report gives the share that does.
  */
 import { VitserveClient } from '#vitserve/client/client.js';
 import { PlainClient } from '../../../support/grpc-client.js';
@@ -16,7 +16,7 @@ import { countsText } from '../verdict.js';
 
 const RESTARTS = 10;
 const RATE_EACH = 30;
-/** Of those who do not retry. */
+/** Of calls without retries. */
 const FAILED_SHARE = 0.0001;
 /** Five times what the balancer needs to see it. */
 const FLAGS = ['--decoder-processes', '1', '--inference-processes', '1', '--drain-delay', '1s'];

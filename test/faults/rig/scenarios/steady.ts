@@ -1,5 +1,5 @@
 /**
- * Four fifths of what the machine can do: nothing fails, and the slowest answers are not far from
+ * Four fifths of the machine's capacity: nothing fails, and the slowest answers are not far from
  * the usual one.
  */
 import { poissonCallers } from '../load-actors.js';
@@ -14,9 +14,7 @@ import {
 import { growthAllowed, reasonsToFail } from '../verdict.js';
 
 const SHARE = 0.8;
-/**
- * p99 over p50. Arrivals of a Poisson process queue behind each other even where nothing is wrong.
- */
+/** p99 over p50. Arrivals of a Poisson process queue behind each other even if nothing is wrong. */
 const SPREAD = 5;
 
 export const steady: Scenario = {

@@ -119,7 +119,7 @@ describe('an open loop', () => {
     assert.deepEqual(slow.outcomes, fast.outcomes);
   });
 
-  test('shows a stall in every call that it delayed, where a closed loop sees it once', async () => {
+  test('shows a stall in every call that it delayed; a closed loop shows it once', async () => {
     const closed = await measured({ load: { kind: 'closed', callers: 1 } }, server(4000, 5000));
     const open = await measured(
       { load: { kind: 'open', ratePerSecond: 40, seed: 1 } },
@@ -150,7 +150,7 @@ describe('an open loop', () => {
     assert.ok((latencyMs?.p99 ?? 0) > 850, `p99 ${latencyMs?.p99}`);
   });
 
-  test('bounds the calls in flight; a call past its deadline before it can be sent is reported', async () => {
+  test('bounds the calls in flight, and reports those that it could not send in time', async () => {
     let underWay = 0;
     let most = 0;
     const { outcomes, callsPerSecond } = await measured(

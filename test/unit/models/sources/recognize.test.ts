@@ -16,7 +16,7 @@ import {
 } from '#vitserve/models/sources/recognize.js';
 import { readSourceConfig } from '#vitserve/models/sources/source-config.js';
 import { suitedProvider } from '#vitserve/models/sources/suited-provider.js';
-import { REPOSITORY } from '../../../support/server.js';
+import { REPOSITORY } from '../../../support/scope.js';
 import {
   graph,
   HF_CONFIG,
@@ -218,7 +218,7 @@ describe('a graph that cannot be served is rejected by name', () => {
     ],
     ['no input', graph({ inputs: [] }), BARE, /^the graph has no input$/],
     [
-      'an input that is no image',
+      'an input that is not an image',
       graph({ inputs: [ids] }),
       BARE,
       /^input "input_ids" is int64 \[batch, tokens\]: .* four axes/,

@@ -183,7 +183,7 @@ describe('checking', () => {
         'value "a" is made twice: by node Relu "a" and by node Neg "again"',
       ],
       [
-        'an input nobody makes',
+        'an input that no node makes',
         ({ graph }) => graph.node.push(nodeOf('Neg', ['ghost'], ['z'])),
         'node Neg "z": input "ghost" is made by no node',
       ],
@@ -193,7 +193,7 @@ describe('checking', () => {
         'node Mul "y": input "sum" is made only after it',
       ],
       [
-        'an output nobody makes',
+        'an output that no node makes',
         ({ graph }) => graph.output.push(valueInfoOf('ghost', 1, [])),
         'graph output "ghost" is made by no node',
       ],

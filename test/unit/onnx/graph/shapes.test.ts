@@ -12,10 +12,10 @@ import { summarizeGraph } from '#vitserve/onnx/graph/summary.js';
 import { quantizeToInt8 } from '#vitserve/onnx/passes/quantize.js';
 import { readModel } from '#vitserve/onnx/proto/files.js';
 import { DataType } from '#vitserve/onnx/proto/model-proto.js';
-import { MODELS } from '../../../support/server.js';
+import { MODELS } from '../../../support/scope.js';
 
 describe('inferShapes', () => {
-  test('follows a shape that the graph computes: Shape, Gather, arithmetic, Concat, Reshape', () => {
+  test('follows a computed shape: Shape, Gather, arithmetic, Concat, Reshape', () => {
     const graph = new GraphBuilder();
     graph.input('x', DataType.FLOAT, ['batch', 6, 4]);
     const sizes = graph.node('Shape', 'sizes', ['x']);
@@ -58,7 +58,7 @@ describe('summarizeGraph', () => {
     2 * wanted * tokens * width;
   const macs = 64 * patchInputs * width + (layers - 1) * block(tokens) + block(1) + width * classes;
 
-  test('counts the work of the default model as worked out by hand, before and after quantizing', async () => {
+  test('counts the default model’s work as worked out by hand, also quantized', async () => {
     const model = await readModel(join(MODELS, 'vit-cifar10/1/model.onnx'));
     const summary = summarizeGraph(model);
     assert.equal(summary.macs, macs);

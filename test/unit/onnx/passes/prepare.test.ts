@@ -42,7 +42,7 @@ describe('preparing', () => {
     }
   });
 
-  test('puts two nodes in front and one behind, and the normalization into the patch embedding', () => {
+  test('puts two nodes in front and one behind, and folds the normalization', () => {
     const model = tinyVit(PLAIN);
     const prepared = prepareGraph(model, OPTIONS);
     assert.deepEqual(operators(prepared.model), [
@@ -103,7 +103,7 @@ describe('preparing', () => {
     assert.deepEqual(operators(prepared.model).slice(0, 3), ['Transpose', 'Cast', 'Conv']);
   });
 
-  test('finds the representation behind logits[:, 0], and not behind a choice among patches', () => {
+  test('finds the representation behind logits[:, 0], but not among patches', () => {
     const model = tinyVit(PLAIN);
     model.graph.node.push(
       nodeOf('Gather', ['logits', 'class_index'], ['first'], { attributes: { axis: int(1) } }),

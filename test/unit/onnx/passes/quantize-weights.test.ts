@@ -26,7 +26,7 @@ describe('quantizeColumns', () => {
   for (const bits of [7, 8] as const) {
     const limit = WEIGHT_LIMITS[bits];
 
-    test(`no weight is further than half a step from its integer, and no integer beyond ${limit}: ${bits} bits`, () => {
+    test(`no weight is further than half a step from its integer: ${bits} bits`, () => {
       fc.assert(
         fc.property(matrix, ({ rows, columns, weights }) => {
           const { values, scales } = quantizeColumns(weights, rows, columns, bits);

@@ -46,7 +46,7 @@ function counts({ graph }: ModelProto): Record<string, number> {
 }
 
 describe('quantizeToInt8', () => {
-  test('products that take one activation share its quantization; attention and the head stay', () => {
+  test('products of one activation share its quantization; attention and head stay', () => {
     const source = attention();
     const before = structuredClone(source);
     const { model, products, weights, kept } = quantizeToInt8(source);
@@ -256,7 +256,7 @@ describe('quantizeToInt8', () => {
       },
       /no matrix product with constant weights for int8 \(MatMul "y": the head\)/,
     ],
-    'weights that are no numbers': [
+    'weights that are not numbers': [
       () => {
         const model = attention();
         const [first, ...others] = model.graph.initializer;

@@ -103,9 +103,9 @@ describe('a checkpoint', () => {
   }
 
   for (const [what, header, wanted] of [
-    ['a header that is no JSON', '{"a":', /header is not JSON/],
-    ['a header that is no object', '[1]', /not a JSON object/],
-    ['an entry that is no object', { a: 3 }, /tensor a: its entry/],
+    ['a header that is not JSON', '{"a":', /header is not JSON/],
+    ['a header that is not an object', '[1]', /not a JSON object/],
+    ['an entry that is not an object', { a: 3 }, /tensor a: its entry/],
     ['an unknown type', { a: entry('F3', [2], 0, 8) }, /dtype "F3" is unknown/],
     [
       'a type out of the prototype',
@@ -122,7 +122,7 @@ describe('a checkpoint', () => {
     ['bytes outside the file', { a: entry('F32', [4], 0, 16) }, /outside the file/],
     ['offsets in reverse', { a: entry('F32', [2], 8, 0) }, /outside the file/],
     [
-      'offsets that are none',
+      'invalid offsets',
       { a: { dtype: 'F32', shape: [2], data_offsets: [0] } },
       /data_offsets \[0\]/,
     ],

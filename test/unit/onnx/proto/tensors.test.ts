@@ -68,7 +68,7 @@ describe('formats of 16 bits', () => {
     assert.equal(numberToBfloat16(3.4e38), 0x7f80);
   });
 
-  test('half-way between neighbours the even one is taken, otherwise the nearer one, also of doubles', () => {
+  test('half-way between neighbours the even one is taken, otherwise the nearer', () => {
     const formats = [
       { widen: float16ToNumber, narrow: numberToFloat16, largest: 0x7bfe },
       { widen: bfloat16ToNumber, narrow: numberToBfloat16, largest: 0x7f7e },

@@ -7,7 +7,7 @@ import { foldLayerScale, foldNormalization, transpose } from '#vitserve/onnx/vit
 const counted = (length: number) =>
   Float32Array.from({ length }, (_, index) => ((index * 37) % 101) / 50 - 1);
 
-test('transposing puts every value in its place, also past a tile, scaled and beside others', () => {
+test('transposing puts every value in its place, past a tile, scaled, beside others', () => {
   const side = fc.integer({ min: 1, max: 70 });
   fc.assert(
     fc.property(

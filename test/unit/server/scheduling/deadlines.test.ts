@@ -129,7 +129,7 @@ describe('at three times of what can be done', () => {
     const random = chance(11);
     const serviceMs = (size: number) => (4 + 4 * size) * (0.7 + 0.6 * random());
     let atMs = 0;
-    const lengthMs = 20_000;
+    const lengthMs = 5_000;
     const arrivals = [];
     for (
       const meanGap = 20 / 8 / load;

@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { Credentials, LOOK_INTERVAL_MS } from '#vitserve/server/transport/credentials.js';
 import { Authority } from '../../../support/certificates.js';
 import { FakeClock } from '../../../support/fake-clock.js';
-import { eventually, temporaryFolder } from '../../../support/server.js';
+import { eventually, temporaryFolder } from '../../../support/scope.js';
 
 const NOTHING = { tlsCert: null, tlsKey: null, tlsClientCa: null, tokenFile: null };
 const OLD = 'the-old-token-0123456789';

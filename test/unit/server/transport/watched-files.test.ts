@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { SetupError } from '#vitserve/errors.js';
 import { WatchedFiles } from '#vitserve/server/transport/watched-files.js';
 import { FakeClock } from '../../../support/fake-clock.js';
-import { eventually, temporaryFolder } from '../../../support/server.js';
+import { eventually, temporaryFolder } from '../../../support/scope.js';
 
 const parse = (contents: readonly Buffer[]) => {
   const text = contents.join(' and ');

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Zip } from '#vitserve/tools/install-cuda/zip.js';
-import { temporaryFolder } from '../../../support/server.js';
+import { temporaryFolder } from '../../../support/scope.js';
 import { zipOf } from '../../../support/zip.js';
 
 /** Noise does not shrink, so its archive has several chunks. */

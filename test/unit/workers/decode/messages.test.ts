@@ -80,7 +80,7 @@ describe('decoder messages', () => {
     const rejected = (rejection: unknown) =>
       Buffer.concat([Buffer.of(2), Buffer.from(JSON.stringify(rejection))]);
     for (const [what, bytes] of Object.entries({
-      'a time that is none': changed((bytes) => bytes.writeDoubleLE(Number.NaN, 1)),
+      'an invalid time': changed((bytes) => bytes.writeDoubleLE(Number.NaN, 1)),
       'a time that never ends': changed((bytes) =>
         bytes.writeDoubleLE(Number.POSITIVE_INFINITY, 1),
       ),
@@ -89,12 +89,12 @@ describe('decoder messages', () => {
       'a decoder that there is not': changed((bytes) => bytes.writeUInt8(7, 18)),
       'half of a reply': decoded.subarray(0, 10),
       'no bytes': Buffer.alloc(0),
-      'a reason that there is not': rejected({ reason: 'CURSED', message: 'no' }),
-      'a reason that is not its to give': rejected({ reason: 'TOKEN_INVALID', message: 'no' }),
+      'an unknown reason': rejected({ reason: 'CURSED', message: 'no' }),
+      'a reason that decoders may not give': rejected({ reason: 'TOKEN_INVALID', message: 'no' }),
       'a name that every object has': rejected({ reason: 'toString', message: 'no' }),
-      'a message that is none': rejected({ reason: 'INTERNAL', message: { text: 'no' } }),
+      'an invalid message': rejected({ reason: 'INTERNAL', message: { text: 'no' } }),
       'no rejection at all': rejected(null),
-      'a rejection that is no JSON': Buffer.from('\u0002{'),
+      'a rejection that is not JSON': Buffer.from('\u0002{'),
     })) {
       test(what, () => assert.throws(() => decodeReply(bytes)));
     }

@@ -79,7 +79,7 @@ describe('orientation', () => {
       }
     });
 
-  test('a text that inflates to more than a mebibyte is not read, nor one after many others', () => {
+  test('a text that inflates beyond a mebibyte is not read, nor one after many others', () => {
     const plain =
       files.find(({ name }) => name === 'png: II value 1, eXIf before')?.bytes ?? assert.fail();
     const [upToPixels, pixels] = [plain.subarray(0, 33), plain.subarray(plain.indexOf('IDAT') - 4)];

@@ -20,7 +20,7 @@ const cropOnly = (height: number, width: number): Recipe => ({
   ...NORMALIZATION,
 });
 
-test('a file becomes the pixels in the middle of its picture, and its size is reported', async () => {
+test('a file becomes the middle of its picture, and its size is reported', async () => {
   const pixels = noise(7 * 5 * 3);
   const file = await sharp(pixels, { raw: { width: 7, height: 5, channels: 3 } })
     .png()

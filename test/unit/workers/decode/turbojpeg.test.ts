@@ -176,7 +176,7 @@ describe('libturbojpeg', { skip: missing }, () => {
     }
   });
 
-  test('a picture above the pixel limit is rejected by its header, one at the limit is decoded', async () => {
+  test('a picture above the pixel limit is rejected by its header', async () => {
     const small = createImageDecoder({ maxImagePixels: 600 });
     assert.equal((await small.decode(await draw(30, 20).jpeg().toBuffer())).decoder, 'turbojpeg');
     const tooLarge = await draw(601, 1).jpeg().toBuffer();
@@ -210,7 +210,7 @@ describe('libturbojpeg', { skip: missing }, () => {
     assert.equal(await outcome(fast), await outcome(plain));
   });
 
-  test('memory is given back after a large picture, decoded or not, and the next one is right', async () => {
+  test('memory is given back after a large picture, and the next one is right', async () => {
     const memory = createPassMemory();
     const decoder = createImageDecoder({ maxImagePixels: 50_000_000, memory });
     const resampler = createResampler(memory);
@@ -244,7 +244,7 @@ describe('libturbojpeg', { skip: missing }, () => {
     assert.deepEqual(target, before);
   });
 
-  test('a picture in the memory of the passes is resized like one outside, in either order', async () => {
+  test('a picture in the memory of the passes is resized like one outside', async () => {
     const normalization = {
       rescale: 1,
       mean: [0, 0, 0],

@@ -90,7 +90,7 @@ test('files of ordinary encoders stay unchanged', async () => {
 });
 
 describe('a JPEG', () => {
-  test('may have the scans of a progressive file of its own size at the limit, from any encoder', () => {
+  test('may have the scans of a progressive file of its size, from any encoder', () => {
     // Sixteen scans of one component each, and the first of all three.
     passes(honestScans(1_000, 1_000, 16));
     passes(honestScans(7_070, 7_070, 16), 50_000_000);
@@ -148,7 +148,7 @@ describe('a JPEG', () => {
       'fill bytes': Buffer.from([0xff, 0xff, 0xff]),
       'a stuffed zero': Buffer.from([0xff, 0]),
       'a restart marker': Buffer.from([0xff, 0xd3]),
-      'a marker that is none of those with a length': Buffer.from([0xff, 0x02, 0xff, 0xf5]),
+      'a marker without a length': Buffer.from([0xff, 0x02, 0xff, 0xf5]),
       'another frame': frame('baseline', 1, 1, [0x11]),
       'a table': segment(0xc4, Buffer.alloc(17)),
       'a segment without a length': Buffer.from([0xff, 0xe0, 0, 0]),

@@ -44,7 +44,7 @@ describe('compareSpeed', () => {
   });
 });
 
-test('compareAnswers counts images with the same class first, and keeps the largest difference', async () => {
+test('compareAnswers counts equal top classes, and keeps the largest difference', async () => {
   const before = session(([value = 0]) => [0.6, 0.4 + value / 1000]);
   const after = session(([value = 0]) => (value === 9 ? [0.25, 0.75] : [0.5, 0.5 - value / 10]));
   const images = [0, 1, 9].map((value) => Uint8Array.of(value, 0, 0));

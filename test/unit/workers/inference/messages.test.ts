@@ -64,7 +64,7 @@ describe('inference messages', () => {
     );
   });
 
-  test('a reply to another number of images, a truncated one and one with an impossible time are errors', () => {
+  test('a reply with another number of images, cut or with an invalid time is an error', () => {
     const skipped = encodeReply([{ kind: 'skipped' }, { kind: 'skipped' }]);
     assert.throws(() => decodeReply(skipped, 1), /^Error: results of 2 images instead of 1$/);
     assert.throws(() => decodeReply(skipped, 3), /^Error: results of 2 images instead of 3$/);

@@ -53,7 +53,7 @@ describe('a simulated session', () => {
     assert.deepEqual([scores.length, embeddings?.length], [2 * CLASSES, 2 * 3]);
   });
 
-  test('finds the class that the sum of the bytes says, with score ½; the others share the rest', async () => {
+  test('finds the class that the sum of the bytes says, with score ½', async () => {
     const pixels = noise(3 * PIXEL_BYTES);
     const { scores } = await createSimulatedSession(FREE, PIXEL_BYTES, CLASSES).run(pixels, 3);
     for (let image = 0; image < 3; image++) {

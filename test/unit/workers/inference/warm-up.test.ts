@@ -94,7 +94,7 @@ describe('the warm-up', () => {
     return { costs: await warmUp(session, new Uint8Array(), sizes, clock), executed, clock };
   };
 
-  test('executes every fixed size, the largest first, and measures all but the first time', async () => {
+  test('executes every fixed size, the largest first, and skips the first times', async () => {
     const { costs, executed } = await run((size) => size, { largest: 8, fixed: [1, 4, 8] });
     assert.deepEqual(executed.slice(0, 6), [8, 4, 1, 8, 4, 1]);
     assert.deepEqual(
@@ -114,7 +114,7 @@ describe('the warm-up', () => {
     );
   });
 
-  test('of a slow model ends after a second, and after at least two executions of each size', async () => {
+  test('of a slow model ends after a second and at least two executions of each size', async () => {
     const { executed, clock } = await run((size) => 100 * size, { largest: 4, fixed: null });
     assert.deepEqual(executed, [4, 1, 4, 1]);
     assert.equal(clock.now(), 3 * 500 + 500);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { neededLibraries } from '#vitserve/workers/inference/cuda/needed-libraries.js';
 import { findOnnxruntime } from '#vitserve/workers/inference/cuda/provider-place.js';
-import { temporaryFolder } from '../../../../support/server.js';
+import { temporaryFolder } from '../../../../support/scope.js';
 
 const { libraryFolder } = findOnnxruntime();
 const ON_LINUX =

@@ -2,8 +2,8 @@
  * From start to exit code: what callers, probes and the system see while the server starts, drains
  * and stops.
  *
- * Children are stopped with SIGSTOP where a test needs work that is not finished yet, so that
- * nothing depends on how fast the machine is.
+ * A test stops children with SIGSTOP if it needs unfinished work, so that nothing depends on the
+ * speed of the machine.
  */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -52,7 +52,7 @@ async function startWatched(
   return { server, folder, client: new PlainClient(scope, server.address) };
 }
 
-/** Calls that are admitted and can't be finished until `thaw`. */
+/** Calls that are admitted and can't finish until `thaw`. */
 async function callsInFlight(t: Scope, server: ServerProcess, client: PlainClient, count = CALLS) {
   const thaw = await server.freeze(t, 'inference');
   const colours = Array.from({ length: count }, (_, at) => [at, 2 * at, 255 - at] as const);
@@ -67,7 +67,7 @@ async function assertNothingLeft(server: ServerProcess, folder: string): Promise
   assert.deepEqual(readdirSync(folder), []);
 }
 
-test('SIGTERM answers every admitted call, ends a watch, leaves nothing behind, and exits with 0', async (t) => {
+test('SIGTERM answers every admitted call, leaves nothing behind, and exits with 0', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64']);
   const watch = client.watch(SERVICE);
   await watch.count(1);
@@ -91,7 +91,7 @@ test('SIGTERM answers every admitted call, ends a watch, leaves nothing behind, 
   await assertNothingLeft(server, folder);
 });
 
-test('Ctrl-C, which reaches the children too, answers every admitted call and exits with 0', async (t) => {
+test('Ctrl-C, which also reaches the children, answers every call; exit code 0', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], {
     detached: true,
   });
@@ -109,7 +109,7 @@ test('Ctrl-C, which reaches the children too, answers every admitted call and ex
   await assertNothingLeft(server, folder);
 });
 
-test('SIGHUP to the whole process group, as from a terminal that is closed, costs no child', async (t) => {
+test('SIGHUP to the whole process group, as from a closed terminal, costs no child', async (t) => {
   const { server, client } = await startWatched(t, [...SIMULATED, '--permits', '64'], {
     detached: true,
   });
@@ -126,7 +126,7 @@ test('SIGHUP to the whole process group, as from a terminal that is closed, cost
   assert.equal((await server.stop()).code, 0);
 });
 
-test('during the drain delay health says NOT_SERVING while calls are still answered, and then they are refused', async (t) => {
+test('during the drain delay calls are still answered, and refused afterwards', async (t) => {
   const { server, client } = await startWatched(t, [
     ...SIMULATED,
     '--permits',
@@ -185,7 +185,7 @@ test('after the drain delay a call on an open connection is refused with DRAININ
   assert.deepEqual(await server.exited, { code: 0, signal: null });
 });
 
-test('an open stream without an image in flight is ended with UNAVAILABLE, DRAINING and a hint to retry', async (t) => {
+test('an open stream without an image ends with DRAINING and a hint to retry', async (t) => {
   const { server, client } = await startWatched(t, SIMULATED);
   const fresh = client.stream();
   const used = client.stream();
@@ -201,7 +201,7 @@ test('an open stream without an image in flight is ended with UNAVAILABLE, DRAIN
   assert.deepEqual(await server.exited, { code: 0, signal: null });
 });
 
-test('calls that do not end within the drain timeout are cut, and the exit code is 1', async (t) => {
+test('calls that exceed the drain timeout are aborted, and the exit code is 1', async (t) => {
   const { server, folder, client } = await startWatched(t, [
     ...SIMULATED,
     '--permits',
@@ -225,7 +225,7 @@ test('calls that do not end within the drain timeout are cut, and the exit code 
   await assertNothingLeft(server, folder);
 });
 
-test('a signal that comes twice at once, as Ctrl-C does under npm, is one: the server drains', async (t) => {
+test('a signal that comes twice at once, as under npm, counts once: it drains', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8']);
   const { thaw, calls } = await callsInFlight(t, server, client, 2);
   server.signal('SIGINT');
@@ -237,7 +237,7 @@ test('a signal that comes twice at once, as Ctrl-C does under npm, is one: the s
   await assertNothingLeft(server, folder);
 });
 
-test('calls that have not ended within the drain timeout are ended with the reason DRAINING, and the exit code is 1', async (t) => {
+test('calls that exceed the drain timeout get the reason DRAINING; exit code 1', async (t) => {
   const { server, folder, client } = await startWatched(t, [
     ...SIMULATED,
     '--permits',
@@ -262,7 +262,7 @@ test('calls that have not ended within the drain timeout are ended with the reas
   await assertNothingLeft(server, folder);
 });
 
-test('a second signal ends the server at once, with exit code 1 and without a child left, even a stopped one', async (t) => {
+test('a second signal ends the server and all children at once, with exit code 1', async (t) => {
   const { server, folder, client } = await startWatched(t, [...SIMULATED, '--permits', '8']);
   const { calls } = await callsInFlight(t, server, client, 2);
   const failures = Promise.all(calls.map(failureOf));
@@ -281,7 +281,7 @@ test('a second signal ends the server at once, with exit code 1 and without a ch
   await assertNothingLeft(server, folder);
 });
 
-test('while it starts it refuses calls with STARTING and is not ready, and SIGTERM ends it soon with exit code 0', async (t) => {
+test('while starting it refuses calls with STARTING; SIGTERM gives exit code 0', async (t) => {
   const folder = temporaryFolder(t);
   const [port, httpPort] = [await freePort(), await freePort()];
   const flags = [...ON_CPU, ...ONE_EACH, '--shared-memory-dir', folder];
@@ -292,7 +292,7 @@ test('while it starts it refuses calls with STARTING and is not ready, and SIGTE
     '--http-address',
     `127.0.0.1:${httpPort}`,
   ]);
-  // A child that is stopped on its way keeps the server starting for as long as it takes to look.
+  // A stopped child keeps the server starting as long as the test needs.
   const stopped = await eventually('a child is stopped while it starts', () => {
     // Not before it runs its own program: until then the front waits for it in the system call that
     // makes it.
@@ -323,13 +323,13 @@ test('while it starts it refuses calls with STARTING and is not ready, and SIGTE
   server.signal('SIGTERM');
   assert.deepEqual(await server.exited, { code: 0, signal: null });
   assert(performance.now() - since < 2_000);
-  // Stopped so early, it may not have asked yet to die with its parent; going on, it must find the
-  // front gone and end.
+  // Stopped so early, it may not have requested yet to die with its parent; when it continues, it
+  // must notice that the front is gone and exit.
   if (isAlive(stopped)) process.kill(stopped, 'SIGCONT');
   await assertNothingLeft(server, folder);
 });
 
-test('SIGTERM as the first thing after the start began ends it with exit code 0', async (t) => {
+test('SIGTERM just after the start ends it with exit code 0', async (t) => {
   const folder = temporaryFolder(t);
   const server = ServerProcess.spawn(t, [...SIMULATED, '--shared-memory-dir', folder]);
   await server.logged('state', ({ state }) => state === 'starting');
@@ -338,7 +338,7 @@ test('SIGTERM as the first thing after the start began ends it with exit code 0'
   await assertNothingLeft(server, folder);
 });
 
-test('SIGTERM amid uploads: those that are under way and those that were begun before the client knew are answered', async (t) => {
+test('SIGTERM amid uploads: those begun before the client knew are answered', async (t) => {
   const { server } = await startWatched(t, [...SIMULATED, '--permits', '8']);
   const raw = await RawSocket.http2(t, server.port);
   const message = framed({ image: withComments(await jpeg(1), 200_000) });
@@ -382,7 +382,7 @@ test('SIGTERM amid uploads: those that are under way and those that were begun b
     [2 ** 31 - 1, 3],
   );
   assert.deepEqual(await server.exited, { code: 0, signal: null });
-  // Both were admitted, worked on and answered: 200 of HTTP, then a message.
+  // Both were admitted, executed and answered: 200 of HTTP, then a message.
   for (const stream of [1, 3])
     assert(of(FRAME.data).some((each) => each.stream === stream && each.payload.length > 5));
 });

@@ -1,8 +1,8 @@
 /**
- * Callers whose deadline passes or who leave: answered in time, and nothing is done for them that
- * had not begun.
+ * Calls whose deadline passes or which are cancelled: answered in time, and work that had not begun
+ * is not done.
  *
- * Deadlines are sent by hand, so that it is the server that keeps them and not the client.
+ * Deadlines are sent by hand, so that the server keeps them and not the client.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -14,7 +14,7 @@ import { type Role, ServerProcess, SIMULATED, suiteScope } from '../support/serv
 const CALLS = 6;
 const GREEN = [10, 200, 30] as const;
 
-describe('a caller who does not wait', () => {
+describe('a call that ends early', () => {
   const scope = suiteScope();
   let server: ServerProcess;
   let client: PlainClient;
@@ -26,7 +26,7 @@ describe('a caller who does not wait', () => {
     image = await plainPng(GREEN);
   });
 
-  /** How much of everything has been done so far. */
+  /** Counts of everything done so far. */
   const done = async () => ({
     decoded: await server.metric('vitserve_decode_duration_seconds_count'),
     executions: await server.metric('vitserve_inference_duration_seconds_count'),
@@ -52,7 +52,7 @@ describe('a caller who does not wait', () => {
   ] as const satisfies { stage: string; role: Role; decoded: number }[];
 
   for (const { stage, role, decoded } of stages) {
-    test(`whose deadline passes before the ${stage} is answered when it passes, and nothing is executed for him`, async (t) => {
+    test(`whose deadline passes before the ${stage} is answered, and not executed`, async (t) => {
       const before = await done();
       const droppedBefore = await dropped(stage, 'expired');
       const endedBefore = await server.metric('vitserve_requests_total', {
@@ -92,7 +92,7 @@ describe('a caller who does not wait', () => {
       );
     });
 
-    test(`who cancels before the ${stage} costs no more than that, and is counted once`, async (t) => {
+    test(`that is cancelled before the ${stage} costs no more, and is counted once`, async (t) => {
       const before = await done();
       const droppedBefore = await dropped(stage, 'cancelled');
       const cancelledBefore = await server.metric('vitserve_requests_total', { code: 'CANCELLED' });
@@ -116,8 +116,8 @@ describe('a caller who does not wait', () => {
         { code: 'CANCELLED' },
         cancelledBefore + CALLS,
       );
-      // Two had been handed over already; the others have left the queue, in which only the one who
-      // stays is left.
+      // Two had been handed over already; the others have left the queue, where only the remaining
+      // call is left.
       await server.metricIs('vitserve_queue_length', { stage }, 1);
       thaw();
       assert.deepEqual((await staying).embedding, GREEN);
@@ -132,7 +132,7 @@ describe('a caller who does not wait', () => {
     });
   }
 
-  test('who sends a deadline of 24 days is served, and who sends a later one, too', async (t) => {
+  test('with a deadline of 24 days is served, and one with a later deadline, too', async (t) => {
     const connection = await RawConnection.open(t, server.port);
     for (const grpcTimeout of ['576H', '720H', '99999999H']) {
       const call = connection.begin('Classify', { grpcTimeout });

@@ -1,11 +1,12 @@
 /**
- * Files of a few bytes that ask for seconds of work: refused, or cut down to what is needed, by
- * their structure. Judged by the processor time of the decoder, which other programs on the machine
- * do not change.
+ * Files of a few bytes that ask for seconds of work: their structure gets them rejected, or cut
+ * down to what is needed. The measure is the decoder's processor time, which other programs on the
+ * machine do not change.
  */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import sharp from 'sharp';
+import { decodeLimitMs } from '#vitserve/workers/decode/decoder-pool.js';
 import {
   arithmeticScan,
   arithmeticScans,
@@ -14,7 +15,12 @@ import {
   huffmanScans,
 } from '../support/costly-jpegs.js';
 import { emptyChunks, endlessData, pngOf, unfoldingTexts } from '../support/costly-pngs.js';
-import { COSTLY_FORMATS, describeCostlyReport, sendCostly } from '../support/costly-run.js';
+import {
+  COSTLY_FORMATS,
+  describeCostlyReport,
+  largestCostMs,
+  sendCostly,
+} from '../support/costly-run.js';
 import { manyChunks, manyFrames } from '../support/costly-webps.js';
 import { DecoderCpu } from '../support/decoder-cpu.js';
 import { CallFailure, outcomeOf, PlainClient } from '../support/grpc-client.js';
@@ -25,7 +31,7 @@ import { ServerProcess, suiteScope } from '../support/server.js';
 const LINUX = process.platform === 'linux' ? {} : { skip: 'processor time is read from /proc' };
 const MEBIBYTE = 2 ** 20;
 const SIDE = 7_070;
-/** The honest take seconds at this size, and were never refused for it. */
+/** The honest files take seconds at this size, and are never rejected for it. */
 const MOST_CPU_MS = 1_000;
 const COSTLY_COUNT = 60;
 const SEED = 1;
@@ -76,7 +82,7 @@ describe('a decoder', LINUX, () => {
   });
 
   for (const [what, { draw, says }] of Object.entries(HOSTILE)) {
-    test(`is done soon with ${what}`, async (t) => {
+    test(`soon finishes ${what}`, async (t) => {
       const file = draw();
       assert.ok(file.length < 16 * MEBIBYTE);
       const { reply, cpuMs } = await decoder.decode(file);
@@ -126,6 +132,16 @@ describe('a decoder', LINUX, () => {
     assert.deepEqual(decoder.losses, []);
   });
 
+  test('has more processor time than any file within the limits may take', () => {
+    for (const maxImagePixels of [10_000, 1_000_000, 50_000_000, 1_000_000_000]) {
+      for (const maxImageBytes of [1_024, 2 ** 20, 2 ** 24, 2 ** 30]) {
+        const limitMs = decodeLimitMs({ maxImagePixels, maxImageBytes });
+        const costMs = largestCostMs(maxImagePixels, maxImageBytes);
+        assert.ok(limitMs > 1.2 * costMs, `${limitMs} ms, and a file may take ${costMs}`);
+      }
+    }
+  });
+
   test('gives up an image that takes more processor time than it may, and says that it was this', async (t) => {
     const short = await DecoderCpu.start(t, { limitMs: 100 });
     const { reply } = await short.decode(
@@ -136,7 +152,7 @@ describe('a decoder', LINUX, () => {
   });
 
   for (const format of COSTLY_FORMATS) {
-    test(`keeps to its time with ${format} files made to take long`, async (t) => {
+    test(`keeps its time limits with ${format} files made to take long`, async (t) => {
       const report = await sendCostly(t, format, { count: COSTLY_COUNT, seed: SEED });
       t.diagnostic(describeCostlyReport(report));
       assert.deepEqual(report.problems, []);
@@ -148,7 +164,7 @@ describe('a decoder', LINUX, () => {
 describe('a server', LINUX, () => {
   const scope = suiteScope();
 
-  test('answers everybody else beside four senders of such files, and loses no process', async (t) => {
+  test('answers all other callers beside four senders of such files, without a loss', async (t) => {
     const server = await ServerProcess.start(scope, [
       '--execution-provider',
       'simulated:1:0.1',

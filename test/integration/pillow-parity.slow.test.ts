@@ -1,8 +1,8 @@
 /**
- * Pixels against Pillow 12 itself, byte by byte: drawn images always, and photos and odd files
- * where there is a folder of them (../shared/data beside the repository); with libturbojpeg where
+ * Pixels compared with Pillow 12 itself, byte by byte: drawn images always, and photos and odd
+ * files if there is a folder of them (../shared/data beside the repository); with libturbojpeg if
  * it can be loaded, and with sharp alone. Needs a Python with Pillow 12: tools/.venv, or python3 on
- * the path. Skips what it has nothing for, and says so.
+ * the path. Skips parts whose inputs are missing, and says so.
  */
 
 import assert from 'node:assert/strict';
@@ -101,7 +101,7 @@ interface Verdict {
   refused?: string;
 }
 
-/** A Python whose Pillow is 12, or why there is none. */
+/** A Python with Pillow 12, or why there is none. */
 function findPython(): { python: string } | { missing: string } {
   const own = fileURLToPath(new URL('tools/.venv/bin/python', REPOSITORY));
   for (const python of [own, 'python3']) {
@@ -118,7 +118,7 @@ function findPython(): { python: string } | { missing: string } {
 
 const found = findPython();
 
-/** Both ways of decoding JPEG; `auto` only where it is not the same as `sharp`. */
+/** Both ways of decoding JPEG; `auto` only if it differs from `sharp`. */
 const { jpegFallback } = createImageDecoder({ maxImagePixels: 1 });
 const CHOICES: readonly JpegDecoderChoice[] = jpegFallback === null ? ['auto', 'sharp'] : ['sharp'];
 
@@ -167,8 +167,8 @@ describe('pixels equal those of Pillow', {
   });
 
   /**
-   * Prepares every file by every recipe and decoder; counts of equal results, and the names of the
-   * others.
+   * Prepares every file by every recipe and decoder; returns counts of equal results, and the names
+   * of the others.
    */
   async function compare(
     sources: [name: string, source: { path: string } | { file: string }][],
@@ -256,7 +256,7 @@ describe('pixels equal those of Pillow', {
     );
   });
 
-  test('damaged JPEG files: what both accept is decoded alike', async (t) => {
+  test('damaged JPEG files: those that both accept are decoded alike', async (t) => {
     const decoders = CHOICES.map((jpegDecoder) => ({
       jpegDecoder,
       decode: createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder }).decode,
@@ -289,7 +289,7 @@ describe('pixels equal those of Pillow', {
   });
 
   for (const [format, mutations] of Object.entries({ PNG, WebP: WEBP }))
-    test(`damaged ${format} files: what both accept is decoded alike`, async (t) => {
+    test(`damaged ${format} files: those that both accept are decoded alike`, async (t) => {
       const { decode } = createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS });
       const counts = {
         equal: 0,
@@ -321,7 +321,7 @@ describe('pixels equal those of Pillow', {
       assert.ok(counts.equal > DAMAGED / 5);
     });
 
-  test('odd and damaged metadata: what both accept is turned alike', async (t) => {
+  test('odd and damaged metadata: files that both accept are turned alike', async (t) => {
     const decoders = CHOICES.map((jpegDecoder) => ({
       jpegDecoder,
       decode: createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder }).decode,
@@ -357,7 +357,7 @@ describe('pixels equal those of Pillow', {
   const odd = files('odd').filter((path) => !isBomb(path));
   const noOdd = odd.length === 0 && 'there is no ../shared/data/odd beside the repository';
   for (const jpegDecoder of CHOICES)
-    test(`odd files, ${jpegDecoder}: what both accept is decoded alike`, {
+    test(`odd files, ${jpegDecoder}: those that both accept are decoded alike`, {
       skip: noOdd,
     }, async (t) => {
       const decoder = createImageDecoder({ maxImagePixels: MAX_IMAGE_PIXELS, jpegDecoder });

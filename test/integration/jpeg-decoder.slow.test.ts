@@ -1,4 +1,4 @@
-/** What decodes JPEG in a real server: the option, the log and the metric agree. */
+/** The decoder of JPEG in a real server: option, log and metric agree. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { loadTurboJpeg } from '#vitserve/workers/decode/turbojpeg-library.js';
@@ -24,7 +24,7 @@ describe('the JPEG decoder', () => {
     [[], automatic],
     [['--jpeg-decoder', 'sharp'], 'sharp'],
   ] as const) {
-    test(`with ${flags.join(' ') || 'nothing said'}`, async (t) => {
+    test(`with ${flags.join(' ') || 'no flags'}`, async (t) => {
       const server = await ServerProcess.start(t, [...FLAGS, ...flags]);
       const client = new PlainClient(t, server.address);
       assert.equal((await server.logged('throughput measured')).jpegDecoder, decoder);
