@@ -70,7 +70,7 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       reason:
         'A model that gets other pixels than in its evaluation loses accuracy without any error, ' +
         'so there is no default for a file that says nothing. It overrides the files beside the ' +
-        'graph. [models.md](../start/models.md#the-recipe) has the recipes.',
+        'graph. models.md has the recipes.',
     },
     mean: {
       name: 'mean',
