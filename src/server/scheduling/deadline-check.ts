@@ -17,16 +17,16 @@ const LONGEST_RETRY_MS = 5_000;
 /**
  * Null where an answer predicted in `finishMs` makes the deadline in `leftMs`, both from now on.
  */
-export function refusalOf(finishMs: number, leftMs: number): RequestError | null {
+export function rejectionOf(finishMs: number, leftMs: number): RequestError | null {
   const neededMs = MARGIN * finishMs;
-  return neededMs > leftMs ? unreachable(neededMs, leftMs) : null;
+  return neededMs > leftMs ? deadlineUnreachable(neededMs, leftMs) : null;
 }
 
 /**
  * `neededMs`: the shortest deadline that would do, from now on, as `leftMs` is; one that has passed
  * is no longer out of reach but over.
  */
-export function unreachable(neededMs: number, leftMs: number): RequestError {
+export function deadlineUnreachable(neededMs: number, leftMs: number): RequestError {
   if (leftMs <= 0)
     return new RequestError(
       'DEADLINE_EXCEEDED',

@@ -26,7 +26,7 @@ import { ProcessLostError, type Worker, type WorkResult } from '../../workers/wo
 import { Arrivals } from './arrivals.js';
 import { estimateCompletionMs } from './completion-estimate.js';
 import type { CostTable } from './cost-table.js';
-import { unreachable } from './deadline-check.js';
+import { deadlineUnreachable } from './deadline-check.js';
 import { DeadlineQueue } from './deadline-queue.js';
 import { type Expiring, formBatch } from './form-batch.js';
 import { Workers } from './workers.js';
@@ -198,7 +198,7 @@ export class Dispatcher<Input, Output> {
     const { batch, late } = formBatch(this.#queue, share, least, finishAt);
     for (const { terms, cancel, reject, expiresAt } of late) {
       terms.signal.removeEventListener('abort', cancel);
-      reject(unreachable(finishAt(least) - now, expiresAt - now));
+      reject(deadlineUnreachable(finishAt(least) - now, expiresAt - now));
     }
     if (worker.inFlight === 0 || batch.length === share) return batch;
     // Without the rejected ones it is not full, and in advance only a full one is given.

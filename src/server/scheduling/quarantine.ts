@@ -25,7 +25,7 @@ interface Entry {
   readonly bytes: number;
   losses: number;
   /** What it is refused with; null while it is not quarantined. */
-  refusal: string | null;
+  rejection: string | null;
   until: number;
 }
 
@@ -53,13 +53,13 @@ export class Quarantine {
 
   /** Throws RequestError IMAGE_QUARANTINED for one that is remembered as such. */
   check(image: Uint8Array): void {
-    const text = this.#find(image)?.[1].refusal ?? null;
-    if (text !== null) throw refusal(text);
+    const text = this.#find(image)?.[1].rejection ?? null;
+    if (text !== null) throw rejection(text);
   }
 
   /**
    * A process was lost while it worked on the image alone; `usedUp`: it had spent all its processor
-   * time on it. Returns the refusal where the image is quarantined, else null.
+   * time on it. Returns the rejection where the image is quarantined, else null.
    */
   suspect(image: Uint8Array, usedUp = false): RequestError | null {
     const now = this.#clock.now();
@@ -70,17 +70,17 @@ export class Quarantine {
     const isHeld = known !== undefined && known.until > now;
     const entry: Entry = isHeld
       ? known
-      : { bytes: image.byteLength, losses: 0, refusal: null, until: 0 };
+      : { bytes: image.byteLength, losses: 0, rejection: null, until: 0 };
     entry.losses++;
     entry.until = now + REMEMBERED_MS;
     this.#entries.set(hash, entry);
     const isFound = usedUp || (entry.losses >= QUARANTINE_AFTER && this.#trusted);
-    if (entry.refusal === null && isFound) {
-      entry.refusal = usedUp ? USED_UP : ENDED_TWO;
+    if (entry.rejection === null && isFound) {
+      entry.rejection = usedUp ? USED_UP : ENDED_TWO;
       if (!usedUp) this.#trusted = false;
       this.#onFound(hash, image.byteLength);
     }
-    return entry.refusal === null ? null : refusal(entry.refusal);
+    return entry.rejection === null ? null : rejection(entry.rejection);
   }
 
   /**
@@ -118,6 +118,6 @@ function hashOf(image: Uint8Array): string {
   return createHash('sha256').update(image).digest('hex');
 }
 
-function refusal(text: string): RequestError {
+function rejection(text: string): RequestError {
   return new RequestError('IMAGE_QUARANTINED', text);
 }

@@ -3,7 +3,7 @@
  * whole call at one that is too long.
  *
  * Here such a message is read and thrown away, but for its request_id, wherever that stands in it;
- * what the handler gets in its place, in its turn, is a message with that id alone, and `refusalOf`
+ * what the handler gets in its place, in its turn, is a message with that id alone, and `rejectionOf`
  * says why. So the other images of the stream are answered as if nothing had been. One that
  * announces more than SKIPPED_TIMES what is allowed is not read to its end: it is the stream's
  * last.
@@ -26,7 +26,7 @@ export const SKIPPED_TIMES = 16;
 /** How far a message that is not read to its end is searched for its id. */
 const SEARCHED_BYTES = 64 * 1024;
 
-export interface Refusal {
+export interface Rejection {
   readonly error: RequestError;
   /** Nothing can be read after this message. */
   readonly endsStream: boolean;
@@ -66,8 +66,8 @@ export class StreamMessages {
   /**
    * One for each message that was cut out and has not been handed to the call yet, in their order.
    */
-  readonly #verdicts: { refusal: Refusal | null }[] = [];
-  readonly #refusals = new WeakMap<object, Refusal>();
+  readonly #verdicts: { rejection: Rejection | null }[] = [];
+  readonly #rejections = new WeakMap<object, Rejection>();
 
   constructor(options: StreamMessagesOptions) {
     this.#options = options;
@@ -108,13 +108,13 @@ export class StreamMessages {
 
   /** To be told of every message as it comes out of grpc-js, in their order. */
   onMessage(message: object): void {
-    const refusal = this.#verdicts.shift()?.refusal;
-    if (refusal) this.#refusals.set(message, refusal);
+    const rejection = this.#verdicts.shift()?.rejection;
+    if (rejection) this.#rejections.set(message, rejection);
   }
 
   /** Why a message has to be answered with an error; null: it is whole. */
-  refusalOf(message: object): Refusal | null {
-    return this.#refusals.get(message) ?? null;
+  rejectionOf(message: object): Rejection | null {
+    return this.#rejections.get(message) ?? null;
   }
 
   /** The call has ended: nothing more is looked at. */
@@ -138,7 +138,7 @@ export class StreamMessages {
     return {
       write: (bytes) => void pieces.push(bytes),
       end: () => {
-        this.#verdicts.push({ refusal: null });
+        this.#verdicts.push({ rejection: null });
         return Buffer.concat(pieces);
       },
     };
@@ -146,11 +146,11 @@ export class StreamMessages {
 
   #skipping(flag: number, length: number): Sink {
     const scanner = new FieldScanner(ID_FIELD, MOST_ID_BYTES);
-    const refusal = this.#refusal(length);
+    const rejection = this.#rejection(length);
     return {
       write: (bytes) => scanner.write(bytes),
       end: () => {
-        this.#verdicts.push({ refusal });
+        this.#verdicts.push({ rejection });
         return framed(flag, onlyId(scanner));
       },
     };
@@ -169,16 +169,16 @@ export class StreamMessages {
       hold,
     });
     this.#inflation = inflation;
-    const refusal = this.#refusal(length);
+    const rejection = this.#rejection(length);
     return {
       write: (bytes) => inflation.write(bytes),
       end: () => {
         inflation.end();
-        const verdict: { refusal: Refusal | null } = { refusal: null };
+        const verdict: { rejection: Rejection | null } = { rejection: null };
         this.#verdicts.push(verdict);
         const placeholder = framed(1, Buffer.alloc(0));
         const content = inflation.content.then((whole) => {
-          if (whole === null) verdict.refusal = refusal;
+          if (whole === null) verdict.rejection = rejection;
           return whole ?? onlyId(scanner);
         });
         content.catch(() => {});
@@ -188,7 +188,7 @@ export class StreamMessages {
     };
   }
 
-  #refusal(length: number): Refusal {
+  #rejection(length: number): Rejection {
     const { maxImageBytes, maxMessageBytes } = this.#options;
     const limit = `the image has more bytes than the limit of ${maxImageBytes}: send a smaller file`;
     const skipped = SKIPPED_TIMES * maxMessageBytes;
