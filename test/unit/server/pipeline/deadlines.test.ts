@@ -78,7 +78,7 @@ describe('an image', () => {
     const asked = stand.ask(within(50));
     await settled();
     // 10 ms and 40, and a quarter more.
-    assert.match(rejectionOf(asked).message, /in 50 ms and can't be met: with 6[23] ms it could/);
+    assert.match(rejectionOf(asked).message, /in 50 ms and can't be met: the call needs 6[23] ms/);
     assert.equal(stand.decoder.sent.length, 1);
     assert.equal(stand.events.at(-1), 'dropped decode unreachable');
     assert.equal(stand.permits.inUse, 0);
