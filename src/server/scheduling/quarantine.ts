@@ -60,8 +60,8 @@ export class Quarantine {
   }
 
   /**
-   * A process was lost while it worked on the image alone; `usedUp`: it had spent all its processor
-   * time on it. Returns the rejection where the image is quarantined, else null.
+   * A process was lost while it worked on the image alone; `usedUp`: it had spent its limit of
+   * processor time. Returns the rejection where the image is quarantined, else null.
    */
   suspect(image: Uint8Array, usedUp = false): RequestError | null {
     const now = this.#clock.now();
