@@ -223,7 +223,8 @@ export class Engine {
   }
 
   #started(): Parts {
-    if (this.#parts === null) throw new RequestError('STARTING', 'the server is still starting');
+    if (this.#parts === null)
+      throw new RequestError('STARTING', 'the server is still starting: retry');
     return this.#parts;
   }
 
