@@ -1,11 +1,10 @@
 #!/usr/bin/env node
 /**
- * The program: command line and environment in, exit code out. Which command, what it is told, and
+ * The program: command line and environment in, exit code out. It chooses the command and does
  * nothing else.
  *
- * Each part is loaded when it is needed: a server holds nothing of the tools, no graph room and no
- * onnxruntime; and a system that lets the program open no more files is met where it can be told
- * of.
+ * It loads each part when it is needed: a server loads none of the tools, no graph code and no
+ * onnxruntime. It checks the limit of open files first, while it can still report it.
  */
 import { readFileSync } from 'node:fs';
 import type { CommandName } from './cli/commands.js';
@@ -39,14 +38,11 @@ const PROGRAMS: Record<CommandName, Program> = {
   },
 };
 
-/**
- * Node opens the files of the program many at a time: with fewer it fails in their midst, and says
- * that one is not there.
- */
+/** Node opens many files of the program at a time: with fewer it reports some of them as missing. */
 const LEAST_OPEN_FILES = 128;
 
-/** How long a server that can't start waits for somebody to read why. */
-const SERVER_PATIENCE_MS = 1_000;
+/** How long a server that cannot start waits until its error is read. */
+const SERVER_LAST_WORDS_MS = 1_000;
 
 function version(): string {
   const file = new URL('../package.json', import.meta.url);
@@ -57,7 +53,8 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
   const limit = openFilesLimit();
   if (limit !== null && limit < LEAST_OPEN_FILES) {
     throw new SetupError('environment', [
-      `the limit of open files is ${limit}, and vitserve needs at least ${LEAST_OPEN_FILES}: raise it, for example with "ulimit -n 4096"`,
+      `the limit of open files is ${limit}, and vitserve needs at least ${LEAST_OPEN_FILES}: ` +
+        'raise it, for example with "ulimit -n 4096"',
     ]);
   }
   const { asksForHelp, commandHelp, generalHelp } = await import('./cli/help.js');
@@ -93,9 +90,9 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
 }
 
 /**
- * Process 1 of a container gets no signal that it has no handler for, so without these Ctrl-C would
- * not end a command, nor `docker stop` a server that has only begun. Commands that have handlers of
- * their own are left to them.
+ * Process 1 of a container gets only the signals that it has handlers for: without these, Ctrl-C
+ * would not end a command, nor `docker stop` a server that has just begun. Where a command has its
+ * own handlers, these do nothing.
  */
 if (process.pid === 1) {
   for (const [signal, code] of [
@@ -115,6 +112,6 @@ try {
   guardOutput();
   const problems = error instanceof SetupError ? error.problems : [describeSystemError(error)];
   for (const problem of problems) process.stderr.write(`vitserve: ${problem}\n`);
-  const patienceMs = process.argv[2] === 'serve' ? SERVER_PATIENCE_MS : undefined;
-  await exit(error instanceof SetupError && error.kind === 'usage' ? 2 : 1, patienceMs);
+  const lastWordsMs = process.argv[2] === 'serve' ? SERVER_LAST_WORDS_MS : undefined;
+  await exit(error instanceof SetupError && error.kind === 'usage' ? 2 : 1, lastWordsMs);
 }

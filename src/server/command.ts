@@ -2,8 +2,8 @@
  * `vitserve serve`: settings in, a running service, signals.
  *
  * The first SIGTERM or SIGINT drains, the second one ends at once. Before the server is ready a
- * signal ends it at once, since nobody has been answered yet. However it ends, what the log has to
- * say is written first, for LAST_WORDS_MS at most.
+ * signal ends it at once, because there are no calls to answer. However it ends, it first writes
+ * out the log, for LAST_WORDS_MS at most.
  */
 import { isatty } from 'node:tty';
 import { loadServeSettings } from '../cli/load.js';
@@ -21,9 +21,9 @@ import { LogSink } from './telemetry/log-sink.js';
 import { Telemetry } from './telemetry/telemetry.js';
 import { collectLessOften } from './workarounds/gc-tuning.js';
 
-/** Signals within this time of the last one are the same wish. */
+/** Signals within this time of the last one count as one. */
 const REPEAT_MS = 500;
-/** For an output that is full. */
+/** For a full output. */
 const LAST_WORDS_MS = 1_000;
 
 /** Resolves with the exit code. Throws SetupError where the settings are wrong. */
@@ -37,19 +37,19 @@ export async function serve(
   const sink = new LogSink(outputTo(1), systemClock);
   const log = createLogger(settings.logLevel, settings.logFormat, isatty(1), sink);
   takeOverWarnings(log);
-  // Node would write it to standard error, and wait for as long as nobody reads that.
+  // Node would write it to standard error, and block while that is not read.
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'unexpected error: the server ends');
     void sink.flush(LAST_WORDS_MS).then(() => process.exit(1));
   });
 
   let service: Service | null = null;
-  // Before the first word is said, so that whoever reads it may send a signal.
+  // Before the first log line: who reads that may send a signal.
   const stopped = new Promise<number>((resolve) => {
     let firstAt = Number.NEGATIVE_INFINITY;
     const onSignal = (signal: NodeJS.Signals) => {
-      // Under npm a Ctrl-C comes twice: from the terminal, which signals the whole process group,
-      // and passed on by npm.
+      // Under npm a Ctrl-C arrives twice: the terminal signals the whole process group, and npm
+      // passes it on.
       if (performance.now() - firstAt < REPEAT_MS) return;
       firstAt = performance.now();
       log.info({ signal }, 'signal');
@@ -74,7 +74,7 @@ export async function serve(
     process.on('SIGINT', onSignal);
   });
 
-  // Keys, tokens and images are in it, and decoders run as the same user.
+  // It holds keys, tokens and images, and decoders run as the same user.
   hideMemory();
   keepDescriptors();
   const set = Object.fromEntries(
@@ -119,13 +119,13 @@ export async function serve(
     log.fatal(messageOf(error));
     return 1;
   });
-  // Where the log can't be written, what keeps the server from starting is said on standard error.
+  // Where the log cannot be written, the problems of the start go to standard error.
   if (!(await sink.flush(LAST_WORDS_MS)) && problems.length > 0)
     throw new SetupError(code === 2 ? 'usage' : 'environment', problems);
   return code;
 }
 
-/** Node would print its warnings on standard error, past the log. */
+/** Logs the warnings of Node, which would otherwise go to standard error. */
 function takeOverWarnings(log: Logger): void {
   process.removeAllListeners('warning');
   process.on('warning', ({ name, message }) =>

@@ -1,10 +1,9 @@
 /**
  * What answers images, behind the calls: permits, models, decoders, and the pipeline through them.
  *
- * It exists before the ports do, and rejects with STARTING until `start` has brought everything up.
- * `rpc/` reaches permits, queues and models through it and through nothing else. `start` builds the
- * parts in the order in which the data flows (slots, decoders, models, pipeline) and measures how
- * many images a second they finish.
+ * It exists before the ports do, and rejects with STARTING until `start` has finished. `rpc/`
+ * reaches permits, queues and models only through it. `start` builds the parts in the order of the
+ * data flow (slots, decoders, models, pipeline) and measures how many images a second they finish.
  */
 import { statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
@@ -54,12 +53,11 @@ interface Parts {
   readonly pipeline: Pipeline;
 }
 
-/** Permits while throughput is measured, where their number is the server's to choose. */
+/** Permits while throughput is measured, with `permits: auto`. */
 const MEASURING_PERMITS = 128;
 /**
- * The first slots belong to no permit: smoke tests of new versions use them. So a new version never
- * takes a permit from a caller, and one that is to replace a version that hangs does not wait for
- * the permits that this one holds.
+ * The first slots belong to no permit: smoke tests of new versions use them. So a new version takes
+ * no permit from a caller, and need not wait for the permits of a hanging version that it replaces.
  */
 const SMOKE_TEST_SLOTS = 8;
 
@@ -96,8 +94,8 @@ export class Engine {
   }
 
   /**
-   * Starts all processes and gives the permits. Rejects with SetupError, with everything that was
-   * begun taken down.
+   * Starts all processes and sets the number of permits. Stops everything again where it rejects,
+   * with SetupError or with a failed smoke test.
    */
   async start(models: readonly Model[], defaultName: string): Promise<void> {
     const { settings, clock, report } = this.#options;
@@ -139,39 +137,39 @@ export class Engine {
     }
   }
 
-  /** See `Pipeline.classify`. Throws RequestError STARTING, as all that follow. */
+  /** See `Pipeline.classify`. Throws RequestError STARTING, as `resolve` and `list` do. */
   classify(request: ImageRequest): Promise<InferenceOutput> {
     return this.#started().pipeline.classify(request);
   }
 
-  /** The model of this name, the default model for ''. Throws RequestError MODEL_UNKNOWN. */
+  /** The model with this name; '' is the default model. Throws RequestError MODEL_UNKNOWN. */
   resolve(name: string): ServedModel {
     return this.#started().catalog.resolve(name);
   }
 
-  /** Every model, by name. */
+  /** All models, sorted by name. */
   list(): readonly ServedModel[] {
     return this.#started().catalog.list();
   }
 
-  /** Throws RequestError where no model could answer an image by then (monotonic milliseconds). */
+  /** Throws RequestError where no model could answer by then (monotonic milliseconds). */
   checkDeadline(expiresAt: number): void {
     if (this.#parts === null) return;
     const { pipeline, catalog } = this.#parts;
     pipeline.checkDeadline(catalog.list(), expiresAt);
   }
 
-  /** What the machine answers under load; 0 while nothing is known. */
+  /** Images a second that the machine answers under load; 0: not known yet. */
   get imagesPerSecond(): number {
     return this.#throughput.imagesPerSecond;
   }
 
-  /** A drawn picture of the size of a photo, a JPEG file. */
+  /** A drawn JPEG file of the size of a photo. */
   get picture(): Buffer {
     return this.#started().decoders.picture;
   }
 
-  /** Whether each model can be answered now, by name; '' is the default model. */
+  /** Whether each model can answer now, by name; '' is the default model. */
   get readiness(): ReadonlyMap<string, boolean> {
     if (this.#parts === null) return new Map();
     const { decoding, catalog } = this.#parts;
@@ -203,7 +201,7 @@ export class Engine {
     };
   }
 
-  /** What the log tells of it once it has started. */
+  /** For the log, after the start. */
   get summary() {
     const { decoders } = this.#started();
     return {
@@ -215,7 +213,7 @@ export class Engine {
     };
   }
 
-  /** Waits for no image. */
+  /** Stops all processes without waiting for images. */
   async stop(): Promise<void> {
     const parts = this.#parts;
     if (parts === null) return;
@@ -225,11 +223,12 @@ export class Engine {
   }
 
   #started(): Parts {
-    if (this.#parts === null) throw new RequestError('STARTING', 'the server is still starting');
+    if (this.#parts === null)
+      throw new RequestError('STARTING', 'the server is still starting: retry');
     return this.#parts;
   }
 
-  /** Answers drawn pictures with every model, and learns from the default model how fast. */
+  /** Smoke-tests every model, and measures the throughput of the default model. */
   async #measure(defaultName: string): Promise<void> {
     const { settings, clock } = this.#options;
     const { slots, pipeline, catalog } = this.#started();
@@ -242,7 +241,7 @@ export class Engine {
       },
     });
     for (const model of catalog.list()) {
-      // Half of them: streams are given no more.
+      // Half of them: streams get no more.
       const concurrency = Math.min(this.#saturating(model), Math.ceil(limit / 2));
       const options = {
         pipeline,
@@ -257,7 +256,7 @@ export class Engine {
     }
   }
 
-  /** A new version answers drawn pictures, beside what is being served. One version at a time. */
+  /** Smoke-tests a new version while others are served. One version at a time. */
   async #smokeTest(model: ServedModel, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     const permits = new Permits(SMOKE_TEST_SLOTS, clock);
@@ -273,7 +272,7 @@ export class Engine {
     await smokeTest(options, 4 * concurrency);
   }
 
-  /** Images that keep every process at work: what it has in hand, and as many on the way to it. */
+  /** Images that keep every process busy: as many as it has, and as many on their way to it. */
   #saturating({ info, inference }: ServedModel): number {
     const { decoders } = this.#started();
     return 2 * decoders.workers.length + 2 * info.maxBatchSize * inference.workers;
@@ -292,9 +291,8 @@ export class Engine {
 }
 
 /**
- * The file, with slots for all permits where their number is given. Where it is the server's to
- * choose, with those of the fewest that it would give, as far as there is room for them; the others
- * are made when they are needed.
+ * Creates the slot file: with slots for all permits where the operator sets their number. With
+ * `auto` it has slots for the fewest permits, as far as there is room; others follow when needed.
  */
 function createSlots({ sharedMemoryDir, permits }: EngineSettings, pixelBytes: number): SlotFile {
   const count = SMOKE_TEST_SLOTS + (permits === 'auto' ? 1 : permits);

@@ -1,20 +1,18 @@
 /**
  * The states of the server, in one place.
  *
- * `starting → serving → draining → stopped`, and `failed` from any of the first three. Whoever
- * shows a state to the world (health, `/readyz`, metrics, log) watches this object: ready is said
- * after it is true, and unready before it stops being true, because watchers are called before the
- * work that ends service begins.
+ * `starting → serving → draining → stopped`, and `failed` from any of the first three. All parts
+ * that show a state (health, `/readyz`, metrics, log) watch this object. They say ready after the
+ * server is ready, and unready before it stops, because watchers run before the drain begins.
  */
 
 /**
- * - `starting`: addresses are bound, processes are being started and tried; calls are rejected
- *   with STARTING.
- * - `serving`: calls are answered.
- * - `draining`: asked to stop; health says NOT_SERVING, admitted calls are finished, after the
- *   drain delay new ones are refused.
- * - `stopped`: every admitted call was answered and every process has ended. Final.
- * - `failed`: could not start or go on. Final.
+ * - `starting`: binds addresses, starts and tests processes; rejects calls with STARTING.
+ * - `serving`: answers calls.
+ * - `draining`: health says NOT_SERVING; the server finishes admitted calls, and after the drain
+ *   delay rejects new ones.
+ * - `stopped`: every admitted call has ended, and every process. Final.
+ * - `failed`: the server could not start or go on. Final.
  */
 export type LifecycleState = 'starting' | 'serving' | 'draining' | 'stopped' | 'failed';
 
@@ -34,9 +32,7 @@ export class Lifecycle {
     return this.#state;
   }
 
-  /**
-   * Moves on and tells every watcher. Throws on a transition that the table above does not have.
-   */
+  /** Changes the state and calls every watcher. Throws on a transition that is not in NEXT. */
   to(next: LifecycleState): void {
     if (!NEXT[this.#state].includes(next))
       throw new Error(`illegal lifecycle transition: ${this.#state} → ${next}`);
@@ -44,7 +40,7 @@ export class Lifecycle {
     for (const watcher of [...this.#watchers]) watcher(next);
   }
 
-  /** Calls `watcher` on every later transition. Returns the end of the watch. */
+  /** Calls `watcher` on every later transition. Returns a function that ends the watch. */
   watch(watcher: (state: LifecycleState) => void): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);

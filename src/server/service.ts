@@ -1,10 +1,9 @@
 /**
- * What `vitserve serve` runs: starts the parts in the order in which the data flows, and takes them
- * down again.
+ * What `vitserve serve` runs: starts the parts in the order of the data flow, and stops them again.
  *
- * Starting: addresses are bound and the models are read first, so that every start-up problem shows
- * at once; then the processes, then the server's own first calls, then ready. Draining: not ready
- * first, then no new calls, then the rest.
+ * Starting: binds addresses and reads the models first, so that all start-up problems show at once;
+ * then come the processes, the server's own first calls, and readiness. Draining: first not ready,
+ * then no new calls, then the rest.
  */
 import { randomBytes } from 'node:crypto';
 import type { ServeSettings } from '../cli/settings.js';
@@ -22,7 +21,7 @@ import { type HttpServer, listenHttp } from './telemetry/http.js';
 import type { Logger } from './telemetry/log.js';
 import type { Telemetry } from './telemetry/telemetry.js';
 
-/** After these the server may be more or less able to answer than before. */
+/** Events after which health may have changed. */
 const CHANGES_HEALTH: ReadonlySet<ServerEvent['kind']> = new Set<ServerEvent['kind']>([
   'child-ready',
   'child-killed',
@@ -56,7 +55,7 @@ export class Service {
     return this.#lifecycle.state;
   }
 
-  /** Resolves when calls are answered. Rejects with SetupError, with everything taken down. */
+  /** Resolves when the server answers calls. Rejects with SetupError after stopping everything. */
   async start(): Promise<{ readonly port: number; readonly httpPort: number }> {
     const startedAt = this.#clock.now();
     const { modelRepository, defaultModel, allowRandomWeights } = this.#settings;
@@ -82,7 +81,7 @@ export class Service {
     }
   }
 
-  /** Reloads models, certificates and tokens (SIGHUP). While starting: afterwards. */
+  /** Reloads models, certificates and tokens (SIGHUP). During the start: after it. */
   async reload(): Promise<void> {
     if (this.state === 'starting') this.#reloadWanted = true;
     if (this.state !== 'serving') return;
@@ -92,7 +91,7 @@ export class Service {
     this.#log.info({ models }, 'looked at the model repository again');
   }
 
-  /** Stops as an orderly server does. Resolves to whether every admitted call was answered. */
+  /** Stops in order. Resolves to whether every admitted call was answered. */
   async drain(): Promise<boolean> {
     const { drainDelayMs, drainTimeoutMs } = this.#settings;
     this.#lifecycle.to('draining');
@@ -145,7 +144,7 @@ export class Service {
     }).finally(() => listener.destroy());
   }
 
-  /** Looks for new versions by itself, where that is asked for. */
+  /** Polls the model repository, where `models-poll-interval` is set. */
   #pollModels(): void {
     const { modelsPollIntervalMs } = this.#settings;
     if (modelsPollIntervalMs === 0 || this.state !== 'serving') return;
@@ -159,7 +158,7 @@ export class Service {
     return { ...this.#engine.gauges, state: this.state, connections, heldRejections };
   }
 
-  /** Whether calls without a model's name can be answered. */
+  /** Whether the default model can answer. */
   #readiness(): { readonly ready: boolean; readonly text: string } {
     if (this.state !== 'serving') return { ready: false, text: this.state };
     const ready = this.#engine.readiness.get('') === true;

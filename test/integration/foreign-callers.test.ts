@@ -151,7 +151,7 @@ describe('a plaintext port', () => {
     t.after(() => socket.destroy());
     await once(socket, 'error');
     await server.logged(ALOUD, ({ detail }) =>
-      /^TLS came, and this port is plaintext: .*tls-cert/.test(String(detail)),
+      /^the caller speaks TLS, this port plaintext: .*tls-cert/.test(String(detail)),
     );
   });
 
@@ -215,6 +215,7 @@ test('a TLS port answers HTTP/1.1 inside TLS, and logs plaintext', async (t) => 
   }
   await server.logged(
     ALOUD,
-    ({ detail }) => detail === 'plaintext came, and this port wants TLS: have the caller use TLS',
+    ({ detail }) =>
+      detail === 'the caller speaks plaintext, this port TLS: have the caller use TLS',
   );
 });

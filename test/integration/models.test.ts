@@ -265,7 +265,7 @@ describe('SIGHUP', () => {
   test('with more pixels than the slots hold rejects the version and says what to do', async () => {
     repository.put('small', 3, larger);
     assert.deepEqual(((await reload(FAILED, 'small')) as { problems: unknown }).problems, [
-      "model small/3: its 64 × 32 pixels don't fit the slots that the models at start needed: restart the server to serve it",
+      "model small/3: its 64 × 32 pixels don't fit the slots, which have the size of the models at start: restart the server to serve it",
     ]);
     repository.remove('small', '3');
   });
@@ -273,7 +273,9 @@ describe('SIGHUP', () => {
   test('without the default model in the repository goes on serving it', async () => {
     repository.remove('small');
     const line = (await reload(FAILED, 'small')) as { problems: unknown };
-    assert.deepEqual(line.problems, ['the default model is gone from the repository']);
+    assert.deepEqual(line.problems, [
+      'the default model is gone from the repository: put it back, or restart with another one',
+    ]);
     assert.equal(versionOf(await client.classify({ image })), 'small/2');
     assert.equal(await client.check(), 'SERVING');
   });

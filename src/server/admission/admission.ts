@@ -1,11 +1,10 @@
 /**
- * Which calls are admitted, asked when a call's metadata arrives and nothing of its body has been
- * read.
+ * Decides which calls are admitted, when their metadata arrives and before any of the body is read.
  *
  * A unary call first gets an upload allowance (as many as there are permits, each for a limited
- * time), and a permit only when its body is complete, so that slow uploads cannot hold the permits.
- * A call that cannot be admitted is rejected at once, with a hint when to retry that follows from
- * how long permits are being held.
+ * time), and a permit only when its body is complete, so that slow uploads cannot hold permits. A
+ * call that cannot be admitted is rejected at once, with a retry delay that follows from how long
+ * permits are held.
  */
 import type { Clock } from '../../clock.js';
 import { RequestError } from '../../errors.js';
@@ -14,20 +13,17 @@ import type { Permit, Permits } from './permits.js';
 /** The right to send one body. */
 export interface Upload {
   /**
-   * The body is complete: a permit for it. Throws RequestError OVERLOADED where there is none,
-   * UPLOAD_TIMEOUT where the upload has ended before. Ends it either way.
+   * Turns the allowance of a complete body into a permit. Throws RequestError OVERLOADED where
+   * there is none, UPLOAD_TIMEOUT where the upload has timed out. Ends the upload either way.
    */
   admit(): Permit;
-  /** The call has ended before its body was complete. Does nothing after `admit`. */
+  /** Ends the upload of a call that ended before its body. Does nothing after `admit`. */
   end(): void;
 }
 
 /** A place for one message of a stream. */
 export interface StreamUpload {
-  /**
-   * Whether the message has to wait for its place: nothing more of it should be read until
-   * `onTurn`.
-   */
+  /** Whether the message waits for its place: read no more of it before `onTurn`. */
   readonly waits: boolean;
   /** The message is complete, or its call has ended. */
   end(): void;
@@ -52,7 +48,7 @@ export class Admission {
     readonly permits: Permits;
     readonly clock: Clock;
     readonly uploadTimeoutMs: number;
-    /** 0 to 1; spreads the retries of callers that were refused together. */
+    /** 0 to 1; spreads the retries of calls that were rejected together. */
     readonly random?: () => number;
   }) {
     this.permits = options.permits;
@@ -65,25 +61,23 @@ export class Admission {
     return this.#uploads;
   }
 
-  /** Throws RequestError STARTING or DRAINING unless calls are taken. */
+  /** Throws RequestError STARTING or DRAINING unless the gate is open. */
   checkGate(): void {
     if (this.gate === 'OPEN') return;
     const text =
       this.gate === 'STARTING'
-        ? 'the server is still starting'
+        ? 'the server is still starting: retry'
         : 'the server is stopping: call another one';
     throw new RequestError(this.gate, text, { retryAfterMs: this.gate === 'STARTING' ? 500 : 100 });
   }
 
   /**
-   * Throws RequestError OVERLOADED. `onTimeout` is called when the body takes too long; the upload
-   * has then ended.
+   * Throws RequestError OVERLOADED. Ends the upload and calls `onTimeout` where the body takes too
+   * long.
    */
   beginUpload(onTimeout: (error: RequestError) => void): Upload {
-    if (this.permits.inUse >= this.permits.limit)
-      throw this.#overloaded('as many images as permits are being worked on');
-    if (this.#uploads >= this.permits.limit)
-      throw this.#overloaded('as many images as allowed are being received');
+    if (this.permits.inUse >= this.permits.limit) throw this.#overloaded('all permits are in use');
+    if (this.#uploads >= this.permits.limit) throw this.#overloaded('too many uploads are open');
     this.#uploads++;
     let open = true;
     const cancelTimer = this.#clock.after(this.#uploadTimeoutMs, () => {
@@ -102,18 +96,16 @@ export class Admission {
         if (!open) throw this.#late();
         end();
         const permit = this.permits.tryTake();
-        if (permit === null)
-          throw this.#overloaded('as many images as permits are being worked on');
+        if (permit === null) throw this.#overloaded('all permits are in use');
         return permit;
       },
     };
   }
 
   /**
-   * For a message of a stream of which the first bytes have come. There are as many places as for
-   * unary calls, which these don't take; who finds none waits, first come, first served.
-   * `onTimeout` is called when a message that has its place takes too long; the place is free again
-   * then.
+   * Call it at the first bytes of a message of a stream. Streams have as many places as unary
+   * calls, apart from theirs; without a free one the message waits, first come, first served. A
+   * message that takes too long once it has a place gives it back, and `onTimeout` is called.
    */
   beginStreamUpload(onTurn: () => void, onTimeout: (error: RequestError) => void): StreamUpload {
     let cancelTimer = () => {};
@@ -158,7 +150,7 @@ export class Admission {
     const retryAfterMs = Math.round(this.permits.meanHeldMs * (0.5 + this.#random()));
     return new RequestError(
       'OVERLOADED',
-      `overloaded: ${why} (${this.permits.limit} permits): retry later or elsewhere`,
+      `overloaded: ${why} (${this.permits.limit} permits): retry later or on another instance`,
       {
         retryAfterMs: Math.min(Math.max(retryAfterMs, SHORTEST_RETRY_MS), LONGEST_RETRY_MS),
       },

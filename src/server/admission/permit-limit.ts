@@ -1,16 +1,15 @@
 /**
- * How many permits there are where the number is the server's to choose (`permits: auto`).
+ * Chooses the number of permits (`permits: auto`).
  *
- * As many as the machine answers in SECONDS_OF_WORK, and never fewer than FEWEST_PERMITS or than
- * keep every process at work, as far as there is memory. Several seconds, because a rejected caller
- * has to come back and what it sent was for nothing, while one with a deadline that a long queue
- * can't meet is told so before it gets a permit.
+ * It is what the machine answers in SECONDS_OF_WORK, and at least FEWEST_PERMITS and what keeps
+ * every process busy, as far as memory allows. The queue is several seconds long, because a
+ * rejected call has to come back and its upload was wasted, while a call whose deadline a long
+ * queue cannot meet is rejected before it gets a permit.
  *
- * The figure from the start is a guess, made in a fifth of a second beside whatever else was
- * starting. So it is corrected by what the machine answers under load (`throughput.ts`), up and
- * down, but only where it is a quarter off: a limit that moves all the time tells an operator
- * nothing. After a correction downwards, permits that are given back are not handed out again until
- * there are fewer than the new limit in use.
+ * The first figure is a guess, measured in a fifth of a second while other things start. So it is
+ * corrected by what the machine answers under load (`throughput.ts`), up and down, but only where
+ * it is a quarter off: a limit that always moves tells an operator nothing. After a correction
+ * downwards, no permit is given out until fewer than the new limit are in use.
  */
 import type { Report } from '../telemetry/events.js';
 import type { Permits } from './permits.js';
@@ -18,37 +17,36 @@ import type { Permits } from './permits.js';
 export const SECONDS_OF_WORK = 4;
 export const FEWEST_PERMITS = 64;
 export const MOST_PERMITS = 65_536;
-/** How far off the limit may be, as a share of itself. */
+/** How far off the limit may be, as a share of the limit. */
 const TOLERANCE = 0.25;
 
 /** How much of the free shared memory the slots may take. */
 const SHARE_OF_SHARED_MEMORY = 0.5;
 /** How much of the memory slots and encoded images may take together. */
 const SHARE_OF_MEMORY = 0.25;
-/** An image waits in the front as the file that it came as: a photo. */
-const USUAL_IMAGE_BYTES = 128 * 1024;
+/** A waiting image takes the bytes of its file in the front: a photo. */
+const PHOTO_BYTES = 128 * 1024;
 
-/** Bytes. */
 export interface Room {
-  /** Of one slot. */
+  /** Bytes of one slot. */
   readonly slotBytes: number;
-  /** Slots for permits that have been reserved. */
+  /** Reserved slots for permits. */
   readonly slots: number;
-  /** Shared memory that is free beside them. */
+  /** Free bytes of shared memory beside them. */
   readonly freeSharedBytes: number;
-  /** That this container, or machine, may use. */
+  /** Bytes of memory that this container, or machine, may use. */
   readonly memoryBytes: number;
 }
 
 export interface Wanted {
   readonly imagesPerSecond: number;
-  /** Images that keep every process at work. */
+  /** Images that keep every process busy. */
   readonly fewest: number;
 }
 
 export interface Choice {
   readonly permits: number;
-  /** What there was not enough of for as many as were wanted; null: there was. */
+  /** What was too small for the wanted number; null: nothing. */
   readonly short: 'shared memory' | 'memory' | null;
 }
 
@@ -57,7 +55,7 @@ export function choosePermits({ imagesPerSecond, fewest }: Wanted, room: Room): 
   const work = Math.round(SECONDS_OF_WORK * imagesPerSecond);
   const wanted = Math.min(Math.max(work, fewest, FEWEST_PERMITS), MOST_PERMITS);
   const inShared = slots + Math.floor((freeSharedBytes * SHARE_OF_SHARED_MEMORY) / slotBytes);
-  const inMemory = Math.floor((memoryBytes * SHARE_OF_MEMORY) / (slotBytes + USUAL_IMAGE_BYTES));
+  const inMemory = Math.floor((memoryBytes * SHARE_OF_MEMORY) / (slotBytes + PHOTO_BYTES));
   const permits = Math.max(1, Math.min(wanted, inShared, inMemory));
   if (permits === wanted) return { permits, short: null };
   return { permits, short: inShared <= inMemory ? 'shared memory' : 'memory' };
@@ -65,7 +63,7 @@ export function choosePermits({ imagesPerSecond, fewest }: Wanted, room: Room): 
 
 export interface PermitLimitOptions {
   readonly permits: Permits;
-  /** Where the operator has set the number; null: it is the server's to choose. */
+  /** The number that the operator has set; null: `auto`. */
   readonly fixed?: number | null;
   readonly wanted: () => Wanted;
   readonly room: () => Room;
@@ -80,14 +78,14 @@ export class PermitLimit {
     this.#options = options;
   }
 
-  /** Sets the limit to begin with. */
+  /** Sets the first limit. */
   begin(): void {
     const { permits, fixed = null } = this.#options;
     if (fixed === null) this.#set(this.#choose());
     else permits.setLimit(fixed);
   }
 
-  /** To be called whenever it is known anew how many images a second are answered. */
+  /** Call it after each new measurement of the throughput. */
   correct(): void {
     const { permits, fixed = null, wanted, report } = this.#options;
     if (fixed !== null) return;
@@ -98,7 +96,7 @@ export class PermitLimit {
     report({ kind: 'permits-corrected', permits: choice.permits, imagesPerSecond });
   }
 
-  /** A slot could not be reserved: what there is has to do until there is room again. */
+  /** A slot could not be reserved: limits the permits to these slots until there is room again. */
   ranShort(slots: number): void {
     this.#set({ permits: Math.max(1, slots), short: 'shared memory' });
   }

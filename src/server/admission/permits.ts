@@ -1,19 +1,18 @@
 /**
- * Permits: the one bound on load. A permit is the right of an image to be worked on, and its pixel
- * slot. An image without one is rejected (unary calls) or waits (streams) before it costs a decode.
- *
- * Streams can wait and unary calls cannot, so streams together never hold more than half of the
+ * Permits: the one bound on load. A permit lets the server work on an image, and comes with its
+ * pixel slot. An image without one is rejected (unary calls) or waits (streams) before it costs a
+ * decode. Streams can wait and unary calls cannot, so all streams together hold at most half of the
  * permits.
  *
- * The limit may change while permits are held. Slots are numbered as they are first needed and the
- * one that was given back last is taken first, so however high the limit is, no more slots are ever
- * touched than images were in hand at a time.
+ * The limit may change while permits are held. Slots are numbered when they are first needed, and
+ * the one that was given back last is taken first. So however high the limit is, the server touches
+ * no more slots than it ever had images at a time.
  */
 import type { Clock } from '../../clock.js';
 
 export interface Permit {
   readonly slot: number;
-  /** Gives it back; further calls do nothing. */
+  /** Gives the permit back; further calls do nothing. */
   release(): void;
 }
 
@@ -26,7 +25,7 @@ export class Permits {
   readonly #clock: Clock;
   readonly #firstSlot: number;
   readonly #makeSlot: (slot: number) => boolean;
-  /** Slots that were held before. */
+  /** Slots that were used before and are free. */
   readonly #free: number[] = [];
   readonly #waiting: ((permit: Permit) => void)[] = [];
   #limit: number;
@@ -36,8 +35,8 @@ export class Permits {
   #meanHeldMs = 0;
 
   /**
-   * Slots are numbered from `firstSlot` on. `makeSlot` is asked before a slot is held for the first
-   * time: it makes the slot, or says that there is no room for it. It may lower the limit.
+   * Slots are numbered from `firstSlot` on. `makeSlot` is called before the first use of a slot: it
+   * makes the slot, or returns false where there is no room. It may lower the limit.
    */
   constructor(
     limit: number,
@@ -57,38 +56,35 @@ export class Permits {
     return this.#limit;
   }
 
-  /** More than the limit for a while after it was lowered. */
+  /** May exceed the limit for a while after that was lowered. */
   get inUse(): number {
     return this.#inUse;
   }
 
-  /** How many have been held at a time at most, which is how many slots they needed. */
+  /** The most permits that were held at a time, which is the number of slots. */
   get slots(): number {
     return this.#numbered;
   }
 
-  /**
-   * How long a permit has lately been held, in milliseconds (a running mean): the time after which
-   * a full house has changed.
-   */
+  /** How long a permit was held lately, in milliseconds (a running mean). */
   get meanHeldMs(): number {
     return this.#meanHeldMs;
   }
 
-  /** Those that are held stay held. */
+  /** Held permits stay held. */
   setLimit(limit: number): void {
     this.#limit = limit;
     this.#serveWaiting();
   }
 
-  /** A permit for a unary call, or null where all are taken. */
+  /** A permit for a unary call; null: all are taken. */
   tryTake(): Permit | null {
     return this.#take('unary');
   }
 
   /**
-   * Waits for a permit for an image of a stream, first come, first served. Rejects with the
-   * signal's reason when that comes first.
+   * Waits for a permit for an image of a stream, first come, first served. Rejects with the reason
+   * of the signal where that is aborted first.
    */
   async takeForStream(signal: AbortSignal): Promise<Permit> {
     signal.throwIfAborted();

@@ -1,13 +1,9 @@
 /**
- * How many rejections a second may be sent without any being held, to all connections together and
- * to each of them: an equal share. Pure logic; the caller says what time it is and how much can be
- * afforded.
+ * How many rejections a second may be sent without holding any, to all connections together and to
+ * each of them: an equal share. Pure logic; the caller passes the time and the budget.
  */
 
-/**
- * For how long a connection counts as one that is being rejected, at least; longer than a rejection
- * is held.
- */
+/** How long a rejected connection counts, at least; longer than a rejection is held. */
 const EPOCH_MS = 4_000;
 
 export class RejectionBudget {
@@ -18,8 +14,8 @@ export class RejectionBudget {
   #seenBefore = 0;
 
   /**
-   * Fills up by what came since the last time, with a second's worth at most. Returns the share of
-   * one connection, a second.
+   * Refills the budget for the time since the last call, up to that of a second. Returns the share
+   * of one connection, in rejections a second.
    */
   shareOf(connection: object, aSecond: number, now: number): number {
     this.#tokens = Math.min(aSecond, this.#tokens + ((now - this.#at) / 1000) * aSecond);
@@ -34,12 +30,12 @@ export class RejectionBudget {
     return aSecond / Math.max(this.#seen.size, this.#seenBefore);
   }
 
-  /** Whether there is one left for anybody. */
+  /** Whether one rejection is left, for any connection. */
   get hasOne(): boolean {
     return this.#tokens >= 1;
   }
 
-  /** One is sent. Also those that a connection's share pays for count here. */
+  /** One rejection is sent, from the budget or from the share of its connection. */
   spend(): void {
     this.#tokens = Math.max(0, this.#tokens - 1);
   }

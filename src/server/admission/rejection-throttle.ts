@@ -1,23 +1,22 @@
 /**
- * Holds rejections back where callers call again at once, so that rejecting can't eat the machine:
- * a caller who waits for one calls no more meanwhile.
+ * Holds rejections back where callers retry at once, so that rejecting calls cannot use up the
+ * machine: a caller that waits for its rejection sends no further call.
  *
- * The rule. A call that comes when all callers of its connection have stayed away as long as they
- * were told to is rejected at once. Otherwise it depends on whether the connection ignores its
- * pushbacks. It does when IGNORED times as many of its callers should be away as were ever open on
- * it at a time, and until no more should be away than that. One call after the other over a
- * connection shows it soon; a thousand callers behind a proxy don't. All connections that ignore
- * them share so many rejections a second (`IGNORING`); all others share a number in proportion to
- * the images that are answered (`USUAL`). What a connection takes above its equal share is held
- * until the share allows it, but never longer than a limit, nor than half of the time to the call's
- * deadline.
+ * The rule: a call is rejected at once if all callers of its connection have waited as long as
+ * their pushback said. Otherwise it depends on whether the connection ignores pushbacks. It does
+ * from when IGNORED times as many of its callers should be waiting as it ever had open calls, until
+ * no more should be waiting than that. One call after the other over a connection shows it soon; a
+ * thousand callers behind a proxy do not. All connections that ignore pushbacks share a fixed
+ * number of rejections a second (`IGNORING`); all others share a number in proportion to the
+ * answered images (`USUAL`). What a connection takes above its equal share is held until the share
+ * allows it, but no longer than a limit, nor than half of the time to the deadline of the call.
  *
- * The time held counts as part of the pushback, so that a good caller is back no later than it
- * would have been. While there are more rejections than can be afforded, the pushback is at least
- * the time in which the share allows one more. Held calls have no permit and nothing of them is
- * read; there are MOST_HELD of them at most, and so many of one connection that others find a place
- * on it. Whoever finds none is rejected at once. Pure logic; a connection is any object. Costs some
- * arithmetic a rejection, and a timer a held one.
+ * The held time counts as part of the pushback, so that a good caller is back no later than without
+ * it. While there are too many rejections, the pushback is at least the time in which the share
+ * allows one more. Held calls have no permit, and none of their body is read. At most MOST_HELD are
+ * held, and at most MOST_HELD_OF_A_CONNECTION of one connection; further ones are rejected at once.
+ * Pure logic; a connection is any object. What it costs: some arithmetic for each rejection, and a
+ * timer for each held one.
  */
 import type { Clock } from '../../clock.js';
 import type { Report } from '../telemetry/events.js';
@@ -29,18 +28,16 @@ interface Class {
   readonly longestHoldMs: number;
 }
 
-/** Fifty are some 2 % of a core. */
+/** Fifty rejections a second take some 2 % of a core. */
 const IGNORING = { aSecond: () => 50, longestHoldMs: 2_000 };
-/** At three times the load there are two for each image that is answered. */
+/** At three times the load two calls are rejected for each answered image. */
 const USUAL = {
   aSecond: (imagesPerSecond: number) => Math.max(50, 3 * imagesPerSecond),
   longestHoldMs: 250,
 };
-/**
- * How many times as many callers of a connection as were seen at a time may be told to stay away.
- */
+/** Callers that should be waiting, as a multiple of the open calls that a connection ever had. */
 const IGNORED = 3;
-/** Of a connection's share, that it may take at once. */
+/** Rejections of its share that a connection may take at once. */
 const BURST = 2;
 /** A held call may hold STREAM_WINDOW_BYTES of its image. */
 export const MOST_HELD = 1_024;
@@ -51,20 +48,20 @@ const [SHORTEST_PUSHBACK_MS, LONGEST_PUSHBACK_MS] = [10, 5_000];
 export interface Verdict {
   /** How long to hold the rejection; 0: send it now. */
   readonly holdMs: number;
-  /** When the caller should come back, counted from when it is told. */
+  /** When the caller should retry, counted from the rejection. */
   readonly retryAfterMs: number;
 }
 
 interface Connection {
-  /** Calls that are open, and the most that were. */
+  /** Open calls, now and at most. */
   open: number;
   mostOpen: number;
-  /** Callers that were told to stay away and should still be: fades with the pushback. */
+  /** Callers that should still be waiting; decays with the pushback. */
   away: number;
   ignores: boolean;
-  /** When the last of them was told to come back. */
+  /** When the last of them should retry. */
   returnAt: number;
-  /** Rejections of its share; less than none: taken in advance. */
+  /** Rejections of its share; negative: taken in advance. */
   tokens: number;
   at: number;
   held: number;
@@ -93,7 +90,7 @@ export class RejectionThrottle {
     return this.#held.size;
   }
 
-  /** A call has come over the connection. Returns what says that it has ended. */
+  /** A call has begun on the connection. Call the returned function when it ends. */
   callBegan(on: object): () => void {
     const connection = this.#connectionOf(on);
     connection.open++;
@@ -104,8 +101,8 @@ export class RejectionThrottle {
   }
 
   /**
-   * For a call that is going to be rejected, and whose caller would be told to come back after
-   * `retryAfterMs`; `leftMs`: to its deadline. Counts it, whether it is held or not.
+   * Judges and counts a call that is to be rejected with a pushback of `retryAfterMs`; `leftMs` is
+   * the time to its deadline.
    */
   judge(on: object, retryAfterMs: number, leftMs: number): Verdict {
     const now = this.#clock.now();
@@ -125,21 +122,23 @@ export class RejectionThrottle {
     const holdMs = isHeld
       ? Math.min(((1 - tokens) / share) * 1000, longestHoldMs, Math.max(0, leftMs / 2))
       : 0;
-    // What anybody may have costs nothing of the share.
+    // A rejection from the common budget costs nothing of the share.
     const left = tokens < 1 && isAffordable ? tokens : tokens - 1;
     connection.tokens = Math.max(left, (-share * longestHoldMs) / 1000);
     budget.spend();
 
-    const leastMs = isAffordable ? SHORTEST_PUSHBACK_MS : 1000 / share;
-    const told = Math.ceil(Math.min(Math.max(retryAfterMs - holdMs, leastMs), LONGEST_PUSHBACK_MS));
-    connection.returnAt = Math.max(connection.returnAt, now + holdMs + told);
+    const shortestMs = isAffordable ? SHORTEST_PUSHBACK_MS : 1000 / share;
+    const pushbackMs = Math.ceil(
+      Math.min(Math.max(retryAfterMs - holdMs, shortestMs), LONGEST_PUSHBACK_MS),
+    );
+    connection.returnAt = Math.max(connection.returnAt, now + holdMs + pushbackMs);
     connection.away = connection.away * Math.exp(-elapsedMs / (connection.returnAt - now)) + 1;
-    return { holdMs, retryAfterMs: told };
+    return { holdMs, retryAfterMs: pushbackMs };
   }
 
   /**
-   * Calls `send` after `holdMs`, or at once where as many are held as may be. Returns what takes
-   * the call away when it ends before that.
+   * Calls `send` after `holdMs`, or at once where too many are held. Returns a function that
+   * cancels this, for a call that ends before.
    */
   hold(on: object, holdMs: number, send: () => void): () => void {
     const connection = this.#connectionOf(on);
@@ -151,23 +150,23 @@ export class RejectionThrottle {
       send();
       return () => {};
     }
-    const leave = () => {
+    const cancel = () => {
       if (!this.#held.delete(release)) return;
       cancelTimer();
       connection.held--;
     };
     const release = () => {
-      leave();
+      cancel();
       send();
     };
     const cancelTimer = this.#clock.after(holdMs, release);
     this.#held.add(release);
     connection.held++;
     this.#report({ kind: 'rejection-held' });
-    return leave;
+    return cancel;
   }
 
-  /** Sends everything that is held. */
+  /** Sends all held rejections. */
   releaseAll(): void {
     for (const release of [...this.#held]) release();
   }

@@ -1,19 +1,19 @@
 /**
- * How many images a second this machine answers, measured while it serves.
+ * Measures, while serving, how many images a second this machine answers.
  *
- * Only time in which every process had work tells what the machine
- * can do; such time is cut into windows, and a window is a sample. What holds: load that the
- * machine copes with changes nothing, and so does one bad window, since the figure is the median of
- * the last three. Rejected, cancelled and undecodable images don't count: they say nothing of what
- * an image costs. A CPU quota, neighbours, and decoders that share cores with inference are all in
- * the figure, which is why it is not reckoned from the cost table: that gives the cost of each
- * stage by itself. Pure logic. Costs two additions an image.
+ * Only time in which every process is busy shows what the machine can do; it is cut into windows,
+ * each of which gives a sample. What holds: neither a load below the capacity nor a single bad
+ * window changes the figure, which is the median of the last three. Rejected, cancelled and
+ * undecodable images do not count: they say nothing about the cost of an image. The figure includes
+ * a CPU quota, neighbours, and decoders that share cores with inference. The cost table has none of
+ * these, because it gives the cost of each stage by itself. Pure logic. What it costs: two
+ * additions for each image.
  */
 import type { Clock } from '../../clock.js';
 
-/** Long against the 100 ms of a CPU quota, a collection of garbage, and a batch. */
+/** Long compared with the 100 ms of a CPU quota, a garbage collection, and a batch. */
 const WINDOW_MS = 2_000;
-/** Fewer answers make no figure: the window of a slow model is longer. */
+/** Fewer answers are no sample: the window of a slow model is longer. */
 const FEWEST_ANSWERS = 16;
 const SAMPLES = 3;
 
@@ -28,8 +28,8 @@ export class Throughput {
   #answers = 0;
 
   /**
-   * `saturatedAt`: with so many images in hand every process has work. `onSample` is called after
-   * each sample.
+   * @param saturatedAt the number of images with which every process is busy
+   * @param onSample called after each sample from the third on
    */
   constructor(clock: Clock, saturatedAt: () => number, onSample: () => void = () => {}) {
     this.#clock = clock;
@@ -37,23 +37,23 @@ export class Throughput {
     this.#onSample = onSample;
   }
 
-  /** 0 while nothing is known. */
+  /** 0: not known yet. */
   get imagesPerSecond(): number {
     return this.#imagesPerSecond;
   }
 
-  /** A first figure, which holds until there are SAMPLES measured ones. */
+  /** Sets a first figure, which holds until there are SAMPLES samples. */
   estimate(imagesPerSecond: number): void {
     this.#imagesPerSecond = imagesPerSecond;
   }
 
-  /** An image has been admitted. */
+  /** Work on an image begins. */
   began(): void {
     this.#inHand++;
     if (this.#windowFrom === null && this.#inHand >= this.#saturatedAt()) this.#open();
   }
 
-  /** It has left again. */
+  /** Work on an image has ended. */
   ended(answered: boolean): void {
     this.#inHand--;
     if (this.#windowFrom !== null && answered) this.#answered(this.#windowFrom);

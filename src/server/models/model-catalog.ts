@@ -1,16 +1,13 @@
 /**
- * The models that are being served: which versions, and how a new version takes the place of an old
- * one.
+ * The served models: which versions, and how a new version replaces an old one.
  *
- * What holds: a version is offered to callers only after it has been loaded in processes of its own
- * and has answered drawn pictures; the change is one assignment, so no request is lost or sees half
- * of it; the old version's processes end when the last image that uses them is answered. A version
- * that can't be loaded changes nothing but the log and a counter, and is tried again when its files
- * have changed and stand still. A version that is served is never loaded anew: where its files
- * change, the log says so. What it costs: while a version is being changed, both versions'
- * processes are there.
+ * What holds: calls get a version only after it was loaded in its own processes and passed a smoke
+ * test. The change is one assignment, so no request is lost or sees half of it. The processes of
+ * the old version end when its last image is answered. A version that cannot be loaded changes
+ * nothing but the log and a counter; it is retried once its files have changed and no longer
+ * change. A served version is never loaded again: where its files change, the log says so. What it
+ * costs: during a change the processes of both versions run.
  */
-
 import type { Clock } from '../../clock.js';
 import { mergeSetupErrors, messageOf, RequestError, SetupError } from '../../errors.js';
 import { pixelBytesOf } from '../../models/manifest.js';
@@ -45,21 +42,19 @@ export type ModelPool = Pick<
 
 export interface CatalogOptions extends LoadOptions {
   readonly repository: string;
-  /** What a slot has room for. */
+  /** Pixel bytes of a slot. */
   readonly pixelBytes: number;
-  /** Starts the processes of one version. Rejects with SetupError, with nothing left of them. */
+  /** Starts the processes of one version. Stops them all where it rejects, with SetupError. */
   readonly startPool: (model: Model, shared: SharedProcesses) => Promise<ModelPool>;
-  /**
-   * Tries a new version before it is offered. Rejects where it fails, or when the signal says so.
-   */
+  /** Tests a new version before calls get it. Rejects where it fails or the signal is aborted. */
   readonly smokeTest: (model: ServedModel, signal: AbortSignal) => Promise<void>;
   readonly clock: Clock;
   readonly report: Report;
 }
 
-/** In the place of a version: that the default model has none. */
+/** In place of a version: the default model is gone. */
 const GONE = '';
-/** In the place of a model: the repository as a whole. */
+/** In place of a name: the whole repository. */
 const REPOSITORY = '';
 
 interface Entry {
@@ -77,24 +72,22 @@ interface Failure {
 export class ModelCatalog {
   readonly #options: CatalogOptions;
   readonly #entries = new Map<string, Entry>();
-  /** Also those of versions that are being tested or retired. */
+  /** Including those of versions that are tested or retired. */
   readonly #pools = new Set<ModelPool>();
   readonly #indices = new Set<number>();
   #defaultName = '';
   #reloading: Promise<void> | null = null;
   #reloadAgain = false;
   #retryFailed = false;
-  /**
-   * What could not be loaded, by model. Looking again in passing leaves it alone until its files
-   * have changed.
-   */
+  /** What could not be loaded, by model. Polling retries it once its files have changed. */
   readonly #failed = new Map<string, Failure>();
   readonly #stopping = new AbortController();
+
   constructor(options: CatalogOptions) {
     this.#options = options;
   }
 
-  /** Starts the first models. Rejects with SetupError, with the problems of all of them. */
+  /** Starts the first models. Rejects with a SetupError that has the problems of all of them. */
   async start(models: readonly Model[], defaultName: string): Promise<void> {
     this.#defaultName = defaultName;
     const failures: unknown[] = [];
@@ -107,7 +100,7 @@ export class ModelCatalog {
     if (failures.length > 0) throw mergeSetupErrors(failures);
   }
 
-  /** By name, the default model for ''. Throws RequestError MODEL_UNKNOWN. */
+  /** The model with this name; '' is the default model. Throws RequestError MODEL_UNKNOWN. */
   resolve(name: string): ServedModel {
     const entry = this.#entries.get(name === '' ? this.#defaultName : name);
     if (entry !== undefined) return entry.model;
@@ -115,17 +108,16 @@ export class ModelCatalog {
     throw new RequestError('MODEL_UNKNOWN', `no such model: this server has ${known.join(', ')}`);
   }
 
-  /** Every model, by name. */
+  /** All models, sorted by name. */
   list(): readonly ServedModel[] {
     const names = [...this.#entries.keys()].sort();
     return names.flatMap((name) => this.#entries.get(name)?.model ?? []);
   }
 
   /**
-   * Serves what the repository has: new models and versions are started, those that are gone are
-   * ended. Never rejects. Asked again while it is at it, it looks once more
-   * afterwards. A version that has failed before is tried again where its files have changed since,
-   * or `retryFailed` says so.
+   * Serves what the repository has: starts new models and versions, and stops those that are gone.
+   * Never rejects. A call during a reload has the repository read once more after it. A version
+   * that failed before is retried where its files have changed, or with `retryFailed`.
    */
   reload({ retryFailed }: { readonly retryFailed: boolean }): Promise<void> {
     if (retryFailed) this.#retryFailed = true;
@@ -134,11 +126,11 @@ export class ModelCatalog {
     return this.#reloading;
   }
 
-  /** Waits for no image: images that are being worked on are lost with the processes. */
+  /** Stops all processes without waiting for images. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the server is stopping'));
     const stopAll = () => Promise.all([...this.#pools].map((pool) => pool.stop()));
-    // First, so that a version that is being tested waits for no answer of its processes.
+    // First, so that a smoke test does not wait for an answer.
     await stopAll();
     await this.#reloading;
     await stopAll();
@@ -151,8 +143,7 @@ export class ModelCatalog {
   async #reloadAll(): Promise<void> {
     do {
       this.#reloadAgain = false;
-      // Here and not where it is asked for, or a version that is failing just then would be noted
-      // after it.
+      // Not in `reload`, because a version might fail between that and this.
       const byHand = this.#retryFailed;
       this.#retryFailed = false;
       if (byHand) this.#failed.clear();
@@ -180,13 +171,13 @@ export class ModelCatalog {
       else if (this.#isWorthTrying(found)) await this.#change(found, scan.found.length);
       if (this.#stopped) return;
     }
-    // A model whose versions can't be made out is a problem, not a wish to end it.
+    // A model whose versions cannot be read is a problem, not a reason to stop it.
     if (scan.problems.length > 0) return;
     for (const [name, entry] of this.#entries) {
       if (scan.found.some((found) => found.name === name)) continue;
       if (name === this.#defaultName) {
         this.#fail(name, GONE, entry.model.info.version, [
-          'the default model is gone from the repository',
+          'the default model is gone from the repository: put it back, or restart with another one',
         ]);
       } else {
         this.#entries.delete(name);
@@ -195,7 +186,7 @@ export class ModelCatalog {
     }
   }
 
-  /** A version that has failed, went away, and comes back is a new one. */
+  /** A failed version that was removed and comes back counts as new. */
   #forgetFailures(found: readonly FoundModel[]): void {
     for (const [name, { what }] of this.#failed) {
       const now = found.find((model) => model.name === name)?.version ?? GONE;
@@ -203,7 +194,7 @@ export class ModelCatalog {
     }
   }
 
-  /** One that was looked at while it was being copied fails, and is whole a moment later. */
+  /** A version that was read while it was being copied fails, and is complete a moment later. */
   #isWorthTrying({ name, version, stamp }: FoundModel): boolean {
     const failure = this.#failed.get(name);
     if (failure?.what !== version) return true;
@@ -212,7 +203,7 @@ export class ModelCatalog {
     return true;
   }
 
-  /** Notes a failure and tells of it, once for as long as it stays the same. */
+  /** Records a failure, and reports it once for as long as it stays the same. */
   #fail(
     name: string,
     what: string,
@@ -225,7 +216,7 @@ export class ModelCatalog {
     this.#options.report({ kind: 'model-failed', name, version, problems });
   }
 
-  /** A version that is served is never loaded again: where its files have changed, that is told. */
+  /** Reports changed files of a served version, which is never loaded again. */
   async #lookAtServed({ model, files }: Entry, stamp: string, byHand: boolean): Promise<void> {
     const problem = await files.look(stamp, byHand);
     const { name, version } = model.info;
@@ -233,10 +224,7 @@ export class ModelCatalog {
     this.#options.report({ kind: 'model-failed', name, version, problems: [problem] });
   }
 
-  /**
-   * Starts one version and, once it has proved itself, puts it in the place of the one served so
-   * far.
-   */
+  /** Starts one version and, after its smoke test, replaces the served one by it. */
   async #change(found: FoundModel, models: number): Promise<void> {
     let candidate: Entry | null = null;
     try {
@@ -261,7 +249,8 @@ export class ModelCatalog {
     const { input, preprocessing: recipe, labels } = manifest;
     if (pixelBytesOf(manifest) > pixelBytes) {
       throw new SetupError('environment', [
-        `model ${model.name}/${model.version}: its ${input.height} × ${input.width} pixels don't fit the slots that the models at start needed: restart the server to serve it`,
+        `model ${model.name}/${model.version}: its ${input.height} × ${input.width} pixels don't fit ` +
+          'the slots, which have the size of the models at start: restart the server to serve it',
       ]);
     }
     const pool = await startPool(model, {
@@ -310,7 +299,7 @@ export class ModelCatalog {
     this.#options.report({ kind: 'model-served', model: info, processes: inference.workers });
   }
 
-  /** Ends it when its last image is answered. No image may come to it any more. */
+  /** Stops it after its last image. The caller makes sure that it gets no new image. */
   #retire({ model, pool }: Entry): void {
     const { report } = this.#options;
     report({ kind: 'model-withdrawn', model: model.info });
@@ -327,7 +316,7 @@ export class ModelCatalog {
     this.#pools.delete(pool);
   }
 
-  /** The lowest number that no living inference process has, so that series of metrics stay few. */
+  /** The lowest number that no inference process has, so that the metrics have few series. */
   #takeIndex(): number {
     let index = 0;
     while (this.#indices.has(index)) index++;

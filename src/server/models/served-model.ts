@@ -1,21 +1,20 @@
 /**
- * One version of one model that is served: what is known of it, and the stage that executes it.
+ * One served version of one model: its description, and the stage that executes it.
  *
- * It counts the images that use it, so that a version that was replaced can be ended when its last
- * image is answered.
+ * It counts the images that use it, so that a replaced version can be stopped after its last image.
  */
 import type { InferenceOutput, InferenceRequest } from '../../workers/inference/messages.js';
 import type { Stage } from '../scheduling/stage.js';
 
-/** What callers may know of a model, and two things that are for the log. */
+/** What callers may know of a model, and two fields for the log. */
 export interface ModelInfo {
   readonly name: string;
   readonly version: string;
-  /** The provider that really runs: `cpu`, `cuda`, `simulated`. */
+  /** The provider in use: `cpu`, `cuda`, `simulated`. */
   readonly executionProvider: string;
   /** Why `auto` did not get CUDA, or null. For the log and the metrics. */
   readonly fallbackReason: string | null;
-  /** Why the model's form is slow on this machine, and what helps; null where it is not. */
+  /** Why the form of the model is slow on this machine, and what helps; null: it is not slow. */
   readonly slowForm: { readonly reason: string; readonly remedy: string } | null;
   readonly labels: readonly string[];
   /** Pixels. */
@@ -28,7 +27,7 @@ export interface ModelInfo {
 
 export class ServedModel {
   readonly info: ModelInfo;
-  /** What a decoder is told with every image of this model: a PixelPlan as JSON. */
+  /** What decoders get with every image of this model: a PixelPlan as JSON. */
   readonly plan: string;
   readonly inference: Stage<InferenceRequest, InferenceOutput>;
   #users = 0;
@@ -41,18 +40,17 @@ export class ServedModel {
   }
 
   /**
-   * Milliseconds until an image of this scheduling deadline would be answered whose pixels are
-   * there in `inMs`, where `decoding` images of any model are decoded before it. Null where that is
-   * unknown.
+   * Milliseconds until the answer to an image with this scheduling deadline that is decoded in
+   * `inMs`, after `decoding` images of any model. Null: unknown.
    */
   estimateMs(schedulingDeadline: number, inMs: number, decoding: number): number | null {
-    // Images of this model that have not come to its queue yet, without the one that asks.
+    // Images of this model that have not reached its queue, without this one.
     const onTheWay = this.#users - this.inference.images - 1;
     const ahead = Math.max(0, Math.min(decoding, onTheWay));
     return this.inference.estimateMs(schedulingDeadline, { inMs, ahead });
   }
 
-  /** Counts the work of one image, so that the model is not ended under it. */
+  /** Counts the work on one image, so that the model does not stop during it. */
   async use<Result>(work: () => Promise<Result>): Promise<Result> {
     this.#users++;
     try {
@@ -63,7 +61,7 @@ export class ServedModel {
     }
   }
 
-  /** Resolves when no image uses the model. To be asked once no image can come to it any more. */
+  /** Resolves when no image uses the model. Call it once the model gets no new image. */
   async unused(): Promise<void> {
     if (this.#users === 0) return;
     await new Promise<void>((resolve) => {

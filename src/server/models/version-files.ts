@@ -1,29 +1,29 @@
 /**
- * What is known of the files of a version between two looks at the repository: whether they have
- * changed since they were read, and, of a version that is served, what to tell the operator of it.
+ * Whether the files of a version have changed since they were read, and for a served version what
+ * to tell the operator.
  *
- * What it costs: a look compares names, sizes and times; files are read anew only where these have
- * changed.
+ * What it costs: each look at the repository compares names, sizes and times. It reads files again
+ * only where these have changed.
  */
 import { basename } from 'node:path';
 import type { Model } from '../../models/repository.js';
 import { changedFiles, type HashedFile } from '../../models/weights.js';
 
-/** By their stamps (`stampOf`). */
+/** Compares files by their stamps (`stampOf`). */
 export class FileWatch {
   #read: string;
   /** At the last look. */
   #seen: string;
 
-  /** @param read the stamp from before they were read */
+  /** @param read the stamp before the files were read */
   constructor(read: string) {
     this.#read = read;
     this.#seen = read;
   }
 
   /**
-   * Whether they are others than those that were read. Not yet, while they still change from look
-   * to look.
+   * Whether the files differ from those that were read. False while they still change between two
+   * looks, unless `evenUnsteady`.
    */
   haveChanged(stamp: string, { evenUnsteady = false } = {}): boolean {
     const isSteady = stamp === this.#seen;
@@ -36,7 +36,7 @@ export class FileWatch {
   }
 }
 
-/** The files of a version that is being served, which should not change. */
+/** The files of a served version, which should not change. */
 export class ServedFiles {
   readonly #model: Model;
   readonly #watch: FileWatch;
@@ -47,9 +47,7 @@ export class ServedFiles {
     this.#watch = new FileWatch(model.stamp);
   }
 
-  /**
-   * What is to be told now: once for as long as it stays the same, but again to who asks by hand.
-   */
+  /** The problem to report, once for as long as it stays the same, or again with `byHand`. */
   async look(stamp: string, byHand: boolean): Promise<string | null> {
     if (!this.#watch.haveChanged(stamp, { evenUnsteady: byHand }))
       return byHand ? this.#problem : null;
@@ -65,10 +63,11 @@ export class ServedFiles {
 function problemOf({ name, version, weights }: Model, changed: readonly HashedFile[]): string {
   const names = changed.map(({ path }) => basename(path)).join(', ');
   const lost = changed.some((file) => weights.includes(file))
-    ? ', and lost processes of it can not be replaced'
+    ? ', and its lost processes cannot be replaced'
     : '';
   return (
-    `model ${name}/${version}: ${names} changed after the version was loaded. It is not loaded again${lost}: ` +
+    `model ${name}/${version}: ${names} changed after the version was loaded. ` +
+    `It is not loaded again${lost}: ` +
     'put the old content back, and new content into a version folder with a higher number'
   );
 }

@@ -1,10 +1,9 @@
 /**
- * The way of one image, on one page: reject early → decode → infer.
+ * The path of one image, on one page: reject early → decode → infer.
  *
- * What holds: every request settles exactly once, and when it has settled no process writes into
- * its slot. Cancelled and expired images cost no work that had not begun when the front knew of it.
- * An image predicted to miss its deadline is rejected before decoding, and so is one that is known
- * to end processes.
+ * What holds: every request settles exactly once, and then no process writes into its slot. Once
+ * the front knows that an image is cancelled or expired, no further work begins on it. An image
+ * predicted to miss its deadline is rejected before decoding, and so is a quarantined one.
  */
 import type { Clock } from '../../clock.js';
 import { RequestError } from '../../errors.js';
@@ -14,7 +13,7 @@ import type { InferenceOutput, InferenceRequest } from '../../workers/inference/
 import type { SlotFile } from '../../workers/slots.js';
 import type { Throughput } from '../admission/throughput.js';
 import type { ServedModel } from '../models/served-model.js';
-import { refusalOf } from '../scheduling/deadline-check.js';
+import { rejectionOf } from '../scheduling/deadline-check.js';
 import { schedulingDeadlineOf } from '../scheduling/scheduling-deadline.js';
 import type { Stage } from '../scheduling/stage.js';
 import type { Report } from '../telemetry/events.js';
@@ -30,7 +29,7 @@ export interface ImageRequest extends Omit<InferenceRequest, 'slot'> {
   readonly ofStream: boolean;
   /** Aborted when the call is cancelled or past its deadline; its reason is a RequestError. */
   readonly signal: AbortSignal;
-  /** Filled in as the image goes. Its times decide in which order images go. */
+  /** Filled in along the path. Its times decide the order of images. */
   readonly record: ImageRecord;
 }
 
@@ -38,7 +37,7 @@ export interface PipelineOptions {
   readonly slots: SlotFile;
   readonly decoding: Stage<DecodeRequest, DecodedImage>;
   readonly maxImageBytes: number;
-  /** Told of every image. */
+  /** Counts every image. */
   readonly throughput: Throughput;
   readonly clock: Clock;
   readonly report: Report;
@@ -52,8 +51,8 @@ export class Pipeline {
   }
 
   /**
-   * Scores, and the embedding where it is asked for. Rejects with a RequestError, or with what went
-   * wrong inside, which is the server's fault.
+   * Resolves to the scores, and the embedding where the request wants it. Rejects with a
+   * RequestError; any other error is a fault of the server.
    */
   classify(request: ImageRequest): Promise<InferenceOutput> {
     return request.model.use(() => this.#classify(request));
@@ -85,13 +84,14 @@ export class Pipeline {
     }
   }
 
-  /** Rejects what needs no decoding to be rejected. */
+  /** Throws RequestError where that needs no decoding. */
   #rejectEarly({ image, model, record }: ImageRequest, schedulingDeadline: number): void {
     const { maxImageBytes, decoding } = this.#options;
     if (image.byteLength > maxImageBytes) {
+      const limit = `the limit is ${maxImageBytes}: send a smaller file`;
       throw new RequestError(
         'IMAGE_TOO_LARGE',
-        `the image has ${image.byteLength} bytes; the limit is ${maxImageBytes}: send a smaller file`,
+        `the image has ${image.byteLength} bytes; ${limit}`,
       );
     }
     requireDecodable(image);
@@ -101,9 +101,8 @@ export class Pipeline {
   }
 
   /**
-   * For a unary call whose image has not come yet: throws DEADLINE_UNREACHABLE where none of the
-   * models could answer it in time though it were here. So under overload most rejections cost no
-   * upload.
+   * For a unary call whose image has not arrived: throws DEADLINE_UNREACHABLE where no model could
+   * answer in time even if the image were here. So under overload most rejections cost no upload.
    */
   checkDeadline(models: readonly ServedModel[], expiresAt: number): void {
     if (expiresAt === Number.POSITIVE_INFINITY) return;
@@ -117,14 +116,14 @@ export class Pipeline {
     const decodedMs = leftMs === Infinity ? null : decoding.estimateMs(schedulingDeadline);
     if (decodedMs === null) return;
     const ahead = decoding.countBefore(schedulingDeadline);
-    let refusal: RequestError | null = null;
+    let rejection: RequestError | null = null;
     for (const model of models) {
       const finishMs = model.estimateMs(schedulingDeadline, decodedMs, ahead);
-      refusal = finishMs === null ? null : refusalOf(finishMs, leftMs);
-      if (refusal === null) return;
+      rejection = finishMs === null ? null : rejectionOf(finishMs, leftMs);
+      if (rejection === null) return;
     }
-    if (refusal === null) return;
-    decoding.drop(refusal);
-    throw refusal;
+    if (rejection === null) return;
+    decoding.drop(rejection);
+    throw rejection;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * What a model has to do before it is offered: answer drawn pictures from end to end. That shows
- * that every stage works, wakes the JIT compilers and the allocators, and tells how many images a
- * second this machine finishes.
+ * What a model has to pass before callers get it: it answers drawn pictures from end to end. That
+ * shows that every stage works, warms up JIT compilers and allocators, and measures how many images
+ * a second this machine finishes.
  */
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../clock.js';
@@ -16,9 +16,7 @@ export interface SmokeTestOptions {
   readonly takePermit: () => Promise<Permit>;
   /** An image file. */
   readonly picture: Uint8Array;
-  /**
-   * Images at a time: enough to keep every process busy; at most the number of permits.
-   */
+  /** Images at a time: enough to keep every process busy, at most the number of permits. */
   readonly concurrency: number;
   readonly clock: Clock;
   /** Aborted: the images are cancelled, and the test rejects. */
@@ -28,14 +26,11 @@ export interface SmokeTestOptions {
 /** Long enough for the figure to settle, short enough to start within a moment. */
 const WARM_UP_MS = 100;
 const MEASURE_MS = 200;
-/**
- * A slow model gets no longer than this to warm up or to be measured, but for the images that were
- * begun by then.
- */
+/** A slow model gets this long to warm up and to be measured, and the images begun by then. */
 const LONGEST_MS = 1_000;
 
 /**
- * @returns images a second that were finished, of pictures like the one given
+ * @returns finished images a second, of pictures like the given one
  * @throws whatever the pipeline throws: a model that cannot answer a drawn picture cannot serve
  */
 export async function measureThroughput(options: SmokeTestOptions): Promise<number> {
@@ -43,7 +38,7 @@ export async function measureThroughput(options: SmokeTestOptions): Promise<numb
   const answerOne = answerer(options);
   await answerOne();
   const warmUp = await answerFor(answerOne, WARM_UP_MS, concurrency, options);
-  // So many images of a slow model settle the figure by themselves.
+  // For a slow model the images of the warm-up are figure enough.
   const { finished, ms } =
     warmUp.ms > LONGEST_MS
       ? warmUp
@@ -52,8 +47,8 @@ export async function measureThroughput(options: SmokeTestOptions): Promise<numb
 }
 
 /**
- * The same without measuring, for a model that joins while others are being served: `images` and no
- * more. When it has settled, none of its images is left in the pipeline.
+ * Answers one image and then some `images` more, without measuring, for a model that joins
+ * while others are served. Once it has settled, none of its images is left in the pipeline.
  */
 export async function smokeTest(options: SmokeTestOptions, images: number): Promise<void> {
   const answerOne = answerer(options);
@@ -75,7 +70,7 @@ function answerer(options: SmokeTestOptions): () => Promise<void> {
   };
 }
 
-/** Answers images for this long, and this many at least, but begins none after LONGEST_MS. */
+/** Answers images for this long, and at least this many, but begins none after LONGEST_MS. */
 async function answerFor(
   answerOne: () => Promise<void>,
   milliseconds: number,

@@ -2,22 +2,21 @@
  * One call from its headers to its status: what it holds, and when it gives that back.
  *
  * Headers → upload → permit → work → status. A call that is not admitted is rejected at its
- * headers, before anything of its body is read, so a large upload is reset and not read to its end.
- * What a call holds follows from its kind and its state:
+ * headers, before any of its body is read: a large upload is reset, not read to its end. What a
+ * call holds depends on its kind and its state:
  *
  * - A unary image: an upload allowance, which becomes a permit when the body is complete.
- * - A stream of images: a place among the streams; each message an upload allowance from its first
- *   byte on, waited for. The images of a stream take their permits themselves
- *   (`classify-stream.ts`).
+ * - A stream of images: a place among the streams. Each message waits for an upload allowance from
+ *   its first byte on. The images take their permits themselves (`classify-stream.ts`).
  * - Any other call (health, reflection, questions about models): a place among the others, a small
  *   message, and the same time to send it.
  *
- * So what callers can make the front hold is bounded: (3 × permits) × `max-image-bytes`, and for
- * streams that wait and other calls MOST_STREAMS × STREAM_WINDOW_BYTES + MOST_OTHERS ×
- * OTHER_MESSAGE_BYTES. `#giveBack` is the only place where any of it is given back.
+ * So callers can make the front hold at most (3 × permits) × `max-image-bytes`, and for waiting
+ * streams and other calls MOST_STREAMS × STREAM_WINDOW_BYTES + MOST_OTHERS × OTHER_MESSAGE_BYTES.
+ * Only `#end` and `#giveBack` give any of it back.
  *
- * A call also is where its end is recorded, since only here every way of ending shows: answers,
- * errors, the deadline that grpc-js answers by itself, cancellation.
+ * The call also records its end, because it alone sees every way of ending: answers, errors, the
+ * deadline that grpc-js answers by itself, cancellation.
  */
 import {
   status as grpcStatus,
@@ -35,7 +34,7 @@ import type { Engine } from '../engine.js';
 import type { ImageRequest } from '../pipeline/pipeline.js';
 import type { Report } from '../telemetry/events.js';
 import { CallRecord, type ImageRecord, newImageRecord } from '../telemetry/record.js';
-import type { Refusal, StreamMessages } from '../transport/stream-messages.js';
+import type { Rejection, StreamMessages } from '../transport/stream-messages.js';
 import {
   type CallEnding,
   connectionOf,
@@ -57,14 +56,14 @@ import {
 
 export type CallKind = 'image' | 'stream' | 'other';
 
-/** What an image that has its permit comes with, besides what its request says. */
+/** What the server knows of an image with a permit, besides what its request says. */
 export type AdmittedImage = Pick<ImageRequest, 'slot' | 'ofStream' | 'signal' | 'record'>;
 
 /** The images of a stream, as its call sees them. */
 export interface ImageStream {
-  /** Ends the call so when what it has taken is answered. False: it is ending already. */
+  /** Ends the call after the images taken so far are answered. False: it is already ending. */
   endInOrder(ending: CallEnding): boolean;
-  /** Ends the call so, now. */
+  /** Ends the call now. */
   end(ending: CallEnding): void;
 }
 
@@ -76,17 +75,17 @@ export interface CallContext {
   readonly throttle: RejectionThrottle;
   readonly maxImageBytes: number;
   readonly uploadTimeoutMs: number;
-  /** Calls that carry it are taken while the server is starting. */
+  /** Calls with this token are admitted while the server is starting. */
   readonly warmUpToken: string;
-  /** Throws RequestError for a caller without a valid token. Health is open to all. */
+  /** Throws RequestError where the token is missing or invalid. Health needs no token. */
   readonly authenticate: (metadata: Metadata) => void;
-  /** What a call of a path holds; that of the ClassificationService where not given. */
+  /** The kind of a call, by its path; default: `kindOf`. */
   readonly kindOf?: (path: string) => CallKind;
   /** Calls that have not ended. */
   readonly open: OpenCalls;
 }
 
-/** Metadata key with which the server's own first calls come in while it is starting. */
+/** Metadata key that admits the server's own first calls while it is starting. */
 export const WARM_UP_KEY = 'vitserve-warm-up';
 const HEALTH_PATH = '/grpc.health.v1.Health/';
 
@@ -95,15 +94,15 @@ export const MOST_STREAMS = 256;
 export const MOST_OTHERS = 4096;
 /** A question about a model or a service has a name or two. */
 export const OTHER_MESSAGE_BYTES = 16 * 1024;
-/** Of all keys and values of a call; the limit that other gRPC servers have. */
+/** Of all keys and values of a call; other gRPC servers have the same limit. */
 const MOST_METADATA_BYTES = 16 * 1024;
 const FULL_RETRY_MS = 1_000;
-/** How long after the end of a body that was broken off the cancellation may follow. */
+/** How long a cancellation may take to follow the end of an incomplete body. */
 const CANCELLATION_MS = 20;
 
 /**
- * Reasons whose callers should come back later, to this server. A server that stops sends its
- * callers elsewhere, at once.
+ * Reasons after which callers should retry this server later. A server that stops sends its callers
+ * elsewhere, at once.
  */
 const THROTTLED: readonly Reason[] = ['OVERLOADED', 'DEADLINE_UNREACHABLE', 'STARTING'];
 
@@ -115,7 +114,7 @@ export function kindOf(path: string): CallKind {
   return UNARY_IMAGE_PATHS.has(path) ? 'image' : 'other';
 }
 
-/** The calls of a port that have not ended, and how many of them hold a place. */
+/** The open calls of a port, and how many of them hold a place. */
 export class OpenCalls extends Set<Call> {
   streams = 0;
   others = 0;
@@ -126,11 +125,11 @@ const calls = new WeakMap<Metadata, Call>();
 export class Call {
   readonly kind: CallKind;
   readonly record: CallRecord;
-  /** Streams: lets messages be read one by one; null: the call is none. */
+  /** Has the messages of a stream read one by one; null for other calls. */
   readonly pace: Pace | null;
   readonly #context: CallContext;
   readonly #path: string;
-  /** The caller may send as many messages as it likes. */
+  /** The method takes a stream of messages. */
   readonly #hasManyMessages: boolean;
   readonly #inner: ServerInterceptingCallInterface;
   readonly #connection: object;
@@ -139,7 +138,7 @@ export class Call {
   #state: 'headers' | 'uploading' | 'admitted' | 'ended' = 'headers';
   #upload: Upload | StreamUpload | null = null;
   #permit: Permit | null = null;
-  /** Processes may write into the permit's slot. */
+  /** Meanwhile processes may write into the permit's slot. */
   #isWorking = false;
   #hasMessage = false;
   #hasBody = false;
@@ -147,7 +146,7 @@ export class Call {
   #closeConnectionCall: () => void;
   #cancelTimer = () => {};
 
-  /** @param inner the innermost call, which grpc-js uses itself */
+  /** @param inner the innermost call, the one that grpc-js itself uses */
   constructor(
     context: CallContext,
     { path, requestStream }: { readonly path: string; readonly requestStream: boolean },
@@ -167,7 +166,7 @@ export class Call {
     interceptStatus(inner, (status) => this.#onStatus(status));
   }
 
-  /** The call of a handler, by its Metadata object, which grpc-js hands on as it is. */
+  /** Finds the call of a handler by its Metadata object, which grpc-js passes on unchanged. */
   static of({ metadata }: { readonly metadata: Metadata }): Call {
     const call = calls.get(metadata);
     if (call === undefined) throw new Error('the call did not come through the interceptor');
@@ -189,7 +188,7 @@ export class Call {
     try {
       this.#admit(metadata);
     } catch (error) {
-      this.#reject(error, true);
+      this.#rejectThrottled(error, true);
       return false;
     }
     calls.set(metadata, this);
@@ -199,16 +198,16 @@ export class Call {
   onMessage(message: object): void {
     this.#hasMessage = true;
     this.#messages?.onMessage(message);
-    // Where there is one message nothing is done before the caller has ended its side, too.
+    // A call with one message does nothing before its caller has ended its side as well.
     if (this.kind === 'stream') this.#endUpload();
     else if (this.#hasManyMessages) this.#cancelTimer();
   }
 
-  /** The caller has sent everything; `proceed` has the handler called. */
+  /** The caller has sent everything; `proceed` calls the handler. */
   onHalfClose(proceed: () => void): void {
     if (this.kind === 'image' && !this.#hasMessage) {
-      // A call cancelled amid the message looks like one without a message, until `onCancel` comes
-      // a moment later.
+      // A call cancelled within its message looks like one without a message, until `onCancel`
+      // follows a moment later.
       this.#context.clock.after(CANCELLATION_MS, () => this.#state !== 'ended' && proceed());
       return;
     }
@@ -216,13 +215,13 @@ export class Call {
     try {
       if (this.kind === 'image') this.#permit = (this.#upload as Upload).admit();
     } catch (error) {
-      this.#reject(error, false);
+      this.#rejectThrottled(error, false);
       return;
     }
     if (this.kind === 'other') this.#cancelTimer();
     if (this.#state === 'uploading') this.#state = 'admitted';
     proceed();
-    // The handler works by now; where grpc-js found no message to call it with, it does not.
+    // grpc-js calls no handler where it found no message.
     if (this.kind === 'image' && !this.#isWorking) this.#giveBack();
   }
 
@@ -261,7 +260,7 @@ export class Call {
     }
   }
 
-  /** The status for anything thrown; a fault of the server goes to the log with its cause. */
+  /** The status for anything thrown. A fault of the server is logged with its cause. */
   failure(thrown: unknown): CallStatus {
     const error = toRequestError(thrown);
     this.reportFault(error);
@@ -273,14 +272,14 @@ export class Call {
     this.#context.report({ kind: 'call-failed', call: this.record, cause: error.cause ?? error });
   }
 
-  /** For a stream, whose images are taken and answered by `images` from now on. */
+  /** From now on `images` takes and answers the images of this stream. */
   attach(images: ImageStream): void {
     this.#images = images;
   }
 
-  /** Streams: why a message has to be answered with an error; null: it is whole. */
-  refusalOf(message: object): Refusal | null {
-    return this.#messages?.refusalOf(message) ?? null;
+  /** Streams: the error that answers this message; null: the message is whole. */
+  rejectionOf(message: object): Rejection | null {
+    return this.#messages?.rejectionOf(message) ?? null;
   }
 
   /** One image of a stream was answered. */
@@ -288,8 +287,8 @@ export class Call {
     this.#context.report({ kind: 'stream-image-ended', call: this.record, image, code, reason });
   }
 
-  /** Ends the call with this error: in order where it is a stream, and otherwise at once. */
-  refuse(error: RequestError): void {
+  /** Ends the call with this error: a stream after its pending answers, any other call at once. */
+  reject(error: RequestError): void {
     const status = toCallStatus(error);
     if (this.#images === null) this.#inner.sendStatus(status);
     else this.#images.endInOrder(status);
@@ -303,7 +302,7 @@ export class Call {
     else this.#images.end(status);
   }
 
-  /** Whether the caller has sent everything; until then no work is done for a question. */
+  /** Whether the caller has sent everything. Before that, a call of kind `other` does no work. */
   get hasBody(): boolean {
     return this.#hasBody;
   }
@@ -329,12 +328,12 @@ export class Call {
     this.#state = 'uploading';
   }
 
-  /** Takes what the call holds from its headers on. Throws RequestError OVERLOADED. */
+  /** Takes what the call holds while it uploads. Throws RequestError OVERLOADED. */
   #begin(): void {
     const { engine, clock, uploadTimeoutMs, open } = this.#context;
     switch (this.kind) {
       case 'image':
-        this.#upload = engine.admission.beginUpload((error) => this.refuse(error));
+        this.#upload = engine.admission.beginUpload((error) => this.reject(error));
         return;
       case 'stream':
         if (open.streams >= MOST_STREAMS) throw full('streams');
@@ -347,18 +346,18 @@ export class Call {
         limitMessages(this.#inner, OTHER_MESSAGE_BYTES);
         this.#cancelTimer = clock.after(uploadTimeoutMs, () => {
           const text = `the request did not arrive within ${uploadTimeoutMs} ms`;
-          this.refuse(new RequestError('UPLOAD_TIMEOUT', text));
+          this.reject(new RequestError('UPLOAD_TIMEOUT', text));
         });
     }
   }
 
-  /** A stream: with its first byte a message takes an upload allowance, or waits for one. */
+  /** Streams: at its first byte a message takes an upload allowance, or waits for one. */
   #onPiece(): void {
     if (this.#upload !== null || this.#state === 'ended') return;
     let resume = () => {};
     const upload = this.#context.engine.admission.beginStreamUpload(
       () => resume(),
-      (error) => this.refuse(error),
+      (error) => this.reject(error),
     );
     this.#upload = upload;
     if (upload.waits) resume = holdBody(this.#inner);
@@ -369,12 +368,15 @@ export class Call {
     this.#upload = null;
   }
 
-  /** `early`: nothing of the body has been read, so the call costs nothing while it is held. */
-  #reject(thrown: unknown, early: boolean): void {
+  /**
+   * Rejects the call now, or holds the rejection back where the throttle says so. `early`: none of
+   * the body has been read, so the held call costs nothing.
+   */
+  #rejectThrottled(thrown: unknown, early: boolean): void {
     const { throttle } = this.#context;
     const error = toRequestError(thrown);
     if (this.kind === 'other' || !THROTTLED.includes(error.reason)) {
-      this.refuse(error);
+      this.reject(error);
       return;
     }
     const { reason, message, cause } = error;
@@ -383,10 +385,10 @@ export class Call {
     const holdMs = early ? verdict.holdMs : 0;
     const retryAfterMs = verdict.retryAfterMs + verdict.holdMs - holdMs;
     const throttled = new RequestError(reason, message, { cause, retryAfterMs });
-    this.#cancelTimer = throttle.hold(this.#connection, holdMs, () => this.refuse(throttled));
+    this.#cancelTimer = throttle.hold(this.#connection, holdMs, () => this.reject(throttled));
   }
 
-  /** A status is about to be sent, also by grpc-js itself. Returns what is sent; null: nothing. */
+  /** The handler or grpc-js is about to send a status. Returns what to send; null: nothing. */
   #onStatus(status: CallEnding): CallEnding | null {
     const sent = withReason(status, this.kind === 'other' ? null : this.#context.maxImageBytes);
     if (isOfTransport(status) && this.#images?.endInOrder(sent) === true) return null;
@@ -395,7 +397,7 @@ export class Call {
     return sent.code === grpcStatus.OK ? sent : withRequestId(sent, this.record.requestId);
   }
 
-  /** The call has its status, or is cancelled. */
+  /** The call has its status or is cancelled. */
   #end(code: grpcStatus, reason: Reason | null): void {
     if (this.#state === 'ended') return;
     const { open, report } = this.#context;
@@ -413,9 +415,9 @@ export class Call {
   }
 
   /**
-   * An image that is being worked on keeps its permit until that has settled, even though the call
-   * has ended: processes may write into its slot. A call that is answered gives its permit back
-   * before it replies, so that a caller who does not read holds none.
+   * An image that a process works on keeps its permit until the work settles, even after the call
+   * has ended: processes may write into its slot. An answered call gives its permit back before it
+   * replies, so that a caller that does not read holds none.
    */
   #giveBack(): void {
     this.#endUpload();
@@ -436,7 +438,7 @@ export class Call {
   }
 }
 
-/** Throws RequestError. Node takes several hundred KiB of headers. */
+/** Throws RequestError REQUEST_MALFORMED. Node accepts several hundred KiB of headers. */
 function checkSize(metadata: Metadata): void {
   let bytes = 0;
   for (const [key, values] of Object.entries(metadata.toJSON())) {
@@ -453,6 +455,6 @@ function textOf(metadata: Metadata, key: string): string | undefined {
 }
 
 function full(of: string): RequestError {
-  const text = `overloaded: as many ${of} as allowed are open: retry later or elsewhere`;
+  const text = `overloaded: too many ${of} are open: retry later or on another instance`;
   return new RequestError('OVERLOADED', text, { retryAfterMs: FULL_RETRY_MS });
 }

@@ -2,14 +2,14 @@
  * One ClassifyStream call: images in, answers out as they finish, backpressure instead of
  * rejections.
  *
- * What holds: at most one image of a stream waits for a permit, and nothing further is read before
- * it has one; while the caller does not read its answers nothing further is read either; an error
- * in an image is its own answer.
+ * What holds: at most one image of a stream waits for a permit, and the server reads no further
+ * until that image has one, nor while the caller does not read its answers. An error in an image is
+ * the answer to that image.
  *
- * `#state` alone decides what may still be done. `open`: messages are taken. `ending`: the caller
- * has ended its side, the server is stopping, or the call cannot be read on; what was taken before
- * is answered, and nothing else is taken: about messages that were on their way the status tells.
- * `ended`: the status has been handed over, after the last answer, and nothing is written.
+ * `#state` alone decides what may still happen. `open`: messages are taken. `ending`: the caller
+ * has ended its side, the server is stopping, or the rest cannot be read; the server answers what
+ * it has taken and takes nothing else, and the status covers messages that were on their way.
+ * `ended`: the status follows the last answer, and nothing more is written.
  */
 import { once, setMaxListeners } from 'node:events';
 import { status as grpcStatus, type ServerDuplexStream } from '@grpc/grpc-js';
@@ -33,7 +33,7 @@ export class ClassifyStream implements ImageStream {
   readonly #engine: Pick<Engine, 'permits' | 'resolve' | 'classify'>;
   readonly #clock: Clock;
   #state: 'open' | 'ending' | 'ended' = 'open';
-  /** How the call will end; null: with OK. */
+  /** The status to end with; null: OK. */
   #ending: CallEnding | null = null;
   /** Messages taken and not answered yet. */
   #pending = 0;
@@ -48,9 +48,9 @@ export class ClassifyStream implements ImageStream {
     this.#engine = engine;
     this.#clock = clock;
     const { signal } = this.#call;
-    // Every image of the stream that is being worked on listens to it.
+    // Every image of the stream in progress listens to it.
     setMaxListeners(0, signal);
-    // Fires with every end of the call.
+    // grpc-js emits it at every end of the call.
     stream.on('cancelled', () => {
       this.#state = 'ended';
     });
@@ -99,9 +99,9 @@ export class ClassifyStream implements ImageStream {
     const record = newImageRecord(this.#clock.now(), expiresAt);
     let permit: Permit | null = null;
     try {
-      const refusal = this.#call.refusalOf(message);
-      if (refusal?.endsStream === true) this.#stopTaking(toCallStatus(refusal.error));
-      if (refusal !== null) throw refusal.error;
+      const rejection = this.#call.rejectionOf(message);
+      if (rejection?.endsStream === true) this.#stopTaking(toCallStatus(rejection.error));
+      if (rejection !== null) throw rejection.error;
       if (request === null) {
         const text = 'request is missing: send an image with each request_id';
         throw new RequestError('REQUEST_MISSING', text);
@@ -126,7 +126,7 @@ export class ClassifyStream implements ImageStream {
     }
   }
 
-  /** Lets the next message be read, once the caller has taken the answers so far. */
+  /** Has the next message read, once the caller has read the answers so far. */
   async #readNext(): Promise<void> {
     const { signal } = this.#call;
     if (this.#stream.writableNeedDrain)

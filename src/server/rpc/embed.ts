@@ -15,7 +15,8 @@ export async function embed(
   const model = engine.resolve(request.model);
   const { info } = model;
   if (info.embeddingSize === 0) {
-    throw new RequestError('EMBEDDING_UNSUPPORTED', `model ${info.name} has no embedding output`);
+    const text = `model ${info.name} has no embedding output: use one with an embedding_size`;
+    throw new RequestError('EMBEDDING_UNSUPPORTED', text);
   }
   const asked = { model, image: request.image, topK: 0, wantsEmbedding: true };
   const output = await engine.classify({ ...image, ...asked });

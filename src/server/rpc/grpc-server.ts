@@ -1,7 +1,6 @@
 /**
- * A grpc-js server that is given its connections, and what bounds them: their age, their idleness,
- * the calls on one. What bounds the calls themselves is `door.ts`, and who comes this far is
- * `listener.ts`.
+ * A grpc-js server that receives its connections from `listener.ts`, and what bounds a connection:
+ * its age, its idle time, the calls on it. `call.ts` bounds the calls themselves.
  */
 import type { Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerInterceptor } from '@grpc/grpc-js';
@@ -17,27 +16,22 @@ import { changeSessionOptions, onSession } from '../workarounds/server-inside.js
 import { readTimeouts } from '../workarounds/timeouts.js';
 import { widenConnectionWindows, widenStreamWindows } from '../workarounds/upload-window.js';
 
-/** Calls at a time on one connection; a client library makes further ones wait. */
+/** Concurrent calls on one connection; a client library makes further ones wait. */
 export const MOST_CALLS_OF_A_CONNECTION = 1000;
-/**
- * A connection on which nothing moves for so long is asked for a sign of life, and ended without
- * one.
- */
+/** After this long without traffic the server pings the connection, and ends it without a reply. */
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
 export interface GrpcServer {
   readonly server: Server;
-  /** Takes a connection. TLS, where there is any, has been dealt with before. */
+  /** Takes a connection, in plaintext or after its TLS handshake. */
   readonly inject: (connection: Socket) => void;
-  /**
-   * Asks every connection to close. Resolves when the clients know which of their calls were taken.
-   */
+  /** Asks every connection to close. Resolves when the clients know which calls were taken. */
   readonly retire: () => Promise<void>;
 }
 
 export interface GrpcServerOptions extends Pick<SessionLifeOptions, 'maxConnectionAgeMs'> {
-  /** MAX_CONNECTION_IDLE_MS unless said otherwise. */
+  /** Default: MAX_CONNECTION_IDLE_MS. */
   readonly maxConnectionIdleMs?: number;
   readonly maxMessageBytes: number;
   readonly interceptor: ServerInterceptor;
@@ -54,7 +48,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   } = options;
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
-    // Its accounting on every call serves a tool that is not offered here.
+    // It counts every call for a debugging service that this server does not offer.
     'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': MOST_CALLS_OF_A_CONNECTION,
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
@@ -73,7 +67,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   readTimeouts(server);
 
   const lives = new Set<SessionLife>();
-  /** A session begins while its connection is being injected, and shows it to nobody as it is. */
+  /** A session begins while its connection is injected, and has no public way to its socket. */
   let injected: Socket | null = null;
   onSession(server, (session) => {
     if (injected === null) return;

@@ -1,17 +1,17 @@
 /**
- * grpc.health.v1: what the load balancer and Kubernetes ask.
+ * grpc.health.v1, for load balancers and Kubernetes.
  *
  * The names are a closed set: `''` (the server as a whole), the service, and the service with `/`
- * and the name of a model. Check on another name is NOT_FOUND, Watch answers SERVICE_UNKNOWN and
- * stays open, and neither leaves anything behind. Watches are bounded in number, for one connection
- * and for all together, since they cost their callers nothing; and they are ended by `close`, for
- * an open stream would keep the server from stopping. A connection may be a proxy's, with the Watch
- * of every client behind it, so its bound is half of the calls that it may have: the others are
- * left for images.
+ * and the name of a model. For another name Check returns NOT_FOUND and Watch answers
+ * SERVICE_UNKNOWN and stays open; neither leaves anything behind. Watches are limited per
+ * connection and in total, because they cost their callers nothing. `close` ends them, because an
+ * open stream would keep the server from stopping. A proxy may send the Watch of every client over
+ * one connection, so a connection may have half of its calls as Watches: the rest is left for
+ * images.
  *
- * A Watch beyond the bounds is UNIMPLEMENTED, the one status on which a client library calls the
- * server without watching it; after any other it takes the server for unhealthy and does not call
- * it at all. Such a client learns that the server stops from the end of its connection.
+ * A Watch beyond the limits is UNIMPLEMENTED, the only status after which a client library calls
+ * the server without watching it. After any other the library takes the server for unhealthy and
+ * sends it no call. Such a client learns of a stop from the end of its connection.
  */
 import {
   type ServerUnaryCall,
@@ -36,7 +36,7 @@ export const MOST_WATCHES_OF_A_CONNECTION = MOST_CALLS_OF_A_CONNECTION / 2;
 export const MOST_WATCHES = 2048;
 
 export class Health {
-  /** Open ones, of unknown names too. */
+  /** Open Watches, those of unknown names included. */
   readonly #watches = new Set<WatchCall>();
   readonly #watchesByPeer = new Map<string, number>();
   #statuses: Statuses = new Map([
@@ -45,7 +45,7 @@ export class Health {
   ]);
   #closed = false;
 
-  /** What is told from now on; every Watch on a name whose status has changed is told at once. */
+  /** Sets the statuses, and sends them to every Watch on a name whose status has changed. */
   show(statuses: Statuses): void {
     const before = this.#statuses;
     this.#statuses = statuses;
@@ -55,7 +55,7 @@ export class Health {
     }
   }
 
-  /** Ends every Watch; later ones are told the status and ended. */
+  /** Ends every Watch. Later ones get the status and end. */
   close(): void {
     this.#closed = true;
     for (const watch of this.#watches) watch.end();
@@ -72,7 +72,7 @@ export class Health {
       else
         reply({
           code: status.NOT_FOUND,
-          details: `no such service: this server has ${SERVICE_NAME}`,
+          details: `unknown service: ask for ${SERVICE_NAME}`,
         });
     },
     Watch: (call: WatchCall) => {
@@ -82,7 +82,7 @@ export class Health {
         const open = `${ofPeer} Watch calls of this connection and ${this.#watches.size} in all are open`;
         call.emit('error', {
           code: status.UNIMPLEMENTED,
-          details: `${open}: call without Watch, or ask Check`,
+          details: `${open}: use Check instead`,
         });
         return;
       }

@@ -1,12 +1,12 @@
 /**
- * Has grpc-js tell each call what comes for it, before the handler hears of it. The interceptor
- * sees a call's metadata before its body.
+ * Passes what grpc-js receives for a call to its `Call` before the handler sees it: the metadata
+ * first, before the body is read.
  */
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { Call, type CallContext } from './call.js';
 import type { Pace } from './pace.js';
 
-/** A call whose messages are read one by one. */
+/** Reads the messages of its call one by one. */
 class PacedCall extends ServerInterceptingCall {
   readonly #pace: Pace;
 

@@ -1,6 +1,6 @@
 /**
- * Domain values to messages of the contract. (Requests need no such step: the generated types are
- * read where they are used.)
+ * Turns domain values into messages of the contract. Requests need no such step: their generated
+ * types are read where they are used.
  */
 import type { ClassifyResponse } from '../../contract/generated/vitserve/v1/ClassifyResponse.js';
 import type { EmbedResponse } from '../../contract/generated/vitserve/v1/EmbedResponse.js';
@@ -56,7 +56,7 @@ function toModelVersion({ name, version, executionProvider }: ModelInfo): ModelV
   return { name, version, executionProvider };
 }
 
-/** The waiting counts from when the image got its permit. */
+/** The queue time counts from the permit on. */
 function toTiming(record: ImageRecord): Timing {
   const { decoded, executed, admittedAt } = record;
   return {

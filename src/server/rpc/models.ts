@@ -1,4 +1,4 @@
-/** GetModel and ListModels: what callers may know of the models that are served. */
+/** GetModel and ListModels: what callers may know of the served models. */
 import type { ListModelsRequest__Output } from '../../contract/generated/vitserve/v1/ListModelsRequest.js';
 import type { ListModelsResponse } from '../../contract/generated/vitserve/v1/ListModelsResponse.js';
 import type { Model } from '../../contract/generated/vitserve/v1/Model.js';
@@ -6,7 +6,7 @@ import { RequestError } from '../../errors.js';
 import type { Engine } from '../engine.js';
 import { toModel } from './messages.js';
 
-/** So many on a page where the caller leaves it open, and at most. */
+/** Models on a page, by default and at most. */
 const PAGE_SIZE = 100;
 
 /** Throws RequestError MODEL_UNKNOWN. */
@@ -28,8 +28,8 @@ export function listModels(
 }
 
 /**
- * One page of a list that is ordered by name. A token is the name after which the page begins, so
- * pages stay right while entries come and go. Throws RequestError PAGE_INVALID.
+ * One page of a list ordered by name. A token is the name after which the page begins, so pages
+ * stay right while models come and go. Throws RequestError PAGE_INVALID.
  */
 export function pageOf<Entry extends { readonly name: string }>(
   entries: readonly Entry[],
@@ -43,7 +43,8 @@ export function pageOf<Entry extends { readonly name: string }>(
   }
   const after = Buffer.from(pageToken, 'base64url').toString();
   if (Buffer.from(after).toString('base64url') !== pageToken) {
-    throw new RequestError('PAGE_INVALID', 'page_token was not issued by this server');
+    const text = 'page_token was not issued by this server: send none for the first page';
+    throw new RequestError('PAGE_INVALID', text);
   }
   const rest = entries.filter(({ name }) => name > after);
   const page = rest.slice(0, Math.min(pageSize === 0 ? PAGE_SIZE : pageSize, PAGE_SIZE));

@@ -1,9 +1,9 @@
-/** Lets the messages of a call be read one by one, each when its turn is given. */
+/** Has the messages of a call read one by one, each after a call of `next`. */
 export class Pace {
   #mayRead = true;
   #waiting: (() => void) | null = null;
 
-  /** `read` reads one message: now, or when the turn is given. */
+  /** `read` reads one message: now, or at the next `next`. */
   request(read: () => void): void {
     if (this.#mayRead) {
       this.#mayRead = false;
@@ -11,7 +11,7 @@ export class Pace {
     } else this.#waiting = read;
   }
 
-  /** Gives the turn to the next message. */
+  /** Has one more message read. */
   next(): void {
     const read = this.#waiting;
     this.#waiting = null;

@@ -2,9 +2,9 @@
  * What server reflection publishes.
  *
  * proto-loader merges all files of a package into one descriptor and leaves the list of imports
- * empty (grpc/grpc-node#2595), so clients that link descriptors strictly (Python's descriptor pool)
- * can't use them. Here type names are made absolute, imports are filled in, and the well-known
- * types get the file names under which every client has them.
+ * empty (grpc/grpc-node#2595). Clients that link descriptors strictly, such as Python's descriptor
+ * pool, cannot use that. This file makes type names absolute, fills in the imports, and gives the
+ * well-known types the file names under which every client has them.
  */
 import type { AnyDefinition, MessageTypeDefinition, PackageDefinition } from '@grpc/proto-loader';
 import descriptor, {
@@ -21,8 +21,8 @@ const WELL_KNOWN_FILES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Made of several files, of which each has options of its own, such as the Go package; the merged
- * one would have the last one's.
+ * It consists of several files, each with its own options, such as the Go package. The merged file
+ * would have those of the last.
  */
 const MERGED_PACKAGE = 'google.rpc';
 
@@ -67,8 +67,8 @@ function isMessage(definition: AnyDefinition): definition is MessageDefinition {
 }
 
 /**
- * Names as `protoc` gives them: protobufjs has fields in camel case, and calls the entry type of a
- * map `Statuses` that everybody else expects to be `StatusesEntry`.
+ * Restores the names that `protoc` gives: protobufjs has fields in camel case, and calls the entry
+ * type of a map `Statuses` where clients expect `StatusesEntry`.
  */
 function restoreNames(message: IDescriptorProto): void {
   for (const nested of message.nestedType ?? []) {
@@ -84,7 +84,7 @@ function restoreNames(message: IDescriptorProto): void {
   }
 }
 
-/** `google.protobuf` as one file a type; any other file as it is. */
+/** Splits `google.protobuf` into one file per type; leaves any other file as it is. */
 function splitWellKnown(file: IFileDescriptorProto): IFileDescriptorProto[] {
   if (file.package !== 'google.protobuf') return [file];
   return (file.messageType ?? []).map((message) => {
@@ -107,10 +107,7 @@ function typeNames(file: IFileDescriptorProto): string[] {
   return [...enums, ...(file.messageType ?? []).flatMap((message) => ofMessage(scope, message))];
 }
 
-/**
- * Replaces every reference of a file to a type, given as it is written and the scope that it is
- * written in.
- */
+/** Replaces every reference to a type. `replace` gets the name as written, and its scope. */
 function link(file: IFileDescriptorProto, replace: (name: string, scope: string) => string): void {
   const linkMessage = (prefix: string, message: IDescriptorProto): void => {
     const scope = `${prefix}.${message.name}`;
@@ -127,7 +124,7 @@ function link(file: IFileDescriptorProto, replace: (name: string, scope: string)
 }
 
 /**
- * Protobuf's own rule: the innermost scope that knows the name; a leading dot marks a full name.
+ * The rule of protobuf: the innermost scope that knows the name. A leading dot marks a full name.
  */
 function resolve(name: string, scope: string, known: ReadonlyMap<string, string>): string {
   if (name.startsWith('.')) return name.slice(1);

@@ -1,6 +1,6 @@
 /**
- * The gRPC server: one port with the ClassificationService, health and, if asked for, reflection;
- * and, if asked for, another one with nothing but health, for callers without a certificate.
+ * The gRPC server: one port with the ClassificationService, health and, optionally, reflection; and
+ * optionally a second port with health alone, for callers without a certificate.
  */
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
@@ -23,21 +23,18 @@ import { createInterceptor } from './interceptor.js';
 import { getModel, listModels } from './models.js';
 import { withLinkedDescriptors } from './reflection.js';
 
-// What grpc-js prints of errors, bypassing the log, arrives as errors as well.
+// grpc-js also reports as errors what it prints past the log.
 setLogVerbosity(logVerbosity.NONE);
 
-/** How long the statuses of aborted calls may take on their way. */
+/** How long the statuses of aborted calls may take to reach their callers. */
 const ABORT_GRACE_MS = 200;
 
-/**
- * Space in a message beside the image, so that an image slightly too large gets an error that says
- * by how much.
- */
+/** Room in a message beside the image: an image slightly too large gets an error with its size. */
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
-/** The kubelet, and whoever else asks for health only. */
+/** The kubelet and other callers that only check health. */
 const MOST_HEALTH_CONNECTIONS = 256;
 
-/** What calls reach of the engine. */
+/** The part of the engine that calls use. */
 export type CallEngine = Pick<
   Engine,
   'permits' | 'admission' | 'checkDeadline' | 'imagesPerSecond' | 'resolve' | 'list' | 'classify'
@@ -48,15 +45,15 @@ export interface RpcServerOptions
     Pick<CallContext, 'clock' | 'report' | 'maxImageBytes' | 'uploadTimeoutMs' | 'warmUpToken'> {
   readonly engine: CallEngine;
   readonly address: Address;
-  /** Where health listens besides, in plaintext; null: nowhere. */
+  /** A second, plaintext address for health; null: none. */
   readonly healthAddress: Address | null;
   readonly maxConnections: number;
-  /** 0: for ever. */
+  /** 0: unlimited. */
   readonly maxConnectionAgeMs: number;
   readonly reflection: boolean;
 }
 
-/** What `listen` has brought up. */
+/** What `listen` brings up. */
 interface Parts {
   readonly main: GrpcServer;
   readonly listener: Listener;
@@ -95,8 +92,8 @@ export class RpcServer {
   }
 
   /**
-   * Listens from here on. Rejects with SetupError when an address cannot be listened on, or
-   * certificates or tokens cannot be read.
+   * Starts to listen. Rejects with SetupError where an address cannot be bound, or certificates or
+   * tokens cannot be read.
    */
   static async listen(options: RpcServerOptions): Promise<RpcServer> {
     const { definition, contract } = loadContract();
@@ -142,15 +139,14 @@ export class RpcServer {
     return new RpcServer(options, parts);
   }
 
-  /** Looks at the files of certificates and tokens now. */
+  /** Reads the files of certificates and tokens again, where they have changed. */
   async reloadCredentials(): Promise<void> {
     await this.#parts.credentials.look();
   }
 
   /**
-   * A plaintext port on this machine for the server's own first calls, which have no certificate to
-   * show. No other call is answered there, because the server is still starting. To be closed
-   * before it has started.
+   * Opens a plaintext port on this machine for the server's own first calls, which have no
+   * certificate. Other calls there get STARTING. The caller closes it before the server serves.
    */
   async listenForWarmUp(): Promise<Listener> {
     return await Listener.listen({
@@ -165,21 +161,20 @@ export class RpcServer {
   }
 
   /**
-   * Streams end when what they have sent is answered, and rejections that are held back go out.
-   * Admission rejects new calls.
+   * Ends each stream once its pending images are answered, and sends the rejections that are held
+   * back. Admission rejects new calls.
    */
   drainStreams(): void {
     const { throttle, calls } = this.#parts;
     throttle.releaseAll();
     const text = 'the server is stopping: send the rest to another one';
     const error = new RequestError('DRAINING', text, { retryAfterMs: 100 });
-    for (const call of calls) if (call.kind === 'stream') call.refuse(error);
+    for (const call of calls) if (call.kind === 'stream') call.reject(error);
   }
 
   /**
-   * Takes no further connections and asks those that are open to close, while calls that are on
-   * their way are still taken. Resolves when no further ones can come, after `limitMs` at the
-   * latest.
+   * Accepts no further connections and asks the open ones to close, but still takes calls that are
+   * on their way. Resolves when no further call can arrive, after `limitMs` at the latest.
    */
   async retireConnections(limitMs: number): Promise<void> {
     const { main, listener } = this.#parts;
@@ -190,20 +185,19 @@ export class RpcServer {
   }
 
   /**
-   * Waits for the calls in flight for at most `timeoutMs`, then ends them with DRAINING. Resolves
-   * to whether all of them ended by themselves.
+   * Waits at most `timeoutMs` for the calls in flight, then aborts them with DRAINING. Resolves to
+   * whether all of them ended by themselves.
    */
   async close(timeoutMs: number): Promise<boolean> {
     const { main, listener, plain, plainListener, calls, credentials } = this.#parts;
     this.health.close();
-    // No work is done for questions that are not complete, so they would only hold the stop up.
-    // Images that were admitted may still be sent, for `upload-timeout`.
+    // Incomplete calls of kind `other` do no work and would only delay the stop. Admitted images
+    // may still arrive, within `upload-timeout`.
     const error = new RequestError('DRAINING', 'the server is stopping: call another one');
-    for (const call of calls) if (call.kind === 'other' && !call.hasBody) call.refuse(error);
+    for (const call of calls) if (call.kind === 'other' && !call.hasBody) call.reject(error);
     credentials.stop();
     listener.close();
-    // From Node 24 on grpc-js takes its sessions for closed as soon as they have been asked to
-    // close.
+    // From Node 24 on grpc-js counts a session as closed as soon as it asked it to close.
     const ended = new Promise<boolean>((resolve) =>
       main.server.tryShutdown((error) => resolve(error === undefined)),
     ).then(async (inOrder) => {
@@ -216,7 +210,7 @@ export class RpcServer {
     if (!inTime) {
       const text = 'the server stopped before the image was answered: call another one';
       for (const call of calls) call.abort(new RequestError('DRAINING', text));
-      // The statuses have to reach their callers before the connections go.
+      // The statuses have to reach their callers before the connections close.
       await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, ABORT_GRACE_MS))]);
       main.server.forceShutdown();
     }
@@ -227,7 +221,7 @@ export class RpcServer {
   }
 }
 
-/** Resolves to false when the time is over. */
+/** Resolves to false after `delayMs`. */
 function timeout(delayMs: number): { readonly promise: Promise<false>; cancel(): void } {
   let timer: NodeJS.Timeout | undefined;
   const promise = new Promise<false>((resolve) => {

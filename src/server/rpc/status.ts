@@ -1,10 +1,10 @@
 /**
- * The only place where a failure becomes a gRPC status: a RequestError of the closed table
- * (`errors.ts`) to code, message and details.
+ * The only place where a failure becomes a gRPC status: it turns a RequestError of the closed table
+ * (`errors.ts`) into code, message and details.
  *
- * Every status carries `google.rpc.ErrorInfo`; bad input also `BadRequest`; what is worth a retry
- * also `RetryInfo` and the `grpc-retry-pushback-ms` that client libraries act on (gRFC A6).
- * Messages are cut at MAX_MESSAGE_BYTES, because trailers have to fit what clients accept.
+ * Every status carries `google.rpc.ErrorInfo`. Bad input also has `BadRequest`. Retryable errors
+ * also have `RetryInfo`, and the `grpc-retry-pushback-ms` that client libraries obey (gRFC A6).
+ * Messages are cut at MAX_MESSAGE_BYTES, because clients limit the size of trailers.
  */
 import { status as grpcStatus, Metadata } from '@grpc/grpc-js';
 import { ERROR_DOMAIN, messageType } from '../../contract/contract.js';
@@ -27,8 +27,8 @@ import { type CallEnding, meaningOf } from '../workarounds/base-call.js';
 /** Metadata key with which a failed call can be found in the log. */
 const REQUEST_ID_KEY = 'x-request-id';
 const MAX_MESSAGE_BYTES = 1000;
-/** For a retryable reason whose thrower knew no better. */
-const USUAL_RETRY_MS = 100;
+/** For a retryable error that names no delay. */
+const DEFAULT_RETRY_MS = 100;
 
 export interface CallStatus {
   readonly code: grpcStatus;
@@ -38,15 +38,12 @@ export interface CallStatus {
 
 const reasons = new WeakMap<Metadata, Reason>();
 
-/**
- * The reason behind a status that `toCallStatus` made, for counting; undefined for a status of the
- * transport's own.
- */
+/** The reason of a status that `toCallStatus` made; undefined for one that grpc-js made. */
 export function reasonOf(metadata: Metadata | null | undefined): Reason | undefined {
   return metadata ? reasons.get(metadata) : undefined;
 }
 
-/** How a call ends. */
+/** The status of a call that fails with this error. */
 export function toCallStatus(error: RequestError): CallStatus {
   const status = toRpcStatus(error);
   const metadata = new Metadata();
@@ -60,15 +57,15 @@ export function toCallStatus(error: RequestError): CallStatus {
   return { code: status.code, details: status.message, metadata };
 }
 
-/** Whether grpc-js ends the call by itself, for what it was sent. */
+/** Whether grpc-js made this status itself, because of what the caller sent. */
 export function isOfTransport({ code, metadata }: CallEnding): boolean {
   const isOwn = reasonOf(metadata) !== undefined;
   return code !== grpcStatus.OK && code !== grpcStatus.DEADLINE_EXCEEDED && !isOwn;
 }
 
 /**
- * The same status; one that grpc-js found by itself as the error table has it, if it has.
- * `maxImageBytes`: of calls with images.
+ * Replaces a status of grpc-js by that of the error table, where the table has one. `maxImageBytes`
+ * is null for calls without images.
  */
 export function withReason(status: CallEnding, maxImageBytes: number | null): CallEnding {
   const { code, details, metadata } = status;
@@ -85,17 +82,17 @@ export function withReason(status: CallEnding, maxImageBytes: number | null): Ca
   return toCallStatus(new RequestError('REQUEST_MALFORMED', text));
 }
 
-/** The same with the name of the call, so that its caller can ask for it. */
+/** Adds the request id, by which the call can be found in the log. */
 export function withRequestId(status: CallEnding, requestId: string): CallEnding {
   const metadata = status.metadata ?? new Metadata();
   metadata.set(REQUEST_ID_KEY, requestId);
   return { ...status, metadata };
 }
 
-/** The same as data, for one image of a stream. */
+/** The status as data, as an image of a stream carries it. */
 export function toRpcStatus(error: RequestError): Status & { code: grpcStatus; message: string } {
-  const { status, field: usualField } = describeReason(error.reason);
-  const field = error.field ?? usualField;
+  const { status, field: defaultField } = describeReason(error.reason);
+  const field = error.field ?? defaultField;
   const message = cut(error.message);
   const info = { reason: error.reason, domain: ERROR_DOMAIN };
   const details = [pack<ErrorInfo, ErrorInfo__Output>('google.rpc.ErrorInfo', info)];
@@ -118,7 +115,7 @@ export function toRpcStatus(error: RequestError): Status & { code: grpcStatus; m
 
 function retryDelay(error: RequestError): number | null {
   if (describeReason(error.reason).retryable !== true) return null;
-  return Math.round(error.retryAfterMs ?? USUAL_RETRY_MS);
+  return Math.round(error.retryAfterMs ?? DEFAULT_RETRY_MS);
 }
 
 function pack<Input extends object, Output extends object>(
@@ -133,7 +130,7 @@ function pack<Input extends object, Output extends object>(
 
 function cut(message: string): string {
   if (Buffer.byteLength(message) <= MAX_MESSAGE_BYTES) return message;
-  // Cutting bytes may halve the last character; it is dropped with the ellipsis in its place.
+  // The cut may split the last character; the ellipsis replaces it.
   return `${Buffer.from(message)
     .subarray(0, MAX_MESSAGE_BYTES - 3)
     .toString()

@@ -1,13 +1,13 @@
 /**
- * The server's own first calls, over gRPC like all others, so that no caller pays for code that has
- * never run.
+ * The server's own first calls, over gRPC like all others, so that no caller waits for code that
+ * runs for the first time.
  */
 import { credentials, Metadata } from '@grpc/grpc-js';
 import type { Clock } from '../../clock.js';
 import { loadContract } from '../../contract/contract.js';
 import { WARM_UP_KEY } from './call.js';
 
-/** So many calls, or as many as a slow model answers in the time. */
+/** This many calls, or as many as a slow model answers in CALLS_MS. */
 const CALLS = 32;
 const CALLS_MS = 500;
 const CALLERS = 4;
@@ -16,7 +16,7 @@ const CALLERS = 4;
  * Rejects with the error of the first call that fails.
  *
  * @param port plaintext, on this machine
- * @param permits images that may be worked on at a time
+ * @param permits images that may be in progress at a time
  */
 export async function warmUpCalls(options: {
   readonly port: number;

@@ -1,11 +1,11 @@
 /**
- * How fast images come: the mean gap between two of them, the latest weighing most. Pure logic; the
- * caller says what time it is.
+ * How fast images arrive: the mean gap between two of them, the latest weighing most. Pure logic;
+ * the caller passes the time.
  */
 
 /** Weight of the newest gap. */
 const WEIGHT = 0.1;
-/** A longer gap says no more than that nobody was there, and would be remembered for too long. */
+/** A longer gap only says that there was no load, and would weigh for too long. */
 const LONGEST_MS = 1_000;
 
 export class Arrivals {
@@ -17,7 +17,6 @@ export class Arrivals {
     this.#lastAt = now;
   }
 
-  /** Milliseconds. */
   get meanGapMs(): number {
     return this.#meanGapMs;
   }

@@ -1,23 +1,23 @@
 /**
- * When an image that came now would be answered, if nobody more urgent came after it: the processes
- * take batches as the dispatcher gives them out, each as soon as it is free. Who comes later is not
- * before it, but fills up its batch.
+ * Estimates when an image that arrives now would be answered, if none with a smaller scheduling
+ * deadline follows. It assumes that processes take batches as the dispatcher forms them, each as
+ * soon as it is free. Later images do not overtake this one, but fill up its batch.
  *
- * Only the last round is played through; full rounds before it (every process one full batch) are
- * counted. So it takes as long as there are processes, however many images wait. Pure logic.
+ * It simulates only the last round, and counts the full rounds before it (one full batch for every
+ * process). So its time depends on the number of processes, not of waiting images. Pure logic.
  */
 import type { CostTable } from './cost-table.js';
 
 /**
- * @returns milliseconds from now; null where nobody can tell: no process takes batches, or no cost
- *   is known
+ * @returns milliseconds from now; null: unknown, because no process takes batches or no cost is
+ *   known
  */
 export function estimateCompletionMs(now: {
-  /** For each process that takes batches: milliseconds until it has done what it has been given. */
+  /** For each process that takes batches: milliseconds until it finishes what it has. */
   readonly freeInMs: readonly number[];
-  /** Images that are executed before everything else, each alone. */
+  /** Images that go before all others, each alone. */
   readonly alone: number;
-  /** Images that go before the one that is asked about. */
+  /** Images that go before this one. */
   readonly ahead: number;
   readonly maxBatchSize: number;
   /** Mean time between two arrivals. */

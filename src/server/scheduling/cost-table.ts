@@ -1,21 +1,20 @@
 /**
- * What a batch costs: milliseconds by batch size, for one model (or for decoding), learnt from
- * batches that were executed.
+ * What a batch costs: milliseconds by batch size, for one model or for decoding, learnt from
+ * executed batches.
  *
- * One table serves all processes of a kind: they run the same program on the same machine, so each
- * one's batches tell of the others', and a process that was just replaced needs not learn anew.
- * What differs between them is how much each has in hand, which `lane-work.ts` follows.
+ * All processes of a kind share one table: they run the same program on the same machine, so a new
+ * process has nothing to learn. How much each of them has in hand differs (`WorkerLoad` in
+ * `workers.ts`).
  *
- * The cost of a size is the mean of its last SAMPLES batches, none counted as more than twice their
- * median: so pauses and first executions hardly show, and a machine that has become slower or
- * faster shows after half as many batches. Sizes not seen lie on straight lines between those that
- * were, and no batch counts as dearer than a larger one: where two contradict each other, the newer
- * measurement is right. Beyond what was seen the figure errs towards too little, because callers
- * are refused by it. Pure logic, without a clock. What it costs: one sort of SAMPLES numbers for
- * each batch.
+ * The cost of a size is the mean of its last SAMPLES batches, each capped at twice their median: so
+ * pauses and first executions hardly count, and a change of speed shows after half as many batches.
+ * Sizes in between are interpolated. No batch costs more than a larger one: where two sizes
+ * contradict each other, the newer measurement wins. Beyond the measured sizes the figure errs on
+ * the low side, because calls are rejected by it. Pure logic, without a clock. What it costs: one
+ * sort of SAMPLES numbers for each batch.
  */
 
-/** Batches of one size that are remembered. */
+/** Remembered batches of one size. */
 const SAMPLES = 15;
 
 export interface BatchCost {
@@ -30,19 +29,18 @@ export class CostTable {
   #rows: readonly BatchCost[] = [];
 
   /**
-   * `fixedSizes`: ascending; a batch is padded to the next of them. Null: batches are executed as
-   * they are.
+   * `fixedSizes`: ascending; a batch is padded to the next of them. Null: batches are not padded.
    */
   constructor(fixedSizes: readonly number[] | null = null) {
     this.#fixedSizes = fixedSizes;
   }
 
-  /** The sizes that were seen, ascending. */
+  /** The measured sizes, ascending. */
   get rows(): readonly BatchCost[] {
     return this.#rows;
   }
 
-  /** Notes that a batch of so many images took so long. */
+  /** Records that a batch of `images` took `tookMs`. */
   record(images: number, tookMs: number): void {
     const batchSize = this.#executedAs(images);
     const samples = this.#samples.get(batchSize) ?? [];
@@ -50,7 +48,7 @@ export class CostTable {
     if (samples.length > SAMPLES) samples.shift();
     this.#samples.set(batchSize, samples);
     const milliseconds = clippedMean(samples);
-    // Where two sizes contradict each other, the newer measurement is right.
+    // Where two sizes contradict each other, the newer measurement wins.
     const others = this.#rows
       .filter((row) => row.batchSize !== batchSize)
       .map((row) => {
@@ -62,14 +60,14 @@ export class CostTable {
     );
   }
 
-  /** Milliseconds that a batch of so many images takes; null while nothing is known. */
+  /** Milliseconds that a batch of `images` takes; null: nothing is known yet. */
   of(images: number): number | null {
     const rows = this.#rows;
     const size = this.#executedAs(images);
     const at = rows.findIndex(({ batchSize }) => batchSize >= size);
     const above = rows[at];
     if (above?.batchSize === size) return above.milliseconds;
-    // Smaller than any seen: a share of that one, which no batch costs less than.
+    // Smaller than any measured: its share of the smallest, which is a lower bound.
     if (above !== undefined && at === 0) return (above.milliseconds * size) / above.batchSize;
     const high = above ?? rows.at(-1);
     const low = above === undefined ? rows.at(-2) : rows[at - 1];

@@ -1,22 +1,22 @@
 /**
- * The images that wait, the most urgent first; of equally urgent ones the one that came first.
+ * The waiting images, the smallest scheduling deadline first, equal ones in order of arrival.
  *
- * Adding, taking the first, taking out any other, and asking how many go before a newcomer take
- * O(log n). The last is why it is a tree and no heap: it is asked for every image that arrives, and
- * at ten thousand waiting a count would cost more than the rest of a call. A treap: a search tree
- * by scheduling deadline and order of arrival, in which chance keeps the branches short (Seidel and
- * Aragon, "Randomized search trees", 1996).
+ * Adding an image, taking the first, removing any other, and counting those before a new one take
+ * O(log n). The count is why this is a tree, not a heap: every arriving image needs it, and with
+ * ten thousand waiting a linear count would cost more than the rest of a call. It is a treap: a
+ * search tree by scheduling deadline and arrival, balanced by random heights (Seidel and Aragon,
+ * "Randomized search trees", 1996).
  */
 
 export interface Ordered {
   readonly schedulingDeadline: number;
-  /** Of arrival; no two images have the same. */
+  /** Of arrival, unique. */
   readonly order: number;
 }
 
 interface Node<Entry> {
   readonly entry: Entry;
-  /** By chance; no node lies below one with a lower height. */
+  /** Random; no node lies below one with a lower height. */
   readonly height: number;
   before: Tree<Entry>;
   after: Tree<Entry>;
@@ -44,21 +44,21 @@ export class DeadlineQueue<Entry extends Ordered> {
     this.#root = join(join(before, node), after);
   }
 
-  /** Takes an image out. Returns whether it was in. */
+  /** Removes an image. Returns whether it was in the queue. */
   delete(entry: Entry): boolean {
     const size = this.size;
     this.#root = without(this.#root, entry);
     return this.size < size;
   }
 
-  /** Takes the first one out. */
+  /** Removes and returns the first image. */
   shift(): Entry | undefined {
     const { first } = this;
     if (first !== undefined) this.#root = without(this.#root, first);
     return first;
   }
 
-  /** How many would go before an image of this scheduling deadline that came now. */
+  /** How many images go before one with this scheduling deadline that arrives now. */
   countBefore(schedulingDeadline: number): number {
     let count = 0;
     for (let node = this.#root; node !== null; ) {
@@ -100,7 +100,7 @@ function split<Entry extends Ordered>(tree: Tree<Entry>, entry: Entry): [Tree<En
   return [before, sized(tree)];
 }
 
-/** One tree of two, all of the first of which goes before the second. */
+/** Joins two trees, where all of the first goes before the second. */
 function join<Entry>(one: Tree<Entry>, other: Tree<Entry>): Tree<Entry> {
   if (one === null || other === null) return one ?? other;
   if (one.height > other.height) {

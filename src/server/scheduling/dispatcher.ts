@@ -2,52 +2,49 @@
  * Dynamic batching: images wait in one queue and leave it in batches as workers become free, the
  * smallest scheduling deadline first.
  *
- * Work-conserving: a free worker never idles while an image waits, so a lone image is not delayed
- * for company. Batches grow only because, and only while, every worker is busy. Beside the batch
- * that it executes, a worker is given one more in advance, but only where a full one waits: an
- * early small batch would be a smaller batch for nothing. Waiting images are shared out evenly
- * between free workers.
+ * It is work-conserving: no free worker idles while an image waits, so a lone image does not wait
+ * for others. Batches grow only while every worker is busy. A worker gets one more batch in advance
+ * of the one that it executes, but only a full one: an early small batch would be small for
+ * nothing. Free workers share the waiting images evenly.
  *
- * What holds: every image added is settled exactly once. A cancelled image (abort signal) is taken
- * out of the queue at once and never put into a batch. No batch is larger than `maxBatchSize`. An
- * image that cannot meet its deadline when its turn comes is rejected (DEADLINE_UNREACHABLE), and
- * one that would make another late waits for the next batch (`form-batch.ts`). A batch that is lost
- * with its process is executed again image by image, each by a worker that has nothing else to do,
- * up to MAX_ATTEMPTS times in all: so an image that kills its process does not fail the others.
- * Where an image was alone with a process that was lost by its own doing, its owner is asked about
- * it (`suspect`).
+ * What holds: every added image is settled exactly once. A cancelled image (abort signal) leaves
+ * the queue at once and enters no batch. No batch is larger than `maxBatchSize`. An image that
+ * cannot meet its deadline when its turn comes is rejected (DEADLINE_UNREACHABLE), and one that
+ * would make another late waits for the next batch (`form-batch.ts`). When a batch is lost with its
+ * process, its images are retried one by one, each on an idle worker, up to MAX_ATTEMPTS times in
+ * all: so an image that kills its process does not fail the others. Where an image was alone in a
+ * process whose loss was self-inflicted, `suspect` decides whether it is retried.
  *
- * Pure logic: it knows workers and promises, no processes; time comes from a clock. It learns what
- * batches cost, and rejects no image by a table that is empty or may have grown old
- * (`Workers.probes`).
+ * Pure logic: workers, promises and a clock, no processes. It learns what batches cost, and rejects
+ * no image by a table that is empty or may be outdated (`Workers.probes`).
  */
 import type { Clock } from '../../clock.js';
 import { ProcessLostError, type Worker, type WorkResult } from '../../workers/worker.js';
 import { Arrivals } from './arrivals.js';
 import { estimateCompletionMs } from './completion-estimate.js';
 import type { CostTable } from './cost-table.js';
-import { unreachable } from './deadline-check.js';
+import { deadlineUnreachable } from './deadline-check.js';
 import { DeadlineQueue } from './deadline-queue.js';
 import { type Expiring, formBatch } from './form-batch.js';
 import { Workers } from './workers.js';
 
-/** How often an image may be given to a process before the caller is told of the loss. */
+/** How often a worker gets an image before the image fails with the loss. */
 export const MAX_ATTEMPTS = 3;
 
 /** One executing and one in advance. */
 const ONE_IN_ADVANCE = 2;
 
-/** What an image comes with. Times are monotonic milliseconds. */
+/** The terms of one image. Times are monotonic milliseconds. */
 export interface Terms {
-  /** Aborted when the image is cancelled; its reason is what the image is rejected with. */
+  /** Aborted when the image is cancelled; the image is rejected with its reason. */
   readonly signal: AbortSignal;
   /** `schedulingDeadlineOf`. */
   readonly schedulingDeadline: number;
   /** Infinity: no deadline. */
   readonly expiresAt: number;
   /**
-   * The image was executed alone and may have ended its process. Returns what the image is rejected
-   * with instead of being executed again; null: it may be.
+   * Called when the image was alone in a process and may have ended it. Returns the error to reject
+   * the image with; null: retry.
    */
   suspect?(loss: ProcessLostError): Error | null;
 }
@@ -55,15 +52,15 @@ export interface Terms {
 export type DispatchEvent<Output> =
   /** A batch was executed; one of its outputs. */
   | { readonly kind: 'executed'; readonly output: Output }
-  /** An image goes back to the queue because its process was lost. */
+  /** An image waits again because its process was lost. */
   | { readonly kind: 'retried' };
 
 export interface DispatcherOptions<Input, Output> {
   readonly workers: readonly Worker<Input, Output>[];
   readonly maxBatchSize: number;
-  /** Batches that a worker is given at most, with the one that it executes. 1: none in advance. */
+  /** The most batches of a worker, with the one that it executes. 1: none in advance. */
   readonly maxInFlight?: number;
-  /** What batches cost, as far as it is known; goes on learning here. */
+  /** What is known of the cost of batches; the dispatcher adds what it learns. */
   readonly costs: CostTable;
   readonly clock: Clock;
   readonly report: (event: DispatchEvent<Output>) => void;
@@ -83,7 +80,7 @@ export class Dispatcher<Input, Output> {
   readonly #workers: Workers<Input, Output>;
   readonly #arrivals = new Arrivals();
   readonly #queue = new DeadlineQueue<Waiting<Input, Output>>();
-  /** Images that lost a process; they go first, each alone. */
+  /** Images that lost their process. They go first, each alone. */
   readonly #retries: Waiting<Input, Output>[] = [];
   #order = 0;
 
@@ -97,20 +94,20 @@ export class Dispatcher<Input, Output> {
     return this.#queue.size + this.#retries.length;
   }
 
-  /** Images that wait or are being worked on. */
+  /** Images that wait or that a worker has. */
   get images(): number {
     return this.queueLength + this.#workers.images;
   }
 
-  /** How many of them go before one of this scheduling deadline that came now. */
+  /** How many of them go before an image with this scheduling deadline that arrives now. */
   countBefore(schedulingDeadline: number): number {
     const waiting = this.#retries.length + this.#queue.countBefore(schedulingDeadline);
     return this.#workers.images + waiting;
   }
 
   /**
-   * Milliseconds until an image of this scheduling deadline would be answered that comes in `inMs`,
-   * with `ahead` images before it that have not come yet either. Null where that is unknown.
+   * Milliseconds until the answer to an image with this scheduling deadline that arrives in `inMs`,
+   * behind `ahead` other images that are still on their way. Null: unknown.
    */
   estimateMs(schedulingDeadline: number, { inMs = 0, ahead = 0 } = {}): number | null {
     const { maxBatchSize, costs } = this.#options;
@@ -128,8 +125,9 @@ export class Dispatcher<Input, Output> {
   }
 
   /**
-   * What a worker made of the input. Rejects with the signal's reason when the image is cancelled
-   * before a worker has it, with DEADLINE_UNREACHABLE, or with ProcessLostError.
+   * Resolves to a worker's result for the input. Rejects with the reason of the signal when the
+   * image is cancelled before a worker has it, with DEADLINE_UNREACHABLE or DEADLINE_EXCEEDED, with
+   * the error of `suspect`, or with that of the worker (ProcessLostError).
    */
   add(input: Input, terms: Terms): Promise<WorkResult<Output>> {
     return new Promise((resolve, reject) => {
@@ -167,8 +165,8 @@ export class Dispatcher<Input, Output> {
       if (worker === undefined) return;
       const [alone] = this.#retries;
       if (alone !== undefined) {
-        // Never in advance: behind an image that kills its process it would be lost along with that
-        // one each time.
+        // Never in advance: it would be lost with the image before it, where that kills the
+        // process.
         if (worker.inFlight > 0) return;
         this.#retries.shift();
         void this.#send(worker, [alone]);
@@ -181,7 +179,7 @@ export class Dispatcher<Input, Output> {
     }
   }
 
-  /** How many of the waiting images this worker gets now. */
+  /** How many waiting images this worker gets now. */
   #share(worker: Worker<Input, Output>): number {
     const { maxBatchSize } = this.#options;
     const waiting = this.#queue.size;
@@ -189,7 +187,7 @@ export class Dispatcher<Input, Output> {
     return Math.min(maxBatchSize, Math.ceil(waiting / this.#workers.idle));
   }
 
-  /** Takes the next batch out of the queue; rejects images that would be late. */
+  /** Takes the next batch out of the queue, and rejects images that would be late. */
   #take(worker: Worker<Input, Output>, share: number): readonly Waiting<Input, Output>[] {
     const { clock, maxBatchSize } = this.#options;
     const now = clock.now();
@@ -198,10 +196,10 @@ export class Dispatcher<Input, Output> {
     const { batch, late } = formBatch(this.#queue, share, least, finishAt);
     for (const { terms, cancel, reject, expiresAt } of late) {
       terms.signal.removeEventListener('abort', cancel);
-      reject(unreachable(finishAt(least) - now, expiresAt - now));
+      reject(deadlineUnreachable(finishAt(least) - now, expiresAt - now));
     }
     if (worker.inFlight === 0 || batch.length === share) return batch;
-    // Without the rejected ones it is not full, and in advance only a full one is given.
+    // A worker gets only full batches in advance, and the rejections left this one short.
     for (const image of batch) this.#queue.add(image);
     return [];
   }
@@ -225,7 +223,7 @@ export class Dispatcher<Input, Output> {
   #failed(batch: readonly Waiting<Input, Output>[], error: unknown): void {
     const loss = error instanceof ProcessLostError ? error : null;
     const [first] = batch;
-    // Asked also where the image was cancelled: what it did is worth remembering.
+    // A cancelled image is suspected too: it may come again.
     const verdict =
       batch.length === 1 && loss?.suspect === true ? (first?.terms.suspect?.(loss) ?? null) : null;
     for (const waiting of batch) {

@@ -1,23 +1,26 @@
 /**
- * Which of the waiting images make up the next batch: the most urgent ones, as many as can be
- * executed together without making one of them late. Who would be late all the same is not
- * executed: nobody would read the answer, and somebody else would wait for it.
+ * Forms the next batch: the waiting images with the smallest scheduling deadlines, as many as can
+ * be executed together without making one of them late. An image that would be late anyway is not
+ * executed: its answer is of no use, and others would wait for it.
  *
- * Where at least a full batch waits, who would be late in a full one is not executed either. Small
- * batches for the sake of those who are late already would cost so much that everybody behind them
- * became late as well: at three times what a GPU can do, a third of its throughput
+ * Where at least a full batch waits, an image that would be late in a full one is not executed
+ * either. Small batches that rescue such images would make all images behind them late: at three
+ * times the load that a GPU can take, that costs a third of its throughput
  * (docs/internals/decisions/0013-deadline-aware-scheduling.md). Pure logic.
  */
 import type { DeadlineQueue, Ordered } from './deadline-queue.js';
 
 export interface Expiring extends Ordered {
-  /** Monotonic milliseconds; Infinity where there is no deadline. */
+  /** Monotonic milliseconds; Infinity: no deadline. */
   readonly expiresAt: number;
 }
 
 /**
- * Takes them out of the queue. `share`: most images of the batch; `least`: what an image must be
- * able to go with, if there are so many; `finishAt`: when a batch of so many would be answered.
+ * Takes the batch, and the images that are late, out of the queue.
+ *
+ * @param share the most images of the batch
+ * @param least the batch size in which an image must be in time, if so many wait
+ * @param finishAt when a batch of this size would be answered
  */
 export function formBatch<Image extends Expiring>(
   queue: DeadlineQueue<Image>,

@@ -1,17 +1,17 @@
 /**
- * Images that end the processes which work on them, remembered by their bytes so that they are
- * refused before they cost another one.
+ * Remembers images that end the processes which work on them, by their bytes, so that they are
+ * rejected before they cost another process.
  *
- * An image is quarantined when two processes were lost by their own doing while each worked on it
- * alone, in this call or in others; what is lost by a kill from outside never counts
- * (`workers/process/loss.ts`). Where processes fail with every image it is not the images that are
- * at fault: after one has been found, no other is until some image has been worked on as it should.
- * One on which a process has spent all the processor time that it may is quarantined at once: that
- * was measured, and nothing but its own work uses it up.
+ * An image is quarantined after two self-inflicted losses of processes that worked on it alone, in
+ * this call or in others; a kill from outside never counts (`workers/process/loss.ts`). Where
+ * processes fail with every image, the images are not at fault: so after one is quarantined, no
+ * other is until a process has worked on some image without a fault. An image on which a process
+ * has spent its whole limit of processor time is quarantined at once: that is measured, and only
+ * the image's own work uses it up.
  *
- * What it costs: nothing until a process is lost; then a look at the lengths of those remembered
- * for each image, and a SHA-256 where one is exactly as long. Entries are kept for REMEMBERED_MS,
- * and no more than MOST_REMEMBERED of them.
+ * What it costs: nothing until a process is lost; then, for each image, a comparison with the
+ * remembered lengths, and a SHA-256 where one is equal. At most MOST_REMEMBERED entries are kept,
+ * each for REMEMBERED_MS.
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../clock.js';
@@ -24,24 +24,26 @@ const QUARANTINE_AFTER = 2;
 interface Entry {
   readonly bytes: number;
   losses: number;
-  /** What it is refused with; null while it is not quarantined. */
-  refusal: string | null;
+  /** The message of its rejection; null: not quarantined. */
+  rejection: string | null;
   until: number;
 }
 
-const ENDED_TWO = 'the image has ended two processes that worked on it: it is not taken again soon';
+const ENDED_TWO =
+  'two processes ended while they worked on the image, so it is rejected for a while: ' +
+  'do not send it again, or save it again as another file';
 const USED_UP =
-  'decoding the image takes more processor time than an image may: it is not taken again soon; ' +
-  'send it smaller, or saved again as another file';
+  'decoding the image takes more processor time than allowed, so it is rejected for a while: ' +
+  'send it smaller, or save it again as another file';
 
 export class Quarantine {
   readonly #clock: Clock;
   readonly #onFound: (sha256: string, bytes: number) => void;
-  /** By SHA-256, in hexadecimal; the one that is forgotten first comes first. */
+  /** By SHA-256, in hexadecimal, in the order in which they are forgotten. */
   readonly #entries = new Map<string, Entry>();
   #trusted = true;
 
-  /** @param onFound told of each image that is found to be quarantined */
+  /** @param onFound called for each newly quarantined image */
   constructor(clock: Clock, onFound: (sha256: string, bytes: number) => void) {
     this.#clock = clock;
     this.#onFound = onFound;
@@ -51,15 +53,15 @@ export class Quarantine {
     return this.#entries.size;
   }
 
-  /** Throws RequestError IMAGE_QUARANTINED for one that is remembered as such. */
+  /** Throws RequestError IMAGE_QUARANTINED. */
   check(image: Uint8Array): void {
-    const text = this.#find(image)?.[1].refusal ?? null;
-    if (text !== null) throw refusal(text);
+    const text = this.#find(image)?.[1].rejection ?? null;
+    if (text !== null) throw rejection(text);
   }
 
   /**
-   * A process was lost while it worked on the image alone; `usedUp`: it had spent all its processor
-   * time on it. Returns the refusal where the image is quarantined, else null.
+   * A process was lost while it worked on the image alone; `usedUp`: it had spent its limit of
+   * processor time. Returns the rejection where the image is quarantined, else null.
    */
   suspect(image: Uint8Array, usedUp = false): RequestError | null {
     const now = this.#clock.now();
@@ -70,22 +72,22 @@ export class Quarantine {
     const isHeld = known !== undefined && known.until > now;
     const entry: Entry = isHeld
       ? known
-      : { bytes: image.byteLength, losses: 0, refusal: null, until: 0 };
+      : { bytes: image.byteLength, losses: 0, rejection: null, until: 0 };
     entry.losses++;
     entry.until = now + REMEMBERED_MS;
     this.#entries.set(hash, entry);
     const isFound = usedUp || (entry.losses >= QUARANTINE_AFTER && this.#trusted);
-    if (entry.refusal === null && isFound) {
-      entry.refusal = usedUp ? USED_UP : ENDED_TWO;
+    if (entry.rejection === null && isFound) {
+      entry.rejection = usedUp ? USED_UP : ENDED_TWO;
       if (!usedUp) this.#trusted = false;
       this.#onFound(hash, image.byteLength);
     }
-    return entry.refusal === null ? null : refusal(entry.refusal);
+    return entry.rejection === null ? null : rejection(entry.rejection);
   }
 
   /**
-   * A process has worked on the image as it should: nothing is held against it, and processes can
-   * be trusted again.
+   * A process has worked on the image without a fault: forgets the image, and trusts processes
+   * again.
    */
   clear(image: Uint8Array): void {
     this.#trusted = true;
@@ -105,7 +107,7 @@ export class Quarantine {
     return null;
   }
 
-  /** Those whose time is over, and the oldest beyond `most`. */
+  /** Drops entries whose time is over, and the oldest beyond `most`. */
   #forget(now: number, most: number): void {
     for (const [hash, { until }] of this.#entries) {
       if (until > now && this.#entries.size <= most) break;
@@ -118,6 +120,6 @@ function hashOf(image: Uint8Array): string {
   return createHash('sha256').update(image).digest('hex');
 }
 
-function refusal(text: string): RequestError {
+function rejection(text: string): RequestError {
   return new RequestError('IMAGE_QUARANTINED', text);
 }

@@ -1,25 +1,25 @@
 /**
- * Which image goes first: the one with the smallest scheduling deadline, which is a time.
+ * The order of images: the smallest scheduling deadline, a time, goes first.
  *
- * - That of a unary call is its deadline, but at most OVERTAKING_LIMIT_MS after its arrival. So the
- *   earliest deadline goes first; an image is passed over only by images that came no more than
- *   that much later, and one that has waited for so long by none that came after it.
- * - An image of a stream counts as a unary call without a deadline that came OVERTAKING_LIMIT_MS
- *   later: it goes behind every unary call that comes within that time, and is passed over by none
- *   that comes more than twice that time later.
+ * - For a unary call it is the deadline of the call, but at most OVERTAKING_LIMIT_MS after its
+ *   arrival. So the earliest deadline goes first, and only images that arrive at most that much
+ *   later can overtake an image.
+ * - An image of a stream counts as a unary call without a deadline that arrives OVERTAKING_LIMIT_MS
+ *   later. Every unary call that arrives within that time goes first, and none that arrives more
+ *   than twice that time later.
  */
 
 /**
- * How much later a more urgent image may come and still go first. A little longer than the queue
- * that the permits allow (`SECONDS_OF_WORK`): with less, calls without a deadline could fill the
- * queue so far that those with a near one find no time in it.
+ * How much later an image with an earlier deadline may arrive and still go first. A little longer
+ * than the queue that the permits allow (`SECONDS_OF_WORK`): with less, calls without a deadline
+ * could fill the queue so far that calls with a near one cannot meet it.
  */
 export const OVERTAKING_LIMIT_MS = 5_000;
 
 export interface Arrival {
-  /** Monotonic milliseconds. `expiresAt` is Infinity where there is no deadline. */
+  /** Monotonic milliseconds. `expiresAt` is Infinity without a deadline. */
   readonly record: { readonly admittedAt: number; readonly expiresAt: number };
-  /** An image of a stream, which can wait. */
+  /** Images of a stream can wait. */
   readonly ofStream: boolean;
 }
 

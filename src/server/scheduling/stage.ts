@@ -1,9 +1,9 @@
 /**
- * One stage of an image's way: a queue, the workers behind it, the images that it has quarantined,
- * and what it tells telemetry. There is one for decoding, and one for each served model.
+ * One stage on the path of an image: a queue, the workers behind it, the images that it has
+ * quarantined, and what it tells telemetry. Decoding has one, and each served model has one.
  *
- * What holds: every input is settled exactly once; an image that ends this stage's processes is
- * rejected here until it is forgotten (`quarantine.ts`), whatever other stages do with it.
+ * What holds: every input is settled exactly once. A stage rejects an image that ends its processes
+ * until the quarantine forgets it (`quarantine.ts`); other stages decide for themselves.
  */
 import type { Clock } from '../../clock.js';
 import { RequestError } from '../../errors.js';
@@ -19,17 +19,17 @@ export interface StageOptions<Input, Output> {
   readonly maxBatchSize: number;
   /** See `DispatcherOptions`. */
   readonly maxInFlight?: number;
-  /** What batches cost, as far as it is known. */
+  /** What is known of the cost of batches. */
   readonly costs?: CostTable;
   readonly clock: Clock;
   readonly report: Report;
-  /** Called for each batch that was executed, with one of its outputs. */
+  /** Called for each executed batch, with one of its outputs. */
   readonly onExecuted?: (output: Output) => void;
 }
 
-/** What a stage has to know of the image that an input belongs to. */
+/** What a stage has to know of an input's image. */
 export interface StageRequest extends Omit<Terms, 'suspect'> {
-  /** The encoded file, by which an image is quarantined. */
+  /** The encoded file, which identifies the image in the quarantine. */
   readonly image: Uint8Array;
 }
 
@@ -65,22 +65,22 @@ export class Stage<Input, Output> {
     return this.#workers.some(({ ready }) => ready);
   }
 
-  /** Workers, ready or not. */
+  /** The number of workers, ready or not. */
   get workers(): number {
     return this.#workers.length;
   }
 
-  /** Images that wait. */
+  /** Waiting images. */
   get queueLength(): number {
     return this.#dispatcher.queueLength;
   }
 
-  /** Images that wait or are being worked on. */
+  /** Images that wait or that a worker has. */
   get images(): number {
     return this.#dispatcher.images;
   }
 
-  /** What batches cost now, by ascending size: from when a worker is free until its answer. */
+  /** The cost of batches, by ascending size: from when a worker is free until its answer. */
   get costs(): CostTable['rows'] {
     return this.#costs.rows;
   }
@@ -104,9 +104,9 @@ export class Stage<Input, Output> {
   }
 
   /**
-   * The output for one input. Rejects with RequestError: why the image was dropped
-   * (DEADLINE_UNREACHABLE, DEADLINE_EXCEEDED, or the reason of the signal), what the worker found
-   * wrong with it, IMAGE_QUARANTINED, or PROCESS_LOST.
+   * Resolves to the output for one input. Rejects with a RequestError: why the image was dropped
+   * (DEADLINE_UNREACHABLE, DEADLINE_EXCEEDED, or the reason of the signal), what is wrong with the
+   * image, IMAGE_QUARANTINED, or PROCESS_LOST. Any other error is a fault of the server.
    */
   async run(input: Input, request: StageRequest): Promise<Output> {
     const { image, signal, schedulingDeadline, expiresAt } = request;
@@ -133,7 +133,7 @@ export class Stage<Input, Output> {
     }
   }
 
-  /** Tells why an image is dropped. */
+  /** Reports that an image was dropped because of this error. */
   drop(error: unknown): void {
     this.#report({ kind: 'image-dropped', stage: this.#name, cause: causeOf(error) });
   }
@@ -152,7 +152,7 @@ export class Stage<Input, Output> {
   #skipped(signal: AbortSignal): unknown {
     const error: unknown = signal.aborted
       ? signal.reason
-      : new RequestError('DEADLINE_EXCEEDED', 'the deadline passed before the image was worked on');
+      : new RequestError('DEADLINE_EXCEEDED', 'the deadline passed before work on the image began');
     this.drop(error);
     return error;
   }

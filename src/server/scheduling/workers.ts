@@ -1,15 +1,12 @@
 /**
- * The workers of a dispatcher: which of them takes the next batch, and when it will have done what
- * it was given.
+ * The workers of a dispatcher: which of them takes the next batch, and when each finishes what it
+ * has.
  */
 import type { Clock } from '../../clock.js';
 import type { Worker, WorkResult } from '../../workers/worker.js';
 import type { CostTable } from './cost-table.js';
 
-/**
- * How long ago a batch must have been answered for an image to be rejected that no other image
- * precedes.
- */
+/** After this long without an answer an idle worker probes (`probes`). */
 const PROBE_AFTER_MS = 1_000;
 
 export class Workers<Input, Output> {
@@ -20,8 +17,8 @@ export class Workers<Input, Output> {
   #answeredAt = Number.NEGATIVE_INFINITY;
 
   /**
-   * `maxInFlight`: batches that a worker is given at most, with the one that it executes.
-   * `onChange` is called when a worker can do more or less than before.
+   * @param maxInFlight the most batches of a worker, with the one that it executes
+   * @param onChange called when a worker can take more or fewer batches than before
    */
   constructor(
     workers: readonly Worker<Input, Output>[],
@@ -43,21 +40,21 @@ export class Workers<Input, Output> {
     }
   }
 
-  /** Images that were given to a worker and are not answered. */
+  /** Images that workers have and have not answered. */
   get images(): number {
     let images = 0;
     for (const load of this.#loads.values()) images += load.images;
     return images;
   }
 
-  /** Workers that have nothing to do. */
+  /** The number of ready workers with nothing to do. */
   get idle(): number {
     let idle = 0;
     for (const { ready, inFlight } of this.#loads.keys()) if (ready && inFlight === 0) idle++;
     return idle;
   }
 
-  /** The one with the fewest batches of those that take another; undefined where none does. */
+  /** Of the workers that take another batch, the one with the fewest; undefined: there is none. */
   freest(): Worker<Input, Output> | undefined {
     let freest: Worker<Input, Output> | undefined;
     for (const worker of this.#loads.keys()) {
@@ -67,7 +64,7 @@ export class Workers<Input, Output> {
     return freest;
   }
 
-  /** For each worker that takes batches: milliseconds until it has done what it was given. */
+  /** For each ready worker: milliseconds until it finishes what it has. */
   freeInMs(): number[] {
     const now = this.#clock.now();
     return [...this.#loads].flatMap(([worker, load]) =>
@@ -76,9 +73,9 @@ export class Workers<Input, Output> {
   }
 
   /**
-   * Whether a batch given now, to this worker or to any, should show what batches cost instead of
-   * being judged by what they did cost: the worker is idle, and no batch was answered for
-   * PROBE_AFTER_MS. A table that is too high could otherwise reject every image and never learn.
+   * Whether a batch for this worker, or for any, should measure the cost instead of being judged by
+   * the table: the worker is idle, and no batch was answered for PROBE_AFTER_MS. Otherwise a table
+   * with too high costs could reject every image and never learn.
    */
   probes(worker?: Worker<Input, Output>): boolean {
     const isIdle = worker === undefined ? this.idle > 0 : worker.inFlight === 0;
@@ -86,8 +83,8 @@ export class Workers<Input, Output> {
   }
 
   /**
-   * Milliseconds until this worker would have answered a batch of so many images given now; 0 for a
-   * batch that probes.
+   * Milliseconds until this worker would answer a batch of this size given now; 0 for a batch that
+   * probes.
    */
   finishMs(worker: Worker<Input, Output>, images: number): number {
     if (this.probes(worker)) return 0;
@@ -97,7 +94,7 @@ export class Workers<Input, Output> {
     );
   }
 
-  /** Gives a batch to a worker. The cost table learns what it took. */
+  /** Gives a batch to a worker, and records its cost. */
   async run(
     worker: Worker<Input, Output>,
     batch: readonly Input[],
@@ -107,7 +104,7 @@ export class Workers<Input, Output> {
     try {
       const results = await worker.run(batch);
       const done = results.filter(({ kind }) => kind === 'done').length;
-      // A batch of which nothing was worked on says nothing about costs.
+      // A batch of which the worker skipped or rejected everything says nothing about costs.
       if (done > 0) this.#costs.record(done, execution.tookMs);
       return results;
     } catch (error) {
@@ -121,7 +118,7 @@ export class Workers<Input, Output> {
   }
 }
 
-/** A batch that was given to a worker. */
+/** A batch that a worker has. */
 interface Execution {
   readonly images: number;
   /** Set when it is answered. */
@@ -129,12 +126,12 @@ interface Execution {
 }
 
 /**
- * The batches that one worker has been given and has not answered: how long each took, and how long
- * the rest will take.
+ * The batches that one worker has and has not answered: how long each took, and how long the rest
+ * will take.
  *
- * Times are those of the front, from when the worker had nothing else to do until its answer was
- * read. They contain the way between the processes, because an image waits for that too. The caller
- * says what time it is.
+ * The front takes the times: from when the worker had nothing else to do until the front read its
+ * answer. They include the way between the processes, because an image waits for that too. The
+ * caller passes the time.
  */
 export class WorkerLoad {
   #given: Execution[] = [];
@@ -152,9 +149,7 @@ export class WorkerLoad {
     return execution;
   }
 
-  /**
-   * The worker has so many batches left. Returns how many it has done since the last time.
-   */
+  /** The worker has `left` batches left. Returns how many it has answered since the last call. */
   answered(left: number, now: number): number {
     const done = Math.max(0, this.#given.length - left);
     for (let batch = 0; batch < done; batch++) {
@@ -165,15 +160,12 @@ export class WorkerLoad {
     return done;
   }
 
-  /** A batch that came to nothing. */
+  /** Drops a batch that failed. */
   forget(execution: Execution): void {
     this.#given = this.#given.filter((other) => other !== execution);
   }
 
-  /**
-   * Milliseconds until the worker has answered everything; an overdue batch counts as done in a
-   * moment.
-   */
+  /** Milliseconds until the worker has answered everything. An overdue batch counts as 0. */
   remainingMs(costs: CostTable, now: number): number {
     return this.#given.reduce((sum, { images }, at) => {
       const cost = costs.of(images) ?? 0;

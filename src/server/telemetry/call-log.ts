@@ -1,9 +1,9 @@
 /**
- * Which calls the log tells of: those that failed, as many lines of each reason as somebody can
- * read, and of those that were answered a sample, where that is asked for. Health checks and
- * reflection are for the debug level alone.
+ * Decides which calls are logged: failed calls, with a limit on the lines of each reason, and
+ * optionally a sample of the answered calls. Health checks and reflection are logged only at the
+ * debug level.
  *
- * What it costs a call that is answered: a count.
+ * What it costs an answered call: a count.
  */
 import type { Clock } from '../../clock.js';
 import type { Reason } from '../../errors.js';
@@ -16,10 +16,7 @@ import { rounded, timesOf } from './stages.js';
 const LINES = 10;
 const WINDOW_MS = 10_000;
 
-/**
- * Reasons that are worth somebody's attention: the server was too full, too slow, or broken. All
- * others are the callers' affair.
- */
+/** Reasons for the operator: the server was too full, too slow, or broken. */
 const WARNINGS: ReadonlySet<Reason> = new Set<Reason>([
   'OVERLOADED',
   'DEADLINE_UNREACHABLE',
@@ -36,8 +33,8 @@ export class CallLog {
   #answered = 0;
 
   /**
-   * `sample`: of answered calls every so-many-th is logged; 0: none. Calls of other services than
-   * `service` are for the debug level alone.
+   * `sample`: one in this many answered calls is logged; 0: none. Calls of other services than
+   * `service` are logged only at the debug level.
    */
   constructor(log: Logger, clock: Clock, sample: number, service: string) {
     this.#log = log;
@@ -67,7 +64,7 @@ export class CallLog {
     }
   }
 
-  /** Through a fault of the server. The call ends by itself, which then needs no further line. */
+  /** The call failed by a fault of the server. Its end, which follows, gets no further line. */
   failed(call: CallRecord, cause: unknown): void {
     if (!this.#limit.allows('INTERNAL')) return;
     this.#log.error({ method: call.method, ...aboutOf(call), err: cause }, 'call failed');
@@ -84,7 +81,7 @@ export class CallLog {
       this.#answered++;
       return this.#sample > 0 && this.#answered % this.#sample === 0 ? 'info' : 'debug';
     }
-    // Told of by `failed`, with its cause.
+    // `failed` has logged it with its cause.
     if (reason === 'INTERNAL') return 'debug';
     if (!this.#limit.allows(reason ?? code)) return 'debug';
     return reason !== null && WARNINGS.has(reason) ? 'warn' : 'info';

@@ -1,4 +1,4 @@
-/** What becomes of calls, and of the images of streams: counted, logged and traced. */
+/** Counts, logs and traces how calls end, and the images of streams. */
 import type { Clock } from '../../clock.js';
 import type { Reason } from '../../errors.js';
 import { CallLog } from './call-log.js';
@@ -11,9 +11,9 @@ import type { Tracing } from './tracing.js';
 export interface CallTelemetryOptions {
   readonly log: Logger;
   readonly clock: Clock;
-  /** Null: nothing is traced. */
+  /** Null: no traces. */
   readonly tracing: Tracing | null;
-  /** Of answered calls every so-many-th is logged; 0: none. */
+  /** One in this many answered calls is logged; 0: none. */
   readonly logSample: number;
   /** The full name of the service whose calls are logged and traced. */
   readonly service: string;

@@ -1,4 +1,4 @@
-/** The life of child processes, and what they use. */
+/** Metrics and log lines of child processes: their life, CPU time and memory. */
 import { stripVTControlCharacters } from 'node:util';
 import type { ChildEvent, ChildRole } from '../../workers/process/supervised-child.js';
 import type { Logger } from './log.js';
@@ -48,7 +48,7 @@ export class ChildTelemetry {
     }
   }
 
-  /** Reads the CPU time and memory of the processes that run. */
+  /** Reads the CPU time and memory of the running processes. */
   async readUsage(): Promise<void> {
     for (const { role, index, pid } of this.#pids.values()) {
       const usage = await readProcessUsage(pid);

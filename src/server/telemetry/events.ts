@@ -1,19 +1,19 @@
 /**
- * All that the server tells telemetry, as one union: whoever has something to tell is given a
+ * All events that the server reports to telemetry, as one union. Parts of the server get a
  * `Report`, and `telemetry.ts` turns each kind of event into metrics, log lines and spans.
  *
- * What can be read at any time (queue lengths, permits in use, open connections) is no event but a
- * `Gauges`, which is asked for when the metrics are read.
+ * Values that can be read at any time (queue lengths, permits in use, open connections) are not
+ * events: they are in `Gauges`, which is read with the metrics.
  */
 import type { Reason } from '../../errors.js';
 import type { ChildEvent } from '../../workers/process/supervised-child.js';
 import type { CallRecord, ImageRecord } from './record.js';
 
-/** The two stages of an image. */
+/** The two stages that an image passes. */
 export type StageName = 'decode' | 'batch';
-/** Why an image was not worked on. */
+/** Why a stage dropped an image. */
 export type DropCause = 'cancelled' | 'expired' | 'unreachable';
-/** Why a connection was ended before it could carry a call. */
+/** Why a connection was rejected before it could carry a call. */
 export type RefusalCause =
   | 'limit'
   | 'handshake_timeout'
@@ -23,7 +23,7 @@ export type RefusalCause =
 /** Files that are watched, as metrics and the log name them. */
 export type CredentialKind = 'certificate' | 'tokens';
 
-/** A model that is served. */
+/** A served model. */
 export interface ServedModelEvent {
   readonly name: string;
   readonly version: string;
@@ -34,9 +34,9 @@ export interface ServedModelEvent {
 }
 
 export type ServerEvent =
-  /** The caller's token is right, so the call may be traced. Not of the server's own warm-up. */
+  /** The token is valid, so the call may be traced. Not for the server's own warm-up. */
   | { readonly kind: 'call-authenticated'; readonly call: CallRecord }
-  /** The call, or an image of it, failed through a fault of the server; `cause` is for the log. */
+  /** The call, or an image of it, failed by a fault of the server; `cause` is for the log. */
   | { readonly kind: 'call-failed'; readonly call: CallRecord; readonly cause: unknown }
   /** `code` is the name of a gRPC status. */
   | {
@@ -53,14 +53,14 @@ export type ServerEvent =
       readonly code: string;
       readonly reason: Reason | null;
     }
-  /** The pixels of an image are there. */
+  /** An image is decoded. */
   | { readonly kind: 'image-decoded'; readonly image: ImageRecord }
   /** An image has its scores. */
   | { readonly kind: 'image-executed'; readonly image: ImageRecord }
   | { readonly kind: 'image-dropped'; readonly stage: StageName; readonly cause: DropCause }
   /** An image goes to another process because its own was lost. */
   | { readonly kind: 'image-retried'; readonly stage: StageName }
-  /** An image was found to end the processes that work on it. */
+  /** An image ended processes that worked on it, and is quarantined. */
   | {
       readonly kind: 'image-quarantined';
       readonly stage: StageName;
@@ -73,13 +73,13 @@ export type ServerEvent =
       readonly batchSize: number;
       readonly executionMs: number;
     }
-  /** The limit follows what the machine has lately answered. */
+  /** The limit was corrected to what the machine answered lately. */
   | {
       readonly kind: 'permits-corrected';
       readonly permits: number;
       readonly imagesPerSecond: number;
     }
-  /** There are fewer permits than would be good, for want of `short`. */
+  /** There are fewer permits than wanted, because there is too little `short`. */
   | { readonly kind: 'permits-short'; readonly permits: number; readonly short: string }
   /** A rejection is held back. */
   | { readonly kind: 'rejection-held' }
@@ -90,7 +90,7 @@ export type ServerEvent =
       /** Inference processes. */
       readonly processes: number;
     }
-  /** Calls do not get it any more; it answers what it has begun. */
+  /** Calls no longer get the version; it answers what it has begun. */
   | { readonly kind: 'model-withdrawn'; readonly model: ServedModelEvent }
   /** After `model-withdrawn`: its last image is answered and its processes have ended. */
   | { readonly kind: 'model-retired'; readonly model: ServedModelEvent }
@@ -110,13 +110,13 @@ export type ServerEvent =
       readonly peer: string;
       readonly detail: string;
     }
-  /** New content is in use; `detail` says what it is and holds nothing secret. */
+  /** New content is in use; `detail` describes it without secrets. */
   | {
       readonly kind: 'credentials-loaded';
       readonly of: CredentialKind;
       readonly detail: Readonly<Record<string, string | number>>;
     }
-  /** A look found nothing usable: what was loaded before stays in use. */
+  /** New content is unusable: the content before it stays in use. */
   | {
       readonly kind: 'credentials-kept';
       readonly of: CredentialKind;
@@ -126,18 +126,18 @@ export type ServerEvent =
 
 export type Report = (event: ServerEvent) => void;
 
-/** What is read when the metrics are. */
+/** Values that are read with the metrics. */
 export interface Gauges {
   readonly state: string;
   readonly permitsLimit: number;
   readonly permitsInUse: number;
-  /** Unary image calls whose body has not arrived in full. */
+  /** Unary image calls whose body is incomplete. */
   readonly uploads: number;
-  /** Calls whose rejection is held back now. */
+  /** Calls whose rejection is held back. */
   readonly heldRejections: number;
   readonly connections: number;
   readonly slotBytes: number;
-  /** Images that wait for a decoder. */
+  /** Images that wait for a decoder process. */
   readonly decodeQueue: number;
   readonly models: readonly {
     readonly name: string;

@@ -1,8 +1,8 @@
 /**
  * The HTTP port: `/metrics` for Prometheus, `/livez` and `/readyz` for probes.
  *
- * `/livez` says only that this event loop runs: a process that is being replaced must not get the
- * pod killed. `/readyz` says whether a model can answer now, the same truth that gRPC health tells.
+ * `/livez` says only that this event loop runs: the replacement of a process must not kill the pod.
+ * `/readyz` says whether the default model can answer now, as gRPC health does.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { SetupError } from '../../errors.js';
@@ -19,10 +19,10 @@ export interface HttpServer {
 export async function listenHttp(options: {
   readonly host: string;
   readonly port: number;
-  /** Every metric as Prometheus reads it, and its media type. */
+  /** All metrics in the text format of Prometheus, and its media type. */
   readonly metrics: () => Promise<string>;
   readonly contentType: string;
-  /** `{ ready, text }`: text is shown to whoever asks. */
+  /** `text` is the body of the response. */
   readonly readiness: () => { readonly ready: boolean; readonly text: string };
 }): Promise<HttpServer> {
   const { host, port, metrics, contentType, readiness } = options;
@@ -56,7 +56,7 @@ export async function listenHttp(options: {
       answer(request, response).catch(() => send(response, 500, 'internal error\n'));
     },
   );
-  // Probes and Prometheus need a few; more of them, or silent ones, should not cost anything.
+  // Probes and Prometheus need a few connections.
   server.maxConnections = MOST_CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {

@@ -1,7 +1,6 @@
 /**
- * Bounds how often lines of one kind are logged, so that a flood of callers is no flood of lines:
- * so many in a window, and when the window ends, how many there were besides. Kinds come from a
- * closed set.
+ * Limits the log lines of one kind in a window, so that a flood of calls is not a flood of lines,
+ * and counts the withheld ones. Kinds come from a closed set.
  */
 import type { Clock } from '../../clock.js';
 
@@ -26,7 +25,7 @@ export class LineLimit {
     this.#onWithheld = options.onWithheld;
   }
 
-  /** Whether a line of this kind may be logged now. One that may not is counted. */
+  /** Whether a line of this kind may be logged now. Counts it where not. */
   allows(kind: string): boolean {
     const window = this.#windows.get(kind) ?? this.#open(kind);
     if (window.logged < this.#lines) {

@@ -1,33 +1,32 @@
 /**
- * Where log lines go on their way out: writes them without ever holding up or ending the server,
- * whatever its output does.
+ * Writes log lines without ever blocking or ending the server, whatever its output does.
  *
- * What holds: one write at a time, in order, lines whole. What the output does not take waits, up
- * to MOST_WAITING_BYTES; lines beyond that are dropped and counted by cause, and when there is room
- * again the log says how many. A failed write is tried again for as long as the server runs: a disk
- * that was full may be emptied, a named pipe may get another reader. What it costs: with an output
- * that takes everything, one write a line, or one for what comes in `gatherMs`.
+ * What holds: one write at a time, in order, whole lines. Lines that the output does not take wait,
+ * up to MOST_WAITING_BYTES. Further lines are dropped and counted by cause, and when there is room
+ * again the log says how many. A failed write is retried for as long as the server runs: a full
+ * disk may get space, a named pipe another reader. What it costs: with an output that takes
+ * everything, one write for each line, or for each `gatherMs`.
  *
- * Not pino's own destination, because its `flushSync` tries for ever where a write fails, and
+ * pino's own destination does not fit: its `flushSync` retries for ever where a write fails, and
  * `log.fatal` calls it.
  */
 import type { Clock } from '../../clock.js';
 import type { Output } from '../../system/output.js';
 
 /**
- * Nobody reads, or not fast enough; no room on the disk; the reader has gone; anything else, such
- * as a lost terminal.
+ * The reader is too slow or does not read; the disk is full; the reader has gone; anything else,
+ * such as a lost terminal.
  */
 export const DROP_CAUSES = ['unread', 'no_space', 'closed', 'error'] as const;
 export type DropCause = (typeof DROP_CAUSES)[number];
 
 export const MOST_WAITING_BYTES = 1024 * 1024;
-/** Given to one write. */
+/** Of one write. */
 const MOST_WRITE_BYTES = 64 * 1024;
-/** After an output that is full, doubled each time. */
+/** While the output is full, doubled each time. */
 const FIRST_RETRY_MS = 5;
 const LAST_RETRY_MS = 200;
-/** After one that has failed. */
+/** After a failed write. */
 const FAILED_RETRY_MS = 1_000;
 
 const CAUSES: Readonly<Record<string, DropCause>> = {
@@ -51,7 +50,7 @@ export class LogSink {
   #retryMs = FIRST_RETRY_MS;
   /** Why lines wait, if they do. */
   #cause: DropCause = 'unread';
-  /** Since lines were dropped for the first time, and not reported yet. */
+  /** Dropped lines that are not reported yet, by cause. */
   #unreported = new Map<DropCause, number>();
   #flushes: ((isEmpty: boolean) => void)[] = [];
 
@@ -71,7 +70,7 @@ export class LogSink {
     this.#roomAgain = listener;
   }
 
-  /** `line` with its end. Never throws, never waits. */
+  /** `line` ends with a line break. Never throws or blocks. */
   write(line: string): void {
     this.#report();
     const bytes = Buffer.from(line);
@@ -88,12 +87,12 @@ export class LogSink {
   }
 
   /**
-   * Before the process ends. Resolves with whether everything is out: at once where that is so or
-   * can't be, otherwise when it is, after `timeoutMs` at most.
+   * Writes out all lines, before the process ends. Resolves to whether that succeeded, after
+   * `timeoutMs` at most.
    */
   async flush(timeoutMs: number): Promise<boolean> {
     const flushed = new Promise<boolean>((resolve) => this.#flushes.push(resolve));
-    // The clock's own timers would let the process end before.
+    // The timers of the clock would let the process end before.
     const timer = setTimeout(() => this.#flushed(false), timeoutMs);
     this.#cancelDue?.();
     this.#cancelDue = null;
@@ -160,7 +159,7 @@ export class LogSink {
     });
   }
 
-  /** Not at the first free byte: at a slow output, every other line would be about dropped ones. */
+  /** Waits for half of the room: else every other line at a slow output would report drops. */
   #report(): void {
     if (this.#unreported.size === 0 || this.#waitingBytes > MOST_WAITING_BYTES / 2) return;
     const dropped = this.#unreported;

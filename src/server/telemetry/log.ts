@@ -1,8 +1,8 @@
 /**
- * The log: pino, JSON lines on standard output, or readable lines where a person watches.
- * `log-sink.ts` has them written.
+ * The log: pino, JSON lines on standard output, or readable lines on a terminal. `log-sink.ts`
+ * writes them.
  *
- * What never stands in it: image bytes, labels of answers, secrets, values of the environment other
+ * It never contains image bytes, labels of answers, secrets, or values of the environment other
  * than vitserve's own.
  */
 import { type Logger, pino } from 'pino';
@@ -32,10 +32,7 @@ function jsonLogger(level: LogLevel, sink: LogSink): Logger {
   return pino({ ...FORM, level, timestamp: pino.stdTimeFunctions.isoTime }, sink);
 }
 
-/**
- * Made readable here and not by pino-pretty's stream, which would hold lines back when the process
- * ends.
- */
+/** Formats lines itself, because pino-pretty's stream holds lines back when the process ends. */
 function prettyLogger(level: LogLevel, colorize: boolean, sink: LogSink): Logger {
   const pretty = prettyFactory({ translateTime: 'SYS:HH:MM:ss.l', colorize, singleLine: true });
   return pino({ ...FORM, level }, { write: (line: string) => sink.write(pretty(line)) });

@@ -2,15 +2,14 @@
  * Every metric of vitserve, declared once. `docs/reference/metrics.md` has the same list; a
  * contract test holds the two together.
  *
- * Durations are seconds, sizes bytes. Labels take values from closed sets only, so the number of
- * series does not grow with callers: methods, gRPC codes, reasons, stages, causes, process roles
- * and indices.
+ * Durations are seconds, sizes bytes. Labels have values from closed sets only (methods, gRPC
+ * codes, reasons, stages, causes, process roles and indices), so callers cannot add series.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 /**
- * 0.25 ms to 16 s, each bound 1.5 to 2 times the one before: fine where a request usually is,
- * bounded where it should not be.
+ * 0.25 ms to 16 s, each bound 1.5 to 2 times the one before: fine where most requests are, coarse
+ * where few should be.
  */
 const SECONDS = [
   0.00025, 0.0005, 0.001, 0.0015, 0.0025, 0.004, 0.006, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15,
@@ -229,8 +228,8 @@ export function createMetrics() {
 }
 
 /**
- * Series of what should never happen are there from the start: to Prometheus a counter that appears
- * with its first event has not increased.
+ * Creates the series of events that should never happen at the start: for Prometheus, a counter
+ * that appears with its first event has not increased.
  */
 function beginAtZero({
   dropped,

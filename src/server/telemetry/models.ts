@@ -1,4 +1,4 @@
-/** Which models are served, and which could not be. */
+/** Metrics and log lines of served models and of models that failed to load. */
 import type { ServedModelEvent, ServerEvent } from './events.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
@@ -9,7 +9,7 @@ export class ModelTelemetry {
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #served = new Set<string>();
-  /** Names of which a version could not be loaded: that is remembered beyond the model. */
+  /** Models of which a version failed to load. Their counter outlives the model. */
   readonly #failed = new Set<string>();
 
   constructor(metrics: Metrics, log: Logger) {
@@ -38,7 +38,7 @@ export class ModelTelemetry {
         const { name, version, problems } = event;
         this.#failed.add(name);
         modelFailures.inc({ model: name });
-        // Of a version that was tested for a while, under a name that is not served.
+        // Its smoke test has left metrics under a name that is not served.
         if (!this.#served.has(name)) this.#forget(name);
         this.#log.error(
           { model: name, version, problems },
@@ -54,7 +54,7 @@ export class ModelTelemetry {
     const id = `${name}/${version}`;
     this.#served.add(name);
     modelInfo.set(labelsOf(model), 1);
-    // A counter that appears with its first failure has not increased, to Prometheus.
+    // For Prometheus, a counter that appears with its first failure has not increased.
     modelFailures.inc({ model: name }, 0);
     providerFallback.set({ model: name }, fallbackReason === null ? 0 : 1);
     if (fallbackReason !== null) {

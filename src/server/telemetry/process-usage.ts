@@ -8,16 +8,16 @@ export interface ProcessUsage {
   readonly residentBytes: number;
 }
 
-/** Clock ticks a second and bytes a page: what Linux has on every platform that Node supports. */
+/** Clock ticks a second and bytes a page, as Linux has them on all platforms of Node. */
 const TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 
-/** Null where the process is gone or the system has no such file. */
+/** Null: the process is gone, or the system has no such file. */
 export async function readProcessUsage(pid: number): Promise<ProcessUsage | null> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
   if (stat === null) return null;
-  // The second field is the command in parentheses and may hold spaces; numbers follow the last
-  // parenthesis from field 3 on.
+  // The second field, the command in parentheses, may contain spaces. Field 3 follows the last
+  // parenthesis.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const field = (number: number) => Number(fields[number - 3]);
   return {

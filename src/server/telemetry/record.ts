@@ -1,39 +1,38 @@
 /**
- * What is written down of a call and of an image while they go, and read once at the end: by the
- * metrics, the log and the spans. Nothing that serves a call reads it, but for the times that an
- * answer carries. Times are monotonic milliseconds (`Clock.now`).
+ * The record of a call and that of an image. The serving code writes them along the path; metrics,
+ * log and spans read them at the end. The serving code reads only the times, for scheduling and for
+ * the answer. Times are monotonic milliseconds (`Clock.now`).
  */
 import { randomUUID } from 'node:crypto';
 import type { Reason } from '../../errors.js';
 
-/** The first value that a call's metadata has under a key, where it is text. */
+/** Returns the first value of a metadata key, where it is text. */
 export type Header = (key: string) => string | undefined;
 
 /** Of one image. What it costs: three small objects. */
 export interface ImageRecord {
-  /** When the image was there in full. */
+  /** When the image had arrived in full. */
   readonly cameAt: number;
   /** When it got its permit. */
   admittedAt: number;
   /** Infinity: no deadline. */
   readonly expiresAt: number;
-  /** Null until it is known which model is asked. */
+  /** Null until the model of the request is known. */
   model: {
     readonly name: string;
     readonly version: string;
     readonly executionProvider: string;
   } | null;
-  /**
-   * Null until its pixels are there; `at` is when the front was told, `decodeMs` what the decoder
-   * process took.
-   */
+  /** Null until it is decoded; `at`: when the front knew, `decodeMs`: as the decoder measured. */
   decoded: {
     readonly at: number;
     readonly decodeMs: number;
     readonly format: string;
     readonly decoder: string;
   } | null;
-  /** Null until it has scores; the times as above. */
+  /**
+   * Null until it has scores; `at`: when the front knew, `executionMs`: as the process measured.
+   */
   executed: {
     readonly at: number;
     readonly executionMs: number;
@@ -46,8 +45,8 @@ export function newImageRecord(cameAt: number, expiresAt = Number.POSITIVE_INFIN
 }
 
 /**
- * All waiting of an image that was executed, in milliseconds: for a decoder, for a batch, and on
- * the way between processes; from `since` on.
+ * All waiting of an executed image from `since` on, in milliseconds: for a decoder, for a batch,
+ * and on the way between processes.
  */
 export function queueMsOf({ decoded, executed }: ImageRecord, since: number): number {
   if (decoded === null || executed === null) return 0;
@@ -58,12 +57,12 @@ export function queueMsOf({ decoded, executed }: ImageRecord, since: number): nu
 export interface CallTrace {
   readonly traceId: string;
   readonly spanId: string;
-  /** One image of a stream has been answered; no reason: well. */
+  /** One image of a stream was answered; without a reason: with its scores. */
   streamImage(image: ImageRecord, reason: Reason | null, at: number): void;
   end(call: EndedCall): void;
 }
 
-/** How a call has ended, for its trace. `image`: of a unary call. */
+/** How a call ended, for its trace. `image`: of a unary call. */
 interface EndedCall {
   readonly code: string;
   readonly reason: Reason | null;
@@ -74,23 +73,22 @@ interface EndedCall {
 
 const REQUEST_ID_KEY = 'x-request-id';
 /**
- * What UUIDs, ULIDs and the identifiers of proxies are made of. Anything else is not taken over
- * into the log.
+ * The characters of UUIDs, ULIDs and the identifiers of proxies. Other text stays out of the log.
  */
 const SANE_REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
 /** https://www.w3.org/TR/trace-context/#traceparent-header */
 const TRACE_PARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-[\da-f]{16}-[\da-f]{2}/;
 
-/** Of one call, from its headers to its status. */
+/** The record of one call, from its headers to its status. */
 export class CallRecord {
   readonly service: string;
   readonly method: string;
   readonly arrivedAt: number;
-  /** The caller's metadata; none until the headers are read. */
+  /** Reads the caller's metadata; finds nothing until the headers are read. */
   header: Header = () => undefined;
-  /** A caller's, and not of the server's own warm-up. */
+  /** False for the server's own warm-up. */
   isAuthenticated = false;
-  /** Of a unary call, once it has its permit. */
+  /** The image of a unary call, once it has its permit. */
   image: ImageRecord | null = null;
   /** Null where the call is not traced. */
   trace: CallTrace | null = null;
@@ -104,7 +102,7 @@ export class CallRecord {
     this.arrivedAt = arrivedAt;
   }
 
-  /** The caller's name for the call (`x-request-id`), or else one of the server's own. */
+  /** The id of the call from the caller (`x-request-id`), or a new one. */
   get requestId(): string {
     if (this.#requestId === null) {
       const given = this.header(REQUEST_ID_KEY);
@@ -113,7 +111,7 @@ export class CallRecord {
     return this.#requestId;
   }
 
-  /** The caller's, where the call is not traced here; null: none. */
+  /** Of this server's trace, else of the caller's; null: none. */
   get traceId(): string | null {
     return this.trace?.traceId ?? TRACE_PARENT.exec(this.header('traceparent') ?? '')?.[1] ?? null;
   }

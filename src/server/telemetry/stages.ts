@@ -1,9 +1,9 @@
 /**
- * The stages of a call as intervals, from what was written down of its image. A stage in which the
- * call came to its end is the last one, and takes in the waiting before it.
+ * The stages of a call as intervals, from the record of its image. The stage in which a call ends
+ * is the last one, and includes the waiting before it.
  *
- * Children measure what they do themselves, and the front when it was told; so a stage of work ends
- * when the front hears of it, and the way between processes counts as waiting before it.
+ * Children measure their own work, and the front when it knows of the result. So a stage of work
+ * ends when the front knows, and the way between processes counts as waiting before it.
  */
 import { type ImageRecord, queueMsOf } from './record.js';
 
@@ -24,13 +24,13 @@ export interface Stage {
   readonly attributes: Readonly<Record<string, string | number>>;
 }
 
-/** Of a unary call, from its headers on. `image` is null where it never was there in full. */
+/** Stages of a unary call, from its headers on. `image`: null where it did not arrive in full. */
 export function stagesOfCall(beganAt: number, image: ImageRecord | null, endedAt: number): Stage[] {
   if (image === null) return [stage('upload', beganAt, endedAt)];
   return [stage('upload', beganAt, image.cameAt), ...stagesOfImage(image, endedAt)];
 }
 
-/** Of an image from when it was there in full. */
+/** Stages of an image, from its arrival in full. */
 export function stagesOfImage(image: ImageRecord, endedAt: number): Stage[] {
   const { cameAt, admittedAt, decoded, executed } = image;
   const stages = admittedAt > cameAt ? [stage('permit', cameAt, admittedAt)] : [];
@@ -54,7 +54,7 @@ export function stagesOfImage(image: ImageRecord, endedAt: number): Stage[] {
   return stages;
 }
 
-/** The times that answers carry, as far as the image came. Milliseconds. */
+/** The times of an answer, as far as the image came, in milliseconds. */
 export function timesOf(image: ImageRecord): Readonly<Record<string, number>> {
   const { cameAt, decoded, executed } = image;
   if (decoded === null) return {};
@@ -69,7 +69,7 @@ export function timesOf(image: ImageRecord): Readonly<Record<string, number>> {
   };
 }
 
-/** To microseconds: what a log line needs. */
+/** Rounds to microseconds, for the log. */
 export function rounded(milliseconds: number): number {
   return Math.round(milliseconds * 1000) / 1000;
 }

@@ -1,6 +1,6 @@
 /**
- * Where what the server reports becomes metrics, log lines and spans, so that the code that serves
- * holds none of them.
+ * Turns the events of the server into metrics, log lines and spans, so that the serving code has
+ * none of these.
  */
 import type { TracingSettings } from '../../cli/tracing.js';
 import { CallTelemetry, type CallTelemetryOptions } from './calls.js';
@@ -11,7 +11,7 @@ import { createMetrics, type Metrics } from './metrics.js';
 import { ModelTelemetry } from './models.js';
 
 export interface TelemetryOptions extends CallTelemetryOptions {
-  /** Lines that the log could not write since the start, by cause. */
+  /** Log lines dropped since the start, by cause. */
   readonly droppedLogLines: Readonly<Record<DropCause, number>>;
 }
 
@@ -23,9 +23,9 @@ export class Telemetry {
   readonly #calls: CallTelemetry;
   readonly #children: ChildTelemetry;
   readonly #models: ModelTelemetry;
-  /** Other protocols that callers spoke. Each is logged once. */
+  /** Foreign protocols of callers. Each is logged once. */
   readonly #protocols = new Set<string>();
-  /** What is wrong with new credentials. It is logged once. */
+  /** Problems of new credentials. Each is logged once. */
   readonly #credentialProblems = new Map<CredentialKind, string>();
 
   constructor(options: TelemetryOptions, metrics = createMetrics()) {
@@ -36,7 +36,7 @@ export class Telemetry {
     this.#models = new ModelTelemetry(metrics, options.log);
   }
 
-  /** OpenTelemetry is loaded here and nowhere else, and only where traces are exported. */
+  /** Loads OpenTelemetry, only where traces are exported. */
   static async open(
     options: Omit<TelemetryOptions, 'tracing'>,
     settings: TracingSettings | null,
@@ -117,7 +117,7 @@ export class Telemetry {
     }
   };
 
-  /** Every metric as Prometheus reads it. */
+  /** All metrics in the text format of Prometheus. */
   async exposition(gauges: Gauges): Promise<string> {
     await this.#children.readUsage();
     this.#setGauges(gauges);
@@ -156,8 +156,8 @@ export class Telemetry {
   }
 
   /**
-   * Why a connection was refused is for the debug log, since any client can make it grow. Another
-   * protocol than the port's is a mistake in somebody's settings: each is logged once.
+   * Logs rejected connections at the debug level, because any client can cause them. A foreign
+   * protocol is a mistake in some settings: each is logged once as a warning.
    */
   #onConnectionRefused(event: Extract<ServerEvent, { kind: 'connection-refused' }>): void {
     const { cause, peer, detail } = event;

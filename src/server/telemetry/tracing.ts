@@ -1,12 +1,11 @@
 /**
- * Traces: a span for each call of the service, and below it one for each stage that it went
- * through, sent over OTLP.
+ * Traces: a span for each call of the service, and below it one for each of its stages, sent over
+ * OTLP.
  *
  * This file, and with it all of OpenTelemetry, is loaded only where traces are exported. The span
- * of a call begins with its headers, so that its identifiers are there for the log; stages become
- * spans when the call ends, from times that were taken anyway. Spans are written and sent in
- * batches between calls; what can't be sent is dropped, counted, and said in the log once a minute
- * at most.
+ * of a call begins at its headers, so that the log has its identifiers. Stages become spans when
+ * the call ends, from the times in its record. Spans are encoded and sent in batches between calls.
+ * Spans that cannot be sent are dropped and counted, and logged at most once a minute.
  */
 import {
   type Context,
@@ -42,11 +41,10 @@ import { type Stage, stagesOfCall, stagesOfImage } from './stages.js';
 /** Times are monotonic milliseconds. */
 export interface Tracing {
   /**
-   * A call of the service begins. Whether it is recorded is for the sampler, and where it says so
-   * for the caller.
+   * Begins the trace of a call. The sampler decides whether it is recorded, or the caller's does.
    */
   begin(service: string, method: string, at: number, header: Header): CallTrace;
-  /** Sends what is left, for `CLOSE_MS` at most. */
+  /** Sends the remaining spans, within `CLOSE_MS`. */
   close(): Promise<void>;
 }
 
@@ -64,7 +62,7 @@ const WARNING_MS = 60_000;
 /** Calls that have the stages of one image. */
 const IMAGE_METHODS: ReadonlySet<string> = new Set(['Classify', 'Embed']);
 /**
- * The codes that say of a server that it failed:
+ * The codes that mean that the server failed:
  * https://opentelemetry.io/docs/specs/semconv/rpc/grpc/
  */
 const SERVER_FAULTS: ReadonlySet<string> = new Set([
@@ -83,8 +81,7 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
     if (limit.allows(''))
       log.warn({ detail: detail.slice(0, 500) }, 'trouble with exporting traces');
   };
-  // Warnings have no other way out: of variables of the exporter, and of spans dropped because too
-  // many waited to be sent.
+  // OpenTelemetry reports wrong variables of the exporter and dropped spans only here.
   const silent = () => {};
   diag.setLogger(
     { error: silent, warn, info: silent, debug: silent, verbose: silent },
@@ -126,7 +123,7 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
   };
 
   const begin: Tracing['begin'] = (service, method, at, header) => {
-    // Taken anew for each call, for the clock of the wall may be set while the server runs.
+    // For each call, because the wall clock may be set while the server runs.
     const epoch = Date.now() - clock.now();
     const name = `${service}/${method}`;
     const attributes = { 'rpc.system.name': 'grpc', 'rpc.method': name };
@@ -188,7 +185,7 @@ function describeImage(span: Span, { model, executed }: ImageRecord): void {
   if (executed !== null) span.setAttribute('vitserve.batch.size', executed.batchSize);
 }
 
-/** Counts what becomes of the spans. */
+/** Counts the exported and the failed spans. */
 function counted(
   exporter: SpanExporter,
   { traceSpans }: Metrics,

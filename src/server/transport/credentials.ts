@@ -1,7 +1,7 @@
 /**
- * What the server shows and asks for: its certificate, the authorities of callers' certificates,
- * and their tokens, each read from files, looked at again while the server runs, and put to use
- * without a connection or call being lost.
+ * The credentials of the server: its certificate, the authorities of client certificates, and the
+ * tokens. It reads them from files, reads those again while the server runs, and uses new content
+ * without losing a connection or call.
  */
 import type { SecureContextOptions } from 'node:tls';
 import type { Clock } from '../../clock.js';
@@ -12,7 +12,7 @@ import { parseTlsFiles, type TlsMaterial, watchedTlsFiles } from './tls-files.js
 import { Tokens } from './tokens.js';
 import { WatchedFiles } from './watched-files.js';
 
-/** Kubernetes itself takes about a minute to bring a changed Secret to the files. */
+/** Kubernetes takes about a minute to write a changed Secret to the files. */
 export const LOOK_INTERVAL_MS = 10_000;
 
 export interface CredentialSettings {
@@ -43,7 +43,7 @@ export class Credentials {
     if (tokens !== null) this.#loaded('tokens');
   }
 
-  /** Rejects with SetupError where something that is asked for can't be used. */
+  /** Rejects with SetupError where a file cannot be used. */
   static async open(
     settings: CredentialSettings,
     clock: Clock,
@@ -59,30 +59,27 @@ export class Credentials {
     return new Credentials(clock, report, tls, tokens);
   }
 
-  /** For the server's end of TLS; null: plaintext. */
+  /** The TLS context of the server; null: plaintext. */
   get tls(): SecureContextOptions | null {
     return this.#tls?.value.context ?? null;
   }
 
   /**
-   * `authorization`: all values of that metadata key. Throws RequestError TOKEN_INVALID where
-   * tokens are asked for and this is none.
+   * `authorization`: all values of that metadata key. Throws RequestError TOKEN_INVALID where the
+   * server has tokens and this is not one of them.
    */
   authenticate(authorization: readonly (string | Buffer)[]): void {
     this.#tokens?.value.check(authorization);
   }
 
-  /**
-   * Looks every LOOK_INTERVAL_MS from now on; `useTls` is given what new connections should be
-   * shown.
-   */
+  /** Looks every LOOK_INTERVAL_MS from now on; `useTls` gets the context for new connections. */
   watch(useTls: (context: SecureContextOptions) => void): void {
     this.#useTls = useTls;
     this.#tls?.watch(this.#clock, LOOK_INTERVAL_MS, () => this.#lookAt('certificate'));
     this.#tokens?.watch(this.#clock, LOOK_INTERVAL_MS, () => this.#lookAt('tokens'));
   }
 
-  /** Looks now. Never rejects: what came of it is reported. */
+  /** Looks now. Never rejects: it reports the outcome. */
   async look(): Promise<void> {
     await Promise.all([this.#lookAt('certificate'), this.#lookAt('tokens')]);
   }

@@ -1,11 +1,10 @@
 /**
- * Finds one length-delimited field of a protobuf message whose bytes pass by, and keeps nothing
- * else of it.
+ * Finds one length-delimited field in a stream of the bytes of a protobuf message, and keeps
+ * nothing else.
  *
- * The field may stand anywhere in the message and the pieces may be cut anywhere; the last
- * occurrence counts, as for every reader of protobuf. Only fields of the message itself are looked
- * at, never those within others. Bytes that are no message end the search; what was found before
- * remains.
+ * The field may be anywhere in the message, and the chunks may be cut anywhere. The last occurrence
+ * counts, as for every reader of protobuf. Only fields of the message itself count, not those of
+ * nested messages. Malformed bytes end the search; what was found before remains.
  *
  * What it costs: a few instructions for each field, whatever its length, and at most `mostBytes` of
  * memory.
@@ -34,18 +33,18 @@ export class FieldScanner {
   #isWanted = false;
   /** Bytes of the field's content that are still to come. */
   #left = 0;
-  /** Groups that are open: fields within them are not the message's own. */
+  /** Open groups: fields within them are not the message's own. */
   #depth = 0;
   #pieces: Uint8Array[] = [];
   #value: Buffer | null = null;
 
-  /** A longer field than `mostBytes` counts as one that is not there. */
+  /** A field longer than `mostBytes` counts as missing. */
   constructor(field: number, mostBytes: number) {
     this.#field = field;
     this.#mostBytes = mostBytes;
   }
 
-  /** What the field holds, of what has passed so far; null: it was not there. */
+  /** The content of the field in the bytes so far; null: missing. */
   get value(): Buffer | null {
     return this.#value;
   }

@@ -1,11 +1,10 @@
 /**
- * Unfolds one compressed message while its bytes come in.
+ * Decompresses one message while its bytes arrive.
  *
- * What holds: of the message itself at most `mostBytes` are kept. One that unfolds to more is only
- * searched from there on, for the field that names it, and only until that is found or
- * SEARCHED_TIMES as much has passed; so a message made to unfold without end costs little more than
- * one that is as large as allowed. What waits to be unfolded is bounded as well: the body is held
- * back meanwhile.
+ * What holds: it keeps at most `mostBytes` of the message. A message that decompresses to more is
+ * only searched for its id from there on, until that is found or SEARCHED_TIMES as much has passed.
+ * So a decompression bomb costs little more than a message at the limit. The compressed bytes that
+ * wait are bounded too: beyond BACKLOG_BYTES the body is held back.
  */
 import { constants, createGunzip, createInflate, type Gunzip, type Inflate } from 'node:zlib';
 import { status } from '@grpc/grpc-js';
@@ -18,12 +17,9 @@ const BACKLOG_BYTES = 1024 * 1024;
 export interface InflationOptions {
   readonly encoding: 'gzip' | 'deflate';
   readonly mostBytes: number;
-  /**
-   * The compressed message is longer than `mostBytes` already, so that nothing of it needs to be
-   * kept.
-   */
+  /** The compressed message already exceeds `mostBytes`, so nothing of it needs to be kept. */
   readonly isTooLong: boolean;
-  /** Only the beginning of the message will be given. */
+  /** Only the beginning of the message will be written. */
   readonly isCutOff: boolean;
   readonly scanner: FieldScanner;
   /** Holds the body back until the returned function is called. */
@@ -31,10 +27,7 @@ export interface InflationOptions {
 }
 
 export class Inflation {
-  /**
-   * The message, or null: it is too long. Rejects, with a status as grpc-js has it, where the bytes
-   * don't unfold.
-   */
+  /** The message; null: too long. Rejects with a status, as grpc-js does, for malformed bytes. */
   readonly content: Promise<Buffer | null>;
   readonly #options: InflationOptions;
   readonly #unfolder: Gunzip | Inflate;
@@ -53,7 +46,7 @@ export class Inflation {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    // Nobody may be left to look at it.
+    // The call may have ended, and then nothing handles the rejection.
     this.content.catch(() => {});
     const zlibOptions = options.isCutOff ? { finishFlush: constants.Z_SYNC_FLUSH } : {};
     this.#unfolder =
@@ -74,12 +67,12 @@ export class Inflation {
     if (this.#unfolder.writableLength > BACKLOG_BYTES) this.#release ??= this.#options.hold();
   }
 
-  /** No more bytes will come. */
+  /** All bytes were written. */
   end(): void {
     if (!this.#done) this.#unfolder.end();
   }
 
-  /** Unfolds no further; the content is never told unless it is known. */
+  /** Stops. The content never settles unless it has. */
   destroy(): void {
     this.#done = true;
     this.#pieces = [];

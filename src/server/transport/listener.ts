@@ -1,12 +1,11 @@
 /**
- * A port that hands its connections to a gRPC server, so that the server's own socket is in our
- * hands: how many connections there are, how long they may take to say something sensible, which
- * certificate they are shown, and that they end where their client breaks HTTP/2
- * (`stalled-sessions.ts`).
+ * A port that passes its connections to a gRPC server. Because it owns the socket, it can limit the
+ * number of connections and the time of their handshake, change the certificate, and end
+ * connections whose client breaks HTTP/2 (`stalled-sessions.ts`).
  *
- * grpc-js takes connections from elsewhere (`createConnectionInjector`), TLS ones too, and Node's
- * TLS server takes new certificates at any time (`setSecureContext`), both without anything
- * private. Connections that are open keep the certificate that they were made with.
+ * grpc-js takes connections from outside (`createConnectionInjector`), TLS ones too, and Node's TLS
+ * server takes new certificates at any time (`setSecureContext`); both are public. Open connections
+ * keep their certificate.
  */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
@@ -30,27 +29,25 @@ export interface ListenerOptions {
   readonly option: string;
   /** Port 0: any free one. */
   readonly address: Address;
-  /** null: plaintext. With `ca` in it callers have to show a certificate of one of these. */
+  /** null: plaintext. With `ca`, callers need a certificate that one of these has signed. */
   readonly tls: SecureContextOptions | null;
   readonly maxConnections: number;
   readonly clock: Clock;
   readonly report: Report;
-  /** The gRPC server's. */
+  /** Passes a connection to the gRPC server. */
   readonly inject: (connection: Socket) => void;
   readonly handshakeTimeoutMs?: number;
   readonly lingerMs?: number;
 }
 
-/** For TLS, and again for the beginning of HTTP/2. */
+/** For TLS, and again for the start of HTTP/2. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** Time for the other end to close, once this one has. */
+/** How long the client may take to close after the server has closed. */
 const LINGER_MS = 5_000;
-/**
- * The preface of HTTP/2 and the header of the SETTINGS frame that has to follow (RFC 9113 §3.4).
- */
+/** The HTTP/2 preface and the header of the SETTINGS frame that has to follow (RFC 9113 §3.4). */
 const PREFACE_BYTES = 24 + 9;
 
-/** What OpenSSL says where no TLS came at all. */
+/** Codes of OpenSSL for a connection without TLS. */
 const PLAINTEXT = /^ERR_SSL_(HTTP_REQUEST|HTTPS_PROXY_REQUEST|WRONG_VERSION_NUMBER)$/;
 const NO_CERTIFICATE = 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE';
 
@@ -58,7 +55,7 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
-  /** Those that the gRPC server has, in their outermost form. */
+  /** Connections that the gRPC server has: the TLS sockets where there is TLS. */
   readonly #handed = new Set<Socket>();
   readonly #tls: TlsServer | null;
   #closed = false;
@@ -68,12 +65,12 @@ export class Listener {
     this.#tls = options.tls === null ? null : this.#createTls(options.tls);
   }
 
-  /** Rejects with SetupError when the address can't be had. */
+  /** Rejects with SetupError where the address cannot be bound. */
   static async listen(options: ListenerOptions): Promise<Listener> {
     const listener = new Listener(options);
     const { host, port } = options.address;
     try {
-      // A name such as localhost may stand for several addresses, and callers choose any of them.
+      // A name such as localhost may have several addresses, and callers choose any of them.
       const addresses = await lookup(host, { all: true });
       const failures: unknown[] = [];
       for (const { address } of addresses) {
@@ -92,36 +89,30 @@ export class Listener {
     return this.#portOr(this.#options.address.port);
   }
 
-  /**
-   * Of the server's end of TLS, for connections from now on. Throws for what can't be used, and
-   * nothing has changed.
-   */
+  /** Sets the TLS context of new connections. Throws and changes nothing where it is unusable. */
   setTls(context: SecureContextOptions): void {
     this.#tls?.setSecureContext(context);
   }
 
-  /** Open ones. */
+  /** The number of open connections. */
   get connections(): number {
     return this.#sockets.size;
   }
 
-  /** Takes no further connections. */
+  /** Accepts no further connections. */
   close(): void {
     this.#closed = true;
     for (const server of this.#servers) server.close();
   }
 
-  /**
-   * Resolves when every connection that the gRPC server was given has closed, as it sees to when it
-   * shuts down.
-   */
+  /** Resolves when every connection of the gRPC server has closed, which its shutdown causes. */
   async drained(): Promise<void> {
     for (const connection of this.#handed) {
       if (!connection.closed) await new Promise((resolve) => connection.on('close', resolve));
     }
   }
 
-  /** Ends those that are left. */
+  /** Ends the remaining connections. */
   destroy(): void {
     this.close();
     for (const socket of this.#sockets) socket.destroy();
@@ -165,17 +156,14 @@ export class Listener {
     server.on('secureConnection', (socket) => this.#hand(socket));
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
       const cause = causeOf(error, socket);
-      // Who leaves without a word, as probes of a port do, was not refused.
+      // A client that only connects and closes, such as a port probe, was not rejected.
       if (cause !== null) this.#refuse(cause, socket, detailOf(error, socket));
       socket.destroy();
     });
     return server;
   }
 
-  /**
-   * To the gRPC server, with a time limit for the beginning of HTTP/2, which is the server's to
-   * judge where it looks like it.
-   */
+  /** Passes the connection on, with a time limit for the start of HTTP/2. */
   #hand(connection: Socket): void {
     const {
       clock,

@@ -1,16 +1,15 @@
 /**
  * How many calls of one connection may be reset.
  *
- * Every reset that arrives takes a token of a bucket in nghttp2; with none left the whole
- * connection is ended, and with it the calls of everybody else who shares it through a proxy. That
- * is the protection against floods of resets (CVE-2023-44487), and stays. But a gateway that
- * multiplexes many callers passes on each deadline that passes and each caller that leaves, so the
- * limit is raised where Node.js lets it be, from 22.10 on; and it is counted along here, so that a
- * connection that has used most of its tokens can be ended in order before.
+ * Every reset that arrives takes a token from a bucket in nghttp2. With none left nghttp2 ends the
+ * whole connection, and with it the calls of all clients that share it through a proxy. That
+ * protects against floods of resets (CVE-2023-44487), and stays. But a gateway that multiplexes
+ * many callers passes on every passed deadline and every cancellation. So the limit is raised where
+ * Node.js has options for it, from 22.10 on; and this file counts along, so that a connection that
+ * has used most of its tokens can be ended in order before that.
  *
- * What can't be seen here is a reset that crosses with the end of its call. So the refill is taken
- * for slower than it is, and every call that was answered before it had been sent in full counts as
- * reset.
+ * It cannot see a reset that crosses with the end of its call. So it assumes a slower refill, and
+ * counts every call that was answered before its body was complete as reset.
  */
 import type { Clock } from '../../clock.js';
 
@@ -19,16 +18,15 @@ export interface ResetLimits {
   readonly perSecond: number;
 }
 
-/** nghttp2's own, which Node.js 20 has no option for. */
+/** Those of nghttp2; Node.js 20 has no option for them. */
 const FIXED: ResetLimits = { burst: 1_000, perSecond: 33 };
 const RAISED: ResetLimits = { burst: 4_000, perSecond: 200 };
-/** What is left of the burst when a connection has to go. */
+/** The share of the burst that is left when a connection is ended. */
 const RESERVE_SHARE = 0.4;
 const COUNTED_REFILL_SHARE = 0.75;
 
 /**
- * `nodeVersion` as in `process.versions.node`; of the 22nd only versions are supported that have
- * the options.
+ * `nodeVersion` as in `process.versions.node`; all supported versions of Node 22 have the options.
  */
 export function resetLimitsOf(nodeVersion: string): ResetLimits {
   return Number.parseInt(nodeVersion, 10) >= 22 ? RAISED : FIXED;
@@ -47,7 +45,7 @@ export class ResetBudget {
     this.#countedAt = clock.now();
   }
 
-  /** A call was reset. Returns whether the rest is a reserve. */
+  /** A call was reset. Returns whether only the reserve is left. */
   spend(): boolean {
     const { burst, perSecond } = this.#limits;
     const now = this.#clock.now();

@@ -1,22 +1,23 @@
 /**
- * The end of a connection that has done nothing wrong: it has reached its age, has been idle, has
- * nearly used up its resets, or the server stops. grpc-js can do the first two, but at the price of
- * calls: both of its GOAWAY frames go out at once, so a call that is on its way is refused, and
- * what is larger than its client's retry buffer is lost.
+ * Ends a connection in order: it has reached its age, was idle, has nearly used up its resets, or
+ * the server stops. grpc-js can do the first two, but loses calls: it sends both GOAWAY frames at
+ * once, so a call that is on its way is rejected, and lost where it is larger than the retry buffer
+ * of its client.
  *
- * Here it takes three steps:
+ * This file takes three steps:
  *
- * 1. Wait for a moment when nothing is on its way to the client: a PING is answered, and no call
- *    ended between. Clients on Node.js lose calls that they begin on an answer which they read
- *    together with GOAWAY; nothing a server sends afterwards helps.
- * 2. Ask for no further calls (`shutdown-notice.ts`), and wait until a PING is answered or
- *    ROUND_TRIP_MS have passed. Calls that were begun before the client knew arrive before the
- *    answer, and are taken.
- * 3. GOAWAY with the last call that was taken; the connection closes when its calls have ended.
+ * 1. Wait for a moment when nothing is on its way to the client: the client has answered a PING,
+ *    and no call ended meanwhile. Clients on Node.js lose the calls that they begin after an answer
+ *    which they read together with GOAWAY; nothing that a server sends afterwards helps.
+ * 2. Ask for no further calls (`shutdown-notice.ts`), and wait for the answer to a PING, for
+ *    ROUND_TRIP_MS at most. Calls that the client began before it knew arrive before that answer,
+ *    and are taken.
+ * 3. Send GOAWAY with the last call that was taken. The connection closes when its calls have
+ *    ended.
  *
- * All of it has an end: QUIET_MS for the first step, less where it can't wait. Calls that are open
- * when the grace is over lose their connection, which is UNAVAILABLE to a client; to reset them
- * with NO_ERROR, as grpc-js does, is INTERNAL.
+ * Each step has a limit: QUIET_MS for the first, less where it is urgent. Calls that are open when
+ * the grace is over lose their connection, which clients see as UNAVAILABLE; a reset with NO_ERROR,
+ * as grpc-js sends it, would be INTERNAL.
  */
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -25,13 +26,13 @@ import { ResetBudget, type ResetLimits } from './reset-budget.js';
 import { sendShutdownNotice } from './shutdown-notice.js';
 
 /**
- * How long a moment without answers is waited for. A connection that never has one carries small
- * calls, which are sent again.
+ * The longest wait for a quiet moment. A connection that never has one carries small calls, which
+ * clients retry.
  */
 const QUIET_MS = 1_000;
 /** The same where the connection has few resets left. */
 const HURRIED_QUIET_MS = 50;
-/** The longest time for the client to say that it knows. */
+/** The longest wait for the answer of the client. */
 const ROUND_TRIP_MS = 1_000;
 /** Between two tries. */
 const PAUSE_MS = 5;
@@ -39,15 +40,15 @@ const PAUSE_MS = 5;
 const JITTER_SHARE = 0.1;
 
 /**
- * A connection without an open call is asked to close after this, so that clients that have gone to
- * sleep do not fill up `max-connections`. Client libraries connect again with the next call.
+ * The server asks a connection without an open call to close after this time, so that idle clients
+ * do not fill up `max-connections`. Client libraries connect again with the next call.
  */
 export const MAX_CONNECTION_IDLE_MS = 600_000;
 
 export interface SessionLifeOptions {
   readonly clock: Clock;
   readonly maxConnectionIdleMs: number;
-  /** 0: for ever. Calls that are open then may take as long again. */
+  /** 0: unlimited. Calls that are open then may take as long again. */
   readonly maxConnectionAgeMs: number;
   readonly resetLimits: ResetLimits;
 }
@@ -57,7 +58,7 @@ export class SessionLife {
   readonly #connection: Socket;
   readonly #options: SessionLifeOptions;
   readonly #resets: ResetBudget;
-  /** Resolved with the last GOAWAY, or the end of the session. */
+  /** Resolves with the last GOAWAY, or the end of the session. */
   readonly #retired: Promise<void>;
   #onRetired = () => {};
   #cancelIdle = () => {};
@@ -66,7 +67,7 @@ export class SessionLife {
   #isRetiring = false;
   #openCalls = 0;
   #idleSince: number;
-  /** Grows with every end of a call, and when its last bytes are given to the session. */
+  /** Grows with every end of a call, and when the session gets its last bytes. */
   #endings = 0;
 
   constructor(session: ServerHttp2Session, connection: Socket, options: SessionLifeOptions) {
@@ -88,10 +89,7 @@ export class SessionLife {
     session.on('close', () => this.#end());
   }
 
-  /**
-   * Ends the connection in order. Resolves when the client knows which calls were taken, or has
-   * gone.
-   */
+  /** Ends the connection in order. Resolves when the client knows which calls were taken. */
   retire(quietMs = QUIET_MS): Promise<void> {
     if (!this.#isRetiring) {
       this.#isRetiring = true;
@@ -114,7 +112,7 @@ export class SessionLife {
     });
   }
 
-  /** Looks again when the time could be over, so that a call costs no timer. */
+  /** Checks again when the time could be over, so that a call costs no timer. */
   #watchIdleness(delayMs: number): void {
     const { clock, maxConnectionIdleMs } = this.#options;
     this.#cancelIdle = clock.after(delayMs, () => {
@@ -159,7 +157,7 @@ export class SessionLife {
     this.#onRetired();
   }
 
-  /** Calls back once: when the client has answered a PING, or when the time is over. */
+  /** Calls back once: when the client has answered a PING, or after `limitMs`. */
   #afterRoundTrip(limitMs: number, callback: () => void): void {
     let isOver = false;
     const proceed = () => {

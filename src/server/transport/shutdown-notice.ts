@@ -1,17 +1,17 @@
 /**
- * The first of the two GOAWAY frames with which HTTP/2 ends a connection (RFC 9113 §6.8): its last
- * stream is 2³¹ − 1, so it only asks the client to begin no further calls, and those that are on
- * their way are taken.
+ * The first of the two GOAWAY frames with which HTTP/2 ends a connection (RFC 9113 §6.8). Its last
+ * stream is 2³¹ − 1, so it only asks the client to begin no further calls, and the server still
+ * takes those that are on their way.
  *
  * nghttp2 has a function for it (`nghttp2_submit_shutdown_notice`) that Node.js does not call:
- * after `session.goaway`, whatever its last stream, calls that arrive are ignored. So the frame is
- * written to the socket behind the session's back, at a moment when that can't break another frame
- * in two: a session writes whole frames at a time, and nothing that it has written waits. The write
- * goes to the descriptor itself, because the end of a write through the handle would be told to the
- * session, which did not make it and ends the process.
+ * after `session.goaway`, whatever its last stream, the session ignores calls that arrive. So this
+ * file writes the frame to the socket past the session, at a moment when that cannot split another
+ * frame: a session writes whole frames, and none of its writes waits. The write goes to the
+ * descriptor, because the handle would report the end of the write to the session, which did not
+ * make it and would end the process.
  *
- * Under TLS there is no such way: all bytes go through the handle. `session-life.ts` does without
- * the notice there.
+ * Under TLS that is impossible, because all bytes go through the handle. There `session-life.ts`
+ * does without the notice.
  */
 import { writeSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -25,9 +25,9 @@ interface Inside {
 }
 
 /**
- * - `sent`: the client will know.
- * - `busy`: something waits to be written; ask again.
- * - `impossible`: there is no way on this connection.
+ * - `sent`: the notice is written.
+ * - `busy`: other bytes wait to be written; try again.
+ * - `impossible`: it cannot be sent on this connection.
  */
 export type NoticeOutcome = 'sent' | 'busy' | 'impossible';
 
@@ -38,7 +38,7 @@ export function sendShutdownNotice(connection: Socket): NoticeOutcome {
     return 'impossible';
   if (writeQueueSize > 0) return 'busy';
   try {
-    // The rest of a frame that went out in part could not be sent before something else is.
+    // Other bytes could go out before the rest of an incomplete frame.
     if (writeSync(fd, NOTICE) < NOTICE.length) connection.destroy();
     return 'sent';
   } catch (error) {

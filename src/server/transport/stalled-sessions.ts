@@ -1,22 +1,22 @@
 /**
- * Ends connections that HTTP/2 has given up.
+ * Ends connections whose HTTP/2 session has stalled.
  *
- * After a frame that can't be understood nghttp2 sends GOAWAY and wants neither to read nor to
- * write any more, nor does it after too many resets once no call is open; whoever uses it is to
- * drop the connection then (`nghttp2_session_want_read`). Node 20 stops reading and does nothing
- * else: no event, calls stay open, and that the client has left is never seen. Later versions close
- * such connections themselves in some of the cases.
+ * After a malformed frame, or after too many resets once no call is open, nghttp2 sends GOAWAY and
+ * wants neither to read nor to write. Its user is expected to drop the connection then
+ * (`nghttp2_session_want_read`). Node 20 only stops reading: it emits no event, calls stay open,
+ * and it never sees that the client has gone. Later versions close such connections in some cases.
  *
- * Nothing public tells that reading has stopped, so the socket's handle is asked: `readStart` fails
- * where it is on. Reading stops for a moment with every write that can't be done at once, too; so
- * it has to be off at two looks between which nothing was written, with nothing waiting to be. A
- * look costs a call or two of the handle. Where an update moves `_handle`, nothing breaks, but such
- * connections are left to the keepalive: `test/faults/broken-connections.test.ts` fails then.
+ * No public API shows that reading has stopped, so this file asks the handle of the socket:
+ * `readStart` fails while reading is on. Reading also stops for a moment with every write that has
+ * to wait. So a session counts as stalled when reading is off at two looks, with nothing written
+ * between them and nothing waiting to be written. A look costs a call or two of the handle. Where
+ * an update moves `_handle`, only the keepalive ends such connections:
+ * `test/faults/broken-connections.test.ts` fails then.
  */
 import type { Socket } from 'node:net';
 import type { Clock } from '../../clock.js';
 
-/** Twice this is how long a connection may outlive what broke it. */
+/** A broken connection may live for twice this time. */
 const LOOK_MS = 500;
 
 interface Inside {
@@ -28,8 +28,8 @@ interface Inside {
 }
 
 /**
- * Calls back once when `connection`, which HTTP/2 has, plaintext or TLS, was given up. Returns the
- * end of the watch.
+ * Calls back once when the HTTP/2 session on `connection`, plaintext or TLS, has stalled. Returns a
+ * function that ends the watch.
  */
 export function onStalled(connection: Socket, clock: Clock, callback: () => void): () => void {
   let writtenAtLastLook = -1;
@@ -47,7 +47,7 @@ export function onStalled(connection: Socket, clock: Clock, callback: () => void
   return () => cancel();
 }
 
-/** Whether nobody reads, although the other end has not closed and nothing waits to be written. */
+/** Whether reading is off, although the client has not closed and nothing waits to be written. */
 function isUnread(connection: Socket): boolean {
   const { _handle: handle } = connection as unknown as Inside;
   if (connection.readableEnded || connection.writableEnded || handle?.readStart?.() !== 0)

@@ -1,15 +1,14 @@
 /**
- * Cuts the body of a stream into its messages, in the place of grpc-js's decoder, which ends the
- * whole call at one that is too long.
+ * Cuts the body of a stream into its messages, in place of grpc-js's decoder, which ends the whole
+ * call at a message that is too long.
  *
- * Here such a message is read and thrown away, but for its request_id, wherever that stands in it;
- * what the handler gets in its place, in its turn, is a message with that id alone, and `refusalOf`
- * says why. So the other images of the stream are answered as if nothing had been. One that
- * announces more than SKIPPED_TIMES what is allowed is not read to its end: it is the stream's
- * last.
+ * It discards such a message except its request_id, wherever that is in it. In its turn the handler
+ * gets a message with that id alone, and `rejectionOf` says why. So the other images of the stream
+ * are answered normally. A message that announces more than SKIPPED_TIMES the limit is not read to
+ * its end: it is the last of the stream.
  *
- * What it costs: nothing that grpc-js's own decoder does not; a message that is skipped takes at
- * most MOST_ID_BYTES of memory, a compressed one as much as an allowed one.
+ * What it costs: no more than grpc-js's decoder. A skipped message takes at most MOST_ID_BYTES of
+ * memory, a compressed one as much as an allowed one.
  */
 import { RequestError } from '../../errors.js';
 import { FieldScanner } from './field-scanner.js';
@@ -19,23 +18,23 @@ import { Inflation } from './inflation.js';
 const PREFIX_BYTES = 5;
 /** ClassifyStreamRequest.request_id. */
 const ID_FIELD = 1;
-/** A longer id is not given back. */
+/** A longer id is not returned. */
 export const MOST_ID_BYTES = 16 * 1024;
-/** How much longer than allowed a message may be and still be skipped. */
+/** A message up to this multiple of the limit is skipped. */
 export const SKIPPED_TIMES = 16;
-/** How far a message that is not read to its end is searched for its id. */
+/** How much of a message that is not read to its end is searched for its id. */
 const SEARCHED_BYTES = 64 * 1024;
 
-export interface Refusal {
+export interface Rejection {
   readonly error: RequestError;
   /** Nothing can be read after this message. */
   readonly endsStream: boolean;
 }
 
 export interface StreamMessagesOptions {
-  /** What an image may have; for texts. */
+  /** The limit of an image, for error messages. */
   readonly maxImageBytes: number;
-  /** What a message may have. */
+  /** The limit of a message. */
   readonly maxMessageBytes: number;
   /** `grpc-encoding` of the call. */
   readonly encoding: string;
@@ -46,7 +45,7 @@ export interface StreamMessagesOptions {
 /** Takes the bytes of one message. */
 interface Sink {
   write(bytes: Buffer): void;
-  /** The message in its frame, as grpc-js's decoder would hand it out. */
+  /** The message in its frame, as grpc-js's decoder would return it. */
   end(): Buffer;
 }
 
@@ -54,11 +53,11 @@ export class StreamMessages {
   readonly #options: StreamMessagesOptions;
   readonly #prefix = Buffer.alloc(PREFIX_BYTES);
   #prefixBytes = 0;
-  /** The message that is being received; null: none. */
+  /** The current message; null: between two messages. */
   #sink: Sink | null = null;
   /** Bytes of it that are still to come. */
   #left = 0;
-  /** Whether it is the last one that is looked at. */
+  /** Whether nothing is read after it. */
   #isLast = false;
   #stopped = false;
   readonly #inflations = new Map<Buffer, Promise<Buffer>>();
@@ -66,8 +65,8 @@ export class StreamMessages {
   /**
    * One for each message that was cut out and has not been handed to the call yet, in their order.
    */
-  readonly #verdicts: { refusal: Refusal | null }[] = [];
-  readonly #refusals = new WeakMap<object, Refusal>();
+  readonly #verdicts: { rejection: Rejection | null }[] = [];
+  readonly #rejections = new WeakMap<object, Rejection>();
 
   constructor(options: StreamMessagesOptions) {
     this.#options = options;
@@ -96,28 +95,25 @@ export class StreamMessages {
     return messages;
   }
 
-  /**
-   * What a message that was handed out holds, where it is unfolded here; null: grpc-js is to see
-   * for itself.
-   */
+  /** The decompressed content of a message; null: grpc-js decompresses it itself. */
   contentOf(message: Buffer): Promise<Buffer> | null {
     const content = this.#inflations.get(message);
     this.#inflations.delete(message);
     return content ?? null;
   }
 
-  /** To be told of every message as it comes out of grpc-js, in their order. */
+  /** Call it for every message that comes out of grpc-js, in order. */
   onMessage(message: object): void {
-    const refusal = this.#verdicts.shift()?.refusal;
-    if (refusal) this.#refusals.set(message, refusal);
+    const rejection = this.#verdicts.shift()?.rejection;
+    if (rejection) this.#rejections.set(message, rejection);
   }
 
-  /** Why a message has to be answered with an error; null: it is whole. */
-  refusalOf(message: object): Refusal | null {
-    return this.#refusals.get(message) ?? null;
+  /** The error that answers this message; null: the message is whole. */
+  rejectionOf(message: object): Rejection | null {
+    return this.#rejections.get(message) ?? null;
   }
 
-  /** The call has ended: nothing more is looked at. */
+  /** The call has ended: reads nothing more. */
   destroy(): void {
     this.#stopped = true;
     this.#sink = null;
@@ -138,7 +134,7 @@ export class StreamMessages {
     return {
       write: (bytes) => void pieces.push(bytes),
       end: () => {
-        this.#verdicts.push({ refusal: null });
+        this.#verdicts.push({ rejection: null });
         return Buffer.concat(pieces);
       },
     };
@@ -146,11 +142,11 @@ export class StreamMessages {
 
   #skipping(flag: number, length: number): Sink {
     const scanner = new FieldScanner(ID_FIELD, MOST_ID_BYTES);
-    const refusal = this.#refusal(length);
+    const rejection = this.#rejection(length);
     return {
       write: (bytes) => scanner.write(bytes),
       end: () => {
-        this.#verdicts.push({ refusal });
+        this.#verdicts.push({ rejection });
         return framed(flag, onlyId(scanner));
       },
     };
@@ -169,16 +165,16 @@ export class StreamMessages {
       hold,
     });
     this.#inflation = inflation;
-    const refusal = this.#refusal(length);
+    const rejection = this.#rejection(length);
     return {
       write: (bytes) => inflation.write(bytes),
       end: () => {
         inflation.end();
-        const verdict: { refusal: Refusal | null } = { refusal: null };
+        const verdict: { rejection: Rejection | null } = { rejection: null };
         this.#verdicts.push(verdict);
         const placeholder = framed(1, Buffer.alloc(0));
         const content = inflation.content.then((whole) => {
-          if (whole === null) verdict.refusal = refusal;
+          if (whole === null) verdict.rejection = rejection;
           return whole ?? onlyId(scanner);
         });
         content.catch(() => {});
@@ -188,18 +184,20 @@ export class StreamMessages {
     };
   }
 
-  #refusal(length: number): Refusal {
+  #rejection(length: number): Rejection {
     const { maxImageBytes, maxMessageBytes } = this.#options;
-    const limit = `the image has more bytes than the limit of ${maxImageBytes}: send a smaller file`;
+    const tooLarge = `the image has more bytes than the limit of ${maxImageBytes}`;
+    const limit = `${tooLarge}: send a smaller file`;
     const skipped = SKIPPED_TIMES * maxMessageBytes;
-    const text = this.#isLast
-      ? `${limit}. Its message has ${length} bytes; up to ${skipped} are skipped, so the stream ends here`
-      : limit;
+    const end =
+      `. Its message has ${length} bytes; ` +
+      `up to ${skipped} are skipped, so the stream ends here`;
+    const text = this.#isLast ? limit + end : limit;
     return { error: new RequestError('IMAGE_TOO_LARGE', text), endsStream: this.#isLast };
   }
 }
 
-/** A message that holds nothing but the id that was found. */
+/** A message with nothing but the id that was found. */
 function onlyId({ value }: FieldScanner): Buffer {
   if (value === null) return Buffer.alloc(0);
   const header = [(ID_FIELD << 3) | 2];

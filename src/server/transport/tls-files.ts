@@ -1,10 +1,10 @@
 /**
- * The certificate, key and client authorities of the server, read from PEM files into what Node's
- * TLS takes.
+ * Parses the certificate, key and client authorities of the server from PEM files into a TLS
+ * context of Node.
  *
- * Everything that would make handshakes fail later is found here: a key of another certificate, one
- * that has expired, a list of authorities without any. So a file that passes can be put to use at
- * once, and one that doesn't never is.
+ * It finds everything that would make handshakes fail later: a key of another certificate, an
+ * expired certificate, an empty list of authorities. So files that pass can be used at once, and
+ * files that do not are never used.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
@@ -14,21 +14,21 @@ import type { WatchedFile } from './watched-files.js';
 export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
-  /** null: callers show no certificate. */
+  /** null: callers need no certificate. */
   readonly clientCa: string | null;
 }
 
 export interface TlsMaterial {
   readonly context: SecureContextOptions;
-  /** When the first certificate of each file ends, in milliseconds since the epoch. */
+  /** When the first certificate of each file expires, in milliseconds since the epoch. */
   readonly expiresAt: { readonly server: number; readonly clientCa: number | null };
-  /** Of the server's own certificate; in capitals with colons, as other tools print it. */
+  /** Of the server certificate; in capitals with colons, as other tools print it. */
   readonly fingerprint256: string;
 }
 
 /**
- * The ones of TLS 1.3, and those of TLS 1.2 that HTTP/2 allows (RFC 9113, appendix A): forward
- * secret and authenticated.
+ * All of TLS 1.3, and those of TLS 1.2 that HTTP/2 allows (RFC 9113, appendix A): forward secret
+ * and authenticated.
  */
 const CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
@@ -52,9 +52,7 @@ export function watchedTlsFiles({ cert, key, clientCa }: TlsFiles): readonly Wat
   ];
 }
 
-/**
- * `contents` in the order of `watchedTlsFiles`. Throws SetupError with everything that is wrong.
- */
+/** `contents` in the order of `watchedTlsFiles`. Throws a SetupError that lists all problems. */
 export function parseTlsFiles(
   files: TlsFiles,
   contents: readonly Buffer[],
@@ -77,7 +75,8 @@ export function parseTlsFiles(
   const [own] = chain ?? [];
   if (chain !== null && own === undefined) {
     problems.push(
-      `tls-cert: ${files.cert} holds no certificate in PEM form: give the server's, then its intermediates`,
+      `tls-cert: ${files.cert} holds no certificate in PEM form: ` +
+        "give the server's, then its intermediates",
     );
   }
   const privateKey = attempt(
@@ -93,7 +92,8 @@ export function parseTlsFiles(
       problems.push(`tls-cert: ${files.cert} has expired (${own.validTo}): renew it`);
     if (Date.parse(own.validFrom) > nowMs) {
       problems.push(
-        `tls-cert: ${files.cert} is not valid before ${own.validFrom}: look at the clock of this machine`,
+        `tls-cert: ${files.cert} is not valid before ${own.validFrom}: ` +
+          'check the clock of this machine',
       );
     }
   }
@@ -106,7 +106,8 @@ export function parseTlsFiles(
     );
     if (authorities?.length === 0) {
       problems.push(
-        `${where} holds no certificate in PEM form: give those of the authorities that callers' come from`,
+        `${where} holds no certificate in PEM form: ` +
+          "give those of the authorities that sign callers' certificates",
       );
     }
   }
@@ -114,7 +115,7 @@ export function parseTlsFiles(
   const context: SecureContextOptions = {
     cert,
     key,
-    // Without an own list Node would trust every authority of the system.
+    // Without a list Node would trust every authority of the system.
     ...(files.clientCa === null ? {} : { ca: (authorities ?? []).map(String) }),
     minVersion: 'TLSv1.2',
     ciphers: CIPHERS,

@@ -1,9 +1,9 @@
 /**
  * The bearer tokens that callers may send: `authorization: Bearer TOKEN`.
  *
- * Only hashes are kept, and each is compared in constant time with the hash of what was sent,
- * whether or not one before it was equal, so that the time tells nothing of a token. None is ever
- * logged, nor sent back.
+ * It keeps only hashes, and compares each of them in constant time with the hash of the received
+ * token, even after a match, so that the time reveals nothing. It never logs a token or sends one
+ * back.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { RequestError } from '../../errors.js';
@@ -28,12 +28,12 @@ export class Tokens {
       throw unauthenticated('a token is needed: send "authorization: Bearer TOKEN"');
     const [, token] = CREDENTIALS.exec(String(value)) ?? [];
     if (token === undefined || more.length > 0) {
-      throw unauthenticated('authorization has another form than one "Bearer TOKEN"');
+      throw unauthenticated('authorization is malformed: send one "Bearer TOKEN"');
     }
     const sent = hashOf(token);
     let known = false;
     for (const hash of this.#hashes) known = timingSafeEqual(hash, sent) || known;
-    if (!known) throw unauthenticated('the token is not valid here');
+    if (!known) throw unauthenticated('the token is not valid: ask the operator for a current one');
   }
 }
 

@@ -1,10 +1,10 @@
 /**
  * Files that may change while the server runs: certificates, keys, tokens.
  *
- * They are read again by the clock and compared by content, because what Kubernetes mounts are
- * links into a folder that is swapped whole, which events of single files miss. Several files are
- * read until two readings are the same, so that a swap in the middle is never seen half. What can't
- * be used is reported on every look, and what was read before stays in use.
+ * They are polled and compared by content: Kubernetes mounts links into a folder that it swaps as a
+ * whole, which events of single files miss. Several files are read until two readings are equal, so
+ * that half of a swap is never used. Unusable content is reported on every look, and the content
+ * before it stays in use.
  */
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../../clock.js';
@@ -16,7 +16,7 @@ export interface WatchedFile {
   readonly path: string;
 }
 
-/** Readings that may differ from the one before until it is given up until the next look. */
+/** After this many readings that all differ, the files are left alone until the next look. */
 const MOST_READINGS = 5;
 
 export class WatchedFiles<Value> {
@@ -38,10 +38,7 @@ export class WatchedFiles<Value> {
     this.#value = value;
   }
 
-  /**
-   * Reads them for the first time. `parse` throws SetupError for what can't be used, and so does
-   * this.
-   */
+  /** Reads the files for the first time. Rejects with the SetupError of `parse` or of reading. */
   static async open<Value>(
     files: readonly WatchedFile[],
     parse: (contents: readonly Buffer[]) => Value,
@@ -55,8 +52,8 @@ export class WatchedFiles<Value> {
   }
 
   /**
-   * Resolves to whether there was new content; it is in `value` then. Rejects with SetupError, and
-   * nothing has changed.
+   * Reads the files again. Resolves to whether there was new content, which `value` then has.
+   * Rejects with SetupError and changes nothing.
    */
   async look(): Promise<boolean> {
     const contents = await readSettled(this.#files, this.#contents);
@@ -66,10 +63,7 @@ export class WatchedFiles<Value> {
     return true;
   }
 
-  /**
-   * Looks every `intervalMs` from now on. `onLook` is called with the promise of each look and has
-   * to handle it.
-   */
+  /** Calls `onLook`, which has to look and must not reject, every `intervalMs` from now on. */
   watch(clock: Clock, intervalMs: number, onLook: () => Promise<void>): void {
     clock.after(intervalMs, () => {
       if (this.#stopped) return;
@@ -93,7 +87,7 @@ async function readSettled(
     last = contents;
   }
   throw new SetupError('environment', [
-    `${files[0]?.option}: ${files[0]?.path} changes while it is being read`,
+    `${files[0]?.option}: ${files[0]?.path} changes while it is read: write it in one step`,
   ]);
 }
 

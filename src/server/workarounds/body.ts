@@ -1,22 +1,27 @@
 /**
- * The body of a call before grpc-js has read it: who looks at its pieces, who holds it back, who
- * cuts it into messages.
+ * Access to the body of a call before grpc-js reads it: watch its pieces, hold it back, cut it into
+ * messages.
  *
- * Several may hold it back at a time (the door for want of a place, an inflation that has enough to
- * do); it goes on when nobody does and grpc-js wants more of it. Known of grpc-js's inside here:
- * the innermost call has `stream`, `decoder`, `decompressMessage`, `isReadPending` and `readQueue`.
- * Where an update moves one of them, `test/integration/large-messages.test.ts` fails.
+ * Several parts may hold the body back at a time (the call while it waits for an upload allowance,
+ * an inflation with a full backlog). It resumes when none does and grpc-js wants more.
+ *
+ * - Fact: grpc-js ends a stream at a message above the limit, and applies backpressure only between
+ *   messages. Its innermost call (`server-interceptors.ts`) has `stream`, `decoder`,
+ *   `decompressMessage`, `isReadPending` and `readQueue`.
+ * - Seen with: @grpc/grpc-js 1.14.7.
+ * - Fails when it breaks: `test/integration/large-messages.test.ts`.
+ * - Delete when: grpc-js lets a server replace its decoder and pause the body of a call.
  */
 import type { ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import { StreamMessages } from '../transport/stream-messages.js';
 
-type Unfold = (message: Buffer, encoding: string) => Buffer | Promise<Buffer>;
+type Decompress = (message: Buffer, encoding: string) => Buffer | Promise<Buffer>;
 
 interface BaseCall {
   stream?: Partial<ServerHttp2Stream>;
   decoder?: { write(bytes: Buffer): Buffer[] };
-  decompressMessage?: Unfold;
+  decompressMessage?: Decompress;
   incomingEncoding?: string;
   maxReceiveMessageSize?: number;
   isReadPending?: boolean;
@@ -25,7 +30,7 @@ interface BaseCall {
 
 const holds = new WeakMap<object, number>();
 
-/** Reads no further until the returned function is called, and everybody else's too. */
+/** Pauses the body until every hold on it is released; returns the release of this one. */
 export function holdBody(call: ServerInterceptingCallInterface): () => void {
   const base = call as BaseCall;
   const { stream } = base;
@@ -38,20 +43,19 @@ export function holdBody(call: ServerInterceptingCallInterface): () => void {
     held = false;
     const left = (holds.get(stream) ?? 1) - 1;
     holds.set(stream, left);
-    // Where it has a message and was not asked for the next one, it goes on by itself when it is.
+    // With a message in hand and no request for the next, grpc-js resumes the stream itself later.
     const wantsMore = base.isReadPending !== false && (base.readQueue?.length ?? 0) === 0;
     if (left === 0 && wantsMore) stream.resume?.();
   };
 }
 
-/** Calls back with every piece of the body as it arrives. */
+/** Calls back for every piece of the body as it arrives. */
 export function watchBody(call: ServerInterceptingCallInterface, onPiece: () => void): void {
   (call as BaseCall).stream?.on?.('data', onPiece);
 }
 
 /**
- * Has the body cut into messages by `StreamMessages`; null where grpc-js's own decoder is not where
- * it was.
+ * Replaces the decoder of the call by a `StreamMessages`. Null where grpc-js has moved its decoder.
  */
 export function cutMessages(
   call: ServerInterceptingCallInterface,

@@ -1,11 +1,14 @@
 /**
- * Requests that came by HTTP/2 and are not gRPC: gRPC-Web, Connect, JSON, `curl`.
+ * Answers HTTP/2 requests that are not gRPC (gRPC-Web, Connect, JSON, `curl`) in their own protocol
+ * with what this port speaks.
  *
- * grpc-js takes gRPC-Web for gRPC, whose answers its callers can't read, and refuses the others
- * with an empty 415. Here each is told in its own words what this port speaks. That goes before
- * grpc-js by its HTTP/2 server, a private field (`http2Servers`) that `upload-window.ts` uses too;
- * where an update moves it, such callers get the answers of grpc-js, and
- * `test/integration/foreign-callers.test.ts` fails.
+ * - Fact: grpc-js answers gRPC-Web as gRPC, which its callers cannot read, and rejects the others
+ *   with an empty 415. Only its HTTP/2 servers, the private field `http2Servers` (`server.ts`), see
+ *   such a request first.
+ * - Seen with: @grpc/grpc-js 1.14.7.
+ * - Fails when it breaks: `test/integration/foreign-callers.test.ts`. Such callers get the answers
+ *   of grpc-js then.
+ * - Delete when: grpc-js lets a server answer requests of another content type.
  */
 import {
   constants,
@@ -26,11 +29,13 @@ type StreamListener = (
 ) => void;
 
 const WEB_TEXT =
-  'this port speaks gRPC and not gRPC-Web: put a proxy that translates in front of it, such as Envoy with its grpc_web filter';
+  'this port speaks gRPC and not gRPC-Web: ' +
+  'put a proxy that translates in front of it, such as Envoy with its grpc_web filter';
 const OTHER_TEXT =
-  'this port speaks gRPC, content-type application/grpc: call it with a gRPC client, or through a proxy that translates';
+  'this port speaks gRPC, content-type application/grpc: ' +
+  'call it with a gRPC client, or through a proxy that translates';
 
-/** After `createConnectionInjector`. */
+/** Call it after `createConnectionInjector`. */
 export function answerForeignRequests(server: Server): void {
   const { http2Servers } = server as unknown as Inside;
   for (const http2Server of http2Servers?.keys() ?? []) {
@@ -59,10 +64,10 @@ function answer(stream: ServerHttp2Stream, contentType: string): void {
       'content-type': 'application/json',
       'accept-post': 'application/grpc',
     });
-    // As callers of Connect read errors; it reads well in a terminal, too.
+    // The form in which Connect clients read errors; it reads well in a terminal, too.
     stream.end(`${JSON.stringify({ code: 'unimplemented', message: OTHER_TEXT })}\n`);
   }
-  // Of the request nothing more is wanted. The reset waits until the answer is written.
+  // Nothing more of the request is wanted. The reset waits until the answer is written.
   stream.resume();
   setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
 }

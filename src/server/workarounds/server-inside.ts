@@ -1,11 +1,13 @@
 /**
- * What the server needs of grpc-js's inside and has no public way to: what HTTP/2 is begun with,
- * and its sessions.
+ * Access to the HTTP/2 options and sessions of a grpc-js server.
  *
- * `commonServerOptions` and `http2Servers` are private fields, touched here and nowhere else; the
- * version of grpc-js is exact. Where an update has moved them, windows are small, and connections
- * have neither an age nor a limit of idleness: `test/unit/rpc/upload-window.test.ts` and
- * `test/integration/connection-end.test.ts` fail then.
+ * - Fact: grpc-js has no public way to them. They are in the private fields `commonServerOptions`
+ *   and `http2Servers` (`server.ts`).
+ * - Seen with: @grpc/grpc-js 1.14.7.
+ * - Fails when it breaks: `test/unit/server/workarounds/upload-window.test.ts`,
+ *   `test/integration/connection-end.test.ts`. Windows are small then, and connections have no
+ *   limit of age or idle time.
+ * - Delete when: grpc-js takes HTTP/2 session options and tells of new sessions.
  */
 import type { Http2Server, ServerHttp2Session, ServerOptions } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
@@ -21,7 +23,7 @@ interface Inside {
   readonly http2Servers?: Map<Http2Server, unknown>;
 }
 
-/** Changes what every session is begun with; before the server listens or has an injector. */
+/** Changes the options of all sessions. Call it before the server listens or has an injector. */
 export function changeSessionOptions(
   server: Server,
   change: (options: SessionOptions) => void,
@@ -31,7 +33,7 @@ export function changeSessionOptions(
 }
 
 /**
- * Calls back with every session, as soon as it begins; after the server listens or has an injector.
+ * Calls back with every session as it begins. Call it after the server listens or has an injector.
  */
 export function onSession(server: Server, callback: (session: ServerHttp2Session) => void): void {
   const { http2Servers } = server as unknown as Inside;

@@ -1,23 +1,25 @@
 /**
- * The end of a call on its HTTP/2 stream: one status, nothing after it, and a reset that does not
- * overtake it.
+ * The end of a call on its HTTP/2 stream: one status, nothing after it, and no reset before it is
+ * written. What it costs: two closures a call.
  *
- * grpc-js lets a message be written between a status and its way to the caller: the write destroys
- * the stream, and the status is never sent. It sends its own statuses (a deadline, bytes that are
- * no message) without the handler's knowledge, so only the innermost call can prevent that.
- *
- * What it costs: two closures a call.
+ * - Fact: grpc-js writes a message even after a status that is not on the wire yet; the write
+ *   destroys the stream, and the status is lost. It also sends statuses of its own (deadline,
+ *   unreadable message) that the handler does not know of, so only the innermost call
+ *   (`server-interceptors.ts`) can prevent that.
+ * - Seen with: @grpc/grpc-js 1.14.7.
+ * - Fails when it breaks: `test/integration/stream-endings.test.ts`.
+ * - Delete when: grpc-js drops messages after a status, and resets streams whose caller goes on.
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 
-/** How soon a stream is looked at again, and how seldom at last, where its caller does not read. */
+/** The first and the longest interval of the checks, where the caller does not read. */
 const SOON_MS = 2;
 const SELDOM_MS = 100;
 
 /**
- * Only the first status of the call is sent, and no message after it. `call` is the innermost one,
- * which grpc-js uses itself.
+ * Has only the first status of the call sent, and no message after it. `call` is the innermost one,
+ * the one that grpc-js itself uses.
  */
 export function sealAfterStatus(call: ServerInterceptingCallInterface): void {
   const sendMessage = call.sendMessage.bind(call);
@@ -34,9 +36,9 @@ export function sealAfterStatus(call: ServerInterceptingCallInterface): void {
 }
 
 /**
- * Resets the stream with NO_ERROR once the status has been written (RFC 9113 §8.1), so that it
- * closes although the caller goes on sending, or never ends its side. A reset before that would
- * replace the status; HTTP/2 knows when the last frame was written, but tells only who asks.
+ * Resets the stream with NO_ERROR once the status is written (RFC 9113 §8.1), so that it closes
+ * even if the caller goes on sending or never ends its side. An earlier reset would replace the
+ * status. Node has no event for the last frame, so this function polls.
  */
 export function resetOnceEnded(stream: Partial<ServerHttp2Stream>, lookAgainMs = SOON_MS): void {
   if (stream.destroyed === true) return;
@@ -46,6 +48,6 @@ export function resetOnceEnded(stream: Partial<ServerHttp2Stream>, lookAgainMs =
     return;
   }
   stream.close?.(constants.NGHTTP2_NO_ERROR);
-  // Node keeps a stream, and its connection, until what has come is read; it is thrown away.
+  // Node keeps a stream, and its connection, until what has arrived is read.
   stream.resume?.();
 }

@@ -1,15 +1,16 @@
 /**
- * The deadlines of calls (`grpc-timeout`), before grpc-js reads them.
+ * Reads the deadlines of calls (`grpc-timeout`) before grpc-js does.
  *
- * grpc-js takes the milliseconds modulo 2³², so a deadline of some weeks is over at once or comes
- * at any time; and it finds a number and a unit anywhere in the text. Here what is further away
- * than a timer can be set, 2³¹ ms or 24.8 days, is no deadline, and what is none by gRPC over
- * HTTP/2 (one to eight digits and one of H, M, S, m, u, n) is refused. Fractions of a millisecond
- * are dropped, as grpc-js does: 999 µs are over at once.
+ * A deadline beyond the longest timer, 2³¹ ms or 24.8 days, counts as none. A text that gRPC over
+ * HTTP/2 does not allow (one to eight digits and one of H, M, S, m, u, n) is rejected. Fractions of
+ * a millisecond are dropped, as grpc-js does: 999 µs are over at once.
  *
- * Only the listeners of Node's HTTP/2 server see the headers before grpc-js does, and
- * `http2Servers` is a private field of it. Where an update moves that, deadlines are read by
- * grpc-js alone and `test/integration/grpc-timeout.test.ts` fails.
+ * - Fact: grpc-js takes the milliseconds modulo 2³², so a deadline of some weeks may pass at once,
+ *   and it accepts a number and a unit anywhere in the text (`server-interceptors.ts`). Only the
+ *   listeners of its HTTP/2 servers, the private field `http2Servers`, see the headers first.
+ * - Seen with: @grpc/grpc-js 1.14.7.
+ * - Fails when it breaks: `test/integration/grpc-timeout.test.ts`.
+ * - Delete when: grpc-js reads `grpc-timeout` as the protocol says.
  */
 import type { Http2Server, ServerHttp2Stream } from 'node:http2';
 import type { Server, ServerInterceptingCallInterface } from '@grpc/grpc-js';
@@ -25,14 +26,14 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   u: 1e-3,
   n: 1e-6,
 };
-/** The longest that a timer of Node can be set to. */
+/** The longest timer of Node. */
 const LONGEST_MS = 2 ** 31 - 1;
 const SHOWN_CHARACTERS = 40;
 
-/** Values that are no timeout, by the call's stream. */
+/** Values that cannot be read, by the call's stream. */
 const unreadable = new WeakMap<object, string>();
 
-/** After `bindAsync` or its like. */
+/** Call it after the server listens or has an injector. */
 export function readTimeouts(server: Server): void {
   const { http2Servers } = server as unknown as {
     readonly http2Servers?: Map<Http2Server, unknown>;
@@ -49,18 +50,17 @@ export function readTimeouts(server: Server): void {
   }
 }
 
-/** Throws RequestError REQUEST_MALFORMED for a call whose timeout can't be read. */
+/** Throws RequestError REQUEST_MALFORMED for a call whose timeout cannot be read. */
 export function checkTimeout(call: ServerInterceptingCallInterface): void {
   const { stream } = call as { stream?: ServerHttp2Stream };
   const text = stream === undefined ? undefined : unreadable.get(stream);
   if (text === undefined) return;
-  throw new RequestError(
-    'REQUEST_MALFORMED',
-    `${HEADER} is ${JSON.stringify(text.slice(0, SHOWN_CHARACTERS))}: send one to eight digits and a unit of H, M, S, m, u, n, such as 5S`,
-  );
+  const shown = JSON.stringify(text.slice(0, SHOWN_CHARACTERS));
+  const advice = 'send one to eight digits and a unit of H, M, S, m, u, n, such as 5S';
+  throw new RequestError('REQUEST_MALFORMED', `${HEADER} is ${shown}: ${advice}`);
 }
 
-/** Milliseconds; Infinity: so far away that it is no deadline; null: no timeout at all. */
+/** Milliseconds; Infinity: too far away for a deadline; null: not a timeout. */
 export function parseTimeout(text: string): number | null {
   const [, digits, unit] = TIMEOUT.exec(text) ?? [];
   if (digits === undefined || unit === undefined) return null;

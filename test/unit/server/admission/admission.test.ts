@@ -116,7 +116,7 @@ describe('overload', () => {
       assert.equal(reason, 'OVERLOADED');
       assert.equal(
         message,
-        'overloaded: as many images as allowed are being received (50 permits): retry later or elsewhere',
+        'overloaded: too many uploads are open (50 permits): retry later or on another instance',
       );
     }
   });
@@ -131,7 +131,7 @@ describe('overload', () => {
       assert.equal(reason, 'OVERLOADED');
       assert.equal(
         message,
-        'overloaded: as many images as permits are being worked on (3 permits): retry later or elsewhere',
+        'overloaded: all permits are in use (3 permits): retry later or on another instance',
       );
     }
     assert.deepEqual([admission.uploads, permits.inUse], [0, 3]);

@@ -222,7 +222,7 @@ describe('a new version', () => {
     stand.write('small', '3', large);
     await reload();
     assert.deepEqual(stand.events, [
-      "failed small/3: model small/3: its 32 × 48 pixels don't fit the slots that the models at start needed: restart the server to serve it",
+      "failed small/3: model small/3: its 32 × 48 pixels don't fit the slots, which have the size of the models at start: restart the server to serve it",
     ]);
     assert.equal(stand.pools.has('small/3'), false);
   });
@@ -261,7 +261,7 @@ describe('a version that is overwritten while it is served', () => {
     assert.match(stand.events[0] ?? '', GONE_WRONG('model.onnx'));
     assert.match(
       stand.events[0] ?? '',
-      /not loaded again, and lost processes of it can not be replaced: put the old/,
+      /not loaded again, and its lost processes cannot be replaced: put the old/,
     );
     assert.deepEqual([stand.served, stand.pool('small/1').stops], [['small/1'], 0]);
     await reload();
@@ -335,7 +335,7 @@ describe('a repository that changes', () => {
     await look();
     await look();
     assert.deepEqual(stand.events, [
-      'failed small/1: the default model is gone from the repository',
+      'failed small/1: the default model is gone from the repository: put it back, or restart with another one',
     ]);
     assert.equal(stand.catalog.resolve('').info.name, 'small');
     await reload();

@@ -39,7 +39,7 @@ const within = (ms: number) => ({
 
 type Asked = ReturnType<Stand['ask']>;
 
-function refusalOf({ outcome, releases }: Asked): RequestError {
+function rejectionOf({ outcome, releases }: Asked): RequestError {
   assert.ok(outcome.state.kind === 'rejected', `the image is ${outcome.state.kind}`);
   const { error } = outcome.state;
   assert.ok(error instanceof RequestError);
@@ -78,7 +78,7 @@ describe('an image', () => {
     const asked = stand.ask(within(50));
     await settled();
     // 10 ms and 40, and a quarter more.
-    assert.match(refusalOf(asked).message, /in 50 ms and can't be met: with 6[23] ms it could/);
+    assert.match(rejectionOf(asked).message, /in 50 ms and can't be met: the call needs 6[23] ms/);
     assert.equal(stand.decoder.sent.length, 1);
     assert.equal(stand.events.at(-1), 'dropped decode unreachable');
     assert.equal(stand.permits.inUse, 0);
@@ -96,7 +96,7 @@ describe('an image', () => {
     const needed = 1.25 * (5 * EXECUTE_MS);
     const [late, inTime] = [stand.ask(within(needed - 1)), stand.ask(within(needed + 1))];
     await settled();
-    refusalOf(late);
+    rejectionOf(late);
     assert.equal(inTime.outcome.state.kind, 'open');
   });
 
@@ -138,7 +138,7 @@ describe('an image', () => {
     stand.clock.advance(270);
     stand.inference.answer(EXECUTED);
     await settled();
-    refusalOf(asked);
+    rejectionOf(asked);
     assert.deepEqual(
       stand.events.filter((event) => event.startsWith('dropped')),
       ['dropped batch unreachable'],

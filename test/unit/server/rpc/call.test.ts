@@ -269,7 +269,7 @@ test('of a call one status is recorded, and it is known as long as it is open', 
   const { call, metadata } = begin('other');
   assert.equal(Call.of({ metadata }), call);
   assert.deepEqual([...open], [call]);
-  call.refuse(new RequestError('MODEL_UNKNOWN', 'no'));
+  call.reject(new RequestError('MODEL_UNKNOWN', 'no'));
   call.onCancel();
   assert.deepEqual(ended, ['GetModel NOT_FOUND MODEL_UNKNOWN']);
   assert.equal(open.size, 0);

@@ -87,7 +87,7 @@ describe('Check', () => {
   }
 
   test('of a name that the server does not have is NOT_FOUND', () => {
-    const text = `NOT_FOUND: no such service: this server has ${SERVICE_NAME}`;
+    const text = `NOT_FOUND: unknown service: ask for ${SERVICE_NAME}`;
     assert.equal(check(new Health(), 'vitserve.v1.Other'), text);
     assert.equal(check(new Health(), 'constructor'), text);
   });

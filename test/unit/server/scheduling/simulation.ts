@@ -8,7 +8,7 @@ import type { Clock } from '#vitserve/clock.js';
 import { RequestError } from '#vitserve/errors.js';
 import type { BatchCost } from '#vitserve/server/scheduling/cost-table.js';
 import { CostTable } from '#vitserve/server/scheduling/cost-table.js';
-import { refusalOf } from '#vitserve/server/scheduling/deadline-check.js';
+import { rejectionOf } from '#vitserve/server/scheduling/deadline-check.js';
 import { Dispatcher } from '#vitserve/server/scheduling/dispatcher.js';
 import { schedulingDeadlineOf } from '#vitserve/server/scheduling/scheduling-deadline.js';
 import { ProcessLostError, type Worker, type WorkResult } from '#vitserve/workers/worker.js';
@@ -224,7 +224,7 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       const finishMs = dispatcher.estimateMs(schedulingDeadline);
       image.predictedAt = finishMs === null ? null : clock.now() + finishMs;
       const leftMs = expiresAt - clock.now();
-      const refusal = refusesEarly && finishMs !== null ? refusalOf(finishMs, leftMs) : null;
+      const refusal = refusesEarly && finishMs !== null ? rejectionOf(finishMs, leftMs) : null;
       if (refusal !== null) throw refusal;
       options.onArrival?.(image);
       const result = await dispatcher.add(image, {

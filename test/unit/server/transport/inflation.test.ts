@@ -163,7 +163,7 @@ describe('a body that is cut into messages', () => {
       ]);
       const refused = cut.map((message) => {
         messages.onMessage(message);
-        return messages.refusalOf(message) !== null;
+        return messages.rejectionOf(message) !== null;
       });
       assert.deepEqual(refused, [false, false, true, true, false], `in pieces of ${size}`);
     }

@@ -76,7 +76,7 @@ describe('a certificate and its key', () => {
     );
     assert.equal(
       noAuthority,
-      "tls-client-ca: ca.crt holds no certificate in PEM form: give those of the authorities that callers' come from",
+      "tls-client-ca: ca.crt holds no certificate in PEM form: give those of the authorities that sign callers' certificates",
     );
     assert.deepEqual(more, []);
     const damaged = server.cert.replace('MII', 'AAA');
