@@ -28,8 +28,8 @@ processes and limits that fit the machine. The first options to set:
 - [\`address\`](#--address) and [\`http-address\`](#--http-address): \`0.0.0.0:50051\` and
   \`0.0.0.0:8080\`, so that other machines reach the server;
 - [\`model-repository\`](#--model-repository): your own models;
-- [\`execution-provider\`](#--execution-provider): \`cuda\` on a machine with a GPU, so that the server
-  does not start without it;
+- [\`execution-provider\`](#--execution-provider): \`cuda\` on a machine with a GPU, so that the
+  server does not start without it;
 - [\`tls-cert\`](#--tls-cert) and [\`token-file\`](#--token-file): [security.md](../operate/security.md);
 - [\`drain-delay\`](#--drain-delay): a few seconds behind a load balancer.
 

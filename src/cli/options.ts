@@ -167,7 +167,7 @@ export const SERVE_OPTIONS: OptionTable<ServeSettings> = {
     group: 'Processes',
     type: path(),
     default: '/dev/shm',
-    summary: 'Folder for the file that carries pixels to the models. Use tmpfs.',
+    summary: 'Folder for pixels, on tmpfs. Each permit takes height × width × 3 bytes of it.',
   },
   maxBatchSize: {
     name: 'max-batch-size',
@@ -282,7 +282,8 @@ export const CLASSIFY_OPTIONS: OptionTable<ClassifySettings> = {
     group: 'Request',
     type: path(),
     default: null,
-    summary: "PEM file with the authorities to trust for the server's certificate. Turns TLS on.",
+    summary:
+      "Authorities to trust for the server, a PEM file such as the system's own. Turns TLS on.",
   },
   tlsCert: {
     name: 'tls-cert',
