@@ -36,8 +36,8 @@ export function renderApiDoc() {
     '',
     '# API',
     '',
-    `The package \`${parsed.package}\`, as its contract [\`${SOURCE}\`](../../${SOURCE}) explains it. How failures look is in`,
-    '[errors.md](errors.md), how to call it from other languages in [clients.md](../start/clients.md).',
+    `The package \`${parsed.package}\`, from the comments of [its proto](../../${SOURCE}). [errors.md](errors.md) has`,
+    'the errors, [clients.md](../start/clients.md) has clients in other languages.',
     '',
   ];
   for (const element of elements) {

@@ -38,24 +38,13 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       default: null,
       defaultText: "the checkpoint's, or 224",
       summary: "Height and width of the graph's images, in pixels: multiples of the patch size.",
-      reason:
-        'Position embeddings are interpolated in two dimensions, as the library that wrote the ' +
-        'checkpoint does it. A larger image shows more and costs more: the work grows with the ' +
-        'number of patches, and somewhat faster.',
     },
     recipe: {
       ...recipe,
       defaultText: 'what lies beside the weights',
-      reason:
-        'A model that gets other pixels than in its evaluation loses accuracy without any error, ' +
-        'so a checkpoint without a recipe has no default. It overrides the files beside the ' +
-        'weights.',
     },
     labels: {
       ...labels,
-      reason:
-        'One per class. If neither the checkpoint nor a file has them, answers say "class 0", ' +
-        '"class 1" and so on. JSON is a list, or an object by class index.',
     },
     random: {
       name: 'random',
@@ -63,10 +52,6 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       type: string('VARIANT', 'Ti, S, B, L or H with a patch size, such as B/16'),
       default: null,
       summary: 'Make a model of this variant with random weights, without a checkpoint.',
-      reason:
-        'Measures what a model costs on a machine before there are weights: time and memory do ' +
-        'not depend on their values. Its answers mean nothing. Its manifest says so, and ' +
-        '`vitserve serve` needs `--allow-random-weights` for it.',
     },
     classes: {
       name: 'classes',
@@ -75,7 +60,6 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       default: null,
       defaultText: '1000',
       summary: 'Number of classes, with --random.',
-      reason: "A checkpoint's head decides it otherwise.",
     },
     seed: {
       name: 'seed',
@@ -84,9 +68,6 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       default: null,
       defaultText: '0',
       summary: 'Seed for --random.',
-      reason:
-        'The same seed makes the same model on every machine. Another seed makes another model ' +
-        'of the same cost.',
     },
     dtype: {
       name: 'dtype',
@@ -94,9 +75,6 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       type: choice('float32', 'float16'),
       default: 'float32',
       summary: "Type of the encoder's weights and arithmetic.",
-      reason:
-        '`float16` halves the file and is for GPUs; probabilities change by less than 0.005. On ' +
-        'a CPU it is slower than float32. Inputs and outputs stay as they are.',
     },
     target: {
       name: 'target',
@@ -104,9 +82,6 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       type: choice('cpu', 'cuda'),
       default: 'cpu',
       summary: "Where the model will run. cuda: with onnxruntime's fused operators.",
-      reason:
-        '`cpu` is plain ONNX, which any runtime reads, and is faster on a CPU. `cuda` uses ' +
-        'operators that only onnxruntime has, with fused GPU kernels, also for attention.',
     },
     out: {
       name: 'out',
@@ -115,7 +90,6 @@ export function convertOptions(modelRepository: Option<string>): OptionTable<Con
       default: null,
       defaultText: 'what model-repository, name and version say',
       summary: 'Folder for the new version, NAME/VERSION, instead of name and version.',
-      reason: 'It must not exist, and the version has to be a whole number.',
     },
     modelRepository: others.modelRepository,
     name,

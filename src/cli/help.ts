@@ -1,6 +1,6 @@
 /**
  * The texts of `--help`, from the option tables, wrapped to 100 columns: wide enough for a sentence
- * and narrow enough for a terminal beside another. `docs/reference/options.md` has the reasons.
+ * and narrow enough for a terminal beside another.
  */
 
 import { COMMAND_NAMES, COMMANDS, type CommandName } from './commands.js';
@@ -78,10 +78,11 @@ function sourcesOf(options: readonly OptionRow[]): string {
     options.some((option) => option.type.kind === 'bytes')
       ? '; BYTES is a number, alone or with KiB, MiB or GiB'
       : ''
-  }. docs/reference/options.md has the ranges and the reasons.`;
+  }. docs/reference/options.md has the ranges.`;
 }
 
-function wrap(text: string, indent: string): string[] {
+/** Words in lines of at most 100 columns. */
+export function wrap(text: string, indent: string): string[] {
   const lines: string[] = [];
   let line = indent;
   for (const word of text.split(' ')) {

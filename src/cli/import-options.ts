@@ -41,10 +41,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'model.onnx',
       summary: "Which of a folder's files to import: fp16 means model_fp16.onnx.",
-      reason:
-        'Folders of transformers.js and onnx-community hold many files. `int8`, `uint8`, ' +
-        '`quantized` and `q4` are for the CPU, `fp16` is for CUDA; the import says so and prints ' +
-        'the command that serves the model there.',
     },
     labels: {
       name: 'labels',
@@ -55,10 +51,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       summary:
         'Names of the classes: a file with one per line or JSON, or none for "class 0" and so ' +
         'on.',
-      reason:
-        'Answers carry labels, so the import needs them, or `none`. JSON is a list, or an object ' +
-        'by class index. A model with one sigmoid output takes one label, or two with the one ' +
-        'for no first.',
     },
     recipe: {
       name: 'recipe',
@@ -67,10 +59,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'that of the files beside the graph',
       summary: "How images become pixels: as this library does it at the model's size.",
-      reason:
-        'A model that gets other pixels than in its evaluation loses accuracy without any error, ' +
-        'so there is no default for a file that says nothing. It overrides the files beside the ' +
-        'graph. models.md has the recipes.',
     },
     mean: {
       name: 'mean',
@@ -79,9 +67,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: "the recipe's",
       summary: 'What to subtract from red, green and blue after scaling to 0…1.',
-      reason:
-        'For a model that follows a library except in its normalization, such as a DeiT with the ' +
-        'values of ImageNet.',
     },
     std: {
       name: 'std',
@@ -90,7 +75,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: "the recipe's",
       summary: 'What to divide red, green and blue by after subtracting the mean.',
-      reason: 'Goes with `mean`.',
     },
     activation: {
       name: 'activation',
@@ -99,9 +83,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'by the graph or config.json, else softmax',
       summary: "What turns the graph's outputs into probabilities. none: they are already.",
-      reason:
-        'The import sees a last Softmax or Sigmoid. `sigmoid` is for models whose classes do not ' +
-        'exclude each other.',
     },
     inputSize: {
       name: 'input-size',
@@ -110,7 +91,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: "the graph's, or that of config.json",
       summary: "Height and width of the graph's images, in pixels.",
-      reason: 'Exporters may leave the size open although the position embeddings fix it.',
     },
     layout: {
       name: 'layout',
@@ -119,7 +99,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'by the axis that is 3',
       summary: "Order of the input's axes: NCHW is [batch, 3, height, width].",
-      reason: "Needed only if the graph's shape leaves it open.",
     },
     output: {
       name: 'output',
@@ -128,7 +107,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'the only one, or the one called logits',
       summary: 'Which output of the graph has the classes.',
-      reason: 'For graphs with several outputs whose names say nothing.',
     },
     modelRepository: {
       ...modelRepository,
@@ -142,7 +120,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'that of the folder or file',
       summary: 'Name of the model in the repository.',
-      reason: 'Callers ask for it, and metrics use it as a label.',
     },
     version: {
       name: 'version',
@@ -150,10 +127,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: autoOr(integer(1, 999_999_999)),
       default: 'auto',
       summary: 'Version number. auto: one more than the highest.',
-      reason:
-        'The server serves the highest version of each model, so `auto` replaces the model at ' +
-        'the next start. The import never overwrites a version: whoever reads a version in an ' +
-        'answer has to be able to trust it.',
     },
     description: {
       name: 'description',
@@ -162,7 +135,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'the architecture and where it came from',
       summary: 'Description of the model.',
-      reason: 'It goes into the manifest.',
     },
     license: {
       name: 'license',
@@ -171,7 +143,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'what the model card or pretrained_cfg says',
       summary: 'Licence of the weights.',
-      reason: 'It goes into the manifest; `unknown` if nobody says it.',
     },
     embedding: {
       name: 'embedding',
@@ -179,7 +150,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: boolean(),
       default: true,
       summary: 'Add the representation under the head as a second output, for Embed.',
-      reason: 'It costs next to nothing. Without it the server rejects Embed for this model.',
     },
     checkImages: {
       name: 'check-images',
@@ -188,7 +158,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       default: null,
       defaultText: 'drawn pictures',
       summary: 'Folder with JPEG, PNG or WebP files on which to compare the graphs, at most 64.',
-      reason: 'Random pixels are always compared. Your own images are a harder test.',
     },
     force: {
       name: 'force',
@@ -196,10 +165,6 @@ export function importOptions(modelRepository: Option<string>): OptionTable<Impo
       type: boolean(),
       default: false,
       summary: "Keep the model although its probabilities differ too much from the original's.",
-      reason:
-        'Without it the import accepts a difference of 0.001, or 0.005 for float16, and as much ' +
-        'as the original itself differs if its input changes in the last bits. Look at the ' +
-        'printed agreement before you use it.',
     },
   };
 }

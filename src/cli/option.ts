@@ -2,7 +2,7 @@
  * One option: a row of the tables in `options.ts`, and the names derived from it.
  *
  * A row is the only source of the option's flag (`--name`), environment variable (`VITSERVE_NAME`),
- * config-file key (`name`), line in `--help` and section in `docs/reference/options.md`.
+ * config-file key (`name`), line in `--help` and row in `docs/reference/options.md`.
  */
 
 import type { ValueType } from './value-types.js';
@@ -33,10 +33,8 @@ export interface Option<Value> {
   readonly default: Value;
   /** Describes the default if its value can't: it depends on the machine or is empty. */
   readonly defaultText?: string;
-  /** One or two sentences for `--help`: what it sets, in which unit, what `auto` chooses. */
+  /** One line of `--help` and of the documentation: what it sets, and what `auto` chooses. */
   readonly summary: string;
-  /** Markdown for the documentation: why the option exists, why this default, when to change it. */
-  readonly reason: string;
 }
 
 /** Keyed by the property that the option becomes in the loaded settings. */

@@ -29,20 +29,22 @@ function relativeLinks(path: string): Link[] {
     });
 }
 
-/** The anchors that GitHub gives to the headings of a document. */
+/** The anchors that GitHub gives to the headings of a document, and those that it sets itself. */
 function anchorsOf(path: string): Set<string> {
+  const own = [...read(path).matchAll(/<a id="([^"]+)">/g)].map(([, anchor]) => anchor as string);
   const headings = [...read(path).matchAll(/^#{1,6} (.*)$/gm)].map(
     ([, heading]) => heading as string,
   );
-  return new Set(
-    headings.map((heading) =>
+  return new Set([
+    ...own,
+    ...headings.map((heading) =>
       heading
         .toLowerCase()
         .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
         .replace(/[^\p{L}\p{N}\s_-]/gu, '')
         .replace(/\s/g, '-'),
     ),
-  );
+  ]);
 }
 
 describe('documents', () => {

@@ -1,7 +1,7 @@
 /**
- * docs/reference/bad-input.md, executed: every row is sent to, or set up for, a real server, and
- * the document is held against what it says. A row that is missing, wrong or too many fails; the
- * failure shows the row as it should be.
+ * The tables of bad input in docs/reference/errors.md, executed: every row is sent to, or set up
+ * for, a real server. A row that is missing, wrong or too many fails; the failure shows the row as
+ * it should be.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -49,7 +49,7 @@ import {
   vitserve,
 } from '../support/server.js';
 
-const DOCUMENT = 'docs/reference/bad-input.md';
+const DOCUMENT = 'docs/reference/errors.md';
 const MODEL = 'vit-cifar10';
 
 interface Manifest {

@@ -16,9 +16,9 @@ export type CostlyFormat = (typeof COSTLY_FORMATS)[number];
 /** Small, so that many files are sent: costs in proportion to the pixels show as well. */
 const MOST_PIXELS = 8_000_000;
 /**
- * What a file may cost, twice what is known of the honest (docs/reference/bad-input.md): 250 ns for
- * each of its pixels where it repeats itself, 80 ns for each pixel of the largest picture, 2 µs a
- * row, and 200 ns a byte.
+ * What a file may cost, twice what is known of the honest (docs/internals/reliability.md): 250 ns
+ * for each of its pixels where it repeats itself, 80 ns for each pixel of the largest picture, 2 µs
+ * a row, and 200 ns a byte.
  */
 const BASE_MS = 60;
 const PIXEL_NS = 250;

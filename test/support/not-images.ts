@@ -1,6 +1,6 @@
 /**
  * What is sent in an image's place: one of each kind, drawn here. What is said to it stands in
- * docs/reference/bad-input.md.
+ * docs/reference/errors.md.
  */
 import { gzipSync } from 'node:zlib';
 import sharp from 'sharp';
@@ -80,7 +80,7 @@ export const FOREIGN_STARTS: Readonly<Record<string, readonly string[]>> = {
 };
 
 export interface NotAnImage {
-  /** The first cell of its row in docs/reference/bad-input.md. */
+  /** The first cell of its row in docs/reference/errors.md. */
   readonly what: string;
   readonly bytes: Buffer;
 }

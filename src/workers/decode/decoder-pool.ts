@@ -64,7 +64,7 @@ const BYTES_A_MS = 4_096;
 /**
  * Processor time that a decoder may spend on one image before it is killed: 10 s for images of 50
  * million pixels and 16 MiB, where no image that is within the limits takes more than 3 s of a core
- * of 2023 (docs/reference/bad-input.md). It is no option: it follows from the limits on images.
+ * of 2023 (docs/internals/reliability.md). It is no option: it follows from the limits on images.
  */
 export function decodeLimitMs({
   maxImagePixels,

@@ -9,7 +9,7 @@ import { REPOSITORY } from '../../../golden/golden.js';
 import { readTable } from '../../../support/document-table.js';
 import { damagedImages, FOREIGN_STARTS, notImages } from '../../../support/not-images.js';
 
-const DOCUMENT = 'docs/reference/bad-input.md';
+const DOCUMENT = 'docs/reference/errors.md';
 const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
 
 const TAKEN = {
