@@ -32,8 +32,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   client: [...LEAVES, 'cli', 'contract'],
   'server/telemetry': LEAVES,
   'server/scheduling': [...LEAVES, 'workers', 'server/telemetry'],
-  'server/transport': [...LEAVES, 'server/telemetry'],
-  'server/workarounds': [...LEAVES, 'server/transport'],
+  'server/workarounds': LEAVES,
+  'server/transport': [...LEAVES, 'server/telemetry', 'server/workarounds'],
   'server/admission': [...LEAVES, 'server/telemetry'],
   'server/models': [...LEAVES, 'models', 'server/scheduling', 'server/telemetry', ...WORKERS],
   'server/pipeline': [

@@ -34,7 +34,7 @@ import type { Engine } from '../engine.js';
 import type { ImageRequest } from '../pipeline/pipeline.js';
 import type { Report } from '../telemetry/events.js';
 import { CallRecord, type ImageRecord, newImageRecord } from '../telemetry/record.js';
-import type { Rejection, StreamMessages } from '../transport/stream-messages.js';
+import { type Rejection, StreamMessages } from '../transport/stream-messages.js';
 import {
   type CallEnding,
   connectionOf,
@@ -159,7 +159,7 @@ export class Call {
     this.kind = (context.kindOf ?? kindOf)(path);
     this.record = new CallRecord(path, context.clock.now());
     this.pace = this.kind === 'stream' ? new Pace() : null;
-    this.#messages = this.kind === 'stream' ? cutMessages(inner, context.maxImageBytes) : null;
+    this.#messages = this.kind === 'stream' ? this.#cutMessages() : null;
     this.#connection = connectionOf(inner);
     this.#closeConnectionCall = context.throttle.callBegan(this.#connection);
     context.open.add(this);
@@ -349,6 +349,11 @@ export class Call {
           this.reject(new RequestError('UPLOAD_TIMEOUT', text));
         });
     }
+  }
+
+  #cutMessages(): StreamMessages | null {
+    const { maxImageBytes } = this.#context;
+    return cutMessages(this.#inner, (options) => new StreamMessages({ ...options, maxImageBytes }));
   }
 
   /** Streams: at its first byte a message takes an upload allowance, or waits for one. */

@@ -1,7 +1,7 @@
 /**
  * A port that passes its connections to a gRPC server. Because it owns the socket, it can limit the
  * number of connections and the time of their handshake, change the certificate, and end
- * connections whose client breaks HTTP/2 (`stalled-sessions.ts`).
+ * connections whose client breaks HTTP/2 (`workarounds/stalled-sessions.ts`).
  *
  * grpc-js takes connections from outside (`createConnectionInjector`), TLS ones too, and Node's TLS
  * server takes new certificates at any time (`setSecureContext`); both are public. Open connections
@@ -21,8 +21,8 @@ import type { Clock } from '../../clock.js';
 import { messageOf, SetupError } from '../../errors.js';
 import { listenProblem } from '../../system/system-errors.js';
 import type { RefusalCause, Report } from '../telemetry/events.js';
+import { onStalled } from '../workarounds/stalled-sessions.js';
 import { answerHttp1, FOREIGN, onFirstBytes, type Spoken } from './first-bytes.js';
-import { onStalled } from './stalled-sessions.js';
 
 export interface ListenerOptions {
   /** The option that names the address, for messages. */

@@ -9,7 +9,7 @@
  * 1. Wait for a moment when nothing is on its way to the client: the client has answered a PING,
  *    and no call ended meanwhile. Clients on Node.js lose the calls that they begin after an answer
  *    which they read together with GOAWAY; nothing that a server sends afterwards helps.
- * 2. Ask for no further calls (`shutdown-notice.ts`), and wait for the answer to a PING, for
+ * 2. Ask for no further calls (`workarounds/shutdown-notice.ts`), and wait for the answer to a PING, for
  *    ROUND_TRIP_MS at most. Calls that the client began before it knew arrive before that answer,
  *    and are taken.
  * 3. Send GOAWAY with the last call that was taken. The connection closes when its calls have
@@ -22,8 +22,8 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../clock.js';
+import { sendShutdownNotice } from '../workarounds/shutdown-notice.js';
 import { ResetBudget, type ResetLimits } from './reset-budget.js';
-import { sendShutdownNotice } from './shutdown-notice.js';
 
 /**
  * The longest wait for a quiet moment. A connection that never has one carries small calls, which

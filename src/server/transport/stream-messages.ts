@@ -11,6 +11,7 @@
  * memory, a compressed one as much as an allowed one.
  */
 import { RequestError } from '../../errors.js';
+import type { CutterOptions, MessageCutter } from '../workarounds/body.js';
 import { FieldScanner } from './field-scanner.js';
 import { Inflation } from './inflation.js';
 
@@ -31,15 +32,9 @@ export interface Rejection {
   readonly endsStream: boolean;
 }
 
-export interface StreamMessagesOptions {
+export interface StreamMessagesOptions extends CutterOptions {
   /** The limit of an image, for error messages. */
   readonly maxImageBytes: number;
-  /** The limit of a message. */
-  readonly maxMessageBytes: number;
-  /** `grpc-encoding` of the call. */
-  readonly encoding: string;
-  /** Holds the body back until the returned function is called. */
-  readonly hold: () => () => void;
 }
 
 /** Takes the bytes of one message. */
@@ -49,7 +44,7 @@ interface Sink {
   end(): Buffer;
 }
 
-export class StreamMessages {
+export class StreamMessages implements MessageCutter {
   readonly #options: StreamMessagesOptions;
   readonly #prefix = Buffer.alloc(PREFIX_BYTES);
   #prefixBytes = 0;

@@ -14,7 +14,6 @@
  */
 import type { ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
-import { StreamMessages } from '../transport/stream-messages.js';
 
 type Decompress = (message: Buffer, encoding: string) => Buffer | Promise<Buffer>;
 
@@ -26,6 +25,24 @@ interface BaseCall {
   maxReceiveMessageSize?: number;
   isReadPending?: boolean;
   readQueue?: readonly unknown[];
+}
+
+/** What takes the place of the decoder. */
+export interface MessageCutter {
+  /** The messages that these bytes complete, each in its frame. */
+  write(bytes: Buffer): Buffer[];
+  /** The content of a message that `write` returned; null: grpc-js decompresses it. */
+  contentOf(message: Buffer): Promise<Buffer> | null;
+}
+
+/** What grpc-js knows of the call. */
+export interface CutterOptions {
+  /** The limit of a message. */
+  readonly maxMessageBytes: number;
+  /** `grpc-encoding` of the call. */
+  readonly encoding: string;
+  /** Holds the body back until the returned function is called. */
+  readonly hold: () => () => void;
 }
 
 const holds = new WeakMap<object, number>();
@@ -54,29 +71,22 @@ export function watchBody(call: ServerInterceptingCallInterface, onPiece: () => 
   (call as BaseCall).stream?.on?.('data', onPiece);
 }
 
-/**
- * Replaces the decoder of the call by a `StreamMessages`. Null where grpc-js has moved its decoder.
- */
-export function cutMessages(
+/** Replaces the decoder of the call. Null where grpc-js has moved it. */
+export function cutMessages<Cutter extends MessageCutter>(
   call: ServerInterceptingCallInterface,
-  maxImageBytes: number,
-): StreamMessages | null {
+  create: (options: CutterOptions) => Cutter,
+): Cutter | null {
   const base = call as BaseCall;
-  const {
-    decompressMessage,
-    incomingEncoding: encoding,
-    maxReceiveMessageSize: maxMessageBytes,
-  } = base;
+  const { decompressMessage, incomingEncoding: encoding, maxReceiveMessageSize } = base;
   if (base.decoder === undefined || decompressMessage === undefined) return null;
-  if (encoding === undefined || maxMessageBytes === undefined) return null;
-  const messages = new StreamMessages({
-    maxImageBytes,
-    maxMessageBytes,
+  if (encoding === undefined || maxReceiveMessageSize === undefined) return null;
+  const cutter = create({
+    maxMessageBytes: maxReceiveMessageSize,
     encoding,
     hold: () => holdBody(call),
   });
-  base.decoder = messages;
+  base.decoder = cutter;
   base.decompressMessage = (message, as) =>
-    messages.contentOf(message) ?? decompressMessage.call(base, message, as);
-  return messages;
+    cutter.contentOf(message) ?? decompressMessage.call(base, message, as);
+  return cutter;
 }
