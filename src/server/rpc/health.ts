@@ -3,10 +3,11 @@
  *
  * The names are a closed set: `''` (the server as a whole), the service, and the service with `/`
  * and the name of a model. For another name Check returns NOT_FOUND and Watch answers
- * SERVICE_UNKNOWN and stays open; neither leaves anything behind. Watches are limited per connection
- * and in total, because they cost their callers nothing. `close` ends them, because an open stream
- * would keep the server from stopping. A proxy may send the Watch of every client over one
- * connection, so a connection may have half of its calls as Watches: the rest is left for images.
+ * SERVICE_UNKNOWN and stays open; neither leaves anything behind. Watches are limited per
+ * connection and in total, because they cost their callers nothing. `close` ends them, because an
+ * open stream would keep the server from stopping. A proxy may send the Watch of every client over
+ * one connection, so a connection may have half of its calls as Watches: the rest is left for
+ * images.
  *
  * A Watch beyond the limits is UNIMPLEMENTED, the only status after which a client library calls
  * the server without watching it. After any other the library takes the server for unhealthy and
@@ -78,7 +79,8 @@ export class Health {
       const peer = call.getPeer();
       const ofPeer = this.#watchesByPeer.get(peer) ?? 0;
       if (this.#watches.size >= MOST_WATCHES || ofPeer >= MOST_WATCHES_OF_A_CONNECTION) {
-        const open = `${ofPeer} Watch calls of this connection and ${this.#watches.size} in all are open`;
+        const inAll = this.#watches.size;
+        const open = `${ofPeer} Watch calls of this connection and ${inAll} in all are open`;
         call.emit('error', {
           code: status.UNIMPLEMENTED,
           details: `${open}: use Check instead`,

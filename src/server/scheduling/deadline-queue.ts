@@ -2,9 +2,9 @@
  * The waiting images, the smallest scheduling deadline first, equal ones in order of arrival.
  *
  * Adding an image, taking the first, removing any other, and counting those before a new one take
- * O(log n). The count is why this is a tree, not a heap: every arriving image needs it, and with ten
- * thousand waiting a linear count would cost more than the rest of a call. It is a treap: a search
- * tree by scheduling deadline and arrival, balanced by random heights (Seidel and Aragon,
+ * O(log n). The count is why this is a tree, not a heap: every arriving image needs it, and with
+ * ten thousand waiting a linear count would cost more than the rest of a call. It is a treap: a
+ * search tree by scheduling deadline and arrival, balanced by random heights (Seidel and Aragon,
  * "Randomized search trees", 1996).
  */
 

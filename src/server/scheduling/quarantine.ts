@@ -6,8 +6,8 @@
  * this call or in others; a kill from outside never counts (`workers/process/loss.ts`). Where
  * processes fail with every image, the images are not at fault: so after one is quarantined, no
  * other is until a process has worked on some image without a fault. An image on which a process
- * has spent its whole limit of processor time is quarantined at once: that is measured, and only the
- * image's own work uses it up.
+ * has spent its whole limit of processor time is quarantined at once: that is measured, and only
+ * the image's own work uses it up.
  *
  * What it costs: nothing until a process is lost; then, for each image, a comparison with the
  * remembered lengths, and a SHA-256 where one is equal. At most MOST_REMEMBERED entries are kept,

@@ -1,6 +1,6 @@
 /**
- * All events that the server reports to telemetry, as one union. Parts of the server get a `Report`,
- * and `telemetry.ts` turns each kind of event into metrics, log lines and spans.
+ * All events that the server reports to telemetry, as one union. Parts of the server get a
+ * `Report`, and `telemetry.ts` turns each kind of event into metrics, log lines and spans.
  *
  * Values that can be read at any time (queue lengths, permits in use, open connections) are not
  * events: they are in `Gauges`, which is read with the metrics.

@@ -12,7 +12,8 @@
  * 2. Ask for no further calls (`shutdown-notice.ts`), and wait for the answer to a PING, for
  *    ROUND_TRIP_MS at most. Calls that the client began before it knew arrive before that answer,
  *    and are taken.
- * 3. Send GOAWAY with the last call that was taken. The connection closes when its calls have ended.
+ * 3. Send GOAWAY with the last call that was taken. The connection closes when its calls have
+ *    ended.
  *
  * Each step has a limit: QUIET_MS for the first, less where it is urgent. Calls that are open when
  * the grace is over lose their connection, which clients see as UNAVAILABLE; a reset with NO_ERROR,

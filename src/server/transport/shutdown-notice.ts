@@ -3,9 +3,9 @@
  * stream is 2³¹ − 1, so it only asks the client to begin no further calls, and the server still
  * takes those that are on their way.
  *
- * nghttp2 has a function for it (`nghttp2_submit_shutdown_notice`) that Node.js does not call: after
- * `session.goaway`, whatever its last stream, the session ignores calls that arrive. So this file
- * writes the frame to the socket past the session, at a moment when that cannot split another
+ * nghttp2 has a function for it (`nghttp2_submit_shutdown_notice`) that Node.js does not call:
+ * after `session.goaway`, whatever its last stream, the session ignores calls that arrive. So this
+ * file writes the frame to the socket past the session, at a moment when that cannot split another
  * frame: a session writes whole frames, and none of its writes waits. The write goes to the
  * descriptor, because the handle would report the end of the write to the session, which did not
  * make it and would end the process.

@@ -35,11 +35,11 @@ interface BaseCall {
 /**
  * Ends the upload of a call that is answered before its image has been read.
  *
- * After `sendStatus` grpc-js reads and discards the rest of the body: 16.8 MB on the wire for a
- * 16 MB image. RFC 9113 §8.1 lets a server that answered early reset the HTTP/2 stream with
- * NO_ERROR, and client libraries still see the status. But a proxy that is still sending may pass on
- * the reset in place of the status (HAProxy: grpcio gets CANCELLED, which it does not retry). So
- * the server reads and discards a message of up to SMALL_UPLOAD_BYTES, which is usually on the wire
+ * After `sendStatus` grpc-js reads and discards the rest of the body: 16.8 MB on the wire for a 16
+ * MB image. RFC 9113 §8.1 lets a server that answered early reset the HTTP/2 stream with NO_ERROR,
+ * and client libraries still see the status. But a proxy that is still sending may pass on the
+ * reset in place of the status (HAProxy: grpcio gets CANCELLED, which it does not retry). So the
+ * server reads and discards a message of up to SMALL_UPLOAD_BYTES, which is usually on the wire
  * already, and resets nothing. It reads nothing of a larger one, and resets the stream where the
  * caller has not stopped within GRACE_MS. Until then the caller can send one stream window.
  *

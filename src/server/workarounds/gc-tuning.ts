@@ -1,10 +1,10 @@
 /**
  * Makes V8 collect the front's garbage less often.
  *
- * V8 starts a full collection when old objects and the memory behind buffers approach a limit, which
- * it sets a few megabytes above the live memory. The front has few live objects (17 MB) and much
- * image traffic, so it collected after every forty photos and spent a third of its CPU time on it
- * (docs/performance.md). What it costs: some 50 MB of memory, up to GROWTH_PERCENT of the live
+ * V8 starts a full collection when old objects and the memory behind buffers approach a limit,
+ * which it sets a few megabytes above the live memory. The front has few live objects (17 MB) and
+ * much image traffic, so it collected after every forty photos and spent a third of its CPU time on
+ * it (docs/performance.md). What it costs: some 50 MB of memory, up to GROWTH_PERCENT of the live
  * objects.
  *
  * - Fact: the V8 flag `--heap-growing-percent` (`flag-definitions.h` of V8) sets that limit; Node

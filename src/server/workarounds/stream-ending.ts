@@ -36,9 +36,9 @@ export function sealAfterStatus(call: ServerInterceptingCallInterface): void {
 }
 
 /**
- * Resets the stream with NO_ERROR once the status is written (RFC 9113 §8.1), so that it closes even
- * if the caller goes on sending or never ends its side. An earlier reset would replace the status.
- * Node has no event for the last frame, so this function polls.
+ * Resets the stream with NO_ERROR once the status is written (RFC 9113 §8.1), so that it closes
+ * even if the caller goes on sending or never ends its side. An earlier reset would replace the
+ * status. Node has no event for the last frame, so this function polls.
  */
 export function resetOnceEnded(stream: Partial<ServerHttp2Stream>, lookAgainMs = SOON_MS): void {
   if (stream.destroyed === true) return;

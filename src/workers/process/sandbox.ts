@@ -6,8 +6,8 @@
  *   (`PR_SET_NO_NEW_PRIVS`).
  * - Not dumpable: no core file, and no process of the same user can attach to it or read its memory
  *   (`PR_SET_DUMPABLE`); its figures in `/proc/PID/stat` stay readable.
- * - No new descriptors: with a limit of 0 open files (`RLIMIT_NOFILE`) the open ones still work, and
- *   the process can open no further files, sockets, pipes or devices.
+ * - No new descriptors: with a limit of 0 open files (`RLIMIT_NOFILE`) the open ones still work,
+ *   and the process can open no further files, sockets, pipes or devices.
  * - A limit of private memory (`RLIMIT_DATA`): beyond it allocations fail. Reserved address space,
  *   of which V8 and WebAssembly take gigabytes, does not count; that is why this limit works and
  *   `RLIMIT_AS` does not.
@@ -36,7 +36,7 @@ export interface ResourceLimits {
 
 export const NO_LIMITS: ResourceLimits = { noNewDescriptors: false, memoryBytes: null };
 
-/** Keeps other processes of the same user from reading this one's memory: no core file, no ptrace. */
+/** Hides the memory from other processes of the same user: no core file, no ptrace. */
 export function hideMemory(): void {
   if (process.platform !== 'linux') return;
   prctl(PR_SET_DUMPABLE, 0);
