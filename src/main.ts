@@ -38,7 +38,7 @@ const PROGRAMS: Record<CommandName, Program> = {
   },
 };
 
-/** Node opens many files of the program at a time: with fewer it reports some of them as missing. */
+/** Node opens many files of the program at a time: with fewer it reports some as missing. */
 const LEAST_OPEN_FILES = 128;
 
 /** How long a server that cannot start waits until its error is read. */

@@ -73,7 +73,7 @@ async function play(machine: Machine, day: Day): Promise<string[]> {
     ({ outcome, endedAt, expiresAt }) => outcome === 'answered' && endedAt <= expiresAt,
   ).length;
   const executed = images.filter(({ givenAt }) => givenAt !== null).length;
-  const rejected = images.filter(({ outcome }) => outcome === 'refused');
+  const rejected = images.filter(({ outcome }) => outcome === 'rejected');
   const atOnce = rejected.filter(({ atMs, endedAt }) => endedAt === atMs).length;
   return [
     percent(inTime, lengthMs * capacityPerMs),

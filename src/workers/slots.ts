@@ -1,14 +1,14 @@
 /**
- * Passes pixels between processes: one file in tmpfs, cut into slots, written and read with
- * positional reads and writes.
+ * Passes pixels between processes: one file in tmpfs, cut into slots, with positional reads and
+ * writes.
  *
  * A slot is a header of SLOT_HEADER_BYTES (cancel word, expiry) and the pixels of one image, height
- * × width × 3 bytes, RGB, row by row. A permit holds a slot. What holds: a slot is reserved by
- * writing it before it is first held, so a full tmpfs shows when a permit is requested and never
- * during the work on an image; the file is unlinked at once and the children inherit its
- * descriptor, so no crash leaves it behind. A slot passes to another request only after the process
- * that writes it has answered or is gone. What it costs: (pixels + 64 bytes) × slots of memory, and
- * about 25 µs an image for the transfer.
+ * × width × 3 bytes, RGB, row by row. Each permit has a slot. What holds: a slot is reserved by
+ * writing it before its first use, so a full tmpfs shows when a permit is requested, never during
+ * the work on an image. The file is unlinked at once and the children inherit its descriptor, so no
+ * crash leaves it behind. A slot passes to another request only after the process that writes it
+ * has answered or is gone. What it costs: (pixels + 64 bytes) × slots of memory, and about 25 µs
+ * for each image.
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
@@ -28,7 +28,7 @@ export function slotOffset(layout: SlotLayout, slot: number): number {
   return slot * (SLOT_HEADER_BYTES + layout.pixelBytes);
 }
 
-/** Opens a new file in `directory` and unlinks it. Throws SetupError if that fails. */
+/** Opens a new file in `directory` and unlinks it. Throws SetupError where that fails. */
 export function openUnlinkedFile(directory: string): number {
   const path = join(directory, `vitserve-${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
@@ -43,15 +43,12 @@ export function openUnlinkedFile(directory: string): number {
   }
 }
 
-/** Written at a time while serving, in a millisecond or so. */
+/** How much is reserved at a time while serving, in a millisecond or so. */
 const GROWTH_BYTES = 2 * 1024 * 1024;
 
 const ZEROES = Buffer.alloc(1024 * 1024);
 
-/**
- * Writes zeroes, so that the space really exists. Throws SetupError that says how much was needed
- * and where.
- */
+/** Writes zeroes, so that the space exists. Throws SetupError where there is too little. */
 export function reserve(
   fd: number,
   from: number,
@@ -73,7 +70,7 @@ export function reserve(
   }
 }
 
-/** The front's side: owns the file, writes headers, never looks at pixels. */
+/** The front's side: owns the file and writes headers, never pixels. */
 export class SlotFile {
   readonly fd: number;
   readonly layout: SlotLayout;
@@ -119,7 +116,7 @@ export class SlotFile {
         `${count} pixel slots`,
       );
     } catch (error) {
-      // The part that could be written is space that others may need.
+      // Gives back the part that could be written.
       ftruncateSync(this.fd, this.bytes);
       throw error;
     }
@@ -127,8 +124,8 @@ export class SlotFile {
   }
 
   /**
-   * Reserves up to `count` slots, and a few more so that this happens seldom. Returns whether there
-   * was space for them.
+   * Reserves up to `count` slots, and a few more so that this happens rarely. Returns whether there
+   * are `count`.
    */
   tryGrow(count: number): boolean {
     const some = Math.floor(GROWTH_BYTES / slotOffset(this.layout, 1));
@@ -150,7 +147,7 @@ export class SlotFile {
     writeSync(this.fd, this.#header, 0, 16, slotOffset(this.layout, slot));
   }
 
-  /** Tells the process that is about to work on the slot that the call has ended. */
+  /** Marks the slot as cancelled: no process begins to work on it. */
   cancel(slot: number): void {
     writeSync(this.fd, this.#cancelWord, 0, 4, slotOffset(this.layout, slot));
   }

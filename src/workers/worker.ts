@@ -1,12 +1,12 @@
 /**
- * What executes batches, as a queue sees it: a process, or in tests whatever behaves like one.
+ * What executes batches, as a queue sees it: a process, or a fake one in tests.
  */
 import type { Reason } from '../errors.js';
 
-/** What became of one input of a batch. */
+/** The result for one input of a batch. */
 export type WorkResult<Output> =
   | { readonly kind: 'done'; readonly output: Output }
-  /** When its turn came it was cancelled or past its deadline, so it was not worked on. */
+  /** It was cancelled or expired when its turn came. */
   | { readonly kind: 'skipped' }
   /** The input is at fault (INTERNAL: the worker is). */
   | { readonly kind: 'rejected'; readonly reason: Reason; readonly message: string };
@@ -14,23 +14,23 @@ export type WorkResult<Output> =
 export interface Worker<Input, Output> {
   /** Whether it takes batches now. */
   readonly ready: boolean;
-  /** Batches that it was given and has not answered. It answers them in order. */
+  /** Batches that it has and has not answered. It answers them in order. */
   readonly inFlight: number;
   /** One result for each input, in their order. Rejects with ProcessLostError. */
   run(batch: readonly Input[]): Promise<readonly WorkResult<Output>[]>;
-  /** Calls back whenever one of the above has changed. One listener. */
+  /** Calls back whenever `ready` or `inFlight` changes. One listener. */
   onChange(listener: () => void): void;
 }
 
-/** The process was lost before it answered. The batch may be given to another one. */
+/** The process was lost before it answered. The batch may be retried on another one. */
 export class ProcessLostError extends Error {
   override readonly name = 'ProcessLostError';
   /**
-   * Whether this very batch may have ended the process: it was being worked on, and the process
-   * ended by its own doing (`process/loss.ts`).
+   * Whether this batch may have ended the process: the process worked on it, and the loss was
+   * self-inflicted (`process/loss.ts`).
    */
   readonly suspect: boolean;
-  /** Whether it is certain: the process has spent on it all the processor time that it may. */
+  /** Whether that is certain: the process has spent its limit of processor time on it. */
   readonly usedUp: boolean;
 
   constructor(

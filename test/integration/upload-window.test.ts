@@ -10,7 +10,7 @@ import {
   widenStreamWindows,
 } from '#vitserve/server/workarounds/upload-window.js';
 
-test('clients are told of wide windows and large frames, and other settings stay', async (t) => {
+test('clients learn of wide windows and large frames, and other settings stay', async (t) => {
   const server = new Server({ 'grpc.max_concurrent_streams': 77 });
   t.after(() => server.forceShutdown());
   widenStreamWindows(server);

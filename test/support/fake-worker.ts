@@ -1,5 +1,5 @@
 /**
- * A worker without a process: the test says when it answers, fails, is lost or comes back.
+ * A worker without a process: the test decides when it answers, fails, is lost or comes back.
  */
 import assert from 'node:assert/strict';
 import { ProcessLostError, type Worker, type WorkResult } from '#vitserve/workers/worker.js';
@@ -11,14 +11,14 @@ interface Pending<Input, Output> {
 }
 
 export class FakeWorker<Input, Output> implements Worker<Input, Output> {
-  /** Every batch that was ever given to it, in order. */
+  /** Every batch that it ever got, in order. */
   readonly sent: (readonly Input[])[] = [];
   #pending: Pending<Input, Output>[] = [];
   #ready: boolean;
   #changed: () => void = () => {};
   /**
-   * What the worker does by itself with what it is given, soon after; nothing unless a test sets
-   * it.
+   * What the worker does by itself with a batch, soon after it gets that; nothing unless a test
+   * sets it.
    */
   onRun: (pending: readonly (readonly Input[])[]) => void = () => {};
 
@@ -63,15 +63,15 @@ export class FakeWorker<Input, Output> implements Worker<Input, Output> {
     this.#changed();
   }
 
-  /** Fails the oldest batch through no loss of the process. */
+  /** Fails the oldest batch without losing the process. */
   fail(error: unknown): void {
     this.#shift().reject(error);
     this.#changed();
   }
 
   /**
-   * The process dies with all that it was given: by a kill from outside, or by what it was working
-   * on.
+   * The process dies with all its batches: by a kill from outside, or because of the batch that it
+   * works on.
    */
   lose({
     selfInflicted = false,
@@ -101,12 +101,12 @@ export class FakeWorker<Input, Output> implements Worker<Input, Output> {
   }
 }
 
-/** Lets every promise that can settle now settle, with what hangs on it. */
+/** Lets every promise settle that can, with what follows from it. */
 export async function settled(): Promise<void> {
   for (let turn = 0; turn < 10; turn++) await Promise.resolve();
 }
 
-/** Whether a promise has settled and how, for tests that ask before it has. */
+/** Whether a promise has settled, and how. */
 export function watch<T>(promise: Promise<T>): { readonly state: Outcome<T> } {
   const watched: { state: Outcome<T> } = { state: { kind: 'open' } };
   promise.then(

@@ -1,6 +1,6 @@
 /**
- * The gRPC server in the test's own process, in front of a pipeline that the test plays itself:
- * what calls do to their end can be brought about step by step, which no built server lets one do.
+ * The gRPC server in the process of the test, in front of a pipeline that the test plays itself: so
+ * the test can drive a call to its end step by step.
  */
 import { systemClock } from '#vitserve/clock.js';
 import { Admission } from '#vitserve/server/admission/admission.js';
@@ -38,7 +38,7 @@ export const ANSWER: InferenceOutput = {
 export interface RpcStandOptions
   extends Partial<Pick<RpcServerOptions, 'maxImageBytes' | 'uploadTimeoutMs' | 'reflection'>> {
   readonly permits?: number;
-  /** What the pipeline makes of an image; answers at once where not given. */
+  /** What the pipeline does with an image; default: it answers at once. */
   readonly answer?: (request: ImageRequest) => Promise<InferenceOutput>;
 }
 
@@ -110,7 +110,7 @@ export class RpcStand {
     return new RpcStand(server, admission, ended, images);
   }
 
-  /** As the service stops it. Resolves to whether every call ended by itself within the time. */
+  /** Stops it as the service does. Resolves to whether every call ended by itself in time. */
   async stop(timeoutMs: number): Promise<boolean> {
     this.admission.gate = 'DRAINING';
     this.server.drainStreams();

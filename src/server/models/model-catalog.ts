@@ -249,7 +249,8 @@ export class ModelCatalog {
     const { input, preprocessing: recipe, labels } = manifest;
     if (pixelBytesOf(manifest) > pixelBytes) {
       throw new SetupError('environment', [
-        `model ${model.name}/${model.version}: its ${input.height} × ${input.width} pixels don't fit ` +
+        `model ${model.name}/${model.version}: ` +
+          `its ${input.height} × ${input.width} pixels don't fit ` +
           'the slots, which have the size of the models at start: restart the server to serve it',
       ]);
     }

@@ -79,7 +79,8 @@ export class Health {
       const peer = call.getPeer();
       const ofPeer = this.#watchesByPeer.get(peer) ?? 0;
       if (this.#watches.size >= MOST_WATCHES || ofPeer >= MOST_WATCHES_OF_A_CONNECTION) {
-        const open = `${ofPeer} Watch calls of this connection and ${this.#watches.size} in all are open`;
+        const inAll = this.#watches.size;
+        const open = `${ofPeer} Watch calls of this connection and ${inAll} in all are open`;
         call.emit('error', {
           code: status.UNIMPLEMENTED,
           details: `${open}: use Check instead`,

@@ -165,8 +165,7 @@ export class Dispatcher<Input, Output> {
       if (worker === undefined) return;
       const [alone] = this.#retries;
       if (alone !== undefined) {
-        // Never in advance: it would be lost with the image before it, where that kills the
-        // process.
+        // Never in advance: it would be lost with the image before it, if that kills the process.
         if (worker.inFlight > 0) return;
         this.#retries.shift();
         void this.#send(worker, [alone]);

@@ -30,9 +30,7 @@ export interface ImageRecord {
     readonly format: string;
     readonly decoder: string;
   } | null;
-  /**
-   * Null until it has scores; `at`: when the front knew, `executionMs`: as the process measured.
-   */
+  /** Null until it has scores; `at`: when the front knew, `executionMs`: of the whole batch. */
   executed: {
     readonly at: number;
     readonly executionMs: number;
@@ -72,9 +70,7 @@ interface EndedCall {
 }
 
 const REQUEST_ID_KEY = 'x-request-id';
-/**
- * The characters of UUIDs, ULIDs and the identifiers of proxies. Other text stays out of the log.
- */
+/** The characters of UUIDs, ULIDs and identifiers of proxies. Other text stays out of the log. */
 const SANE_REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
 /** https://www.w3.org/TR/trace-context/#traceparent-header */
 const TRACE_PARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-[\da-f]{16}-[\da-f]{2}/;

@@ -40,9 +40,7 @@ import { type Stage, stagesOfCall, stagesOfImage } from './stages.js';
 
 /** Times are monotonic milliseconds. */
 export interface Tracing {
-  /**
-   * Begins the trace of a call. The sampler decides whether it is recorded, or the caller's does.
-   */
+  /** Begins the trace of a call. The sampler, or that of the caller, decides if it is recorded. */
   begin(service: string, method: string, at: number, header: Header): CallTrace;
   /** Sends the remaining spans, within `CLOSE_MS`. */
   close(): Promise<void>;

@@ -25,9 +25,7 @@ const RAISED: ResetLimits = { burst: 4_000, perSecond: 200 };
 const RESERVE_SHARE = 0.4;
 const COUNTED_REFILL_SHARE = 0.75;
 
-/**
- * `nodeVersion` as in `process.versions.node`; all supported versions of Node 22 have the options.
- */
+/** `nodeVersion`: `process.versions.node`. All supported versions of Node 22 have the options. */
 export function resetLimitsOf(nodeVersion: string): ResetLimits {
   return Number.parseInt(nodeVersion, 10) >= 22 ? RAISED : FIXED;
 }

@@ -9,9 +9,9 @@
  * 1. Wait for a moment when nothing is on its way to the client: the client has answered a PING,
  *    and no call ended meanwhile. Clients on Node.js lose the calls that they begin after an answer
  *    which they read together with GOAWAY; nothing that a server sends afterwards helps.
- * 2. Ask for no further calls (`workarounds/shutdown-notice.ts`), and wait for the answer to a PING, for
- *    ROUND_TRIP_MS at most. Calls that the client began before it knew arrive before that answer,
- *    and are taken.
+ * 2. Ask for no further calls (`workarounds/shutdown-notice.ts`), and wait for the answer to a
+ *    PING, for ROUND_TRIP_MS at most. Calls that the client began before it knew arrive before that
+ *    answer, and are taken.
  * 3. Send GOAWAY with the last call that was taken. The connection closes when its calls have
  *    ended.
  *

@@ -3,9 +3,8 @@
  *
  * An encoded image reaches its decoder through the decoder's inbox, an unlinked tmpfs file like the
  * slots: the front writes the bytes once, the decoder reads them once. A mebibyte of it is reserved
- * at start; what a larger image took beyond that is given back after it. There is one inbox a
- * decoder, so it is given no image in advance: no image waits behind one that turns out to take
- * seconds.
+ * at start; a larger image takes more, which the next image gives back. A decoder has one inbox, so
+ * it gets no image in advance: no image waits behind one that turns out to take seconds.
  */
 import { closeSync, ftruncateSync } from 'node:fs';
 import { messageOf, RequestError } from '../../errors.js';
@@ -35,22 +34,21 @@ export interface DecoderPoolSettings {
 }
 
 /**
- * All that a decoder is told by its environment: fewer arenas, and large pieces that are mapped one
- * by one and not kept, so that glibc gives back what was freed; and pictures in memory however
- * large they are, where libvips would put those above 100 MB into a temporary file (of which it can
- * make none).
+ * The whole environment of a decoder. glibc: fewer arenas, and large blocks that are mapped one by
+ * one, so that freed memory goes back. libvips: images of any size in memory, because it cannot
+ * create the temporary files in which it would put those above 100 MB.
  */
 export const DECODER_ENVIRONMENT = {
   MALLOC_ARENA_MAX: '2',
   MALLOC_MMAP_THRESHOLD_: '1048576',
   VIPS_DISC_THRESHOLD: '64g',
 };
-/** Replies have some dozens of bytes, and a drawn picture some hundred thousand. */
+/** Replies have some dozens of bytes, a drawn picture some hundred thousand. */
 const MAX_FRAME_BYTES = 1024 * 1024;
-/** Images that a decoder is given at a time: its inbox has room for one. */
+/** Images in a decoder at a time: its inbox has room for one. */
 export const DECODER_MAX_IN_FLIGHT = 1;
 const RESERVED_INBOX_BYTES = 1024 * 1024;
-/** Decoders give way to the front and go before the inference processes, which they feed. */
+/** A lower priority than the front, a higher one than inference, which waits for decoders. */
 const NICENESS = 4;
 /** The size of an ordinary photo. */
 const DRAWN_WIDTH = 500;
@@ -62,9 +60,9 @@ const PIXELS_A_MS = 10_000;
 const BYTES_A_MS = 4_096;
 
 /**
- * Processor time that a decoder may spend on one image before it is killed: 10 s for images of 50
- * million pixels and 16 MiB, where no image that is within the limits takes more than 3 s of a core
- * of 2023 (docs/internals/reliability.md). It is no option: it follows from the limits on images.
+ * Processor time that a decoder may spend on one image before it is killed: 10 s for limits of 50
+ * million pixels and 16 MiB, within which no image takes more than 3 s of a core of 2023
+ * (docs/internals/reliability.md). It follows from the limits on images, so it is not an option.
  */
 export function decodeLimitMs({
   maxImagePixels,
@@ -75,11 +73,11 @@ export function decodeLimitMs({
 
 export class DecoderPool {
   readonly workers: readonly ProcessWorker<DecodeRequest, DecodedImage>[];
-  /** What ordinary JPEG files are decoded with. */
+  /** The decoder of ordinary JPEG files. */
   readonly jpegDecoder: DecoderName;
-  /** Why libturbojpeg is not used though it may be; null where it is, or was not wanted. */
+  /** Why libturbojpeg is not used although it may be; null: it is used, or not wanted. */
   readonly jpegFallback: TurboJpegMissing | null;
-  /** A drawn picture of the size of a photo, a JPEG file: what a model is tried with. */
+  /** A drawn JPEG file of the size of a photo, for smoke tests. */
   readonly picture: Buffer;
   readonly #stop: () => Promise<void>;
 
@@ -95,7 +93,7 @@ export class DecoderPool {
     this.#stop = stop;
   }
 
-  /** Rejects with SetupError, with nothing left of it. */
+  /** Rejects with SetupError after stopping all decoders. */
   static async create(
     slots: SlotFile,
     settings: DecoderPoolSettings,
@@ -105,7 +103,7 @@ export class DecoderPool {
     const { decoderProcesses, maxImagePixels, jpegDecoder, sharedMemoryDir } = settings;
     const count = decoderProcesses === 'auto' ? availableCores() : decoderProcesses;
     const inboxes: number[] = [];
-    /** The first one draws, when it is started for the first time. */
+    /** The first decoder draws the picture, at its first start. */
     let draw: DecoderSettings['draw'] = drawnSize(settings);
     const workers = Array.from({ length: count }, (_, index) => {
       const inbox = openInbox(sharedMemoryDir);
@@ -145,15 +143,15 @@ export class DecoderPool {
     return new DecoderPool(workers, workers[0]?.hello as DecoderHello, stop);
   }
 
-  /** Waits for nothing: images in flight are lost. */
+  /** Does not wait for images in flight. */
   stop(): Promise<void> {
     return this.#stop();
   }
 }
 
 /**
- * Width and height of an ordinary photo, or what the limits allow of it: a drawn JPEG has less than
- * half a byte a pixel and 1,000 more.
+ * Width and height of an ordinary photo, or less where the limits are lower: a drawn JPEG has less
+ * than 1,000 bytes and half a byte for each pixel.
  */
 function drawnSize({ maxImageBytes, maxImagePixels }: DecoderPoolSettings): {
   readonly width: number;
@@ -171,9 +169,7 @@ function openInbox(directory: string): number {
   return fd;
 }
 
-/**
- * Puts each image into the inbox. One is in flight at most, so the image before it has been read.
- */
+/** Writes each image into the inbox. At most one is in flight, so the image before it was read. */
 function createEncoder(inbox: number): (batch: readonly DecodeRequest[]) => Uint8Array {
   let isGrown = false;
   return ([request]) => {
@@ -183,7 +179,7 @@ function createEncoder(inbox: number): (batch: readonly DecodeRequest[]) => Uint
     try {
       writeFullyAt(inbox, image, 0);
     } catch (error) {
-      const text = 'the server has no memory left for an image of this size';
+      const text = 'the server has no memory left for an image of this size: retry later';
       const cause = new Error(`shared-memory-dir: ${messageOf(error)}`);
       throw new RequestError('OVERLOADED', text, { cause });
     }

@@ -1,11 +1,10 @@
 /**
  * The inference processes of one model.
  *
- * The first one is started alone, because what it finds (does CUDA work here?) decides how many
- * there are. From then on the provider is settled: a process that is replaced later gets the same
- * one or none, never a quieter second choice.
+ * The first one starts alone, because what it finds (does CUDA work here?) decides their number.
+ * That also fixes the provider: a process that restarts later gets the same one or fails, and never
+ * falls back silently.
  */
-
 import type { Model } from '../../models/repository.js';
 import { availableCores } from '../../system/cores.js';
 import { ProcessWorker } from '../process/process-worker.js';
@@ -24,7 +23,7 @@ import type { Cost } from './simulated-session.js';
 import { type SlowForm, slowForm } from './slow-form.js';
 
 export interface InferencePoolSettings extends BatchSizeSettings {
-  /** All models together; each gets an equal share, and one at least. */
+  /** For all models together; each gets an equal share, and at least one. */
   readonly inferenceProcesses: number | 'auto';
   readonly inferenceThreads: number | 'auto';
   readonly startTimeoutMs: number;
@@ -33,31 +32,31 @@ export interface InferencePoolSettings extends BatchSizeSettings {
 
 /** What the pools of all models share. */
 export interface SharedProcesses {
-  /** Aborted: processes that are being started are ended. */
+  /** Aborted: processes that are starting are stopped. */
   readonly signal: AbortSignal;
-  /** How many models there are. */
+  /** The number of models. */
   readonly models: number;
-  /** A number for a new process that no other one has. */
+  /** A number for a new process, unique among all. */
   takeIndex(): number;
   returnIndex(index: number): void;
 }
 
 /**
- * Children on the CPU give way to the front, so that health checks and rejections stay quick when
- * every core is busy.
+ * Processes on the CPU have a lower priority than the front, so that health checks and rejections
+ * stay quick when every core is busy.
  */
 const CPU_NICENESS = 5;
 
 export class InferencePool {
   readonly workers: readonly Worker<InferenceRequest, InferenceOutput>[];
-  /** `cpu`, `cuda` or `simulated`: what really runs. */
+  /** The provider in use: `cpu`, `cuda` or `simulated`. */
   readonly executionProvider: string;
   /** Why `auto` did not get CUDA, or null. */
   readonly fallbackReason: string | null;
-  /** Why the model's form is slow where it runs; null where it is not. */
+  /** Why the form of the model is slow on this machine; null: it is not slow. */
   readonly slowForm: SlowForm | null;
   readonly maxBatchSize: number;
-  /** The sizes that batches are padded to, ascending; null: none. */
+  /** The sizes that batches are padded to, ascending; null: batches are not padded. */
   readonly fixedBatchSizes: readonly number[] | null;
   readonly embeddingSize: number;
   /** What batches cost in the warm-up of the first process. */
@@ -85,7 +84,7 @@ export class InferencePool {
   }
 
   /**
-   * Rejects with SetupError when the model can't be loaded or the provider asked for is not there.
+   * Rejects with SetupError where the model cannot be loaded or the requested provider is missing.
    */
   static async create(
     model: Model,
@@ -107,7 +106,7 @@ export class InferencePool {
           entry: new URL('./inference-main.js', import.meta.url),
           niceness: provider.kind === 'cuda' ? 0 : CPU_NICENESS,
           sharedFds: [slots.fd],
-          // CUDA and its libraries are found through the environment.
+          // CUDA finds its libraries through the environment.
           environment: undefined,
           startTimeoutMs: settings.startTimeoutMs,
           report,
@@ -163,7 +162,7 @@ export class InferencePool {
     }
   }
 
-  /** Waits for nothing: batches in flight are lost. Idempotent. */
+  /** Does not wait for batches in flight. Idempotent. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;

@@ -1,13 +1,13 @@
 /**
- * The inside of every child process: set up, say ready, then answer calls one by one until the
+ * The main loop of every child process: set up, say ready, then answer calls one by one until the
  * front is gone.
  *
  * What holds: signals meant for the front (Ctrl-C and a closed terminal reach the whole process
- * group) don't end a child; a closed channel does; a front that died takes it along
- * (`parent-death.ts`), and one that runs out of memory ends before it (`oom-score.ts`); before the
- * first call it has given up what it does not need any more (`sandbox.ts`). A call that throws ends
- * the process, which its supervisor mends. The loop blocks in `read`, so timers and sockets of the
- * child don't run between calls: what a call starts, it has to await.
+ * group) do not end a child; a closed channel does. A child dies with its front (`parent-death.ts`)
+ * and, when memory runs out, before it (`oom-score.ts`). Before the first call it gives up what it
+ * no longer needs (`sandbox.ts`). A call that throws ends the process, and the supervisor restarts
+ * it. The loop blocks in `read`, so timers and sockets of the child do not run between calls: a
+ * call has to await all that it starts.
  */
 import { getPriority, setPriority } from 'node:os';
 import { messageOf, SetupError } from '../../errors.js';
@@ -22,7 +22,7 @@ export const FIRST_SHARED_FD = 4;
 /** The highest niceness there is. */
 const LOWEST_PRIORITY = 19;
 
-/** What the front sends first. `settings` is the room's own. */
+/** What the front sends first. `settings` are those of the program. */
 export interface ChildInit<Settings> {
   readonly parentPid: number;
   /** Added niceness, 0 to 19; 0 leaves the priority alone. */
@@ -30,19 +30,17 @@ export interface ChildInit<Settings> {
   readonly settings: Settings;
 }
 
-/** What a room's child does: prepare once, then answer calls. */
+/** What a child does: prepare once, then answer calls. */
 export interface ChildProgram<Settings> {
   /** See `oom-score.ts`. */
   readonly oomScoreAdded: number;
-  /**
-   * Gets everything ready. Throws SetupError for what the operator can mend.
-   */
+  /** Prepares everything. Rejects with SetupError for problems that the operator can solve. */
   start(settings: Settings): Promise<{
-    /** What to tell the front (JSON). Asked when the process has given up what it can. */
+    /** What to tell the front (JSON). Called once the process is in its sandbox. */
     readonly hello: () => Promise<unknown>;
     /** Answers a call with the bytes of the reply. */
     readonly answer: (call: Buffer) => Promise<Uint8Array>;
-    /** What it can do without from now on. */
+    /** What the sandbox takes away from now on. */
     readonly limits: ResourceLimits;
   }>;
 }
@@ -54,9 +52,8 @@ export async function runChild<Settings>(program: ChildProgram<Settings>): Promi
   const init = JSON.parse(first.payload.toString()) as ChildInit<Settings>;
   dieWithParent(init.parentPid);
   addToOomScore(program.oomScoreAdded);
-  // Before anything starts a thread: on Linux a priority belongs to a thread and is inherited by
-  // those it starts. Added to what the front has: nobody but root may take a priority back that
-  // `nice` has given away.
+  // Before anything starts a thread: on Linux threads inherit the priority of the one that starts
+  // them. It adds to that of the front, because only root may raise a priority.
   if (init.niceness > 0) setPriority(Math.min(getPriority() + init.niceness, LOWEST_PRIORITY));
 
   let started: Awaited<ReturnType<ChildProgram<Settings>['start']>>;

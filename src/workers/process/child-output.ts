@@ -1,11 +1,9 @@
 /**
- * What a child writes to its standard output and error, as lines for the log, however much it
- * writes.
+ * Turns the standard output and error of a child into lines for the log, however much it writes.
  *
- * A line is cut at MOST_LINE_BYTES and the rest of it left out, so a child that writes megabytes
- * without an end of line costs no memory; and no more than MOST_LINES lines are passed on in
- * WINDOW_MS, so one that writes without end does not fill the log. What was left out is said in a
- * line of its own.
+ * A line is cut at MOST_LINE_BYTES, so a child that writes megabytes without a line break costs no
+ * memory. At most MOST_LINES lines are passed on in WINDOW_MS, so a child that writes endlessly
+ * does not fill the log. A line of its own counts the dropped ones.
  */
 import type { Clock } from '../../clock.js';
 
@@ -40,7 +38,7 @@ export class LineReader {
     this.#keep(chunk.subarray(from));
   }
 
-  /** Nothing more will come. */
+  /** The output has ended. */
   end(): void {
     if (this.#bytes > 0) this.#endLine();
     this.#tellLeftOut();

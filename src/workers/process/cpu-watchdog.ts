@@ -1,32 +1,31 @@
 /**
- * A limit on the processor time that a process may spend on one call, looked at from outside.
+ * A limit on the processor time of one call of a process, measured from outside.
  *
- * A clock on the wall says nothing of a call where processes compete: a picture that takes a second
- * may take ten on a machine with ten others. So what counts is what the process has used. Beside
- * it: one that uses nothing at all for as long as the limit (and a second at least) is stuck, and
- * one that is still there after WALL_FACTOR times that is given up, though nobody knows whose fault
- * that is. Like `watchdog.ts` it counts in parts that begin one after the other, so a pause of
- * everything uses up one of them at most.
+ * Wall time says little where processes compete: an image that takes a second may take ten on a
+ * machine with ten others. So the limit counts what the process has used. Besides, a process that
+ * uses nothing for as long as the limit, and for at least a second, is stuck; and one that is not
+ * done after WALL_FACTOR times the limit is given up, whatever the cause. Like `watchdog.ts` it
+ * counts in parts that begin one after the other, so a pause of the machine uses up one at most.
  *
- * What it costs: a timer for each call, and a look at the process each time that a part of the
- * limit has passed. What is used before the first look is not counted.
+ * What it costs: a timer for each call, and a look at the process after each part of the limit.
+ * What the process uses before the first look does not count.
  */
 import type { Clock } from '../../clock.js';
 
 const PARTS = 16;
 const WALL_FACTOR = 10;
-/** What a process that waits in vain may still use meanwhile: two ticks. */
+/** A stuck process may still use this much: two ticks. */
 const IDLE_MS = 20;
-/** In less than this nobody can tell one that is stuck from one that others leave little. */
+/** In less time a stuck process looks like one that gets little processor time. */
 const LEAST_WINDOW_MS = 1_000;
 
 /**
- * `cpu`: it used up the limit. `idle`: it used nothing for so long. `untold`: so long has passed,
- * and what it used can't be told. `wall`: it is not done after WALL_FACTOR times as long.
+ * `cpu`: it used up the limit. `idle`: it used nothing for that time. `untold`: that time has
+ * passed, and its usage cannot be read. `wall`: it is not done after WALL_FACTOR times as long.
  */
 export type Expiry = 'cpu' | 'idle' | 'untold' | 'wall';
 
-/** What is watched: it can be told to begin anew, and to stop. */
+/** A watchdog over one call at a time. */
 export interface CallWatch {
   start(): void;
   stop(): void;
@@ -35,15 +34,15 @@ export interface CallWatch {
 export class CpuWatchdog implements CallWatch {
   readonly #clock: Clock;
   readonly #limitMs: number;
-  /** In how many parts a process that uses nothing is stuck. */
+  /** A process that uses nothing in this many parts is stuck. */
   readonly #idleParts: number;
   readonly #cpuMs: () => number | null;
   readonly #onExpired: (expiry: Expiry) => void;
   #cancel: () => void = () => {};
 
   /**
-   * @param cpuMs what the process has used since it began; null: can't be told, so that time on the
-   *   wall counts
+   * @param cpuMs the processor time of the process since its start; null: it cannot be read, so
+   *   wall time counts
    */
   constructor(
     clock: Clock,
@@ -58,7 +57,7 @@ export class CpuWatchdog implements CallWatch {
     this.#onExpired = onExpired;
   }
 
-  /** Begins anew. */
+  /** Starts again from zero. */
   start(): void {
     this.stop();
     this.#wait([]);
@@ -68,10 +67,7 @@ export class CpuWatchdog implements CallWatch {
     this.#cancel();
   }
 
-  /**
-   * `seen`: what the process had used at the end of each part so far; null where it could not be
-   * told.
-   */
+  /** `seen`: what the process had used at the end of each part so far; null: unreadable. */
   #wait(seen: (number | null)[]): void {
     this.#cancel = this.#clock.after(this.#limitMs / PARTS, () => {
       seen.push(this.#cpuMs());

@@ -2,18 +2,18 @@
  * The wire between the front and a child: length-prefixed binary frames over a socket pair.
  *
  * A frame is `u32 payload bytes | u32 tag | payload`, little-endian. The front reads frames from a
- * stream, a child reads them with blocking reads (`receiveFrame`), which costs less CPU a hop than
- * Node's IPC channel. Small control messages (init, ready, failed) are JSON; calls and replies are
- * the rooms' own binary messages. Pixels never travel here.
+ * stream, a child with blocking reads (`receiveFrame`), which cost less CPU time than the IPC
+ * channel of Node. Small control messages (init, ready, failed) are JSON; calls and replies are
+ * binary, in the format of each program. Pixels go through the slots, never through frames.
  */
 import { readSync, writeSync } from 'node:fs';
 
 export const FrameTag = {
   /** Front → child, first frame: JSON settings. */
   Init: 1,
-  /** Child → front: JSON; it can take calls now. */
+  /** Child → front: JSON; from now on it takes calls. */
   Ready: 2,
-  /** Child → front: JSON `{ kind, problems }`; it can't do what it was asked and will exit. */
+  /** Child → front: JSON `{ kind, problems }`; it could not start and exits. */
   Failed: 3,
   /** Front → child: a call. Calls are answered one by one, in order. */
   Call: 4,
@@ -31,8 +31,8 @@ export interface Frame {
 const HEADER_BYTES = 8;
 
 /**
- * The bound on what a child may send where its role has no lower one, so that a child gone mad
- * can't fill the front's memory.
+ * The limit of a frame from a child whose role has no lower one, so that a faulty child cannot fill
+ * the memory of the front.
  */
 export const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 
@@ -49,21 +49,21 @@ export function encodeJsonFrame(tag: FrameTag, message: unknown): Buffer {
 }
 
 /**
- * Cuts a byte stream into frames. Payloads are views of the chunks where a frame arrived whole, and
- * copied once where not.
+ * Cuts a byte stream into frames. The payload of a frame that arrives whole is a view of its chunk;
+ * any other is copied once.
  */
 export class FrameParser {
   readonly #maxFrameBytes: number;
   #chunks: Buffer[] = [];
   #bytes = 0;
-  /** How many bytes have to be there before it is worth looking again. */
+  /** Bytes that are needed before a frame can be complete. */
   #wanted = HEADER_BYTES;
 
   constructor(maxFrameBytes = MAX_FRAME_BYTES) {
     this.#maxFrameBytes = maxFrameBytes;
   }
 
-  /** Yields every frame that `chunk` completes. Throws when a payload is longer than may be. */
+  /** Yields every frame that `chunk` completes. Throws where a payload exceeds the limit. */
   *push(chunk: Buffer): Generator<Frame> {
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
@@ -86,10 +86,7 @@ export class FrameParser {
   }
 }
 
-/**
- * Blocks until a whole frame is there. Null when the other end has closed, which means that the
- * front is gone.
- */
+/** Blocks until a whole frame has arrived. Null: the front has closed the channel. */
 export function receiveFrame(fd: number): Frame | null {
   const header = Buffer.allocUnsafe(HEADER_BYTES);
   if (!readFully(fd, header)) return null;
@@ -116,10 +113,7 @@ function readFully(fd: number, target: Buffer): boolean {
 
 const nap = new Int32Array(new SharedArrayBuffer(4));
 
-/**
- * The descriptor blocks on Linux; elsewhere it may answer EAGAIN, and a millisecond's nap stands in
- * for blocking.
- */
+/** The descriptor blocks on Linux; elsewhere it may return EAGAIN, so this sleeps a millisecond. */
 function retryWhileBusy(attempt: () => number): number {
   for (;;) {
     try {

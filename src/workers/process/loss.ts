@@ -1,12 +1,11 @@
 /**
- * Why a child is gone, and whether what it was working on may have done it.
+ * Why a child is gone, and whether its work may have caused that.
  *
- * A crash, an endless execution and nonsense on the channel are the process's own doing. A kill
- * from outside is not, and neither is a process that was stopped from outside until its time was
- * over, or that others have left no processor time. An operator and the kernel's out-of-memory
- * killer send the same SIGKILL, and the latter takes the largest process, which need not be the one
- * at fault: so SIGKILL never counts, and memory has a bound of its own (`sandbox.ts`) that a
- * decoder can't pass.
+ * A crash, an endless execution and malformed frames are self-inflicted. A kill from outside is
+ * not, nor is a timeout of a process that was stopped from outside or got no processor time. An
+ * operator and the kernel's out-of-memory killer send the same SIGKILL, and the latter kills the
+ * largest process, which need not be the faulty one. So SIGKILL never counts as self-inflicted, and
+ * decoders have a memory limit of their own (`sandbox.ts`).
  */
 import { readFileSync } from 'node:fs';
 
@@ -19,11 +18,11 @@ export interface Loss {
   readonly cause: LossCause;
   /** For the log. */
   readonly detail: string;
-  /** Whether what it was working on may have ended it. */
+  /** Whether its work may have caused the loss. */
   readonly selfInflicted: boolean;
 }
 
-/** What the kernel, the C library or V8 ends a process with for something that it did. */
+/** The signals by which the kernel, the C library or V8 end a process for its own fault. */
 const CRASHES: ReadonlySet<NodeJS.Signals> = new Set([
   'SIGSEGV',
   'SIGBUS',
@@ -34,7 +33,7 @@ const CRASHES: ReadonlySet<NodeJS.Signals> = new Set([
   'SIGSYS',
 ]);
 
-/** A process that ended without having been killed by us. */
+/** The loss of a process that the front did not kill. */
 export function lossByExit(
   role: ChildRole,
   code: number | null,
@@ -42,15 +41,15 @@ export function lossByExit(
 ): Loss {
   if (signal !== null)
     return { cause: 'signal', detail: `signal ${signal}`, selfInflicted: CRASHES.has(signal) };
-  // Pixels of a fixed size give a graph no reason to fail: when it does, the machine is in trouble
-  // (no GPU memory left).
+  // A graph has no reason to fail on pixels of a fixed size: the machine is at fault (such as no
+  // GPU memory).
   return { cause: 'exit', detail: `exit code ${code}`, selfInflicted: role === 'decoder' };
 }
 
 /**
- * A process that is about to be killed. Asks the system how it is, so it has to be there still.
+ * The loss of a process that the front is about to kill. Reads its state, so call it before.
  *
- * @param blameless what it was working on is not at fault, whatever the cause
+ * @param blameless its work is not at fault, whatever the cause
  */
 export function lossByKill(
   cause: LossCause,
@@ -65,8 +64,8 @@ export function lossByKill(
 }
 
 /**
- * Whether a signal or a debugger holds the process; see proc_pid_stat(5). False where that can't be
- * told.
+ * Whether a signal or a debugger has stopped the process; see proc_pid_stat(5). False where that is
+ * unknown.
  */
 function isStopped(pid: number): boolean {
   try {

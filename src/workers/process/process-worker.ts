@@ -1,11 +1,10 @@
 /**
- * A worker that is one supervised child process. It answers batches in the order in which it was
- * given them.
+ * A worker that is one supervised child process. It answers batches in order.
  *
- * What holds: every batch settles exactly once, with the child's results or with a ProcessLostError
- * when the child is gone (its exit was seen, so it writes nothing any more). A batch on which the
- * child works for longer than the limit, in time or in processor time, costs the child its life,
- * and so does a reply that does not fit its batch.
+ * What holds: every batch settles exactly once, with the results of the child, or with a
+ * ProcessLostError once the child has exited and writes nothing any more. The worker kills a child
+ * that works on a batch for longer than the limit, in wall time or in processor time, and one whose
+ * reply does not fit its batch.
  */
 import { type Clock, systemClock } from '../../clock.js';
 import { cpuMsOf } from '../../system/cpu-time.js';
@@ -15,13 +14,13 @@ import type { Loss } from './loss.js';
 import { type ChildSpec, SupervisedChild } from './supervised-child.js';
 import { Watchdog } from './watchdog.js';
 
-/** How long a child may work on one batch: time on the wall, or processor time. */
+/** How long a child may work on one batch: wall time or processor time. */
 export type CallLimit = { readonly wallMs: number } | { readonly cpuMs: number };
 
-/** How batches and results travel. */
+/** The encoding of batches and results. */
 export interface WorkCodec<Input, Output> {
   encode(batch: readonly Input[]): Uint8Array;
-  /** Throws where the bytes are no reply to this batch. */
+  /** Throws where the bytes are not a reply to this batch. */
   decode(payload: Buffer, batch: readonly Input[]): readonly WorkResult<Output>[];
 }
 
@@ -73,7 +72,7 @@ export class ProcessWorker<Input, Output> implements Worker<Input, Output> {
     return this.#child.pid;
   }
 
-  /** What the child said of itself when it became ready. */
+  /** What the child reported when it became ready. */
   get hello(): unknown {
     return this.#hello;
   }
@@ -86,7 +85,7 @@ export class ProcessWorker<Input, Output> implements Worker<Input, Output> {
     this.#changed = listener;
   }
 
-  /** Waits for nothing: batches in flight are rejected as lost when the child ends. */
+  /** Does not wait for batches in flight: they are rejected as lost when the child ends. */
   async stop(): Promise<void> {
     this.#ready = false;
     await this.#child.stop();
@@ -118,7 +117,7 @@ export class ProcessWorker<Input, Output> implements Worker<Input, Output> {
       else if (expiry === 'untold') this.#child.kill('timeout', `no answer within ${cpuMs} ms`);
       else if (expiry === 'idle')
         this.#child.kill('timeout', `no answer, and no processor time used for ${cpuMs} ms`);
-      // Others have left it hardly any, or what it reads comes slowly: the batch is not at fault.
+      // It got little processor time, or reads slowly: the batch is not at fault.
       else
         this.#child.kill(
           'timeout',
@@ -131,8 +130,7 @@ export class ProcessWorker<Input, Output> implements Worker<Input, Output> {
   #settleOldest(payload: Buffer): void {
     const [oldest] = this.#pending;
     if (oldest === undefined) throw new Error('a reply to no batch');
-    // A reply that makes no sense throws here and costs the child its life; its batch is then lost
-    // like the others.
+    // A malformed reply throws here: the child is killed, and the batch is lost like the others.
     const results = this.#codec.decode(payload, oldest.batch);
     this.#pending.shift();
     if (this.#pending.length > 0) this.#watchdog.start();
@@ -144,7 +142,7 @@ export class ProcessWorker<Input, Output> implements Worker<Input, Output> {
   #loseAll({ selfInflicted, cause }: Loss): void {
     this.#ready = false;
     this.#watchdog.stop();
-    // Batches are worked on one by one: only the oldest can have done it.
+    // The child works on batches one by one: only the oldest can have caused the loss.
     for (const [place, { reject }] of this.#pending.splice(0).entries()) {
       const suspect = selfInflicted && place === 0;
       const usedUp = suspect && cause === 'cpu';

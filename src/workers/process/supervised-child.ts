@@ -1,11 +1,10 @@
 /**
- * One child process that is meant to live: spawned, awaited, restarted when it dies, ended on
- * request.
+ * One supervised child process: it is started, restarted when it dies, and stopped on request.
  *
- * What holds: at most one operating-system process at a time; after `onKilled` or `onLost` nothing
- * more arrives from the lost one; restarts back off (`backoff.ts`) and never end, also where the
- * system refuses to start a process for a while. What a child sends has to be what is due from it:
- * anything else costs it its life. What it costs: one socket pair and two pipes a child.
+ * What holds: at most one operating-system process at a time. After `onKilled` or `onLost` nothing
+ * more arrives from the lost one. Restarts back off (`backoff.ts`) and never give up, even where
+ * the system cannot start a process for a while. A child that sends an unexpected frame is killed.
+ * What it costs: one socket pair and two pipes for each child.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
@@ -22,15 +21,15 @@ import { Watchdog } from './watchdog.js';
 
 export type { ChildRole, LossCause } from './loss.js';
 
-/** How long a child may take to end by itself when its channel is closed. */
+/** How long a child may take to end by itself once its channel is closed. */
 const STOP_GRACE_MS = 1_000;
 
-/** What is told of the life of children. */
+/** The events in the life of a child. */
 export type ChildEvent = { readonly role: ChildRole; readonly index: number } & (
   | { readonly kind: 'child-ready'; readonly pid: number; readonly startMs: number }
   /**
-   * It was killed and takes no more calls. `child-lost` follows when its end is seen, which a stuck
-   * driver can put off.
+   * The front has killed it, and it takes no more calls. `child-lost` follows at its exit, which a
+   * stuck driver can delay.
    */
   | { readonly kind: 'child-killed' }
   | {
@@ -39,11 +38,9 @@ export type ChildEvent = { readonly role: ChildRole; readonly index: number } & 
       readonly cause: LossCause;
       readonly detail: string;
     }
-  /** It was asked to end and is gone for good, if it was there at all. Told once. */
+  /** It was stopped for good, if it ran at all. Reported once. */
   | { readonly kind: 'child-stopped' }
-  /**
-   * A line that it wrote to its standard output or error; long ones are cut, and too many left out.
-   */
+  /** A line of its standard output or error (`child-output.ts`). */
   | { readonly kind: 'child-line'; readonly line: string }
 );
 
@@ -54,35 +51,32 @@ export interface ChildSpec {
   readonly index: number;
   /** The module to run, `file:` URL. */
   readonly entry: URL;
-  /** What Node is told before it; none where not given. */
+  /** Flags of Node; default: none. */
   readonly nodeFlags?: readonly string[];
-  /**
-   * What the child is told at every start; asked anew each time, so that a restart knows what the
-   * first start found out.
-   */
+  /** The settings of the child. Called at every start, because a restart may need others. */
   readonly settings: () => unknown;
   readonly niceness: number;
   /** Descriptors that the child inherits from 4 on. */
   readonly sharedFds: readonly number[];
-  /** Undefined: the front's own environment. */
+  /** Undefined: the environment of the front. */
   readonly environment: Record<string, string> | undefined;
   /** How long from spawn to ready. */
   readonly startTimeoutMs: number;
-  /** The largest frame that it may send; MAX_FRAME_BYTES where not given. */
+  /** The largest frame that it may send; default: MAX_FRAME_BYTES. */
   readonly maxFrameBytes?: number;
   readonly report: ReportChild;
-  /** For tests: what time it is, and how restarts are spread. */
+  /** For tests: the time, and the spread of restarts. */
   readonly clock?: Clock;
   readonly random?: () => number;
 }
 
 export interface ChildEvents {
-  /** It takes calls from now on. `hello` is what its program said of itself. */
+  /** From now on it takes calls. `hello` is what its program reported. */
   onReady(hello: unknown): void;
   onReply(payload: Buffer): void;
   /** It takes no more calls; `onLost` follows. */
   onKilled(): void;
-  /** The process is gone (its exit was seen) and answers nothing any more. */
+  /** The process has exited and answers nothing any more. */
   onLost(loss: Loss): void;
 }
 
@@ -93,7 +87,7 @@ export class SupervisedChild {
   readonly #backoff: Backoff;
   #process: ChildProcess | null = null;
   #channel: Socket | null = null;
-  /** Null until the process that runs now is ready. */
+  /** Null until the current process is ready. */
   #readyAt: number | null = null;
   #stopping = false;
   #stopped = false;
@@ -112,10 +106,7 @@ export class SupervisedChild {
     return this.#process?.pid;
   }
 
-  /**
-   * The first start. Rejects with a SetupError when it does not come up; later losses are mended by
-   * themselves.
-   */
+  /** The first start. Rejects with a SetupError where it fails; after later losses it restarts. */
   async start(): Promise<void> {
     await this.#spawn();
   }
@@ -125,19 +116,19 @@ export class SupervisedChild {
     this.#channel?.write(encodeFrame(FrameTag.Call, payload));
   }
 
-  /** Ends the process at once; `onLost` follows when its exit is seen, then a restart. */
+  /** Kills the process; `onLost` follows at its exit, then a restart. */
   kill(cause: LossCause, detail: string, blameless = false): void {
     const { role, index, report } = this.#spec;
     if (this.#process === null || this.#killed !== null) return;
     this.#killed = lossByKill(cause, detail, this.#process.pid, blameless);
     this.#process.kill('SIGKILL');
-    // What else it has sent, or sends yet, would be taken for the answers to other calls.
+    // Whatever else arrives would be taken for the answers to other calls.
     this.#channel?.destroy();
     this.#events.onKilled();
     report({ kind: 'child-killed', role, index });
   }
 
-  /** Closes the channel, waits for the exit, kills after a grace. Idempotent. */
+  /** Closes the channel, waits for the exit, kills after STOP_GRACE_MS. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#cancelRestart();
@@ -151,10 +142,7 @@ export class SupervisedChild {
     report({ kind: 'child-stopped', role, index });
   }
 
-  /**
-   * Starts a process. Resolves when it is ready; rejects with SetupError when it has ended before
-   * that.
-   */
+  /** Starts a process. Resolves when it is ready; rejects with SetupError where it ends before. */
   #spawn(): Promise<void> {
     const { role, index, report, startTimeoutMs } = this.#spec;
     const startedAt = this.#clock.now();
@@ -206,7 +194,7 @@ export class SupervisedChild {
       try {
         child = this.#launch(onFrame);
       } catch (error) {
-        // No memory for one, no descriptors: trouble of the machine, which may pass.
+        // The machine has no memory or no descriptors for it, which may pass.
         onGone(0, { cause: 'start', detail: describeSystemError(error), selfInflicted: false });
         return;
       }
@@ -224,7 +212,7 @@ export class SupervisedChild {
     });
   }
 
-  /** Starts the process and tells it its settings. Throws where the system has none to give. */
+  /** Starts the process and sends it its settings. Throws where the system cannot start one. */
   #launch(onFrame: (frame: Frame) => void): ChildProcess {
     const {
       role,
@@ -241,7 +229,7 @@ export class SupervisedChild {
       ...(environment === undefined ? {} : { env: environment }),
     });
     this.#process = child;
-    // Absent where there was no descriptor left for it; an error event follows.
+    // Absent where no descriptor was left; an error event follows.
     const channel = child.stdio?.[3] as Socket | undefined;
     if (channel === undefined || child.pid === undefined) return child;
     this.#channel = channel;
@@ -259,7 +247,7 @@ export class SupervisedChild {
         this.kill('protocol', messageOf(error));
       }
     });
-    // A write to a process that has just died; its exit tells the story.
+    // A write to a process that has just died; its exit is handled.
     channel.on('error', () => {});
     const { niceness, settings } = this.#spec;
     const init: ChildInit<unknown> = { parentPid: process.pid, niceness, settings: settings() };
@@ -270,7 +258,7 @@ export class SupervisedChild {
   #restartLater(servedMs: number): void {
     if (this.#stopping) return;
     this.#cancelRestart = this.#clock.after(this.#backoff.nextMs(servedMs), () => {
-      // A restart that fails was reported as a loss; it is tried again.
+      // A failed restart is reported as a loss, and retried.
       this.#spawn().catch(() => this.#restartLater(0));
     });
   }

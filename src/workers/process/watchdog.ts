@@ -1,10 +1,9 @@
 /**
- * A time limit that a machine's pause does not use up.
+ * A time limit that a pause of the machine does not use up.
  *
- * It is counted in quarters, each of which begins when the one before has ended: while everything
- * stands still (a paused container, a machine asleep, a front that is stopped) at most one quarter
- * passes, however long it takes. One long timer would find itself overdue afterwards and kill
- * processes that had stood still along with it.
+ * It counts in quarters, each of which begins when the one before has ended. During a pause (a
+ * paused container, a sleeping machine, a stopped front) at most one quarter passes, however long
+ * it takes. One long timer would be overdue afterwards, and kill processes that were paused too.
  */
 import type { Clock } from '../../clock.js';
 
@@ -22,7 +21,7 @@ export class Watchdog {
     this.#onExpired = onExpired;
   }
 
-  /** Begins anew. */
+  /** Starts again from zero. */
   start(): void {
     this.stop();
     this.#wait(PARTS);

@@ -1,4 +1,4 @@
-/** The states of the server: which may follow which, and who hears of it. */
+/** The states of the server: which may follow which, and when watchers are called. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Lifecycle, type LifecycleState } from '#vitserve/server/lifecycle.js';
@@ -59,7 +59,7 @@ describe('a transition', () => {
 });
 
 describe('a watcher', () => {
-  test('hears of every transition after it came, in order, when the state has changed', () => {
+  test('is called for every later transition, in order, after the state has changed', () => {
     const lifecycle = new Lifecycle();
     lifecycle.to('serving');
     const seen: string[] = [];
@@ -69,7 +69,7 @@ describe('a watcher', () => {
     assert.deepEqual(seen, ['draining draining', 'stopped stopped']);
   });
 
-  test('that has ended its watch hears of nothing more, and the others still do', () => {
+  test('that has ended its watch is not called any more, and the others still are', () => {
     const lifecycle = new Lifecycle();
     const seen: string[] = [];
     const end = lifecycle.watch((state) => seen.push(`first ${state}`));
@@ -80,7 +80,7 @@ describe('a watcher', () => {
     assert.deepEqual(seen, ['second serving']);
   });
 
-  test('may end its own watch while it is told', () => {
+  test('may end its own watch while it is called', () => {
     const lifecycle = new Lifecycle();
     const seen: string[] = [];
     const end = lifecycle.watch((state) => {

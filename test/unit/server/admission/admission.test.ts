@@ -1,4 +1,4 @@
-/** Which calls are admitted, and what the others are told. */
+/** Which calls are admitted, and how the others are rejected. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
@@ -34,12 +34,12 @@ function refusal(ask: () => unknown): RequestError {
 }
 
 describe('the gate', () => {
-  test('an open gate lets calls in', () => {
+  test('an open gate admits calls', () => {
     const { admission } = createAdmission({ permits: 1 });
     admission.checkGate();
   });
 
-  test('before and after that it refuses, with a hint when to come back', () => {
+  test('before and after that it rejects, with a retry delay', () => {
     const admission = new Admission({
       permits: new Permits(1, new FakeClock()),
       clock: new FakeClock(),
@@ -121,7 +121,7 @@ describe('overload', () => {
     }
   });
 
-  test('of the bodies that are complete exactly as many get a permit as there are; the others have ended too', () => {
+  test('exactly as many complete bodies get a permit as there are; the others have ended too', () => {
     const { admission, permits, begin } = createAdmission({ permits: 10 });
     const uploads = Array.from({ length: 10 }, begin);
     permits.setLimit(3);
@@ -163,7 +163,7 @@ describe('overload', () => {
   });
 });
 
-describe('the hint when to come back', () => {
+describe('the retry delay', () => {
   /** The hint after permits have been held for this long. */
   function hint(heldMs: number, random: number): number | undefined {
     const { clock, permits, begin } = createAdmission({ permits: 1, random });
@@ -187,7 +187,7 @@ describe('the hint when to come back', () => {
     assert.deepEqual([hint(4_000, 1), hint(60_000, 0), hint(60_000, 1)], [5_000, 5_000, 5_000]);
   });
 
-  test('differs from caller to caller where nobody says otherwise', () => {
+  test('differs from call to call by default', () => {
     const clock = new FakeClock();
     const admission = new Admission({
       permits: new Permits(1, clock),
@@ -221,7 +221,7 @@ describe('a message of a stream', () => {
       [first, second, third, fourth, fifth].map((upload) => upload?.waits),
       [false, false, true, true, true],
     );
-    assert.equal(clock.timers, 2, 'who waits is not timed');
+    assert.equal(clock.timers, 2, 'a waiting message has no timer');
     fourth?.end();
     second?.end();
     second?.end();

@@ -1,4 +1,4 @@
-/** How many permits the server gives itself, and how it corrects that. */
+/** How the server chooses the number of permits, and corrects it. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -18,12 +18,12 @@ const permitsOf = (imagesPerSecond: number, fewest = 20, room = ample) =>
   choosePermits({ imagesPerSecond, fewest }, room).permits;
 
 describe('permits', () => {
-  test('are as many as the machine answers in four seconds', () => {
+  test('are as many as the images that the machine answers in four seconds', () => {
     assert.equal(permitsOf(300), 1_200);
     assert.equal(permitsOf(299.9), 1_200);
   });
 
-  test('are never fewer than 64, nor than keep every process at work', () => {
+  test('are never fewer than 64, nor than keep every process busy', () => {
     assert.equal(permitsOf(8), 64);
     assert.equal(permitsOf(0), 64);
     assert.equal(permitsOf(20, 320), 320);
@@ -154,7 +154,7 @@ describe('the limit', () => {
     assert.equal(correct(1_000), 7);
   });
 
-  test('that was lowered takes nothing from those who hold a permit', () => {
+  test('that was lowered leaves held permits alone', () => {
     const { permits, correct } = begin(100);
     const held = Array.from({ length: 400 }, () => permits.tryTake() as Permit);
     assert.equal(correct(20), 80);

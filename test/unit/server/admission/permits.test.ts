@@ -1,4 +1,4 @@
-/** How many images may be worked on, and whose turn it is. */
+/** How many permits there are, and which image gets the next. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Permit, Permits } from '#vitserve/server/admission/permits.js';
@@ -43,7 +43,7 @@ describe('permits of unary calls', () => {
     assert.equal(permits.tryTake(), null);
   });
 
-  test('the limit can be raised, and lowered under those who hold one', () => {
+  test('the limit can be raised, and lowered while permits are held', () => {
     const permits = new Permits(0, new FakeClock());
     assert.equal(permits.tryTake(), null);
     permits.setLimit(3);
@@ -58,7 +58,7 @@ describe('permits of unary calls', () => {
     assert.equal(permits.tryTake(), null);
   });
 
-  test('no more slots are ever held than images were in hand at a time, and each is made before', () => {
+  test('there are no more slots than images at a time, and each is made before its first use', () => {
     const made: number[] = [];
     const makeSlot = (slot: number) => made.push(slot) > 0;
     const permits = new Permits(1_000, new FakeClock(), { firstSlot: 8, makeSlot });
@@ -139,7 +139,7 @@ describe('permits of streams', () => {
     assert.equal(permits.inUse, 0);
   });
 
-  test('who comes while others wait does not overtake them', async () => {
+  test('an image that arrives while others wait does not overtake them', async () => {
     const permits = new Permits(1, new FakeClock());
     const unary = take(permits);
     const first = watch(permits.takeForStream(NEVER));
@@ -149,7 +149,7 @@ describe('permits of streams', () => {
     assert.deepEqual([first.state.kind, second.state.kind], ['resolved', 'open']);
   });
 
-  test('a raised limit serves those who wait', async () => {
+  test('a raised limit serves waiting images', async () => {
     const permits = new Permits(0, new FakeClock());
     const waiting = [watch(permits.takeForStream(NEVER)), watch(permits.takeForStream(NEVER))];
     permits.setLimit(2);
@@ -160,7 +160,7 @@ describe('permits of streams', () => {
     );
   });
 
-  test('who leaves while waiting is rejected with the reason of the signal and keeps nobody waiting', async () => {
+  test('an image cancelled while it waits is rejected with the reason of the signal and delays no other', async () => {
     const permits = new Permits(1, new FakeClock());
     const unary = take(permits);
     const leaving = new AbortController();
@@ -177,7 +177,7 @@ describe('permits of streams', () => {
     assert.equal(permits.inUse, 1);
   });
 
-  test('leaving after the permit was given takes nothing from anybody', async () => {
+  test('a cancellation after the permit was given changes nothing', async () => {
     const permits = new Permits(1, new FakeClock());
     const unary = take(permits);
     const leaving = new AbortController();
@@ -192,7 +192,7 @@ describe('permits of streams', () => {
     assert.equal(second.state.kind, 'resolved');
   });
 
-  test('who had left before asking is rejected and takes none', async () => {
+  test('an image cancelled before is rejected and takes none', async () => {
     const permits = new Permits(1, new FakeClock());
     const reason = new Error('gone');
     const asked = watch(permits.takeForStream(AbortSignal.abort(reason)));

@@ -1,6 +1,6 @@
 /**
- * Who is told at once that he is rejected, and who later; time is moved by hand, and everybody is
- * rejected.
+ * Which rejections are sent at once, and which later. The test moves time by hand, and every call
+ * is rejected.
  */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
@@ -48,7 +48,7 @@ function call(
   });
 }
 
-/** A caller who calls again a millisecond after he was told. Returns what he was told. */
+/** A caller that retries a millisecond after each rejection. Returns the pushbacks. */
 function naive(
   on: object,
   options: { readonly pushbackMs?: number; readonly leftMs?: number } = {},
@@ -67,7 +67,7 @@ function naive(
   return rejections;
 }
 
-/** A caller who stays away as long as he is told to. */
+/** A caller that obeys the pushback. */
 function good(on: object): Rejection[] {
   const rejections: Rejection[] = [];
   const again = () =>
@@ -89,7 +89,7 @@ function inTenSeconds(all: readonly Rejection[][]): number {
   return all.flat().length - before;
 }
 
-describe('a caller who calls again at once', () => {
+describe('a caller that retries at once', () => {
   for (const callers of [1, 16, 64, 256]) {
     test(`is rejected seldom: ${callers} over a connection each`, () => {
       const all = many(callers, () => naive({}));
@@ -107,7 +107,7 @@ describe('a caller who calls again at once', () => {
     assert.ok(inTenSeconds(all) <= 600);
   });
 
-  test('is held longer the longer he goes on, and after a quiet time at first not at all', () => {
+  test('is held longer the longer it goes on, and at first not at all after a quiet time', () => {
     const connection = {};
     let going = true;
     const rejections: Rejection[] = [];
@@ -131,7 +131,7 @@ describe('a caller who calls again at once', () => {
     assert.ok(others.every((each) => each.length > 0));
   });
 
-  test('is never held beyond half of the time to his deadline', () => {
+  test('is never held beyond half of the time to its deadline', () => {
     const all = many(64, () => naive({}, { leftMs: 100 }));
     clock.advance(5_000);
     for (const { afterMs } of all.flat()) assert.ok(afterMs <= 50, `${afterMs}`);
@@ -146,8 +146,8 @@ describe('a caller who calls again at once', () => {
   });
 });
 
-describe('a caller who heeds the pushback', () => {
-  test('is never held, also where others call again at once', () => {
+describe('a caller that obeys the pushback', () => {
+  test('is never held, even where others retry at once', () => {
     const others = many(64, () => naive({}));
     const all = many(100, () => good({}));
     clock.advance(60_000);
@@ -167,7 +167,7 @@ describe('a caller who heeds the pushback', () => {
 });
 
 describe('many callers behind a proxy', () => {
-  test('who all heed the pushback are held for a bounded time, and are back no later for it', () => {
+  test('that all obey the pushback are held for a bounded time, and retry no later for it', () => {
     const proxy = {};
     // The calls that are being answered show how many callers there are.
     const ends = many(200, () => throttle.callBegan(proxy));
@@ -180,7 +180,7 @@ describe('many callers behind a proxy', () => {
     for (const end of ends) end();
   });
 
-  test('who come once each, twice as many as are answered, are not held', () => {
+  test('that call once each, twice as many as are answered, are not held', () => {
     const proxy = {};
     imagesPerSecond = 300;
     const ends = many(300, () => throttle.callBegan(proxy));
@@ -220,7 +220,7 @@ describe('what is held', () => {
     assert.equal(sent.length, 3);
   });
 
-  test('is forgotten when its caller leaves', () => {
+  test('is forgotten when its call is cancelled', () => {
     const [connection, sent] = [{}, [] as object[]];
     const [leave] = [hold(connection, sent), hold(connection, sent)];
     leave();

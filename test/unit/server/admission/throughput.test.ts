@@ -1,4 +1,4 @@
-/** What the machine answers a second, from what it is seen to answer under load. */
+/** How many images a second the machine answers, measured under load. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import { Throughput } from '#vitserve/server/admission/throughput.js';
@@ -21,7 +21,7 @@ beforeEach(() => {
 });
 
 /**
- * So many callers, each of whom asks again when he is answered; one image is answered every
+ * This many callers, each of which sends the next image after its answer; one is answered every
  * `everyMs`.
  */
 function serve(
@@ -48,7 +48,7 @@ describe('the figure', () => {
     assert.ok(Math.abs(throughput.imagesPerSecond - 100) < 1, `${throughput.imagesPerSecond}`);
   });
 
-  test('is not moved by load that the machine copes with', () => {
+  test('is not changed by load below the capacity', () => {
     serve(SATURATED_AT - 1, 10, 60_000);
     assert.deepEqual([throughput.imagesPerSecond, samples], [500, 0]);
   });
@@ -60,7 +60,7 @@ describe('the figure', () => {
     assert.ok(Math.abs(throughput.imagesPerSecond - 2) < 0.1, `${throughput.imagesPerSecond}`);
   });
 
-  test('is not moved by one bad window, and by two it is', () => {
+  test('is not changed by one bad window, but by two', () => {
     serve(20, 10, 6_100);
     serve(20, 100, 2_000);
     assert.ok(Math.abs(throughput.imagesPerSecond - 100) < 1, `${throughput.imagesPerSecond}`);
@@ -68,12 +68,12 @@ describe('the figure', () => {
     assert.ok(Math.abs(throughput.imagesPerSecond - 10) < 1, `${throughput.imagesPerSecond}`);
   });
 
-  test('counts what was answered and not what was given up', () => {
+  test('counts answered images and not failed ones', () => {
     serve(20, 10, 12_100, (image) => image % 4 === 0);
     assert.ok(Math.abs(throughput.imagesPerSecond - 25) < 1, `${throughput.imagesPerSecond}`);
   });
 
-  test('has nothing of the time in which there was too little to do', () => {
+  test('excludes the time with too little to do', () => {
     for (let burst = 0; burst < 20; burst++) {
       serve(20, 10, 1_900);
       clock.advance(60_000);

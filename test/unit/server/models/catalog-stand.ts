@@ -1,6 +1,6 @@
 /**
- * A catalog over a real folder with fake processes: the test writes versions and says what becomes
- * of them.
+ * A catalog over a real folder with fake processes: the test writes versions and decides how they
+ * start.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
 /**
- * Which versions are served, and how one takes the place of another, with processes that are none.
+ * Which versions are served, and how one replaces another, with fake processes.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
@@ -53,7 +53,7 @@ describe('the first models', () => {
     );
   });
 
-  test('tell what a decoder has to make of an image', async () => {
+  test('have the plan of their pixels', async () => {
     stand.write('small', '1');
     await stand.start('small');
     const { height, width, recipe } = JSON.parse(stand.catalog.resolve('').plan) as Record<
@@ -63,7 +63,7 @@ describe('the first models', () => {
     assert.deepEqual([height, width, typeof recipe], [32, 32, 'object']);
   });
 
-  test('that can not be started are all told of, and the others are stopped with the catalog', async () => {
+  test('that cannot start are all reported, and the others are stopped with the catalog', async () => {
     for (const name of ['a', 'b', 'c']) stand.write(name, '1');
     stand.beforeStart = async ({ name }) => {
       if (name !== 'b') throw new SetupError('environment', [`${name} is broken`]);
@@ -73,7 +73,7 @@ describe('the first models', () => {
     assert.ok(stand.pool('b/1').stops > 0);
   });
 
-  test('of another name are refused, with those that there are in their order', async () => {
+  test('of another name are rejected, with the known names in order', async () => {
     stand.write('small', '1');
     stand.write('large', '1');
     await stand.start('small');
@@ -94,7 +94,7 @@ describe('a new version', () => {
     stand.write('small', '2');
   });
 
-  test('takes the place of the old one, which ends when its last image is answered', async () => {
+  test('replaces the old one, which stops after its last image', async () => {
     const [first, second] = [use(''), use('small')];
     await reload();
     assert.deepEqual(stand.events, ['withdrawn small/1', 'served small/2']);
@@ -136,7 +136,7 @@ describe('a new version', () => {
     assert.equal(stand.pool('small/2').index, 1, 'the number of the processes that have ended');
   });
 
-  test('that has failed is left alone in passing, until it is asked for, goes away or there is another', async () => {
+  test('that has failed is not retried by polling, until asked for, removed or replaced', async () => {
     let starts = 0;
     stand.beforeStart = async ({ version }) => {
       starts++;
@@ -157,7 +157,7 @@ describe('a new version', () => {
     assert.deepEqual(stand.served, ['small/3']);
   });
 
-  test('that was looked at while it was being copied is tried again once it stands still', async () => {
+  test('that was read while it was copied is retried once it no longer changes', async () => {
     let starts = 0;
     stand.beforeStart = async () => void starts++;
     stand.writeGraph('small', '2', 'not really');
@@ -177,7 +177,7 @@ describe('a new version', () => {
     assert.deepEqual(stand.events.slice(1), ['withdrawn small/1', 'served small/2']);
   });
 
-  test('whose last file comes after the first try is tried again, and told of again where it is still wrong', async () => {
+  test('whose last file comes after the first try is retried, and reported again where it is still wrong', async () => {
     stand.remove('small', '2', 'model.json');
     await look();
     stand.write('small', '2', { 'graph.sha256': 'a'.repeat(64) });
@@ -188,7 +188,7 @@ describe('a new version', () => {
     assert.deepEqual(stand.served, ['small/1']);
   });
 
-  test('that is asked for while it is failing is tried again', async () => {
+  test('that is asked for while it is failing is retried', async () => {
     let starts = 0;
     let again = Promise.resolve();
     stand.beforeStart = async () => {
@@ -214,7 +214,7 @@ describe('a new version', () => {
     ]);
   });
 
-  test('whose pixels are more than the slots hold is refused and not started', async () => {
+  test('whose pixels do not fit the slots is rejected and not started', async () => {
     const large = {
       'input.width': 48,
       'preprocessing.resize': { mode: 'squash', height: 32, width: 48 },
@@ -254,7 +254,7 @@ describe('a version that is overwritten while it is served', () => {
     await stand.start('small');
   });
 
-  test('goes on being served as it was loaded, which is told once, and again to who asks by hand', async () => {
+  test('is served as it was loaded, which is reported once, and again on request', async () => {
     stand.writeGraph('small', '1', 'quite another graph');
     for (let looks = 0; looks < 4; looks++) await look();
     assert.equal(stand.events.length, 1);
@@ -268,14 +268,14 @@ describe('a version that is overwritten while it is served', () => {
     assert.equal(stand.events.length, 2);
   });
 
-  test('in its manifest only is told likewise, and its processes can still be replaced', async () => {
+  test('in its manifest only is reported too, and its processes can still be replaced', async () => {
     stand.write('small', '1', { description: 'another one' });
     await reload();
     assert.match(stand.events.join(), GONE_WRONG('model.json'));
     assert.doesNotMatch(stand.events.join(), /lost processes/);
   });
 
-  test('with what it had, or has other files changed, is not told of', async () => {
+  test('with the same content, or in other files, is not reported', async () => {
     stand.write('small', '1');
     stand.touch('small', '1', 'model.onnx');
     stand.writeFile('small', '1', 'README.md', 'about it');
@@ -284,7 +284,7 @@ describe('a version that is overwritten while it is served', () => {
     assert.deepEqual(stand.events, []);
   });
 
-  test('and put back is told of anew when it is overwritten again', async () => {
+  test('and put back is reported again when it is overwritten again', async () => {
     for (let times = 1; times <= 2; times++) {
       stand.writeGraph('small', '1', 'quite another graph');
       for (let looks = 0; looks < 2; looks++) await look();
@@ -295,7 +295,7 @@ describe('a version that is overwritten while it is served', () => {
     }
   });
 
-  test('by a version of a higher number gives way to it', async () => {
+  test('and followed by a higher version is replaced by that', async () => {
     stand.writeGraph('small', '1', 'quite another graph');
     stand.write('small', '2');
     await look();
@@ -317,7 +317,7 @@ describe('a repository that changes', () => {
     assert.equal(stand.shares.get('tiny/7'), 3);
   });
 
-  test('by one model less ends it, and the name is refused from then on', async () => {
+  test('by one model less stops it, and rejects its name from then on', async () => {
     const user = use('large');
     stand.remove('large');
     await reload();
@@ -342,7 +342,7 @@ describe('a repository that changes', () => {
     assert.equal(stand.events.length, 2);
   });
 
-  test('by becoming unreadable, or a model without versions, ends nothing and is said once', async () => {
+  test('by becoming unreadable, or a model without versions, stops nothing and is reported once', async () => {
     stand.remove('large', '1');
     stand.write('small', '2');
     await look();
@@ -378,7 +378,7 @@ describe('a catalog that is stopped', () => {
     assert.deepEqual(stand.events, ['withdrawn small/1', 'served small/2']);
   });
 
-  test('gives up a version that is being started', async () => {
+  test('stops a version that is starting', async () => {
     stand.beforeStart = (_, { signal }) =>
       new Promise((_, reject) => {
         signal.addEventListener('abort', () => reject(signal.reason));
@@ -396,7 +396,7 @@ describe('a catalog that is stopped', () => {
     assert.deepEqual([stand.events, stand.served], [[], ['small/1']]);
   });
 
-  test('gives up a version that is proving itself, whose processes end', async () => {
+  test('stops a version during its smoke test', async () => {
     const proving = new Promise<void>((begun) => {
       stand.smokeTest = (_, signal) =>
         new Promise((_, reject) => {
@@ -413,7 +413,7 @@ describe('a catalog that is stopped', () => {
     assert.deepEqual([stand.events, stand.served], [[], ['small/1']]);
   });
 
-  test('looks for nothing new any more', async () => {
+  test('no longer looks for new versions', async () => {
     await stand.catalog.stop();
     await reload();
     assert.deepEqual(stand.events, []);

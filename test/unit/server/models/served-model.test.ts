@@ -1,4 +1,4 @@
-/** Who uses a model: counted, so that it is not ended under an image. */
+/** The users of a model: counted, so that it does not stop under an image. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { settled, watch } from '../../../support/fake-worker.js';
@@ -20,11 +20,11 @@ function deferred() {
 }
 
 describe('a model', () => {
-  test('that nobody uses is unused at once', async () => {
+  test('without users is unused at once', async () => {
     await stand.model.unused();
   });
 
-  test('is unused when the last of its users is done, whether he succeeds or fails', async () => {
+  test('is unused when the last of its users has succeeded or failed', async () => {
     const [first, second] = [deferred(), deferred()];
     const works = [stand.model.use(() => first.promise), stand.model.use(() => second.promise)].map(
       watch,
@@ -52,7 +52,7 @@ describe('a model', () => {
     assert.equal(unused.state.kind, 'resolved');
   });
 
-  test('is not used any more by an image that was refused or has left', async () => {
+  test('is no longer used by a rejected or cancelled image', async () => {
     const leaving = new AbortController();
     stand.ask({ image: Buffer.from('no picture') });
     stand.ask({ signal: leaving.signal });

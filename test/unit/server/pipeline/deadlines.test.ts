@@ -1,4 +1,4 @@
-/** Images whose deadline can't be met: told so before anything is done for them. */
+/** Images whose deadline cannot be met: rejected before any work. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
@@ -48,11 +48,11 @@ function rejectionOf({ outcome, releases }: Asked): RequestError {
   return error;
 }
 
-describe('an image that has not come yet', () => {
+describe('an image that has not arrived', () => {
   const other = () =>
     createStand({ permits: 1, maxBatchSize: 1, warmUpCosts: [{ batchSize: 1, milliseconds: 10 }] });
 
-  test('is refused where no model could answer it in time', () => {
+  test('is rejected where no model could answer it in time', () => {
     const { expiresAt } = within(50);
     assert.throws(
       () => stand.pipeline.checkDeadline([stand.model], expiresAt),
@@ -62,7 +62,7 @@ describe('an image that has not come yet', () => {
     assert.equal(stand.decoder.sent.length, 1);
   });
 
-  test('may come where one could, where it has no deadline, and where there is no model yet', () => {
+  test('may arrive where one could, where it has no deadline, and where there is no model yet', () => {
     stand.pipeline.checkDeadline([stand.model], within(64).expiresAt);
     stand.pipeline.checkDeadline([stand.model], Number.POSITIVE_INFINITY);
     stand.pipeline.checkDeadline([], within(50).expiresAt);
@@ -74,7 +74,7 @@ describe('an image that has not come yet', () => {
 });
 
 describe('an image', () => {
-  test('that can not be answered in time is refused before it costs a decode, with the time that would have done', async () => {
+  test('that cannot be answered in time is rejected before it is decoded, with the time that would be enough', async () => {
     const asked = stand.ask(within(50));
     await settled();
     // 10 ms and 40, and a quarter more.
@@ -84,13 +84,13 @@ describe('an image', () => {
     assert.equal(stand.permits.inUse, 0);
   });
 
-  test('that just can is let in, and so is one without a deadline', async () => {
+  test('that just can is admitted, and so is one without a deadline', async () => {
     const asked = [stand.ask(within(64)), stand.ask()];
     await settled();
     for (const { outcome } of asked) assert.equal(outcome.state.kind, 'open');
   });
 
-  test('is told of those who are decoded before it, and of those who are executed', async () => {
+  test('waits for images that are decoded or executed before it', async () => {
     for (let image = 0; image < 4; image++) stand.ask(within(210));
     // Those are executed in 160 ms, then it comes.
     const needed = 1.25 * (5 * EXECUTE_MS);
@@ -100,7 +100,7 @@ describe('an image', () => {
     assert.equal(inTime.outcome.state.kind, 'open');
   });
 
-  test('goes before those who have more time, and they do not count', async () => {
+  test('goes before images with more time, and those do not count', async () => {
     for (let image = 0; image < 10; image++) stand.ask();
     const asked = stand.ask(within(300));
     await settled();
@@ -124,7 +124,7 @@ describe('an image', () => {
     assert.deepEqual(slots, [unary.permit.slot, ofStream.permit.slot]);
   });
 
-  test('that becomes late after all is refused before its execution, and counted', async () => {
+  test('that becomes late after all is rejected before its execution, and counted', async () => {
     const decodeOne = async (terms: Partial<ReturnType<typeof within>> = {}) => {
       const asked = stand.ask(terms);
       stand.clock.advance(DECODE_MS);
@@ -146,7 +146,7 @@ describe('an image', () => {
     assert.equal(stand.inference.sent.length, 1 + 2);
   });
 
-  test('is never refused where nothing is known', async () => {
+  test('is never rejected where no cost is known', async () => {
     const cold = createStand({ maxBatchSize: 1 });
     cold.ask();
     const asked = cold.ask({ arrivedAt: START, expiresAt: START + 1 });
@@ -155,7 +155,7 @@ describe('an image', () => {
     cold.close();
   });
 
-  test('is not refused because there is no process: it may be back in time', async () => {
+  test('is not rejected where no process runs: one may be back in time', async () => {
     stand.inference.lose();
     const asked = stand.ask(within(DECODE_MS + 1));
     await settled();

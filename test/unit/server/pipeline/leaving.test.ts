@@ -1,4 +1,4 @@
-/** Images that nobody waits for any more, and images whose process is lost. */
+/** Cancelled images, and images whose process is lost. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
@@ -28,7 +28,7 @@ function fillDecoder(): void {
   stand.ask();
 }
 
-describe('an image whose caller leaves', () => {
+describe('a cancelled image', () => {
   test('while it waits for a decoder is never decoded', async () => {
     fillDecoder();
     const leaving = new AbortController();
@@ -40,7 +40,7 @@ describe('an image whose caller leaves', () => {
     assert.deepEqual(stand.events, ['dropped decode cancelled']);
   });
 
-  test('is counted as expired where the deadline made it leave', async () => {
+  test('counts as expired where its deadline passed', async () => {
     fillDecoder();
     const leaving = new AbortController();
     const asked = stand.ask({ signal: leaving.signal });
@@ -50,7 +50,7 @@ describe('an image whose caller leaves', () => {
     assert.deepEqual(stand.events, ['dropped decode expired']);
   });
 
-  test('before it came in is not worked on', async () => {
+  test('that was cancelled before it came costs no work', async () => {
     const asked = stand.ask({ signal: AbortSignal.abort(CANCELLED) });
     await settled();
     assert.equal(errorOf(asked), CANCELLED);
@@ -58,7 +58,7 @@ describe('an image whose caller leaves', () => {
     assert.deepEqual(stand.events, ['dropped decode cancelled']);
   });
 
-  test('while it is being decoded is cancelled in its slot, and its permit is kept until the decoder has answered', async () => {
+  test('while it is decoded is cancelled in its slot, and keeps its permit until the decoder has answered', async () => {
     const leaving = new AbortController();
     const asked = stand.ask({ signal: leaving.signal });
     const { slot } = asked.permit;
@@ -73,7 +73,7 @@ describe('an image whose caller leaves', () => {
     assert.deepEqual(stand.events, ['dropped decode cancelled']);
   });
 
-  test('while it is being decoded is not executed afterwards', async () => {
+  test('while it is decoded is not executed afterwards', async () => {
     const leaving = new AbortController();
     const asked = stand.ask({ signal: leaving.signal });
     leaving.abort(CANCELLED);

@@ -1,4 +1,4 @@
-/** The straight stand, when all goes well and when an image is refused or leaves. */
+/** The whole pipeline, when all goes well and when an image is rejected. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
@@ -129,7 +129,7 @@ describe('an image', () => {
   }
 });
 
-describe('an image is refused before it costs a decode', () => {
+describe('an image is rejected before it is decoded', () => {
   test('when it is empty', async () => {
     const asked = stand.ask({ image: Buffer.alloc(0) });
     await settled();
@@ -165,7 +165,7 @@ describe('an image is refused before it costs a decode', () => {
 });
 
 describe('a decoder', () => {
-  test('that refuses an image says why, and the caller is told so', async () => {
+  test('that rejects an image says why, and so does the answer', async () => {
     const asked = stand.ask();
     stand.decoder.reply({ kind: 'rejected', reason: 'IMAGE_UNDECODABLE', message: 'truncated' });
     await settled();
@@ -175,7 +175,7 @@ describe('a decoder', () => {
     assert.deepEqual(stand.events, []);
   });
 
-  test('that is itself at fault makes no error of the table', async () => {
+  test('that is itself at fault does not cause an error of the table', async () => {
     const asked = stand.ask();
     stand.decoder.reply({ kind: 'rejected', reason: 'INTERNAL', message: 'no such file' });
     await settled();

@@ -1,4 +1,4 @@
-/** The way of an image through the stand that ends the processes which work on it. */
+/** The path of an image that ends the processes which work on it. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RequestError } from '#vitserve/errors.js';
@@ -60,7 +60,7 @@ for (const [stage, name] of [
   ['inference', 'batch'],
 ] as const) {
   describe(`an image that ends its ${stage} process`, () => {
-    test('twice is refused after the second, and from then on before it costs anything', async () => {
+    test('twice is rejected after the second, and from then on before it costs anything', async () => {
       const asked = await askAt(stage);
       await lose(stage, { selfInflicted: true });
       assert.equal(reasonOf(asked), 'open');
@@ -100,7 +100,7 @@ for (const [stage, name] of [
       assert.equal(reasonOf(again), 'resolved');
     });
 
-    test('once, and then not again, has nothing held against it', async () => {
+    test('once, and then not again, is forgotten', async () => {
       for (let call = 0; call < 3; call++) {
         const asked = await askAt(stage);
         await lose(stage, { selfInflicted: true });
@@ -109,7 +109,7 @@ for (const [stage, name] of [
       }
     });
 
-    test('after its caller has left is remembered all the same', async () => {
+    test('after it was cancelled is remembered too', async () => {
       for (let call = 0; call < 2; call++) {
         const leaving = new AbortController();
         const asked = await askAt(stage, { signal: leaving.signal });
@@ -140,7 +140,7 @@ for (const [stage, name] of [
   });
 }
 
-test('an image that uses up a decoder’s time costs one and no more, and is refused from then on', async () => {
+test('an image that uses up a decoder’s time costs one decoder, and is rejected from then on', async () => {
   for (let image = 0; image < 3; image++) {
     const bytes = Buffer.concat([JPEG, Buffer.of(image)]);
     const [asked, again] = [stand.ask({ image: bytes }), stand.ask({ image: OTHER })];
@@ -160,7 +160,7 @@ test('an image that uses up a decoder’s time costs one and no more, and is ref
   }
 });
 
-test('images that wait while one ends its decoders are not given to those, and are not at fault', async () => {
+test('images that wait while another ends decoders are not lost with those, nor at fault', async () => {
   const first = stand.ask();
   const behind = stand.ask({ image: OTHER });
   await settled();
@@ -172,7 +172,7 @@ test('images that wait while one ends its decoders are not given to those, and a
   assert.equal(reasonOf(behind), 'resolved');
 });
 
-test('a batch that is lost accuses nobody; executed alone, the one at fault is found and the others are answered', async () => {
+test('a lost batch quarantines no image; alone, the faulty one is found and the others are answered', async () => {
   const images = Array.from({ length: 4 }, (_, index) => Buffer.concat([JPEG, Buffer.of(index)]));
   const fatal = 2;
   stand.inference.lose();

@@ -1,4 +1,4 @@
-/** Models tried with drawn pictures, by fake workers that take their time on a fake clock. */
+/** Smoke tests and measurements with fake workers on a fake clock. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { measureThroughput, smokeTest } from '#vitserve/server/pipeline/smoke-test.js';
@@ -82,7 +82,7 @@ describe('the smoke test', () => {
     assert.equal(stand.permits.inUse, 0);
   });
 
-  test('of a version that can not answer fails, with none of its images left', async () => {
+  test('of a version that cannot answer fails, with none of its images left', async () => {
     let answers = 0;
     stand.decoder.onRun = () => stand.decoder.answer(DECODED);
     stand.inference.onRun = () => {
@@ -94,7 +94,7 @@ describe('the smoke test', () => {
     assert.ok(stand.decoder.sent.length <= 1 + 4, 'none follows the first failure');
   });
 
-  test('is cancelled when the signal says so, also where no process takes an image any more', async () => {
+  test('is cancelled by its signal, even where no process takes an image any more', async () => {
     answerAll(10);
     stand.inference.lose();
     const leaving = new AbortController();

@@ -1,5 +1,5 @@
 /**
- * The whole way of an image with fake workers: what a request looks like, and what its two stages
+ * The whole path of an image with fake workers: what a request looks like, and what its two stages
  * do when a test says so.
  */
 import assert from 'node:assert/strict';

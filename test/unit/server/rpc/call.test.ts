@@ -1,6 +1,6 @@
 /**
- * What calls hold, by kind and state, and when they give it back. The inside of grpc-js is played
- * by the test, and time is moved by hand.
+ * What calls hold, by kind and state, and when they give it back. The test plays the inside of
+ * grpc-js and moves time by hand.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -64,7 +64,7 @@ function createStand({ permits: limit = 2, gate = 'OPEN' as Admission['gate'] } 
     const goesOn = call.onHeaders(metadata);
     return { inner, call, goesOn, metadata };
   };
-  /** A unary image that has come, and whose handler works until the test says so. */
+  /** A unary image that has arrived, and whose handler works until the test ends it. */
   const beginWork = () => {
     const { inner, call } = begin('image');
     let finish: (error?: Error) => void = () => {};
@@ -118,7 +118,7 @@ describe('a unary image', () => {
     assert.deepEqual([admission.uploads, permits.inUse, clock.timers], [0, 0, 0]);
   });
 
-  test('gives its upload back when it is cancelled amid its body', () => {
+  test('gives its upload back when it is cancelled within its body', () => {
     const { admission, clock, ended, open, begin } = createStand();
     const { call } = begin('image');
     assert.equal(admission.uploads, 1);
@@ -127,7 +127,7 @@ describe('a unary image', () => {
     assert.deepEqual(ended, ['Classify CANCELLED CANCELLED']);
   });
 
-  test('that is cancelled while it is worked on keeps its permit until the work has settled', async () => {
+  test('that is cancelled during the work keeps its permit until the work has settled', async () => {
     const { permits, ended, beginWork } = createStand();
     const { call, image, replies, finish } = beginWork();
     call.onCancel();
@@ -138,7 +138,7 @@ describe('a unary image', () => {
     assert.deepEqual([replies, ended], [[], ['Classify CANCELLED CANCELLED']]);
   });
 
-  test('that is aborted is told so, and keeps its permit until the work has settled', async () => {
+  test('that is aborted gets the error, and keeps its permit until the work has settled', async () => {
     const { permits, ended, beginWork } = createStand();
     const { call, inner, replies, finish } = beginWork();
     call.abort(new RequestError('DRAINING', 'over'));
@@ -167,7 +167,7 @@ describe('a unary image', () => {
     assert.equal(permits.inUse, 0);
   });
 
-  test('that takes too long to arrive is ended, and holds nothing', () => {
+  test('that takes too long to arrive ends, and holds nothing', () => {
     const { admission, clock, ended, begin } = createStand();
     begin('image');
     clock.advance(UPLOAD_TIMEOUT_MS);
@@ -184,7 +184,7 @@ describe('a unary image', () => {
     assert.deepEqual(ended, ['Classify RESOURCE_EXHAUSTED OVERLOADED']);
   });
 
-  test('is taken while the server is starting only where it is its own', () => {
+  test('is admitted while the server is starting only with the warm-up token', () => {
     const { begin } = createStand({ gate: 'STARTING' });
     const own = new Metadata();
     own.set('vitserve-warm-up', TOKEN);
@@ -264,7 +264,7 @@ describe('any other call', () => {
   });
 });
 
-test('of a call one status is recorded, and it is known as long as it is open', () => {
+test('a call records one status, and counts as open until then', () => {
   const { ended, open, begin } = createStand();
   const { call, metadata } = begin('other');
   assert.equal(Call.of({ metadata }), call);

@@ -1,4 +1,4 @@
-/** Health, asked through calls that are no calls. */
+/** Health, with fake calls. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { status as grpcStatus } from '@grpc/grpc-js';
@@ -68,7 +68,7 @@ class FakeWatch {
     this.#onCancelled = listener;
   }
 
-  /** The caller leaves, or the call is over. */
+  /** The call is cancelled, or ends. */
   cancel(): void {
     this.#onCancelled?.();
   }
@@ -118,7 +118,7 @@ describe('Watch', () => {
     });
   }
 
-  test('is told nothing after its caller has left', () => {
+  test('gets nothing after it is cancelled', () => {
     const health = new Health();
     const [first, second] = [new FakeWatch(health, ''), new FakeWatch(health, '')];
     first.cancel();
@@ -128,7 +128,7 @@ describe('Watch', () => {
     assert.deepEqual([second.written, second.ended], [['NOT_SERVING', 'SERVING'], 1]);
   });
 
-  test('of a name that the server does not have is SERVICE_UNKNOWN, stays open and hears of nothing', () => {
+  test('of a name that the server does not have is SERVICE_UNKNOWN, stays open and gets nothing else', () => {
     const health = new Health();
     const watch = new FakeWatch(health, 'vitserve.v1.Other');
     health.show(statuses(true));
@@ -149,7 +149,7 @@ describe('Watch', () => {
     );
   });
 
-  test('that begins after that is told the status and ended', () => {
+  test('that begins after that gets the status and ends', () => {
     const health = new Health();
     health.close();
     const [known, unknown] = [
@@ -190,7 +190,7 @@ describe('a model', () => {
     });
   });
 
-  test('that appears, changes, disappears and comes back while it is watched is told so, and others are not', () => {
+  test('that appears, changes, disappears and comes back is reported to its Watch, and to no other', () => {
     const health = new Health();
     const watch = new FakeWatch(health, small);
     const other = new FakeWatch(health, SERVICE_NAME);

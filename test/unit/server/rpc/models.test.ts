@@ -8,7 +8,7 @@ import { pageOf } from '#vitserve/server/rpc/models.js';
 const list = (names: readonly string[]) => [...names].sort().map((name) => ({ name }));
 const names = fc.uniqueArray(fc.string({ unit: 'grapheme', minLength: 1 }), { maxLength: 30 });
 
-/** Every page from the first on. Fails where they don't come to an end. */
+/** All pages. Fails where they do not end. */
 function pagesOf(
   entries: readonly { readonly name: string }[],
   pageSize: number,
@@ -37,7 +37,7 @@ describe('pages', () => {
     );
   });
 
-  test('hold a hundred where the caller leaves it open, and at most', () => {
+  test('hold a hundred by default, and at most', () => {
     const entries = list(Array.from({ length: 250 }, (_, at) => `model ${at}`));
     for (const pageSize of [0, 101, 2 ** 31 - 1]) {
       assert.deepEqual(
@@ -47,7 +47,7 @@ describe('pages', () => {
     }
   });
 
-  test('go on after the last name, also where entries have come and gone meanwhile', () => {
+  test('go on after the last name, even where entries have come and gone meanwhile', () => {
     const { page, nextPageToken } = pageOf(list(['b', 'd', 'f']), 2, '');
     assert.deepEqual(page, list(['b', 'd']));
     assert.deepEqual(pageOf(list(['a', 'b', 'c', 'e', 'f']), 0, nextPageToken), {
@@ -62,21 +62,21 @@ describe('pages', () => {
   });
 });
 
-describe('what is no page', () => {
+describe('an invalid page', () => {
   const refused = (field: string | undefined) => (error: unknown) =>
     error instanceof RequestError && error.reason === 'PAGE_INVALID' && error.field === field;
 
-  test('a negative size is refused, and the size is at fault', () => {
+  test('a negative size is rejected, and the size is at fault', () => {
     assert.throws(() => pageOf(list(['a']), -1, ''), refused('page_size'));
   });
 
   for (const token of ['*', 'YQ==', 'Y', 'YR', 'gICA', ' ', '\0']) {
-    test(`the token ${JSON.stringify(token)} is refused`, () => {
+    test(`the token ${JSON.stringify(token)} is rejected`, () => {
       assert.throws(() => pageOf(list(['a', 'b']), 0, token), refused(undefined));
     });
   }
 
-  test('any other text is a token or refused, and nothing else', () => {
+  test('any other text is a token or rejected', () => {
     fc.assert(
       fc.property(fc.string(), (token) => {
         try {

@@ -53,7 +53,7 @@ function referredToIn(file: IFileDescriptorProto): string[] {
 const files = filesOf(withLinkedDescriptors(loadContract().definition));
 
 describe('every file', () => {
-  test('says where generated code goes only where that is true of all that is in it', () => {
+  test('has options for generated code only where they hold for all of its content', () => {
     const goPackages = [...files.values()].map(({ package: name, options }) => [
       name,
       options?.goPackage ?? null,
@@ -135,7 +135,7 @@ test('fields and map entries have the names that protoc gives them', () => {
   assert.equal(list?.field?.[0]?.typeName, '.grpc.health.v1.HealthListResponse.StatusesEntry');
 });
 
-test('what is not a message is left out, and the definition that was given is left alone', () => {
+test('definitions that are not messages are left out, and the given definition is unchanged', () => {
   const { definition } = loadContract();
   const before = JSON.stringify([...filesOf(definition).values()]);
   const linked = withLinkedDescriptors(definition);

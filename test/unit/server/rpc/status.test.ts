@@ -99,7 +99,7 @@ describe('every reason', () => {
 });
 
 describe('the pushback', () => {
-  test('is 100 ms where the thrower knew no better', () => {
+  test('is 100 ms by default', () => {
     const { pushback, retryInfo } = see(new RequestError('PROCESS_LOST', 'lost'));
     assert.equal(pushback, '100');
     assert.deepEqual(

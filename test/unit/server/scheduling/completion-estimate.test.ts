@@ -1,4 +1,4 @@
-/** When an image would be answered: by hand, and against what then happens. */
+/** Estimated completion: by hand, and against a simulation. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -32,7 +32,7 @@ describe('an image', () => {
     test(what, () => assert.equal(predict(ahead, freeInMs), expected));
   }
 
-  test('has its batch filled up by those that come while it waits', () => {
+  test('has its batch filled up by images that arrive while it waits', () => {
     assert.equal(predict(0, [30], { gapMs: 15 }), 30 + 16);
     assert.equal(predict(0, [30], { gapMs: 0 }), 30 + 18);
     assert.equal(predict(0, [0], { gapMs: 0 }), 12);
@@ -43,7 +43,7 @@ describe('an image', () => {
     assert.equal(predict(0, [0, 0], { alone: 1 }), 12);
   });
 
-  test('can not be told anything where no process takes batches or no cost is known', () => {
+  test('has no estimate where no process takes batches or no cost is known', () => {
     assert.equal(predict(0, []), null);
     assert.equal(
       estimateCompletionMs({
@@ -58,7 +58,7 @@ describe('an image', () => {
     );
   });
 
-  test('is answered when it was predicted, but for those that come later and share its batch', async () => {
+  test('is answered at the estimated time, apart from later images that share its batch', async () => {
     const arrival = fc.record({ atMs: fc.nat({ max: 300 }), deadlineMs: fc.constant(null) });
     await fc.assert(
       fc.asyncProperty(
@@ -117,7 +117,7 @@ describe('the work of a process', () => {
     assert.equal(work.remainingMs(costs, 5_008), 10);
   });
 
-  test('forgets a batch that came to nothing', () => {
+  test('forgets a failed batch', () => {
     const work = new WorkerLoad();
     work.begin(1, 0);
     work.forget(work.begin(4, 0));
@@ -125,8 +125,8 @@ describe('the work of a process', () => {
   });
 });
 
-describe('the refusal', () => {
-  test('says how much time would have been enough, and when to come back', () => {
+describe('the rejection', () => {
+  test('says how much time would be enough, and when to retry', () => {
     const error = deadlineUnreachable(240.2, 99.9);
     assert.equal(error.reason, 'DEADLINE_UNREACHABLE');
     assert.match(error.message, /deadline is in 99 ms .* needs 241 ms at .*: allow that much/);
@@ -136,7 +136,7 @@ describe('the refusal', () => {
     assert.equal(deadlineUnreachable(5, 0).reason, 'DEADLINE_EXCEEDED');
   });
 
-  test('takes a prediction for a quarter more than it is', () => {
+  test('adds a quarter to the estimate', () => {
     assert.equal(rejectionOf(79, 100), null);
     assert.match(rejectionOf(88, 100)?.message ?? '', /in 100 ms .* needs 110 ms/);
   });

@@ -1,4 +1,4 @@
-/** What batches cost, learnt from measurements that lie, jump and drift. */
+/** What batches cost, learnt from noisy measurements. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -21,12 +21,12 @@ const near = (actual: number | null, expected: number, tolerance = 1e-9) =>
   );
 
 describe('the cost of a batch', () => {
-  test('is not known before anything was measured', () => {
+  test('is unknown before the first measurement', () => {
     assert.equal(new CostTable().of(1), null);
     assert.deepEqual(new CostTable().rows, []);
   });
 
-  test('of a size that was measured is what was measured', () => {
+  test('of a measured size is the measurement', () => {
     const table = tableOf({ 1: 10, 4: 22 });
     assert.deepEqual([table.of(1), table.of(4)], [10, 22]);
     assert.deepEqual(table.rows, [
@@ -35,14 +35,14 @@ describe('the cost of a batch', () => {
     ]);
   });
 
-  test('of other sizes lies on straight lines between them and beyond', () => {
+  test('of other sizes is interpolated and extrapolated', () => {
     const table = tableOf({ 1: 10, 4: 22, 8: 26 });
     near(table.of(2), 14);
     near(table.of(6), 24);
     near(table.of(12), 30);
   });
 
-  test('of less than the smallest measured is a share of it, and of more than the only one no more than it', () => {
+  test('of less than the smallest measured size is its share, and of more than the only one the same', () => {
     const table = tableOf({ 8: 24 });
     near(table.of(2), 6);
     near(table.of(16), 24);
@@ -71,7 +71,7 @@ describe('the cost of a batch', () => {
     );
   });
 
-  test('rises with the size and lies within what was measured, whatever was measured', () => {
+  test('rises with the size and lies within the measurements', () => {
     const measured = fc.array(
       fc.tuple(fc.integer({ min: 1, max: 40 }), fc.double({ min: 0.01, max: 1e4, noNaN: true })),
       {
@@ -98,7 +98,7 @@ describe('the cost of a batch', () => {
 });
 
 describe('a table in a noisy world', () => {
-  test('comes near the mean of what varies', () => {
+  test('comes near the mean', () => {
     const random = chance(7);
     for (const mean of [0.5, 8, 300]) {
       const table = new CostTable();
@@ -128,7 +128,7 @@ describe('a table in a noisy world', () => {
     }
   });
 
-  test('is not moved by fewer outliers than half of what it remembers, in whatever order they come', () => {
+  test('ignores outliers that are fewer than half of its samples, in any order', () => {
     fc.assert(
       fc.property(
         fc.shuffledSubarray([...Array(15).keys()], { minLength: 0, maxLength: 7 }),

@@ -1,4 +1,4 @@
-/** The queue against a sorted array, and who goes before whom. */
+/** The queue against a sorted array, and the order of images. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -21,7 +21,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 );
 
 describe('the queue', () => {
-  test('does what a sorted array would do, whatever is asked of it', () => {
+  test('behaves as a sorted array', () => {
     fc.assert(
       fc.property(fc.array(command, { maxLength: 80 }), (commands) => {
         const queue = new DeadlineQueue<Ordered>();
@@ -56,7 +56,7 @@ describe('the queue', () => {
     );
   });
 
-  test('keeps its branches short, also where images come in order', () => {
+  test('keeps its branches short, even where images arrive in order', () => {
     const queue = new DeadlineQueue<Ordered>();
     const entries = Array.from({ length: 100_000 }, (_, order) => ({
       schedulingDeadline: order,
@@ -81,13 +81,13 @@ describe('schedulingDeadline', () => {
     assert.ok(unary(50, 200) < unary(0, 300));
   });
 
-  test('is no later than the limit after the arrival, so nobody waits for ever', () => {
+  test('is no later than the limit after the arrival, so no image waits for ever', () => {
     assert.equal(unary(10), 1_010);
     assert.equal(unary(10, 60_000), 1_010);
     assert.ok(unary(0) < unary(900, 1_001));
   });
 
-  test('of a stream gives way to every unary call that comes within the limit, and to none that comes more than twice as late', () => {
+  test('of a stream is after that of every unary call within the limit, and before that of any more than twice as late', () => {
     assert.ok(unary(999) < stream(0));
     assert.ok(unary(0, 30_000) < stream(0, 10));
     assert.ok(stream(0) < unary(1_001));

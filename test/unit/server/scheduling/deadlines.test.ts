@@ -1,5 +1,5 @@
 /**
- * Deadlines in the dispatcher: order, batches cut for somebody's sake, and refusals.
+ * Deadlines in the dispatcher: order, smaller batches, and rejections.
  */
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
@@ -31,7 +31,7 @@ function finish(stand: Stand & { readonly worker: NumberWorker }): void {
 }
 
 describe('order', () => {
-  test('the earliest deadline goes first, and of equal ones who came first', () => {
+  test('the earliest deadline goes first, and equal ones in order of arrival', () => {
     const stand = busyStand(8);
     for (const expiresAt of [900, 300, 900, 600, 300]) add(stand, expiresAt);
     finish(stand);
@@ -40,7 +40,7 @@ describe('order', () => {
 });
 
 describe('a deadline', () => {
-  test('that can not be met any more is refused when a process is free, and not executed', async () => {
+  test('that cannot be met any more rejects its image when a process is free', async () => {
     const stand = busyStand();
     const late = add(stand, 23);
     const other = add(stand, 100);
@@ -49,11 +49,11 @@ describe('a deadline', () => {
     assert.deepEqual(stand.worker.pending, [[2]]);
     assert.ok(late.state.kind === 'rejected' && late.state.error instanceof RequestError);
     assert.equal(late.state.error.reason, 'DEADLINE_UNREACHABLE');
-    assert.match(late.state.error.message, /deadline is in 11 ms .* with 12 ms it could/);
+    assert.match(late.state.error.message, /deadline is in 11 ms .* needs 12 ms/);
     assert.equal(other.state.kind, 'open');
   });
 
-  test('that can just be met alone is, and the others go afterwards', () => {
+  test('that can only just be met alone is met, and the others follow', () => {
     const stand = busyStand();
     add(stand, 12 + 12);
     for (let image = 0; image < 2; image++) add(stand, 500);
@@ -63,7 +63,7 @@ describe('a deadline', () => {
     assert.deepEqual(stand.worker.pending, [[2, 3]]);
   });
 
-  test('that can only be met with a small batch is refused where a full one waits', async () => {
+  test('that only a small batch can meet rejects its image where a full one waits', async () => {
     const stand = busyStand();
     const early = add(stand, 12 + 15);
     for (let image = 0; image < 4; image++) add(stand, 500);
@@ -80,7 +80,7 @@ describe('a deadline', () => {
     assert.deepEqual(stand.worker.pending, [[1, 2]]);
   });
 
-  test('of one that is refused leaves nothing on its signal', async () => {
+  test('of a rejected image leaves no listener on its signal', async () => {
     const stand = busyStand();
     const { signal } = new AbortController();
     stand.add(signal, { expiresAt: 13 });
@@ -89,7 +89,7 @@ describe('a deadline', () => {
     assert.equal(getEventListeners(signal, 'abort').length, 0);
   });
 
-  test('is not judged by what was measured long ago, where a process is free', async () => {
+  test('is not judged by an old measurement, where a process is free', async () => {
     const stand = busyStand();
     finish(stand);
     await settled();
@@ -107,7 +107,7 @@ describe('a deadline', () => {
     assert.deepEqual(stand.worker.pending, [], 'and only one at a time');
   });
 
-  test('is judged by what batches really take: one that was skipped says nothing', async () => {
+  test('is judged by executed batches: a skipped one says nothing', async () => {
     const stand = busyStand();
     stand.clock.advance(40);
     stand.worker.reply({ kind: 'skipped' });
@@ -123,7 +123,7 @@ describe('a deadline', () => {
   });
 });
 
-describe('at three times of what can be done', () => {
+describe('at three times the capacity', () => {
   /** Poisson arrivals with deadlines of 100 ms; two processes, 20 ms ± 30 % a batch of 4. */
   const day = async (load: number) => {
     const random = chance(11);
@@ -150,13 +150,13 @@ describe('at three times of what can be done', () => {
     };
   };
 
-  test('as much is answered in time as ever, and refusals are immediate', async () => {
+  test('as many images as ever are answered in time, and rejections are immediate', async () => {
     const [peak, flood] = [await day(0.95), await day(3)];
     assert.ok(
       flood.goodput >= 0.95 * peak.goodput,
       `${flood.goodput} images/ms, ${peak.goodput} at 95 %`,
     );
-    const refused = flood.of('refused');
+    const refused = flood.of('rejected');
     const atOnce = refused.filter(({ atMs, endedAt }) => endedAt === atMs);
     assert.ok(
       atOnce.length >= 0.98 * refused.length,
@@ -168,13 +168,13 @@ describe('at three times of what can be done', () => {
     assert.ok(inVain <= 0.02 * flood.of('answered').length, `${inVain} executed in vain`);
   });
 
-  test('nobody is refused at half of it', async () => {
+  test('no image is rejected at half the capacity', async () => {
     const calm = await day(0.5);
-    assert.equal(calm.of('refused').length, 0);
+    assert.equal(calm.of('rejected').length, 0);
   });
 });
 
-test('as long a queue as the server lets calls without deadlines make holds up none of those with one', async () => {
+test('the longest queue of calls without a deadline delays no call with one', async () => {
   // A hundred images a second can be answered: the queue is full from the start and stays so.
   const queued = Array.from({ length: SECONDS_OF_WORK * 100 }, (_, index) => ({
     atMs: index / 100,

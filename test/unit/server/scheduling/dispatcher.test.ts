@@ -1,4 +1,4 @@
-/** Who is executed when, and with whom. */
+/** When images are executed, and in which batch. */
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, test } from 'node:test';
@@ -23,7 +23,7 @@ describe('batches', () => {
     assert.deepEqual(image.state, { kind: 'resolved', value: '0!' });
   });
 
-  test('while the process is busy images gather, and leave together when it is free', () => {
+  test('images gather while the process is busy, and leave together when it is free', () => {
     const stand = createStand({ maxBatchSize: 8 });
     for (let image = 0; image < 5; image++) stand.add();
     assert.deepEqual(batches(only(stand)), [[0]]);
@@ -31,7 +31,7 @@ describe('batches', () => {
     assert.deepEqual(batches(only(stand)), [[0], [1, 2, 3, 4]]);
   });
 
-  test('a busy process is given a full batch in advance, and only one', () => {
+  test('a busy process gets one full batch in advance, and no more', () => {
     const stand = createStand({ maxBatchSize: 3 });
     const worker = only(stand);
     for (let image = 0; image < 3; image++) stand.add();
@@ -48,13 +48,13 @@ describe('batches', () => {
     ]);
   });
 
-  test('where batches have one image, the next image is the one in advance', () => {
+  test('with batches of one image, the next image goes in advance', () => {
     const stand = createStand({ maxBatchSize: 1 });
     for (let image = 0; image < 4; image++) stand.add();
     assert.deepEqual(only(stand).pending, [[0], [1]]);
   });
 
-  test('where no process is given any in advance, the next image waits for one that is free', () => {
+  test('without batches in advance, the next image waits for a free process', () => {
     const stand = createStand({ maxBatchSize: 1, maxInFlight: 1, workers: 2 });
     for (let image = 0; image < 4; image++) stand.add();
     const [first, second] = stand.workers;
@@ -75,7 +75,7 @@ describe('batches', () => {
     assert.deepEqual([first?.pending, second?.pending], [[[0], [2]], [[1]]]);
   });
 
-  test('waiting images are shared out evenly between the processes that are free', () => {
+  test('free processes share the waiting images evenly', () => {
     const stand = createStand({ workers: 3, maxBatchSize: 8, ready: false });
     for (let image = 0; image < 7; image++) stand.add();
     assert.equal(stand.dispatcher.queueLength, 7);
@@ -94,7 +94,7 @@ describe('batches', () => {
     ]);
   });
 
-  test('images leave in the order in which they came', () => {
+  test('images leave in order of arrival', () => {
     const stand = createStand({ workers: 2, maxBatchSize: 2 });
     for (let image = 0; image < 20; image++) stand.add();
     for (let turn = 0; stand.workers.some(({ inFlight }) => inFlight > 0); turn++) {
@@ -107,7 +107,7 @@ describe('batches', () => {
     );
   });
 
-  test('a process that is not ready is given nothing, and what waits when it becomes so', () => {
+  test('a process gets nothing until it is ready, and then what waits', () => {
     const stand = createStand({ maxBatchSize: 2, ready: false });
     stand.add();
     assert.deepEqual(only(stand).sent, []);
@@ -137,8 +137,8 @@ describe('batches', () => {
   });
 });
 
-describe('leaving', () => {
-  test('an image that leaves the queue is taken out at once and rejected with the reason of its signal', async () => {
+describe('cancellation', () => {
+  test('a cancelled image leaves the queue at once and is rejected with the reason of its signal', async () => {
     const stand = createStand({ maxBatchSize: 4 });
     const leaving = new AbortController();
     const reason = new Error('the caller has left');
@@ -154,7 +154,7 @@ describe('leaving', () => {
     assert.deepEqual(batches(only(stand)), [[0], [2]]);
   });
 
-  test('an image that was given to a process leaves nothing on its signal, which others may share', async () => {
+  test('an image that a process has leaves no listener on its signal, which others may share', async () => {
     const stand = createStand({ maxBatchSize: 4 });
     const { signal } = new AbortController();
     for (let image = 0; image < 3; image++) stand.add(signal);
@@ -164,7 +164,7 @@ describe('leaving', () => {
     await settled();
   });
 
-  test('an image that had left before it came is rejected and never queued', async () => {
+  test('an image cancelled before its arrival is rejected and never queued', async () => {
     const stand = createStand({ maxBatchSize: 4 });
     const reason = new Error('too late');
     const image = stand.add(AbortSignal.abort(reason));
@@ -173,7 +173,7 @@ describe('leaving', () => {
     assert.deepEqual(only(stand).sent, []);
   });
 
-  test('an image that leaves during its execution still gets its result, for it has cost what it costs', async () => {
+  test('an image cancelled during its execution still gets its result', async () => {
     const stand = createStand({ maxBatchSize: 4 });
     const leaving = new AbortController();
     const image = stand.add(leaving.signal);

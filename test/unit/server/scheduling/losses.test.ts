@@ -1,4 +1,4 @@
-/** What becomes of a batch that its process does not answer. */
+/** Batches that their process does not answer. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MAX_ATTEMPTS } from '#vitserve/server/scheduling/dispatcher.js';
@@ -26,7 +26,7 @@ const isLost = (state: Outcome<string>) =>
   state.kind === 'rejected' && state.error instanceof ProcessLostError;
 
 describe('a lost process', () => {
-  test('its batch is executed again image by image, before what came later', async () => {
+  test('its batch is retried image by image, before later images', async () => {
     const { worker, outcomes, add, retries } = standWith(3);
     worker.recover();
     const later = add();
@@ -43,7 +43,7 @@ describe('a lost process', () => {
     );
   });
 
-  test(`an image is given to ${MAX_ATTEMPTS} processes at most; the loss of the last is its error`, async () => {
+  test(`at most ${MAX_ATTEMPTS} processes get an image; the loss of the last is its error`, async () => {
     const { worker, outcomes, retries } = standWith(1);
     worker.recover();
     for (let attempt = 1; attempt < MAX_ATTEMPTS; attempt++) {
@@ -73,7 +73,7 @@ describe('a lost process', () => {
     });
   }
 
-  test('an image that is executed again shares its process with no batch in front of it', async () => {
+  test('a retried image waits behind no batch in its process', async () => {
     const { worker } = standWith(2);
     worker.recover();
     await crash(worker);
@@ -82,7 +82,7 @@ describe('a lost process', () => {
     assert.deepEqual(worker.pending, [[1]]);
   });
 
-  test('full batches in advance do not keep an image that is executed again waiting', async () => {
+  test('full batches in advance do not delay a retried image', async () => {
     const stand = createStand({ workers: 2, maxBatchSize: 2 });
     const [first, second] = stand.workers;
     assert.ok(first && second);
@@ -108,7 +108,7 @@ describe('a lost process', () => {
     assert.deepEqual(image.state, { kind: 'open' });
   });
 
-  test('an image whose caller left during the lost execution is not executed again', async () => {
+  test('an image cancelled during the lost execution is not retried', async () => {
     const stand = createStand({ maxBatchSize: 4 });
     const [worker] = stand.workers;
     const leaving = new AbortController();
@@ -122,7 +122,7 @@ describe('a lost process', () => {
     assert.equal(stand.retries.count, 0);
   });
 
-  test('an image that waits to be executed again can leave', async () => {
+  test('an image that waits for its retry can be cancelled', async () => {
     const stand = createStand({ maxBatchSize: 4 });
     const [worker] = stand.workers;
     const leaving = new AbortController();
@@ -155,7 +155,7 @@ describe('an image is suspected', () => {
     return { suspicions, add };
   };
 
-  test('when its process was lost by its own doing and had nothing else to do, and not as one of several', async () => {
+  test('after a self-inflicted loss of the process that it was alone in, and not as one of several', async () => {
     const stand = createStand({ maxBatchSize: 2, ready: false });
     const { suspicions, add } = suspected(stand);
     const [worker] = stand.workers;
@@ -184,7 +184,7 @@ describe('an image is suspected', () => {
     assert.deepEqual(suspicions, []);
   });
 
-  test('and rejected with the verdict, instead of being executed again', async () => {
+  test('and rejected with the verdict instead of retried', async () => {
     const stand = createStand({ maxBatchSize: 1 });
     const verdict = new Error('guilty');
     const { add } = suspected(stand, verdict);
@@ -199,7 +199,7 @@ describe('an image is suspected', () => {
 });
 
 describe('a failed execution', () => {
-  test('rejects its images with its error and is not tried again', async () => {
+  test('rejects its images with its error and is not retried', async () => {
     const { worker, outcomes, retries } = standWith(2);
     worker.recover();
     const error = new Error('out of memory');

@@ -28,7 +28,7 @@ function stand() {
 }
 
 describe('a quarantine', () => {
-  test('refuses an image from the second loss on, by its bytes and nothing else', () => {
+  test('rejects an image from the second loss on, by its bytes and nothing else', () => {
     const { list, refuses, found } = stand();
     assert.equal(list.suspect(POISON), null);
     list.check(POISON);
@@ -54,7 +54,7 @@ describe('a quarantine', () => {
     assert.equal(list.suspect(POISON), null, 'it begins again with nothing held against it');
   });
 
-  test('forgets an image that was worked on as it should be', () => {
+  test('forgets an image that a process finished', () => {
     const { list } = stand();
     list.suspect(POISON);
     list.clear(POISON);
@@ -62,14 +62,14 @@ describe('a quarantine', () => {
     assert.equal(list.suspect(POISON), null);
   });
 
-  test('keeps what is held against one image when another is worked on', () => {
+  test('remembers one image when another is finished', () => {
     const { list } = stand();
     list.suspect(POISON);
     list.clear(imageOf('poisoN'));
     assert.ok(isQuarantined(list.suspect(POISON)));
   });
 
-  test('finds no further image at fault where nothing is worked on any more', () => {
+  test('quarantines no further image where processes finish none', () => {
     const { list, found, refuses } = stand();
     list.suspect(POISON);
     list.suspect(POISON);
@@ -82,14 +82,14 @@ describe('a quarantine', () => {
     refuses(POISON);
   });
 
-  test('refuses one that has used up a process’s time at once, says so, and accuses no other for it', () => {
+  test('quarantines an image that used up a process’s time at once, says so, and still quarantines others', () => {
     const { list, found } = stand();
     const innocent = imageOf('innocent');
     for (const image of [POISON, imageOf('another')]) {
-      const refusal = list.suspect(image, true);
-      assert.ok(isQuarantined(refusal));
-      assert.match(String(refusal?.message), /takes more processor time than allowed/);
-      assert.throws(() => list.check(image), { message: refusal?.message });
+      const rejection = list.suspect(image, true);
+      assert.ok(isQuarantined(rejection));
+      assert.match(String(rejection?.message), /takes more processor time than allowed/);
+      assert.throws(() => list.check(image), { message: rejection?.message });
     }
     assert.equal(found.length, 2);
     assert.equal(list.suspect(innocent), null);

@@ -42,9 +42,9 @@ class Schedule {
   readonly #stand: Stand;
   readonly #maxBatchSize: number;
   readonly #images: Image[] = [];
-  /** How often each image was given to a process. */
+  /** How often a process got each image. */
   readonly #attempts = new Map<number, number>();
-  /** Images that had left before the present command. */
+  /** Images cancelled before the current command. */
   #gone: ReadonlySet<number> = new Set();
   #newest = -1;
   #checked = 0;
@@ -123,7 +123,7 @@ class Schedule {
         assert.ok(attempts === 1 || batch.length === 1, 'an image is executed again alone');
         assert.ok(!this.#gone.has(image), 'an image that had left was put into a batch');
         if (attempts > 1) continue;
-        assert.ok(image > this.#newest, 'images leave in the order in which they came');
+        assert.ok(image > this.#newest, 'images leave in order of arrival');
         this.#newest = image;
       }
     }
@@ -159,7 +159,7 @@ class Schedule {
   }
 }
 
-test('in any schedule of arrivals, answers, failures, losses and leavers, every promise of the dispatcher holds', async () => {
+test('in any schedule of arrivals, answers, failures, losses and cancellations, every invariant of the dispatcher holds', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 4 }),

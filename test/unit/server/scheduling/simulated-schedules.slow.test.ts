@@ -1,5 +1,5 @@
 /**
- * Ten thousand days of arrivals, deadlines, leavers, streams and lost processes, in simulated time:
+ * Ten thousand days of arrivals, deadlines, cancellations, streams and losses, in simulated time:
  * what has to hold in each.
  */
 import assert from 'node:assert/strict';
@@ -60,8 +60,8 @@ function isOvertaking(
 }
 
 describe('in any schedule', () => {
-  test('every image is settled once, with its own result, and nothing is done in vain or out of turn', async () => {
-    const seen = { answered: 0, refused: 0, left: 0, expired: 0, lost: 0, batches: 0 };
+  test('every image settles once, with its own result, and no work is wasted or out of order', async () => {
+    const seen = { answered: 0, rejected: 0, left: 0, expired: 0, lost: 0, batches: 0 };
     await fc.assert(
       fc.asyncProperty(schedule, async ({ baseMs, eachMs, noise, warm, seed, ...given }) => {
         const random = chance(seed);
@@ -110,10 +110,10 @@ describe('in any schedule', () => {
             }
           },
           onSettled: ({ workers, queueLength }) => {
-            // Who was refused when the batch was formed is told so a moment later.
+            // An image rejected when the batch was formed settles a moment later.
             for (const [by, { index, outcome }] of passed.splice(0)) {
               assert.ok(
-                outcome === 'refused' || outcome === 'expired',
+                outcome === 'rejected' || outcome === 'expired',
                 `image ${by} goes before ${index}`,
               );
             }
@@ -122,17 +122,17 @@ describe('in any schedule', () => {
           },
         };
         for (const image of await simulate(options)) {
-          const { index, outcome, settlements, result, endedAt, refusal } = image;
+          const { index, outcome, settlements, result, endedAt, rejection } = image;
           assert.equal(settlements, 1, `image ${index} was settled ${settlements} times`);
           assert.ok(outcome !== null);
           seen[outcome]++;
           if (outcome === 'answered') assert.equal(result, `${index}!`);
           if (outcome === 'expired') assert.ok(endedAt >= image.expiresAt);
-          if (outcome === 'refused') {
+          if (outcome === 'rejected') {
             const [, left, expected] =
-              /in (\d+) ms .* with (\d+) ms/.exec(refusal?.message ?? '') ?? [];
-            assert.ok(Number(expected) >= Number(left), refusal?.message);
-            assert.ok(endedAt <= image.expiresAt, 'a refusal comes before the deadline');
+              /in (\d+) ms .* needs (\d+) ms/.exec(rejection?.message ?? '') ?? [];
+            assert.ok(Number(expected) >= Number(left), rejection?.message);
+            assert.ok(endedAt <= image.expiresAt, 'a rejection comes before the deadline');
           }
         }
       }),
@@ -142,10 +142,10 @@ describe('in any schedule', () => {
       assert.ok(count > SCHEDULES / 200, `${what}: only ${count}`);
   });
 
-  test('nobody is refused while nothing is known of costs', async () => {
+  test('no image is rejected before costs are known', async () => {
     await simulate({
       ...{ workers: 1, maxBatchSize: 4, overtakingLimitMs: 100, serviceMs: () => 50 },
       arrivals: Array.from({ length: 20 }, (_, at) => ({ atMs: at, deadlineMs: 40 - at })),
-    }).then((images) => assert.ok(images.every(({ outcome }) => outcome !== 'refused')));
+    }).then((images) => assert.ok(images.every(({ outcome }) => outcome !== 'rejected')));
   });
 });

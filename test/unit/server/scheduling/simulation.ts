@@ -52,7 +52,7 @@ export interface Arrival {
   /** From the arrival; null: no deadline. */
   readonly deadlineMs: number | null;
   readonly ofStream?: boolean;
-  /** When the caller leaves, from the arrival; null: he stays. */
+  /** When the image is cancelled, from the arrival; null: never. */
   readonly leavesMs?: number | null;
 }
 
@@ -65,17 +65,17 @@ export interface Loss {
 export interface SimulatedImage extends Arrival {
   readonly index: number;
   readonly expiresAt: number;
-  /** When it would be answered, as predicted when it came; null: nobody could tell. */
+  /** When it would be answered, as estimated on arrival; null: unknown. */
   predictedAt: number | null;
   /** Why it is no longer there; null: it is. */
   gone: 'left' | 'expired' | null;
-  /** When it was first given to a process; null: it was not. */
+  /** When a process first got it; null: none did. */
   givenAt: number | null;
-  /** How it ended, and when. `refused`: because of its deadline. Null: not yet. */
-  outcome: 'answered' | 'refused' | 'left' | 'expired' | 'lost' | null;
+  /** How it ended, and when. `rejected`: because of its deadline. Null: not yet. */
+  outcome: 'answered' | 'rejected' | 'left' | 'expired' | 'lost' | null;
   endedAt: number;
   result: string | null;
-  refusal: RequestError | null;
+  rejection: RequestError | null;
   /** How often it was settled. */
   settlements: number;
 }
@@ -83,8 +83,8 @@ export interface SimulatedImage extends Arrival {
 type Images = readonly SimulatedImage[];
 
 /**
- * A process that takes as long as it is told, and skips who is gone when the turn of the batch
- * comes.
+ * A process that takes a given time, and skips images that are cancelled or expired when the turn
+ * of their batch comes.
  */
 export class SimulatedWorker implements Worker<SimulatedImage, string> {
   readonly #clock: SimulatedClock;
@@ -162,8 +162,10 @@ export interface SimulationOptions {
   readonly warmUpCosts?: readonly BatchCost[];
   readonly arrivals: readonly Arrival[];
   readonly losses?: readonly Loss[];
-  /** Whether who can't make it is refused when he comes, as the pipeline does. */
-  readonly refusesEarly?: boolean;
+  /**
+   * Whether an image that cannot meet its deadline is rejected on arrival, as the pipeline does.
+   */
+  readonly rejectsEarly?: boolean;
   /** It waits from now on. */
   readonly onArrival?: (image: SimulatedImage) => void;
   readonly onEnd?: (image: SimulatedImage) => void;
@@ -178,7 +180,7 @@ export interface SimulationOptions {
 
 /** Plays it to the end. Images by order of arrival. */
 export async function simulate(options: SimulationOptions): Promise<Images> {
-  const { maxBatchSize, overtakingLimitMs, warmUpCosts = [], refusesEarly = true } = options;
+  const { maxBatchSize, overtakingLimitMs, warmUpCosts = [], rejectsEarly = true } = options;
   const clock = new SimulatedClock();
   const costs = new CostTable();
   for (const { batchSize, milliseconds } of warmUpCosts) costs.record(batchSize, milliseconds);
@@ -224,8 +226,8 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       const finishMs = dispatcher.estimateMs(schedulingDeadline);
       image.predictedAt = finishMs === null ? null : clock.now() + finishMs;
       const leftMs = expiresAt - clock.now();
-      const refusal = refusesEarly && finishMs !== null ? rejectionOf(finishMs, leftMs) : null;
-      if (refusal !== null) throw refusal;
+      const rejection = rejectsEarly && finishMs !== null ? rejectionOf(finishMs, leftMs) : null;
+      if (rejection !== null) throw rejection;
       options.onArrival?.(image);
       const result = await dispatcher.add(image, {
         signal: leaving.signal,
@@ -236,8 +238,8 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       end(result.kind === 'done' ? 'answered' : (image.gone ?? 'lost'));
     } catch (error) {
       if (error instanceof RequestError) {
-        image.refusal = error;
-        end(error.reason === 'DEADLINE_EXCEEDED' ? 'expired' : 'refused');
+        image.rejection = error;
+        end(error.reason === 'DEADLINE_EXCEEDED' ? 'expired' : 'rejected');
       } else end(error === 'left' || error === 'expired' ? error : 'lost');
     }
     for (const cancel of timers) cancel?.();
@@ -255,7 +257,7 @@ export async function simulate(options: SimulationOptions): Promise<Images> {
       outcome: null,
       endedAt: Number.NaN,
       result: null,
-      refusal: null,
+      rejection: null,
       settlements: 0,
     }),
   );

@@ -1,4 +1,4 @@
-/** Which calls the log tells of, how often, and by which names. */
+/** Which calls the log has, how often, and with which names. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Reason } from '#vitserve/errors.js';
@@ -36,7 +36,7 @@ function stand(options: { readonly sample?: number; readonly debug?: boolean } =
   return { lines, clock, calls };
 }
 
-/** A call, and what becomes of it. */
+/** A call, and how it ends. */
 function begin(
   calls: CallTelemetry,
   headers: Readonly<Record<string, string>> = {},
@@ -85,7 +85,7 @@ describe('the log of calls', () => {
     ]);
   });
 
-  test('warns of what the server could not do, and informs of what callers did wrong', () => {
+  test('warns of faults of the server, and informs of mistakes of callers', () => {
     const { lines, calls } = stand();
     begin(calls).ended('RESOURCE_EXHAUSTED', 'OVERLOADED');
     begin(calls).ended('UNAVAILABLE', 'PROCESS_LOST');
@@ -135,7 +135,7 @@ describe('the log of calls', () => {
     ]);
   });
 
-  test('has of answered calls a sample, where one is asked for', () => {
+  test('has a sample of answered calls, where log-sample is set', () => {
     const none = stand();
     for (let count = 0; count < 10; count++) begin(none.calls).ended('OK', null);
     assert.deepEqual(none.lines, []);
@@ -183,7 +183,7 @@ describe('the name of a call', () => {
     }
   });
 
-  test('of its trace is left out where the header is none', () => {
+  test('of its trace is absent where the header is malformed', () => {
     const { lines, calls } = stand();
     const wrong = [
       '',

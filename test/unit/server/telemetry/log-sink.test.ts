@@ -1,4 +1,4 @@
-/** The log's way out, with outputs that are full, broken, slow, and well again. */
+/** The log sink, with outputs that are full, broken, slow, and well again. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createLogger } from '#vitserve/server/telemetry/log.js';
@@ -56,7 +56,7 @@ describe('the log’s sink', () => {
     assert.deepEqual([output.taken, output.writes, clock.timers], ['one\nzwölf\n', 2, 0]);
   });
 
-  test('what is taken in parts comes whole and in order', () => {
+  test('lines that are taken in parts arrive whole and in order', () => {
     const output = new Output();
     output.takes = 3;
     const { sink } = sinkOf(output.write);
@@ -67,7 +67,7 @@ describe('the log’s sink', () => {
     );
   });
 
-  test('a full output is tried again, seldom, and gets everything that waited', () => {
+  test('a full output is retried, rarely, and gets everything that waited', () => {
     const output = new Output();
     output.failure = FULL;
     const { sink, clock } = sinkOf(output.write);
@@ -145,7 +145,7 @@ describe('the log’s sink', () => {
     assert.deepEqual(given, ['a\n', 'b\nc\n']);
   });
 
-  test('where writes are dear, lines are gathered for a moment, and flush does not wait for it', async () => {
+  test('where writes are expensive, lines are gathered for a moment, and flush does not wait for it', async () => {
     const output = new Output();
     const { sink, clock } = sinkOf(output.write, 10);
     sink.write('a\n');

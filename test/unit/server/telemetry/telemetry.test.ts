@@ -89,7 +89,7 @@ const ended = (
 });
 
 describe('the exposition', () => {
-  test('of a server that has answered one image has exactly these names, texts and series', async () => {
+  test('of a server after one image has exactly these names, texts and series', async () => {
     const { report, linesOf } = createStand();
     report(
       { kind: 'batch-executed', model: 'small', batchSize: 4, executionMs: 8 },
@@ -136,7 +136,7 @@ describe('the exposition', () => {
     assert.match(text, /^nodejs_eventloop_lag_seconds \d/m);
   });
 
-  test('shows gauges as they are when it is asked for', async () => {
+  test('shows the current gauges', async () => {
     const { samples } = createStand();
     const costs = [
       { batchSize: 1, milliseconds: 10 },
@@ -290,7 +290,7 @@ test('calls are counted by method, code and reason, and so are images of streams
   ]);
 });
 
-test('what becomes of permits is logged', () => {
+test('changes of permits are logged', () => {
   const { report, lines } = createStand();
   report(
     { kind: 'permits-corrected', permits: 400, imagesPerSecond: 99.6 },
@@ -392,7 +392,7 @@ describe('what the children report', () => {
   const lost = { kind: 'child-lost', pid: GONE, cause: 'exit', detail: 'exit code 1' } as const;
   const ready = (pid: number) => ({ kind: 'child-ready', pid, startMs: 40.4 }) as const;
 
-  test('leaves nothing of a child that has ended as it was asked to, lost before or not', async () => {
+  test('leaves nothing of a stopped child, lost before or not', async () => {
     const { report, linesOf } = createStand();
     report({ ...INFERENCE, ...ready(GONE) }, { ...INFERENCE, kind: 'child-stopped' });
     report({ ...DECODER, ...ready(GONE) }, { ...DECODER, ...lost });

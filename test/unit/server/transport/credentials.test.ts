@@ -1,5 +1,5 @@
 /**
- * Certificates and tokens while the server runs: looked at by the clock, put to use, or kept and
+ * Certificates and tokens while the server runs: read again by the clock, used, or kept and
  * reported.
  */
 import assert from 'node:assert/strict';
@@ -26,7 +26,7 @@ test('without files there is no TLS and no call needs a token', async () => {
   assert.equal(clock.timers, 0);
 });
 
-test('what changes is put to use by the clock, and what is of no use is reported on every look', async (t) => {
+test('new content is used at the next look, and unusable content is reported on every look', async (t) => {
   const folder = temporaryFolder(t);
   const path = (name: string) => join(folder, name);
   const authority = new Authority('authority');
@@ -84,7 +84,7 @@ test('what changes is put to use by the clock, and what is of no use is reported
   assert.equal(clock.timers, 0);
 });
 
-test('everything that is wrong at start is told at once', async (t) => {
+test('all problems at start are reported at once', async (t) => {
   const folder = temporaryFolder(t);
   const settings = {
     ...NOTHING,

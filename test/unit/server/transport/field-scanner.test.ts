@@ -1,5 +1,5 @@
 /**
- * The field is found wherever it stands, and however the bytes come; what a reader of protobuf
+ * The field is found wherever it is, and however the bytes arrive; what a reader of protobuf
  * finds is the reference.
  */
 import assert from 'node:assert/strict';
@@ -81,8 +81,8 @@ function written(message: readonly Field[]): Uint8Array {
   return writer.finish();
 }
 
-describe('a field of a message whose bytes pass by', () => {
-  test('is found wherever it stands, and wherever the bytes are cut; the last one counts', () => {
+describe('a field of a message that arrives in chunks', () => {
+  test('is found wherever it is, and wherever the bytes are cut; the last one counts', () => {
     fc.assert(
       fc.property(fields, fc.array(fc.nat(2_000), { maxLength: 12 }), (message, cuts) => {
         const texts = message.flatMap((field) => (field.kind === 'id' ? [field.text] : []));
@@ -118,7 +118,7 @@ describe('a field of a message whose bytes pass by', () => {
     );
   });
 
-  test('counts as not there where it is longer than allowed, and the rest is read all the same', () => {
+  test('counts as missing where it is longer than allowed, and the rest is still read', () => {
     const long = written([{ kind: 'id', text: 'x'.repeat(MOST_BYTES + 1) }]);
     const short = written([{ kind: 'id', text: 'x'.repeat(MOST_BYTES) }]);
     assert.equal(scan(long), null);
@@ -127,7 +127,7 @@ describe('a field of a message whose bytes pass by', () => {
     assert.equal(scan(Buffer.concat([long, written([{ kind: 'id', text: 'after' }])])), 'after');
   });
 
-  test('stays what it was when the bytes behind it are no message', () => {
+  test('stays when the bytes behind it are malformed', () => {
     const id = written([{ kind: 'id', text: 'id' }]);
     const another = written([{ kind: 'id', text: 'another' }]);
     for (const bytes of [[0x0f], [0x0c], Array(11).fill(0x80)]) {

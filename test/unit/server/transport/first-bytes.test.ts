@@ -1,4 +1,4 @@
-/** What a connection speaks, told from its first bytes. */
+/** Which protocol a connection speaks, by its first bytes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Spoken, spokenIn } from '#vitserve/server/transport/first-bytes.js';

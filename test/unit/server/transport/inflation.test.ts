@@ -1,5 +1,5 @@
 /**
- * What is unfolded, kept and held back of a compressed message; the bytes are folded by zlib
+ * What is decompressed, kept and held back of a compressed message; zlib compresses the bytes
  * itself.
  */
 import assert from 'node:assert/strict';
@@ -55,7 +55,7 @@ const image = (bytes: number) => {
 };
 
 describe('a compressed message', () => {
-  test('is unfolded as it is, in either way of folding', async () => {
+  test('is decompressed, in either encoding', async () => {
     const content = Buffer.concat([id, image(MOST_BYTES - 100)]);
     for (const [encoding, fold] of [
       ['gzip', gzipSync],
@@ -68,7 +68,7 @@ describe('a compressed message', () => {
     }
   });
 
-  test('that unfolds to too much is unfolded no further than to the limit where its id is known', async () => {
+  test('that is too large is decompressed no further than to the limit where its id is known', async () => {
     const { inflation, scanner } = begin();
     inflation.write(gzipSync(Buffer.concat([id, image(100 * MOST_BYTES)])));
     inflation.end();
@@ -77,7 +77,7 @@ describe('a compressed message', () => {
     assert(scanner.bytes <= MOST_BYTES + PIECE_BYTES, `${scanner.bytes} bytes were unfolded`);
   });
 
-  test('that unfolds to too much is searched for its id up to twice the limit', async () => {
+  test('that is too large is searched for its id up to twice the limit', async () => {
     for (const [bytes, found] of [
       [MOST_BYTES + 10, 'id'],
       [100 * MOST_BYTES, null],
@@ -100,7 +100,7 @@ describe('a compressed message', () => {
     assert.equal(scanner.value?.toString(), 'id');
   });
 
-  test('that does not unfold rejects, as a status; one that is too long already does not', async () => {
+  test('that is malformed rejects with a status; one that is too long already does not', async () => {
     for (const isTooLong of [false, true]) {
       const { inflation } = begin({ isTooLong });
       inflation.write(Buffer.from('no gzip'));
@@ -110,7 +110,7 @@ describe('a compressed message', () => {
     }
   });
 
-  test('is held back while too much of it waits, and let go when it is done or given up', async () => {
+  test('is held back while too much of it waits, and released when it is done or destroyed', async () => {
     const folded = gzipSync(Buffer.concat([image(10), randomBytes(4 * 2 ** 20)]));
     const { inflation, holding } = begin({ isTooLong: true });
     inflation.write(folded);
@@ -169,7 +169,7 @@ describe('a body that is cut into messages', () => {
     }
   });
 
-  test('gives nothing more once its call has ended', () => {
+  test('returns nothing more once its call has ended', () => {
     const messages = new StreamMessages({
       maxImageBytes: 50,
       maxMessageBytes: 100,

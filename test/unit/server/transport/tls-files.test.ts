@@ -1,4 +1,4 @@
-/** Certificates and keys: what is put to use, and what never is, with its exact words. */
+/** Certificates and keys: which are used, and which are rejected, with the exact texts. */
 import assert from 'node:assert/strict';
 import { createPrivateKey } from 'node:crypto';
 import { describe, test } from 'node:test';
@@ -56,7 +56,7 @@ describe('a certificate and its key', () => {
     assert(Math.abs(expiresAt.server - (Date.now() + HOUR_MS)) < 60_000);
   });
 
-  test('are not put to use where they are of no use, and all that is wrong is told', () => {
+  test('are rejected where they are unusable, with all problems', () => {
     const other = authority.issue({ name: 'other' });
     assert.deepEqual(problemsOf(server.cert, other.key), [
       'tls-key: a.key is not the key of the certificate in a.crt',
@@ -90,7 +90,7 @@ describe('a certificate and its key', () => {
     );
   });
 
-  test('are not put to use before and after their time', () => {
+  test('are rejected before and after their time', () => {
     const ended = authority.issue({ name: 'server', endsInMs: -HOUR_MS });
     assert.match(
       String(problemsOf(ended.cert, ended.key)),
@@ -103,7 +103,7 @@ describe('a certificate and its key', () => {
     );
   });
 
-  test('with a passphrase are refused, and no key stands in the text', () => {
+  test('with a passphrase are rejected, and the text contains no key', () => {
     const locked = String(
       createPrivateKey(server.key).export({
         type: 'pkcs8',

@@ -1,4 +1,4 @@
-/** Bearer tokens: what a file of them may hold, and which callers come in with what. */
+/** Bearer tokens: the format of their file, and which headers are accepted. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RequestError, SetupError } from '#vitserve/errors.js';
@@ -40,7 +40,7 @@ describe('a file of tokens', () => {
 describe('a caller', () => {
   const tokens = new Tokens([ONE, TWO]);
 
-  test('comes in with any of the tokens, however the scheme is written', () => {
+  test('is authenticated with any of the tokens, however the scheme is written', () => {
     for (const value of [`Bearer ${ONE}`, `Bearer ${TWO}`, `bearer ${TWO}`, `BEARER  ${ONE}`])
       tokens.check([value]);
     assert.equal(tokens.count, 2);
@@ -58,7 +58,7 @@ describe('a caller', () => {
     ['another case', `Bearer ${ONE.toUpperCase()}`],
     ['two values', `Bearer ${ONE}`, `Bearer ${ONE}`],
   ] as const) {
-    test(`does not with ${what}, and is not told what was sent`, () => {
+    test(`is rejected with ${what}, and the error does not repeat it`, () => {
       assert.throws(
         () => tokens.check(values),
         (error) => {

@@ -1,4 +1,4 @@
-/** Files that change: looked at by a clock that is moved by hand. */
+/** Files that change, with a clock that is moved by hand. */
 import assert from 'node:assert/strict';
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ const parse = (contents: readonly Buffer[]) => {
   return text;
 };
 
-test('a look finds new content, nothing where there is none, and keeps what it had where the new is of no use', async (t) => {
+test('a look finds new content, nothing where there is none, and keeps the old where the new is unusable', async (t) => {
   const folder = temporaryFolder(t);
   const paths = ['one', 'two'].map((name) => join(folder, name));
   const write = (...contents: string[]) => {
