@@ -58,8 +58,10 @@ export class ModelTelemetry {
     modelFailures.inc({ model: name }, 0);
     providerFallback.set({ model: name }, fallbackReason === null ? 0 : 1);
     if (fallbackReason !== null) {
-      const text = 'CUDA is not available: running on the CPU';
-      this.#log.warn({ model: name, reason: fallbackReason }, text);
+      this.#log.warn(
+        { model: name, reason: fallbackReason },
+        'CUDA is not available: running on the CPU',
+      );
     }
     if (slowForm !== null)
       this.#log.warn({ model: id, ...slowForm }, 'this form of the model is slow here');

@@ -84,8 +84,8 @@ export class Telemetry {
       }
       case 'permits-corrected': {
         const { permits, imagesPerSecond } = event;
-        const fields = { permits, imagesPerSecond: Math.round(imagesPerSecond) };
-        return log.info(fields, 'permits corrected');
+        const rounded = Math.round(imagesPerSecond);
+        return log.info({ permits, imagesPerSecond: rounded }, 'permits corrected');
       }
       case 'permits-short': {
         const { permits, short } = event;
@@ -189,7 +189,7 @@ export class Telemetry {
     const text = problems.join('\n');
     if (this.#credentialProblems.get(kind) === text) return;
     this.#credentialProblems.set(kind, text);
-    const message = 'credentials not loaded: those before stay in use';
-    this.#options.log.warn({ kind, problems }, message);
+    const { log } = this.#options;
+    log.warn({ kind, problems }, 'credentials not loaded: those before stay in use');
   }
 }
