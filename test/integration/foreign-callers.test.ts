@@ -139,9 +139,9 @@ describe('a plaintext port', () => {
       );
     }
     const { detail } = await server.logged(ALOUD, ({ detail }) =>
-      /^HTTP\/1\.1/.test(String(detail)),
+      /^the caller speaks HTTP\/1\.1/.test(String(detail)),
     );
-    assert.match(String(detail), /^HTTP\/1\.1 came, and this port speaks gRPC/);
+    assert.match(String(detail), /^the caller speaks HTTP\/1\.1, this port gRPC/);
     await server.metricIs('vitserve_connections_refused_total', { cause: 'protocol' }, 3);
     assert.equal(server.lines.filter(({ msg }) => msg === ALOUD).length, 1);
   });

@@ -145,7 +145,7 @@ describe('a server with four permits', () => {
     await server.metricIs('vitserve_uploads_in_flight', {}, PERMITS);
     const { reason, message } = await failureOf(client.classify({ image }));
     assert.equal(reason, 'OVERLOADED');
-    assert.match(message, /are being received/);
+    assert.match(message, /too many uploads are open/);
     for (const { ended } of slow) assert.equal(reasonIn((await ended).headers), 'UPLOAD_TIMEOUT');
     assert.deepEqual((await client.embed({ image })).embedding, GREEN);
   });

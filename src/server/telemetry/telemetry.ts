@@ -84,10 +84,8 @@ export class Telemetry {
       }
       case 'permits-corrected': {
         const { permits, imagesPerSecond } = event;
-        return log.info(
-          { permits, imagesPerSecond: Math.round(imagesPerSecond) },
-          'permits corrected',
-        );
+        const rounded = Math.round(imagesPerSecond);
+        return log.info({ permits, imagesPerSecond: rounded }, 'permits corrected');
       }
       case 'permits-short': {
         const { permits, short } = event;
@@ -191,6 +189,7 @@ export class Telemetry {
     const text = problems.join('\n');
     if (this.#credentialProblems.get(kind) === text) return;
     this.#credentialProblems.set(kind, text);
-    this.#options.log.warn({ kind, problems }, 'credentials not loaded: those before stay in use');
+    const { log } = this.#options;
+    log.warn({ kind, problems }, 'credentials not loaded: those before stay in use');
   }
 }
