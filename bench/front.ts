@@ -17,7 +17,7 @@ import { encoded } from './lib/load.js';
 import { drawnPictures } from './lib/pictures.js';
 import { namedBuilds, startServer, total } from './lib/server.js';
 
-interface Contestant {
+interface Candidate {
   readonly name: string;
   readonly address: string;
   /** CPU time so far. */
@@ -45,7 +45,7 @@ function padded(picture: Buffer, bytes: number): Buffer {
   return Buffer.concat([...parts, picture.subarray(2)]);
 }
 
-async function startNullServer(): Promise<Contestant> {
+async function startNullServer(): Promise<Candidate> {
   const program = ownChild('null-server');
   const { greeting, ask, end } = await startChildren<
     { address: string },
@@ -60,7 +60,7 @@ async function startNullServer(): Promise<Contestant> {
   };
 }
 
-async function startFront(name: string, build: string): Promise<Contestant> {
+async function startFront(name: string, build: string): Promise<Candidate> {
   const server = await startServer({ build, simulated: '1:0.05', permits: 1024 });
   return {
     name,
@@ -72,7 +72,7 @@ async function startFront(name: string, build: string): Promise<Contestant> {
 
 /** CPU-µs of a call. */
 async function costOf(
-  { address, cpuMs }: Contestant,
+  { address, cpuMs }: Candidate,
   image: Buffer,
   load: { ratePerSecond: number; seed: number },
   seconds: number,
@@ -104,40 +104,40 @@ export default bench({
   options: { seconds: seconds(6), rounds: rounds(3), build: builds() },
   async run(given) {
     const picture = (await drawnPictures({ width: 32, height: 32 }))[0] as Buffer;
-    const contestants: Contestant[] = [];
+    const candidates: Candidate[] = [];
     try {
       for (const [name, build] of namedBuilds(given.build))
-        contestants.push(await startFront(name, build));
+        candidates.push(await startFront(name, build));
       const nothing = await startNullServer();
-      contestants.push(nothing);
-      const fronts = contestants.filter((each) => each !== nothing);
+      candidates.push(nothing);
+      const fronts = candidates.filter((each) => each !== nothing);
       // What a start leaves to do is not a call's.
       await sleep(1000);
       const table = new Table(
         'file',
         'calls/s',
-        ...contestants.map(({ name }) => `${name}, µs`),
+        ...candidates.map(({ name }) => `${name}, µs`),
         ...fronts.map(({ name }) => `difference of ${name}`),
       );
       for (const [kilobytes, rates] of RATES) {
         const image = padded(picture, kilobytes * 1000);
         for (const ratePerSecond of rates) {
-          const costs = new Map(contestants.map((each): [Contestant, number[]] => [each, []]));
+          const costs = new Map(candidates.map((each): [Candidate, number[]] => [each, []]));
           for (let seed = 0; seed < given.rounds; seed++) {
             for (const [each, spent] of costs)
               spent.push(await costOf(each, image, { ratePerSecond, seed }, given.seconds));
           }
-          const cost = (each: Contestant) => median(costs.get(each) ?? []);
+          const cost = (each: Candidate) => median(costs.get(each) ?? []);
           table.row(
             `${kilobytes} kB`,
             ratePerSecond,
-            ...contestants.map((each) => cost(each).toFixed(0)),
+            ...candidates.map((each) => cost(each).toFixed(0)),
             ...fronts.map((each) => (cost(each) - cost(nothing)).toFixed(0)),
           );
         }
       }
     } finally {
-      await Promise.all(contestants.map(({ end }) => end()));
+      await Promise.all(candidates.map(({ end }) => end()));
     }
   },
 });

@@ -17,8 +17,8 @@ import type { Output } from '../../system/output.js';
  * The reader is too slow or does not read; the disk is full; the reader has gone; anything else,
  * such as a lost terminal.
  */
-export const DROP_CAUSES = ['unread', 'no_space', 'closed', 'error'] as const;
-export type DropCause = (typeof DROP_CAUSES)[number];
+export const LOG_DROP_CAUSES = ['unread', 'no_space', 'closed', 'error'] as const;
+export type LogDropCause = (typeof LOG_DROP_CAUSES)[number];
 
 export const MOST_WAITING_BYTES = 1024 * 1024;
 /** Of one write. */
@@ -29,7 +29,7 @@ const LAST_RETRY_MS = 200;
 /** After a failed write. */
 const FAILED_RETRY_MS = 1_000;
 
-const CAUSES: Readonly<Record<string, DropCause>> = {
+const CAUSES: Readonly<Record<string, LogDropCause>> = {
   EAGAIN: 'unread',
   ENOSPC: 'no_space',
   EDQUOT: 'no_space',
@@ -49,15 +49,15 @@ export class LogSink {
   #cancelDue: (() => void) | null = null;
   #retryMs = FIRST_RETRY_MS;
   /** Why lines wait, if they do. */
-  #cause: DropCause = 'unread';
+  #cause: LogDropCause = 'unread';
   /** Dropped lines that are not reported yet, by cause. */
-  #unreported = new Map<DropCause, number>();
+  #unreported = new Map<LogDropCause, number>();
   #flushes: ((isEmpty: boolean) => void)[] = [];
 
   /** Lines dropped since the start, by cause. */
-  readonly dropped: Readonly<Record<DropCause, number>>;
-  readonly #dropped: Record<DropCause, number> = { unread: 0, no_space: 0, closed: 0, error: 0 };
-  #roomAgain: (dropped: ReadonlyMap<DropCause, number>) => void = () => {};
+  readonly dropped: Readonly<Record<LogDropCause, number>>;
+  readonly #dropped: Record<LogDropCause, number> = { unread: 0, no_space: 0, closed: 0, error: 0 };
+  #roomAgain: (dropped: ReadonlyMap<LogDropCause, number>) => void = () => {};
 
   constructor(output: Output, clock: Clock) {
     this.#output = output;
@@ -66,7 +66,7 @@ export class LogSink {
   }
 
   /** Calls back when there is room again after lines were dropped. The listener may write. */
-  onRoomAgain(listener: (dropped: ReadonlyMap<DropCause, number>) => void): void {
+  onRoomAgain(listener: (dropped: ReadonlyMap<LogDropCause, number>) => void): void {
     this.#roomAgain = listener;
   }
 
@@ -145,7 +145,7 @@ export class LogSink {
     if (left > 0) this.#waiting[0] = (this.#waiting[0] as Buffer).subarray(left);
   }
 
-  #retryLater(cause: DropCause): void {
+  #retryLater(cause: LogDropCause): void {
     this.#cause = cause;
     this.#sendIn(cause === 'unread' ? this.#retryMs : FAILED_RETRY_MS);
     this.#retryMs = Math.min(2 * this.#retryMs, LAST_RETRY_MS);

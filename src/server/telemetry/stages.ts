@@ -7,7 +7,7 @@
  */
 import { type ImageRecord, queueMsOf } from './record.js';
 
-export type StageName =
+export type SpanName =
   | 'upload'
   | 'permit'
   | 'decode queue'
@@ -18,7 +18,7 @@ export type StageName =
 
 /** Times are monotonic milliseconds. */
 export interface Stage {
-  readonly name: StageName;
+  readonly name: SpanName;
   readonly from: number;
   readonly to: number;
   readonly attributes: Readonly<Record<string, string | number>>;
@@ -75,7 +75,7 @@ export function rounded(milliseconds: number): number {
 }
 
 function stage(
-  name: StageName,
+  name: SpanName,
   from: number,
   to: number,
   attributes: Stage['attributes'] = {},

@@ -6,13 +6,13 @@ import type { TracingSettings } from '../../cli/tracing.js';
 import { CallTelemetry, type CallTelemetryOptions } from './calls.js';
 import { ChildTelemetry } from './children.js';
 import type { CredentialKind, Gauges, Report, ServerEvent } from './events.js';
-import { DROP_CAUSES, type DropCause } from './log-sink.js';
+import { LOG_DROP_CAUSES, type LogDropCause } from './log-sink.js';
 import { createMetrics, type Metrics } from './metrics.js';
 import { ModelTelemetry } from './models.js';
 
 export interface TelemetryOptions extends CallTelemetryOptions {
   /** Log lines dropped since the start, by cause. */
-  readonly droppedLogLines: Readonly<Record<DropCause, number>>;
+  readonly droppedLogLines: Readonly<Record<LogDropCause, number>>;
 }
 
 const STATES = ['starting', 'serving', 'draining', 'stopped', 'failed'];
@@ -149,7 +149,7 @@ export class Telemetry {
         metrics.batchCost.set({ model, version, batch_size: batchSize }, milliseconds / 1000);
     }
     metrics.logLinesDropped.reset();
-    for (const cause of DROP_CAUSES)
+    for (const cause of LOG_DROP_CAUSES)
       metrics.logLinesDropped.inc({ cause }, this.#options.droppedLogLines[cause]);
   }
 
