@@ -34,7 +34,7 @@ interface Result {
 
 type Candidates = Map<string, (seconds: number) => Promise<Result>>;
 
-interface Contest {
+interface Comparison {
   readonly model: RandomModel;
   readonly folder: string;
   readonly images: readonly Buffer[];
@@ -61,8 +61,8 @@ function together(answers: readonly LoopAnswer[], what: string): Result {
 }
 
 /** Everything that is compared for a model, started, and how to end it all. */
-async function startAll(contest: Contest, endings: (() => unknown)[]): Promise<Candidates> {
-  const { model, folder, images, python, callers, quick, builds } = contest;
+async function startAll(comparison: Comparison, endings: (() => unknown)[]): Promise<Candidates> {
+  const { model, folder, images, python, callers, quick, builds } = comparison;
   const candidates: Candidates = new Map();
   const loops = async (processes: number, threads: number) => {
     const spec: LoopSpec = { modelFolder: model.folder, photosFolder: folder, threads };
@@ -142,7 +142,7 @@ async function measureInTurns(
   return results;
 }
 
-function print({ model, builds }: Contest, results: ReadonlyMap<string, Result[]>): void {
+function print({ model, builds }: Comparison, results: ReadonlyMap<string, Result[]>): void {
   const of = (name: string) => results.get(name) ?? [];
   const rate = (of: readonly Result[]) => median(of.map((each) => each.imagesPerSecond));
   const cpu = (of: readonly Result[]) => medians(of.map(({ cpuMs }) => cpuMs));
@@ -217,11 +217,11 @@ export default bench({
       for (const name of models.split(',')) {
         const model = await randomModel(name, home);
         const builds = namedBuilds(given.build);
-        const contest: Contest = { model, folder, images, python, callers, quick, builds };
+        const comparison: Comparison = { model, folder, images, python, callers, quick, builds };
         const endings: (() => unknown)[] = [];
         try {
-          const candidates = await startAll(contest, endings);
-          print(contest, await measureInTurns(candidates, rounds, seconds));
+          const candidates = await startAll(comparison, endings);
+          print(comparison, await measureInTurns(candidates, rounds, seconds));
         } finally {
           await Promise.all(endings.map((end) => end()));
         }
