@@ -8,6 +8,10 @@ import { dirname, join, relative } from 'node:path';
 import { describe, test } from 'node:test';
 import { documents, proseOf, REPOSITORY, read } from './repository.js';
 
+/** Paths from the root, from src/ or from test/; compiled ones stand for their sources. */
+const FILE_NAME =
+  /(?<![\w./-])(?:(?:src|test|dist-test|bench|tools|server|workers|cli|client|onnx|models|system|unit|integration|faults|e2e|interop|contract)\/)[\w/-]+(?:\.[\w-]+)*\.(?:ts|mjs|py|js)\b/g;
+
 interface Link {
   readonly target: string;
   readonly anchor: string;
@@ -55,6 +59,14 @@ describe('documents', () => {
         assert.ok(existsSync(join(REPOSITORY, target)), `${target} does not exist`);
         if (anchor !== '')
           assert.ok(anchorsOf(target).has(anchor), `${target} has no heading for #${anchor}`);
+      }
+    });
+
+    test(`${path}: every file of the code that it names is there`, () => {
+      for (const [name] of read(path).matchAll(FILE_NAME)) {
+        const source = name.replace(/^dist-/, '').replace(/\.js$/, '.ts');
+        const candidates = ['', 'src', 'test'].map((folder) => join(REPOSITORY, folder, source));
+        assert.ok(candidates.some(existsSync), `${name} does not exist`);
       }
     });
 

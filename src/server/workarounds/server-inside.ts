@@ -4,7 +4,7 @@
  * - Fact: grpc-js has no public way to them. They are in the private fields `commonServerOptions`
  *   and `http2Servers` (`server.ts`).
  * - Seen with: @grpc/grpc-js 1.14.7.
- * - Fails when it breaks: `test/unit/server/workarounds/upload-window.test.ts`,
+ * - Fails when it breaks: `test/integration/upload-window.test.ts`,
  *   `test/integration/connection-end.test.ts`. Windows are small then, and connections have no
  *   limit of age or idle time.
  * - Delete when: grpc-js takes HTTP/2 session options and tells of new sessions.

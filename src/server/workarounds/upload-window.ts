@@ -8,7 +8,7 @@
  * - Fact: a grpc-js server has no option for its windows (grpc/grpc-node#3058), so this goes
  *   through `server-inside.ts`.
  * - Seen with: @grpc/grpc-js 1.14.7.
- * - Fails when it breaks: `test/unit/server/workarounds/upload-window.test.ts`. The server works
+ * - Fails when it breaks: `test/integration/upload-window.test.ts`. The server works
  *   then, only slower.
  * - Delete when: grpc-js has options for windows and frames.
  */
