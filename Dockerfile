@@ -1,4 +1,4 @@
-# vitserve as an image: docs/operate/containers.md says how to build, run and shrink it.
+# vitserve as an image: docs/operate/kubernetes.md says how to build, run and shrink it.
 #
 #   docker build -t vitserve .                       for the CPU, linux/amd64 and linux/arm64
 #   docker build -t vitserve:cuda --target cuda .    for NVIDIA GPUs, linux/amd64: CUDA 13 and cuDNN 9

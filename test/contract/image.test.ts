@@ -1,5 +1,5 @@
 /**
- * What the Dockerfile promises, as far as it shows without building: docs/operate/containers.md
+ * What the Dockerfile promises, as far as it shows without building: docs/operate/kubernetes.md
  * says what is seen when it is built.
  */
 import assert from 'node:assert/strict';

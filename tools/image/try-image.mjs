@@ -1,5 +1,5 @@
 // Runs an image as Kubernetes would, without a container runtime, and measures what
-// docs/operate/containers.md promises: process 1 in a PID namespace of its own, an unprivileged
+// docs/operate/kubernetes.md promises: process 1 in a PID namespace of its own, an unprivileged
 // user without capabilities, a read-only root file system without /tmp, 64 MiB of /dev/shm, a
 // network namespace of its own.
 //   npm run build:test && tools/image/build-stand-in.sh
