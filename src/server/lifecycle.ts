@@ -12,7 +12,7 @@
  * - `draining`: health says NOT_SERVING; the server finishes admitted calls, and after the drain
  *   delay rejects new ones.
  * - `stopped`: every admitted call has ended, and every process. Final.
- * - `failed`: the server could not start or go on. Final.
+ * - `failed`: the server could not start. Final.
  */
 export type LifecycleState = 'starting' | 'serving' | 'draining' | 'stopped' | 'failed';
 

@@ -86,7 +86,9 @@ export class Service {
     if (this.state === 'starting') this.#reloadWanted = true;
     if (this.state !== 'serving') return;
     await this.#rpc?.reloadCredentials();
+    if (this.state !== 'serving') return;
     await this.#engine.reload(true);
+    if (this.state !== 'serving') return;
     const models = this.#engine.list().map(({ info }) => `${info.name}/${info.version}`);
     this.#log.info({ models }, 'looked at the model repository again');
   }

@@ -18,7 +18,7 @@ export interface Worker<Input, Output> {
   readonly inFlight: number;
   /** One result for each input, in their order. Rejects with ProcessLostError. */
   run(batch: readonly Input[]): Promise<readonly WorkResult<Output>[]>;
-  /** Calls back whenever `ready` or `inFlight` changes. One listener. */
+  /** Calls back when `ready` changes by itself, or `inFlight` falls. One listener. */
   onChange(listener: () => void): void;
 }
 

@@ -9,6 +9,12 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
+import { pino } from 'pino';
+import { readTracing } from '#vitserve/cli/tracing.js';
+import { systemClock } from '#vitserve/clock.js';
+import { createMetrics } from '#vitserve/server/telemetry/metrics.js';
+import { newImageRecord } from '#vitserve/server/telemetry/record.js';
+import { createTracing } from '#vitserve/server/telemetry/tracing.js';
 import { failureOf, PlainClient, SERVICE } from '../support/grpc-client.js';
 import { jpeg, TEXT } from '../support/images.js';
 import {
@@ -25,6 +31,38 @@ const STAGES = ['upload', 'decode queue', 'decode', 'batch queue', 'inference', 
 const parent = (flags: '00' | '01') => ({
   traceparent: `00-${TRACE}-${CALLER}-${flags}`,
   tracestate: 'vendor=1',
+});
+
+test('an image that ends after its call has a span too', async (t) => {
+  const receiver = await startOtlpReceiver(t);
+  const variable = 'OTEL_EXPORTER_OTLP_ENDPOINT';
+  const { [variable]: before } = process.env;
+  t.after(() => {
+    if (before === undefined) delete process.env[variable];
+    else process.env[variable] = before;
+  });
+  process.env[variable] = receiver.endpoint;
+  const { settings } = readTracing(process.env);
+  assert.ok(settings);
+  const tracing = createTracing({
+    settings,
+    version: '0',
+    log: pino({ level: 'silent' }),
+    metrics: createMetrics(),
+    clock: systemClock,
+  });
+  const at = systemClock.now();
+  const trace = tracing.begin('test', 'LateImage', at, () => undefined);
+  const rest = { requestId: 'late', image: null, at: systemClock.now() };
+  trace.end({ code: 'CANCELLED', reason: 'CANCELLED', ...rest });
+  trace.streamImage(newImageRecord(at, Infinity), 'CANCELLED', systemClock.now());
+  await tracing.close();
+  const call = receiver.spans.find(({ name }) => name === 'test/LateImage');
+  const late = receiver.spans.filter(({ parentSpanId }) => parentSpanId === call?.spanId);
+  assert.deepEqual(
+    late.map(({ name }) => name),
+    ['image'],
+  );
 });
 
 describe('traces of a server', () => {

@@ -21,15 +21,15 @@ export class FakeInner {
   maxReceiveMessageSize = MAX_IMAGE_BYTES;
   /** Names of the statuses that were sent. */
   readonly statuses: string[] = [];
-  readonly #leftMs: () => number;
+  readonly #deadline: number;
 
   /** @param leftMs milliseconds to the deadline */
-  constructor(leftMs = () => Number.POSITIVE_INFINITY) {
-    this.#leftMs = leftMs;
+  constructor(leftMs = Number.POSITIVE_INFINITY) {
+    this.#deadline = Date.now() + leftMs;
   }
 
   getDeadline(): number {
-    return Date.now() + this.#leftMs();
+    return this.#deadline;
   }
 
   sendMessage(): void {}

@@ -41,11 +41,15 @@ export class ServedModel {
 
   /**
    * Milliseconds until the answer to an image with this scheduling deadline that is decoded in
-   * `inMs`, after `decoding` images of any model. Null: unknown.
+   * `inMs`, after `decoding` images of any model. `inUse`: the image is one of those in `use`. Null:
+   * unknown.
    */
-  estimateMs(schedulingDeadline: number, inMs: number, decoding: number): number | null {
+  estimateMs(
+    schedulingDeadline: number,
+    { inMs, decoding, inUse }: { inMs: number; decoding: number; inUse: boolean },
+  ): number | null {
     // Images of this model that have not reached its queue, without this one.
-    const onTheWay = this.#users - this.inference.images - 1;
+    const onTheWay = this.#users - this.inference.images - (inUse ? 1 : 0);
     const ahead = Math.max(0, Math.min(decoding, onTheWay));
     return this.inference.estimateMs(schedulingDeadline, { inMs, ahead });
   }

@@ -97,7 +97,7 @@ export class Pipeline {
     requireDecodable(image);
     decoding.check(image);
     model.inference.check(image);
-    this.#rejectLate([model], schedulingDeadline, record.expiresAt);
+    this.#rejectLate([model], schedulingDeadline, record.expiresAt, true);
   }
 
   /**
@@ -107,18 +107,24 @@ export class Pipeline {
   checkDeadline(models: readonly ServedModel[], expiresAt: number): void {
     if (expiresAt === Number.POSITIVE_INFINITY) return;
     const record = { admittedAt: this.#options.clock.now(), expiresAt };
-    this.#rejectLate(models, schedulingDeadlineOf({ record, ofStream: false }), expiresAt);
+    const schedulingDeadline = schedulingDeadlineOf({ record, ofStream: false });
+    this.#rejectLate(models, schedulingDeadline, expiresAt, false);
   }
 
-  #rejectLate(models: readonly ServedModel[], schedulingDeadline: number, expiresAt: number): void {
+  #rejectLate(
+    models: readonly ServedModel[],
+    schedulingDeadline: number,
+    expiresAt: number,
+    inUse: boolean,
+  ): void {
     const { decoding, clock } = this.#options;
     const leftMs = expiresAt - clock.now();
-    const decodedMs = leftMs === Infinity ? null : decoding.estimateMs(schedulingDeadline);
-    if (decodedMs === null) return;
-    const ahead = decoding.countBefore(schedulingDeadline);
+    const inMs = leftMs === Infinity ? null : decoding.estimateMs(schedulingDeadline);
+    if (inMs === null) return;
+    const terms = { inMs, decoding: decoding.countBefore(schedulingDeadline), inUse };
     let rejection: RequestError | null = null;
     for (const model of models) {
-      const finishMs = model.estimateMs(schedulingDeadline, decodedMs, ahead);
+      const finishMs = model.estimateMs(schedulingDeadline, terms);
       rejection = finishMs === null ? null : rejectionOf(finishMs, leftMs);
       if (rejection === null) return;
     }

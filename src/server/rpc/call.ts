@@ -1,19 +1,21 @@
 /**
  * One call from its headers to its status: what it holds, and when it gives that back.
  *
- * Headers → upload → permit → work → status. A call that is not admitted is rejected at its
- * headers, before any of its body is read: a large upload is reset, not read to its end. What a
- * call holds depends on its kind and its state:
+ * Headers → upload → permit → work → status. Most rejections come at the headers, before any of the
+ * body is read: a large upload is reset, not read to its end. What a call holds depends on its kind
+ * and its state:
  *
- * - A unary image: an upload allowance, which becomes a permit when the body is complete.
- * - A stream of images: a place among the streams. Each message waits for an upload allowance from
- *   its first byte on. The images take their permits themselves (`classify-stream.ts`).
+ * - A unary image: an upload allowance, which becomes a permit when the body is complete, or
+ *   OVERLOADED where there is none left.
+ * - A stream of images: a place among the streams. Each message takes an upload allowance, or waits
+ *   for one, when its first byte is read. The images take their permits themselves
+ *   (`classify-stream.ts`).
  * - Any other call (health, reflection, questions about models): a place among the others, a small
  *   message, and the same time to send it.
  *
  * So callers can make the front hold at most (3 × permits) × `max-image-bytes`, and for waiting
  * streams and other calls MOST_STREAMS × STREAM_WINDOW_BYTES + MOST_OTHERS × OTHER_MESSAGE_BYTES.
- * Only `#end` and `#giveBack` give any of it back.
+ * `#giveBack` gives back what is left when the call ends.
  *
  * The call also records its end, because it alone sees every way of ending: answers, errors, the
  * deadline that grpc-js answers by itself, cancellation.
@@ -125,6 +127,8 @@ const calls = new WeakMap<Metadata, Call>();
 export class Call {
   readonly kind: CallKind;
   readonly record: CallRecord;
+  /** Monotonic milliseconds; Infinity: no deadline. */
+  readonly expiresAt: number;
   /** Has the messages of a stream read one by one; null for other calls. */
   readonly pace: Pace | null;
   readonly #context: CallContext;
@@ -137,6 +141,10 @@ export class Call {
   readonly #abort = new AbortController();
   #state: 'headers' | 'uploading' | 'admitted' | 'ended' = 'headers';
   #upload: Upload | StreamUpload | null = null;
+  /** Ends the wait of the stream's body for an allowance. */
+  #releaseBody = () => {};
+  /** Streams: the next message is wanted and has not come. */
+  #isReading = false;
   #permit: Permit | null = null;
   /** Meanwhile processes may write into the permit's slot. */
   #isWorking = false;
@@ -157,7 +165,10 @@ export class Call {
     this.#hasManyMessages = requestStream;
     this.#inner = inner;
     this.kind = (context.kindOf ?? kindOf)(path);
-    this.record = new CallRecord(path, context.clock.now());
+    const now = context.clock.now();
+    this.record = new CallRecord(path, now);
+    // grpc-js has just added the timeout to the wall clock, which may be set while the call is open.
+    this.expiresAt = now + Number(inner.getDeadline()) - Date.now();
     this.pace = this.kind === 'stream' ? new Pace() : null;
     this.#messages = this.kind === 'stream' ? this.#cutMessages() : null;
     this.#connection = connectionOf(inner);
@@ -178,15 +189,10 @@ export class Call {
     return this.#abort.signal;
   }
 
-  /** Monotonic milliseconds; Infinity: no deadline. */
-  get expiresAt(): number {
-    return this.#context.clock.now() + Number(this.#inner.getDeadline()) - Date.now();
-  }
-
   /** Returns whether the call goes on. */
   onHeaders(metadata: Metadata): boolean {
     try {
-      this.#admit(metadata);
+      this.#accept(metadata);
     } catch (error) {
       this.#rejectThrottled(error, true);
       return false;
@@ -195,8 +201,17 @@ export class Call {
     return true;
   }
 
+  /** A stream wants its next message; `read` has grpc-js read it. */
+  onRead(read: () => void): void {
+    this.#isReading = true;
+    read();
+    // Its beginning may have come in one piece with the message before.
+    if (this.#isReading && this.#messages?.isWithinMessage === true) this.#onPiece();
+  }
+
   onMessage(message: object): void {
     this.#hasMessage = true;
+    this.#isReading = false;
     this.#messages?.onMessage(message);
     // A call with one message does nothing before its caller has ended its side as well.
     if (this.kind === 'stream') this.#endUpload();
@@ -205,6 +220,7 @@ export class Call {
 
   /** The caller has sent everything; `proceed` calls the handler. */
   onHalfClose(proceed: () => void): void {
+    if (this.#state === 'ended') return;
     if (this.kind === 'image' && !this.#hasMessage) {
       // A call cancelled within its message looks like one without a message, until `onCancel`
       // follows a moment later.
@@ -247,7 +263,11 @@ export class Call {
     };
     work({ slot: permit.slot, ofStream: false, signal: this.signal, record }).then(
       (response) => settle(() => reply(null, response)),
-      (thrown: unknown) => settle(() => reply(this.failure(thrown))),
+      (thrown: unknown) => {
+        // Also where nobody waits for the status: a fault of the server is logged.
+        const status = this.failure(thrown);
+        settle(() => reply(status));
+      },
     );
   }
 
@@ -308,7 +328,7 @@ export class Call {
   }
 
   /** Throws RequestError. */
-  #admit(metadata: Metadata): void {
+  #accept(metadata: Metadata): void {
     const { engine, report, warmUpToken, authenticate } = this.#context;
     const { admission } = engine;
     this.record.header = (key) => textOf(metadata, key);
@@ -359,18 +379,19 @@ export class Call {
   /** Streams: at its first byte a message takes an upload allowance, or waits for one. */
   #onPiece(): void {
     if (this.#upload !== null || this.#state === 'ended') return;
-    let resume = () => {};
     const upload = this.#context.engine.admission.beginStreamUpload(
-      () => resume(),
+      () => this.#releaseBody(),
       (error) => this.reject(error),
     );
     this.#upload = upload;
-    if (upload.waits) resume = holdBody(this.#inner);
+    if (upload.waits) this.#releaseBody = holdBody(this.#inner);
   }
 
   #endUpload(): void {
     this.#upload?.end();
     this.#upload = null;
+    // A small message can be complete before its turn.
+    this.#releaseBody();
   }
 
   /**
@@ -385,7 +406,7 @@ export class Call {
       return;
     }
     const { reason, message, cause } = error;
-    const leftMs = Number(this.#inner.getDeadline()) - Date.now();
+    const leftMs = this.expiresAt - this.#context.clock.now();
     const verdict = throttle.judge(this.#connection, error.retryAfterMs ?? 0, leftMs);
     const holdMs = early ? verdict.holdMs : 0;
     const retryAfterMs = verdict.retryAfterMs + verdict.holdMs - holdMs;
@@ -406,14 +427,14 @@ export class Call {
   #end(code: grpcStatus, reason: Reason | null): void {
     if (this.#state === 'ended') return;
     const { open, report } = this.#context;
-    const wasAdmitted = this.#state !== 'headers';
+    const wasAccepted = this.#state !== 'headers';
     this.#state = 'ended';
     this.#cancelTimer();
     this.#closeConnectionCall();
     this.#messages?.destroy();
     open.delete(this);
-    if (wasAdmitted && this.kind === 'stream') open.streams--;
-    if (wasAdmitted && this.kind === 'other') open.others--;
+    if (wasAccepted && this.kind === 'stream') open.streams--;
+    if (wasAccepted && this.kind === 'other') open.others--;
     if (this.#isWorking || this.#images !== null) this.#abort.abort(this.#cancellation(reason));
     this.#giveBack();
     report({ kind: 'call-ended', call: this.record, code: grpcStatus[code] ?? 'UNKNOWN', reason });
@@ -432,7 +453,7 @@ export class Call {
   }
 
   get #isExpired(): boolean {
-    return Number(this.#inner.getDeadline()) <= Date.now();
+    return this.expiresAt <= this.#context.clock.now();
   }
 
   /** Why the call ends without an answer. */

@@ -8,15 +8,21 @@ import type { Pace } from './pace.js';
 
 /** Reads the messages of its call one by one. */
 class PacedCall extends ServerInterceptingCall {
+  readonly #call: Call;
   readonly #pace: Pace;
 
-  constructor(pace: Pace, ...call: ConstructorParameters<typeof ServerInterceptingCall>) {
-    super(...call);
+  constructor(
+    call: Call,
+    pace: Pace,
+    ...inner: ConstructorParameters<typeof ServerInterceptingCall>
+  ) {
+    super(...inner);
+    this.#call = call;
     this.#pace = pace;
   }
 
   override startRead(): void {
-    this.#pace.request(() => super.startRead());
+    this.#pace.request(() => this.#call.onRead(() => super.startRead()));
   }
 }
 
@@ -39,6 +45,6 @@ export function createInterceptor(context: CallContext): ServerInterceptor {
     };
     return call.pace === null
       ? new ServerInterceptingCall(inner, responder)
-      : new PacedCall(call.pace, inner, responder);
+      : new PacedCall(call, call.pace, inner, responder);
   };
 }

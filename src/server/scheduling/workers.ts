@@ -34,7 +34,8 @@ export class Workers<Input, Output> {
     for (const [worker, load] of this.#loads) {
       worker.onChange(() => {
         const now = clock.now();
-        if (load.answered(worker.inFlight, now) > 0) this.#answeredAt = now;
+        // A lost worker has no batches left either, but it has not answered them.
+        if (load.answered(worker.inFlight, now) > 0 && worker.ready) this.#answeredAt = now;
         onChange();
       });
     }

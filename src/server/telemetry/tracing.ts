@@ -132,10 +132,12 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
       caller,
     );
     const context = trace.setSpan(ROOT_CONTEXT, span);
+    const isSampled = span.isRecording();
     return {
       ...span.spanContext(),
+      // Images of a cancelled stream end after their call.
       streamImage(image, reason, endedAt) {
-        if (!span.isRecording()) return;
+        if (!isSampled) return;
         const child = tracer.startSpan('image', { startTime: epoch + image.cameAt }, context);
         describeImage(child, image);
         if (reason !== null)
@@ -144,7 +146,7 @@ export function createTracing({ settings, version, log, metrics, clock }: Tracin
         child.end(epoch + endedAt);
       },
       end({ code, reason, requestId, image, at: endedAt }) {
-        if (!span.isRecording()) return;
+        if (!isSampled) return;
         span.setAttributes({ 'rpc.response.status_code': code, 'vitserve.request_id': requestId });
         const error = code === 'OK' ? null : (reason ?? code);
         if (error !== null) span.setAttribute('error.type', error);

@@ -90,6 +90,11 @@ export class StreamMessages implements MessageCutter {
     return messages;
   }
 
+  /** Some of a message has come, and not all of it. */
+  get isWithinMessage(): boolean {
+    return !this.#stopped && (this.#sink !== null || this.#prefixBytes > 0);
+  }
+
   /** The decompressed content of a message; null: grpc-js decompresses it itself. */
   contentOf(message: Buffer): Promise<Buffer> | null {
     const content = this.#inflations.get(message);

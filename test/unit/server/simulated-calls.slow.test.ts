@@ -191,7 +191,7 @@ async function play(seed: number): Promise<string[]> {
 
   const beginCall = () => {
     const deadlineAt = random() < 0.5 ? clock.now() + upTo(120) : Number.POSITIVE_INFINITY;
-    const inner = new FakeInner(() => deadlineAt - clock.now());
+    const inner = new FakeInner(deadlineAt - clock.now());
     const call = new Call(context, PATH, inner.asInner);
     if (deadlineAt < Number.POSITIVE_INFINITY)
       clock.after(deadlineAt - clock.now(), () =>

@@ -39,11 +39,13 @@ function createStand({ permits: limit = 2, gate = 'OPEN' as Admission['gate'] } 
   const admission = new Admission({ permits, clock, uploadTimeoutMs: UPLOAD_TIMEOUT_MS });
   admission.gate = gate;
   const ended: string[] = [];
+  const faults: unknown[] = [];
   const open = new OpenCalls();
   const context: CallContext = {
     engine: { permits, admission, checkDeadline: () => {} },
     clock,
     report: (event) => {
+      if (event.kind === 'call-failed') faults.push(event.cause);
       if (event.kind === 'call-ended')
         ended.push(`${event.call.method} ${event.code} ${event.reason ?? ''}`.trim());
     },
@@ -56,9 +58,13 @@ function createStand({ permits: limit = 2, gate = 'OPEN' as Admission['gate'] } 
   };
   const begin = (
     kind: CallKind,
-    { requestStream = kind === 'stream', metadata = new Metadata() } = {},
+    {
+      requestStream = kind === 'stream',
+      metadata = new Metadata(),
+      leftMs = Number.POSITIVE_INFINITY,
+    } = {},
   ) => {
-    const inner = new FakeInner();
+    const inner = new FakeInner(leftMs);
     const path = `/vitserve.v1.ClassificationService/${OF_KIND[kind]}`;
     const call = new Call(context, { path, requestStream }, inner.asInner);
     const goesOn = call.onHeaders(metadata);
@@ -93,7 +99,7 @@ function createStand({ permits: limit = 2, gate = 'OPEN' as Admission['gate'] } 
       },
     };
   };
-  return { clock, permits, admission, ended, open, begin, beginWork };
+  return { clock, permits, admission, ended, faults, open, begin, beginWork };
 }
 
 test('a call is of the kind that its path says', () => {
@@ -147,6 +153,25 @@ describe('a unary image', () => {
     await finish();
     assert.equal(permits.inUse, 0);
     assert.deepEqual([replies, ended], [[], ['Classify UNAVAILABLE DRAINING']]);
+  });
+
+  test('whose work fails after it was cancelled leaves the cause in the log', async () => {
+    const { faults, beginWork } = createStand();
+    const { call, replies, finish } = beginWork();
+    call.onCancel();
+    const cause = new Error('a fault of the server');
+    await finish(cause);
+    assert.deepEqual([faults, replies], [[cause], []]);
+  });
+
+  test('keeps its deadline when the wall clock is set', (t) => {
+    const { begin, clock, ended } = createStand();
+    const wall = Date.now();
+    const { call } = begin('image', { leftMs: 1_000 });
+    t.mock.method(Date, 'now', () => wall + 3_600_000);
+    assert.ok(Math.abs(call.expiresAt - clock.now() - 1_000) < 100);
+    call.onCancel();
+    assert.deepEqual(ended, ['Classify CANCELLED CANCELLED']);
   });
 
   test('whose deadline grpc-js answers is aborted with DEADLINE_EXCEEDED', async () => {

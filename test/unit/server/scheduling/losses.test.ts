@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MAX_ATTEMPTS } from '#vitserve/server/scheduling/dispatcher.js';
+import { Workers } from '#vitserve/server/scheduling/workers.js';
 import { ProcessLostError } from '#vitserve/workers/worker.js';
 import { type Outcome, settled } from '../../../support/fake-worker.js';
 import { answer, createStand, type NumberWorker } from './stand.js';
@@ -26,6 +27,22 @@ const isLost = (state: Outcome<string>) =>
   state.kind === 'rejected' && state.error instanceof ProcessLostError;
 
 describe('a lost process', () => {
+  test('has not answered: an idle one still measures an outdated cost table', async () => {
+    const { workers, costs, clock } = createStand({ maxBatchSize: 1 });
+    const [worker] = workers as [NumberWorker];
+    const watched = new Workers(workers, costs, clock, 1, () => {});
+    clock.advance(5_000);
+    const batch = watched.run(worker, [1]).catch(() => {});
+    worker.lose();
+    await batch;
+    worker.recover();
+    assert.ok(watched.probes());
+    const answered = watched.run(worker, [1]);
+    worker.answer('1!');
+    await answered;
+    assert.ok(!watched.probes());
+  });
+
   test('its batch is retried image by image, before later images', async () => {
     const { worker, outcomes, add, retries } = standWith(3);
     worker.recover();
