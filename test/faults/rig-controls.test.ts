@@ -39,7 +39,7 @@ describe('the verdict on a server that is', { concurrency: true }, () => {
         durationMs: 3_000,
         windowMs: 1_000,
         sampleMs: 150,
-        patienceMs: 1_000,
+        patienceMs: 5_000,
       });
       const { sent, right } = evidence.totals;
       t.diagnostic(`${right} of ${sent} right; ${verdictText(reasonsToFail(evidence, LIMITS))}`);

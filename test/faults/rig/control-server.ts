@@ -21,7 +21,7 @@ export type Control = (typeof CONTROLS)[number];
 
 const ANSWER_AFTER_MS = 5;
 const EVERY = 50;
-const LEAKED_BYTES = 512 * 1024;
+const LEAKED_BYTES = 2 * 1024 * 1024;
 const SCORES = 10;
 
 type Answer = (response: object) => void;

@@ -83,7 +83,7 @@ export const lyingHeaders: Check = {
 };
 
 const LARGEST_SIDE = 7_071;
-/** As docs/operate/operations.md says. */
+/** Measured; the private memory of a decoder is limited to twice as much. */
 const BYTES_A_PIXEL = 12;
 
 export const largestPicture: Check = {
