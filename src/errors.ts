@@ -33,6 +33,7 @@ export const REASONS = {
   IMAGE_UNDECODABLE: { status: 'INVALID_ARGUMENT', field: 'image' },
   IMAGE_QUARANTINED: { status: 'INVALID_ARGUMENT', field: 'image' },
   TOP_K_OUT_OF_RANGE: { status: 'INVALID_ARGUMENT', field: 'top_k' },
+  DIMENSIONS_OUT_OF_RANGE: { status: 'INVALID_ARGUMENT', field: 'dimensions' },
   REQUEST_MISSING: { status: 'INVALID_ARGUMENT', field: 'request' },
   REQUEST_MALFORMED: { status: 'INVALID_ARGUMENT' },
   PAGE_INVALID: { status: 'INVALID_ARGUMENT', field: 'page_token' },

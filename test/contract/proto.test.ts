@@ -14,6 +14,7 @@ const METHODS = {
   Classify: 'ClassifyRequest → ClassifyResponse',
   ClassifyStream: 'stream ClassifyStreamRequest → stream ClassifyStreamResponse',
   Embed: 'EmbedRequest → EmbedResponse',
+  EmbedStream: 'stream EmbedStreamRequest → stream EmbedStreamResponse',
   GetModel: 'GetModelRequest → Model',
   ListModels: 'ListModelsRequest → ListModelsResponse',
 };
@@ -39,8 +40,19 @@ const CONTRACT = {
     'oneof result: ClassifyResponse response = 2',
     'oneof result: google.rpc.Status status = 3',
   ],
-  EmbedRequest: ['bytes image = 1', 'string model = 2', 'bool normalize = 3'],
+  EmbedRequest: [
+    'bytes image = 1',
+    'string model = 2',
+    'bool normalize = 3',
+    'int32 dimensions = 4',
+  ],
   EmbedResponse: ['repeated float embedding = 1', 'ModelVersion model = 2', 'Timing timing = 3'],
+  EmbedStreamRequest: ['string request_id = 1', 'EmbedRequest request = 2'],
+  EmbedStreamResponse: [
+    'string request_id = 1',
+    'oneof result: EmbedResponse response = 2',
+    'oneof result: google.rpc.Status status = 3',
+  ],
   GetModelRequest: ['string model = 1'],
   ListModelsRequest: ['int32 page_size = 1', 'string page_token = 2'],
   ListModelsResponse: ['repeated Model models = 1', 'string next_page_token = 2'],

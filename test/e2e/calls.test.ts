@@ -117,6 +117,51 @@ describe('the built server with the default model', () => {
     assert.deepEqual(scaled.model, { name: 'vit-cifar10', version: '1', executionProvider: 'cpu' });
   });
 
+  test('an embedding may be cut to its first values', async () => {
+    const image = await jpeg(5);
+    const whole = (await client.embed({ image })).embedding;
+    const cut = (await client.embed({ image, dimensions: 64 })).embedding;
+    assert.deepEqual(cut, whole.slice(0, 64));
+    const scaled = (await client.embed({ image, dimensions: 64, normalize: true })).embedding;
+    assert.equal(scaled.length, 64);
+    assert(Math.abs(Math.hypot(...scaled) - 1) < 1e-5);
+    for (const dimensions of [-1, 193]) {
+      const { reason, message } = await failureOf(client.embed({ image, dimensions }));
+      assert.equal(reason, 'DIMENSIONS_OUT_OF_RANGE');
+      assert.equal(message, `dimensions is ${dimensions}: send 1 to 192, or 0 for all`);
+    }
+  });
+
+  test('a stream of embeddings answers as Embed does', async () => {
+    const images = await Promise.all([1, 2, 3].map((seed) => jpeg(seed)));
+    const stream = client.embedStream();
+    for (const [at, image] of images.entries())
+      stream.send(String(at), { image, normalize: at === 1 });
+    stream.send('text', { image: TEXT });
+    stream.send('too many', { image: images[0] as Buffer, dimensions: 1_000 });
+    stream.finish();
+    assert.equal(await stream.ended, null);
+    const answers = stream.byId();
+    assert.equal(answers.size, 5);
+    for (const [at, image] of images.entries()) {
+      const { embedding, model } = await client.embed({ image, normalize: at === 1 });
+      const { response } = answers.get(String(at)) ?? {};
+      assert.equal(response?.model.name, model.name);
+      const differences = response.embedding.map((value, index) =>
+        Math.abs(value - (embedding[index] as number)),
+      );
+      assert.equal(differences.length, 192);
+      assert(Math.max(...differences) < 1e-5);
+    }
+    const reasonOf = (id: string) => {
+      const { status } = answers.get(id) ?? {};
+      assert(status);
+      return readDetails(status).reason;
+    };
+    assert.equal(reasonOf('text'), 'IMAGE_UNSUPPORTED');
+    assert.equal(reasonOf('too many'), 'DIMENSIONS_OUT_OF_RANGE');
+  });
+
   test('a stream answers every image under its id, and a bad one with a status', async () => {
     const good = await Promise.all([1, 2, 3, 4].map((seed) => jpeg(seed)));
     const expected = await Promise.all(good.map((image) => client.classify({ image })));

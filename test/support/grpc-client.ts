@@ -75,6 +75,11 @@ export interface ClassifyResponse {
   readonly timing: Timing;
 }
 
+export interface EmbedRequest extends ImageRequest {
+  readonly normalize?: boolean;
+  readonly dimensions?: number;
+}
+
 export interface EmbedResponse {
   readonly embedding: readonly number[];
   readonly model: ModelVersion;
@@ -97,10 +102,10 @@ export interface RpcStatus {
   readonly details: readonly { readonly type_url: string; readonly value: Buffer }[];
 }
 
-export interface StreamResponse {
+export interface StreamResponse<Response = ClassifyResponse> {
   readonly requestId: string;
   readonly result: 'response' | 'status';
-  readonly response?: ClassifyResponse;
+  readonly response?: Response;
   readonly status?: RpcStatus;
 }
 
@@ -233,10 +238,7 @@ export class PlainClient {
     return this.#unary('classification', 'Classify', request, settings);
   }
 
-  embed(
-    request: ImageRequest & { readonly normalize?: boolean },
-    settings?: CallSettings,
-  ): Promise<EmbedResponse> {
+  embed(request: EmbedRequest, settings?: CallSettings): Promise<EmbedResponse> {
     return this.#unary('classification', 'Embed', request, settings);
   }
 
@@ -261,10 +263,16 @@ export class PlainClient {
   }
 
   stream(settings: CallSettings = {}): ImageStream {
-    const method = this.#method('classification', 'ClassifyStream');
-    return new ImageStream(
-      method(this.#metadata, optionsOf(settings)) as ClientDuplexStream<object, StreamResponse>,
-    );
+    return new ImageStream(this.#stream('ClassifyStream', settings));
+  }
+
+  embedStream(settings: CallSettings = {}): ImageStream<EmbedRequest, EmbedResponse> {
+    return new ImageStream(this.#stream('EmbedStream', settings));
+  }
+
+  #stream<Response>(name: string, settings: CallSettings): ClientDuplexStream<object, Response> {
+    const method = this.#method('classification', name);
+    return method(this.#metadata, optionsOf(settings)) as ClientDuplexStream<object, Response>;
   }
 
   /** Names of the services that reflection lists. */
@@ -388,15 +396,18 @@ export class Watch extends Received<{ status: string }> {
   }
 }
 
-export class ImageStream extends Received<StreamResponse> {
-  readonly #call: ClientDuplexStream<object, StreamResponse>;
+export class ImageStream<
+  Request extends object = ImageRequest,
+  Response = ClassifyResponse,
+> extends Received<StreamResponse<Response>> {
+  readonly #call: ClientDuplexStream<object, StreamResponse<Response>>;
 
-  constructor(call: ClientDuplexStream<object, StreamResponse>) {
+  constructor(call: ClientDuplexStream<object, StreamResponse<Response>>) {
     super(call);
     this.#call = call;
   }
 
-  send(requestId: string, request: ImageRequest | null): void {
+  send(requestId: string, request: Request | null): void {
     this.#call.write({ requestId, request });
   }
 
@@ -409,7 +420,7 @@ export class ImageStream extends Received<StreamResponse> {
   }
 
   /** The answers by request_id. */
-  byId(): Map<string, StreamResponse> {
+  byId(): Map<string, StreamResponse<Response>> {
     return new Map(this.messages.map((message) => [message.requestId, message]));
   }
 }

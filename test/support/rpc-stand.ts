@@ -7,7 +7,8 @@ import { Admission } from '#vitserve/server/admission/admission.js';
 import { Permits } from '#vitserve/server/admission/permits.js';
 import type { ModelInfo, ServedModel } from '#vitserve/server/models/served-model.js';
 import type { ImageRequest } from '#vitserve/server/pipeline/pipeline.js';
-import { type CallEngine, RpcServer, type RpcServerOptions } from '#vitserve/server/rpc/server.js';
+import type { CallEngine } from '#vitserve/server/rpc/methods.js';
+import { RpcServer, type RpcServerOptions } from '#vitserve/server/rpc/server.js';
 import type { InferenceOutput } from '#vitserve/workers/inference/messages.js';
 import type { Scope } from './scope.js';
 
@@ -30,7 +31,7 @@ const MODEL = { info: INFO } as ServedModel;
 
 export const ANSWER: InferenceOutput = {
   predictions: [{ classIndex: 0, score: 1 }],
-  embedding: [],
+  embedding: new Float32Array(),
   executionMs: 0,
   batchSize: 1,
 };

@@ -11,6 +11,8 @@ import type { ClassifyStreamRequest as _vitserve_v1_ClassifyStreamRequest, Class
 import type { ClassifyStreamResponse as _vitserve_v1_ClassifyStreamResponse, ClassifyStreamResponse__Output as _vitserve_v1_ClassifyStreamResponse__Output } from './vitserve/v1/ClassifyStreamResponse.js';
 import type { EmbedRequest as _vitserve_v1_EmbedRequest, EmbedRequest__Output as _vitserve_v1_EmbedRequest__Output } from './vitserve/v1/EmbedRequest.js';
 import type { EmbedResponse as _vitserve_v1_EmbedResponse, EmbedResponse__Output as _vitserve_v1_EmbedResponse__Output } from './vitserve/v1/EmbedResponse.js';
+import type { EmbedStreamRequest as _vitserve_v1_EmbedStreamRequest, EmbedStreamRequest__Output as _vitserve_v1_EmbedStreamRequest__Output } from './vitserve/v1/EmbedStreamRequest.js';
+import type { EmbedStreamResponse as _vitserve_v1_EmbedStreamResponse, EmbedStreamResponse__Output as _vitserve_v1_EmbedStreamResponse__Output } from './vitserve/v1/EmbedStreamResponse.js';
 import type { GetModelRequest as _vitserve_v1_GetModelRequest, GetModelRequest__Output as _vitserve_v1_GetModelRequest__Output } from './vitserve/v1/GetModelRequest.js';
 import type { ListModelsRequest as _vitserve_v1_ListModelsRequest, ListModelsRequest__Output as _vitserve_v1_ListModelsRequest__Output } from './vitserve/v1/ListModelsRequest.js';
 import type { ListModelsResponse as _vitserve_v1_ListModelsResponse, ListModelsResponse__Output as _vitserve_v1_ListModelsResponse__Output } from './vitserve/v1/ListModelsResponse.js';
@@ -42,6 +44,8 @@ export interface ProtoGrpcType {
       ClassifyStreamResponse: MessageTypeDefinition<_vitserve_v1_ClassifyStreamResponse, _vitserve_v1_ClassifyStreamResponse__Output>
       EmbedRequest: MessageTypeDefinition<_vitserve_v1_EmbedRequest, _vitserve_v1_EmbedRequest__Output>
       EmbedResponse: MessageTypeDefinition<_vitserve_v1_EmbedResponse, _vitserve_v1_EmbedResponse__Output>
+      EmbedStreamRequest: MessageTypeDefinition<_vitserve_v1_EmbedStreamRequest, _vitserve_v1_EmbedStreamRequest__Output>
+      EmbedStreamResponse: MessageTypeDefinition<_vitserve_v1_EmbedStreamResponse, _vitserve_v1_EmbedStreamResponse__Output>
       GetModelRequest: MessageTypeDefinition<_vitserve_v1_GetModelRequest, _vitserve_v1_GetModelRequest__Output>
       ListModelsRequest: MessageTypeDefinition<_vitserve_v1_ListModelsRequest, _vitserve_v1_ListModelsRequest__Output>
       ListModelsResponse: MessageTypeDefinition<_vitserve_v1_ListModelsResponse, _vitserve_v1_ListModelsResponse__Output>

@@ -9,7 +9,7 @@
  *   OVERLOADED where there is none left.
  * - A stream of images: a place among the streams. Each message takes an upload allowance, or waits
  *   for one, when its first byte is read. The images take their permits themselves
- *   (`classify-stream.ts`).
+ *   (`image-stream.ts`).
  * - Any other call (health, reflection, questions about models): a place among the others, a small
  *   message, and the same time to send it.
  *
@@ -62,7 +62,7 @@ export type CallKind = 'image' | 'stream' | 'other';
 export type AdmittedImage = Pick<ImageRequest, 'slot' | 'ofStream' | 'signal' | 'record'>;
 
 /** The images of a stream, as its call sees them. */
-export interface ImageStream {
+export interface OpenStream {
   /** Ends the call after the images taken so far are answered. False: it is already ending. */
   endInOrder(ending: CallEnding): boolean;
   /** Ends the call now. */
@@ -109,10 +109,10 @@ const CANCELLATION_MS = 20;
 const THROTTLED: readonly Reason[] = ['OVERLOADED', 'DEADLINE_UNREACHABLE', 'STARTING'];
 
 const UNARY_IMAGE_PATHS = new Set([`/${SERVICE_NAME}/Classify`, `/${SERVICE_NAME}/Embed`]);
-const STREAM_PATH = `/${SERVICE_NAME}/ClassifyStream`;
+const STREAM_PATHS = new Set([`/${SERVICE_NAME}/ClassifyStream`, `/${SERVICE_NAME}/EmbedStream`]);
 
 export function kindOf(path: string): CallKind {
-  if (path === STREAM_PATH) return 'stream';
+  if (STREAM_PATHS.has(path)) return 'stream';
   return UNARY_IMAGE_PATHS.has(path) ? 'image' : 'other';
 }
 
@@ -150,7 +150,7 @@ export class Call {
   #isWorking = false;
   #hasMessage = false;
   #hasBody = false;
-  #images: ImageStream | null = null;
+  #images: OpenStream | null = null;
   #closeConnectionCall: () => void;
   #cancelTimer = () => {};
 
@@ -293,7 +293,7 @@ export class Call {
   }
 
   /** From now on `images` takes and answers the images of this stream. */
-  attach(images: ImageStream): void {
+  attach(images: OpenStream): void {
     this.#images = images;
   }
 

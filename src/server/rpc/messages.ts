@@ -2,14 +2,15 @@
  * Turns domain values into messages of the contract. Requests need no such step: their generated
  * types are read where they are used.
  */
+
 import type { ClassifyResponse } from '../../contract/generated/vitserve/v1/ClassifyResponse.js';
-import type { EmbedResponse } from '../../contract/generated/vitserve/v1/EmbedResponse.js';
 import type { Model } from '../../contract/generated/vitserve/v1/Model.js';
 import type { ModelVersion } from '../../contract/generated/vitserve/v1/ModelVersion.js';
 import type { Timing } from '../../contract/generated/vitserve/v1/Timing.js';
 import type { InferenceOutput } from '../../workers/inference/messages.js';
 import type { ModelInfo } from '../models/served-model.js';
 import { type ImageRecord, queueMsOf } from '../telemetry/record.js';
+import type { Embedded } from './embed-serializer.js';
 
 export function toClassifyResponse(
   output: InferenceOutput,
@@ -27,14 +28,16 @@ export function toClassifyResponse(
   };
 }
 
-export function toEmbedResponse(
+/** `dimensions`: how many values to keep; 0: all. */
+export function toEmbedded(
   { embedding }: InferenceOutput,
   record: ImageRecord,
   model: ModelInfo,
-  normalize: boolean,
-): EmbedResponse {
+  { normalize, dimensions }: { readonly normalize: boolean; readonly dimensions: number },
+): Embedded {
+  const kept = dimensions === 0 ? embedding : embedding.subarray(0, dimensions);
   return {
-    embedding: normalize ? scaleToUnitLength(embedding) : [...embedding],
+    embedding: normalize ? scaleToUnitLength(kept) : kept,
     model: toModelVersion(model),
     timing: toTiming(record),
   };
@@ -73,7 +76,8 @@ function toDuration(milliseconds: number): { seconds: number; nanos: number } {
 }
 
 /** Divides by the Euclidean length; a vector of zeroes stays as it is. */
-function scaleToUnitLength(vector: readonly number[]): number[] {
-  const length = Math.hypot(...vector);
-  return length === 0 ? [...vector] : vector.map((value) => value / length);
+function scaleToUnitLength(vector: Float32Array): Float32Array {
+  let squares = 0;
+  for (const value of vector) squares += value * value;
+  return squares === 0 ? vector : vector.map((value) => value / Math.sqrt(squares));
 }

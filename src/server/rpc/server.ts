@@ -5,22 +5,17 @@
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import type { Address } from '../../cli/value-types.js';
-import type { Clock } from '../../clock.js';
 import { loadContract } from '../../contract/contract.js';
-import type { ClassificationServiceHandlers } from '../../contract/generated/vitserve/v1/ClassificationService.js';
 import { allOrProblems, RequestError } from '../../errors.js';
 import { RejectionThrottle } from '../admission/rejection-throttle.js';
-import type { Engine } from '../engine.js';
 import { type CredentialSettings, Credentials } from '../transport/credentials.js';
 import { Listener } from '../transport/listener.js';
-import { Call, type CallContext, OpenCalls, OTHER_MESSAGE_BYTES } from './call.js';
-import { classify } from './classify.js';
-import { ClassifyStream } from './classify-stream.js';
-import { embed } from './embed.js';
+import { type CallContext, OpenCalls, OTHER_MESSAGE_BYTES } from './call.js';
+import { withFloats } from './embed-serializer.js';
 import { createGrpcServer, type GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
 import { createInterceptor } from './interceptor.js';
-import { getModel, listModels } from './models.js';
+import { type CallEngine, methodsOf } from './methods.js';
 import { withLinkedDescriptors } from './reflection.js';
 
 // grpc-js also reports as errors what it prints past the log.
@@ -33,12 +28,6 @@ const ABORT_GRACE_MS = 200;
 const MESSAGE_ALLOWANCE_BYTES = 64 * 1024;
 /** The kubelet and other callers that only check health. */
 const MOST_HEALTH_CONNECTIONS = 256;
-
-/** The part of the engine that calls use. */
-export type CallEngine = Pick<
-  Engine,
-  'permits' | 'admission' | 'checkDeadline' | 'imagesPerSecond' | 'resolve' | 'list' | 'classify'
->;
 
 export interface RpcServerOptions
   extends CredentialSettings,
@@ -117,7 +106,9 @@ export class RpcServer {
       }),
     });
     const { ClassificationService } = contract.vitserve.v1;
-    main.server.addService(ClassificationService.service, { ...handlersOf(engine, clock) });
+    main.server.addService(withFloats(ClassificationService.service), {
+      ...methodsOf(engine, clock),
+    });
     main.server.addService(contract.grpc.health.v1.Health.service, { ...health.handlers });
     if (reflection)
       new ReflectionService(withLinkedDescriptors(definition)).addToServer(main.server);
@@ -228,18 +219,6 @@ function timeout(delayMs: number): { readonly promise: Promise<false>; cancel():
     timer = setTimeout(() => resolve(false), delayMs);
   });
   return { promise, cancel: () => clearTimeout(timer) };
-}
-
-function handlersOf(engine: CallEngine, clock: Clock): ClassificationServiceHandlers {
-  return {
-    Classify: (call, reply) =>
-      Call.of(call).answer(reply, (image) => classify(engine, call.request, image)),
-    Embed: (call, reply) =>
-      Call.of(call).answer(reply, (image) => embed(engine, call.request, image)),
-    ClassifyStream: (call) => void new ClassifyStream(call, engine, clock),
-    GetModel: (call, reply) => Call.of(call).reply(reply, () => getModel(engine, call.request)),
-    ListModels: (call, reply) => Call.of(call).reply(reply, () => listModels(engine, call.request)),
-  };
 }
 
 /** Binds both ports, or neither. */

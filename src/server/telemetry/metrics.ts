@@ -42,7 +42,7 @@ export function createMetrics() {
     }),
     streamImages: new Counter({
       name: 'vitserve_stream_images_total',
-      help: 'Images of ClassifyStream calls that were answered, by gRPC code and reason.',
+      help: 'Images of streams that were answered, by gRPC code and reason.',
       labelNames: ['code', 'reason'] as const,
       registers,
     }),

@@ -17,7 +17,7 @@ import { Inflation } from './inflation.js';
 
 /** gRPC over HTTP/2: a flag and a length. */
 const PREFIX_BYTES = 5;
-/** ClassifyStreamRequest.request_id. */
+/** `request_id` of ClassifyStreamRequest and EmbedStreamRequest. */
 const ID_FIELD = 1;
 /** A longer id is not returned. */
 export const MOST_ID_BYTES = 16 * 1024;

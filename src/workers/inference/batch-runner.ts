@@ -19,6 +19,8 @@ import {
 import type { Session } from './session.js';
 import { topK } from './top-k.js';
 
+const NO_EMBEDDING = new Float32Array(0);
+
 /** `pixels` has room for the largest batch. */
 export function createBatchRunner(
   session: Session,
@@ -60,8 +62,8 @@ async function execute(
       predictions: topK(scores.subarray(row * classCount, (row + 1) * classCount), k),
       embedding:
         wantsEmbedding && embeddings !== null
-          ? Array.from(embeddings.subarray(row * embeddingSize, (row + 1) * embeddingSize))
-          : [],
+          ? embeddings.subarray(row * embeddingSize, (row + 1) * embeddingSize)
+          : NO_EMBEDDING,
       executionMs,
       batchSize: images.length,
     },

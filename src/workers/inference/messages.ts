@@ -25,7 +25,8 @@ export interface Prediction {
 /** `batchSize` counts the images that were executed together, in `executionMs` milliseconds. */
 export interface InferenceOutput {
   readonly predictions: readonly Prediction[];
-  readonly embedding: readonly number[];
+  /** Empty where it was not wanted. */
+  readonly embedding: Float32Array;
   readonly executionMs: number;
   readonly batchSize: number;
 }
@@ -61,7 +62,7 @@ export function encodeReply(results: readonly WorkResult<InferenceOutput>[]): Bu
   let size = 12;
   for (const output of outputs) {
     size += 1;
-    if (output !== null) size += 8 + output.predictions.length * 8 + output.embedding.length * 4;
+    if (output !== null) size += 8 + output.predictions.length * 8 + output.embedding.byteLength;
   }
   const bytes = Buffer.allocUnsafe(size);
   const executed = outputs.find((output) => output !== null);
@@ -77,7 +78,8 @@ export function encodeReply(results: readonly WorkResult<InferenceOutput>[]): Bu
       at = bytes.writeFloatLE(score, at);
     }
     at = bytes.writeUInt32LE(output.embedding.length, at);
-    for (const value of output.embedding) at = bytes.writeFloatLE(value, at);
+    bytes.set(bytesOf(output.embedding), at);
+    at += output.embedding.byteLength;
   }
   return bytes;
 }
@@ -107,9 +109,16 @@ export function decodeReply(bytes: Buffer, images: number): WorkResult<Inference
     at += 4 + predictions.length * 8;
     const values = bytes.readUInt32LE(at);
     at += 4;
-    const embedding = new Array<number>(values);
-    for (let index = 0; index < values; index++, at += 4) embedding[index] = bytes.readFloatLE(at);
+    if (at + values * 4 > bytes.length) throw new Error(`no room for ${values} values`);
+    const embedding = new Float32Array(values);
+    bytesOf(embedding).set(bytes.subarray(at, at + embedding.byteLength));
+    at += embedding.byteLength;
     results.push({ kind: 'done', output: { predictions, embedding, executionMs, batchSize } });
   }
   return results;
+}
+
+/** All machines that onnxruntime supports are little-endian, as the layout is. */
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }

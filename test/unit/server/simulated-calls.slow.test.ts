@@ -151,7 +151,7 @@ async function play(seed: number): Promise<string[]> {
     clock,
     view,
     () => 4 + upTo(8),
-    () => ({ predictions: [], embedding: [], executionMs: 4, batchSize: 1 }),
+    () => ({ predictions: [], embedding: new Float32Array(), executionMs: 4, batchSize: 1 }),
   );
   const busySlots = () => [...decoders, inference].flatMap((worker) => worker.slots);
   const common = { clock, report };

@@ -47,7 +47,7 @@ describe('an image', () => {
     assert.deepEqual(stand.inference.pending, [[{ slot, topK: 2, wantsEmbedding: true }]]);
     assert.equal(asked.releases.count, 0);
     stand.clock.advance(20);
-    const output = { ...EXECUTED, embedding: [1, 2], batchSize: 3 };
+    const output = { ...EXECUTED, embedding: Float32Array.of(1, 2), batchSize: 3 };
     stand.inference.answer(output);
     await settled();
     assert.deepEqual(asked.outcome.state, { kind: 'resolved', value: output });

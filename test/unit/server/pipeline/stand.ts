@@ -33,7 +33,7 @@ export const DECODED: DecodedImage = {
 
 export const EXECUTED: InferenceOutput = {
   predictions: [{ classIndex: 3, score: 0.75 }],
-  embedding: [],
+  embedding: new Float32Array(),
   executionMs: 7,
   batchSize: 1,
 };

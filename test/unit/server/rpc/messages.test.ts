@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ModelInfo } from '#vitserve/server/models/served-model.js';
-import { toClassifyResponse, toEmbedResponse, toModel } from '#vitserve/server/rpc/messages.js';
+import { toClassifyResponse, toEmbedded, toModel } from '#vitserve/server/rpc/messages.js';
 import { type ImageRecord, newImageRecord } from '#vitserve/server/telemetry/record.js';
 import type { InferenceOutput } from '#vitserve/workers/inference/messages.js';
 
@@ -24,7 +24,7 @@ const OUTPUT: InferenceOutput = {
     { classIndex: 2, score: 0.75 },
     { classIndex: 0, score: 0.25 },
   ],
-  embedding: [3, -4],
+  embedding: Float32Array.of(3, -4),
   executionMs: 2_007.25,
   batchSize: 3,
 };
@@ -81,23 +81,35 @@ describe('a classification', () => {
   });
 });
 
+const ALL = { normalize: false, dimensions: 0 };
+const SCALED = { normalize: true, dimensions: 0 };
+
 describe('an embedding', () => {
   test('is what the graph gave', () => {
-    assert.deepEqual(toEmbedResponse(OUTPUT, RECORD, MODEL, false), {
-      embedding: [3, -4],
+    assert.deepEqual(toEmbedded(OUTPUT, RECORD, MODEL, ALL), {
+      embedding: Float32Array.of(3, -4),
       model: VERSION,
       timing: TIMING,
     });
   });
 
   test('has length 1 where that is asked for', () => {
-    assert.deepEqual(toEmbedResponse(OUTPUT, RECORD, MODEL, true).embedding, [0.6, -0.8]);
+    assert.deepEqual(
+      toEmbedded(OUTPUT, RECORD, MODEL, SCALED).embedding,
+      Float32Array.of(0.6, -0.8),
+    );
+  });
+
+  test('is cut to the first values before it is scaled', () => {
+    const cut = (normalize: boolean) =>
+      toEmbedded(OUTPUT, RECORD, MODEL, { normalize, dimensions: 1 }).embedding;
+    assert.deepEqual([cut(false), cut(true)], [Float32Array.of(3), Float32Array.of(1)]);
   });
 
   test('of nothing but zeroes stays so', () => {
     assert.deepEqual(
-      toEmbedResponse({ ...OUTPUT, embedding: [0, 0] }, RECORD, MODEL, true).embedding,
-      [0, 0],
+      toEmbedded({ ...OUTPUT, embedding: Float32Array.of(0, 0) }, RECORD, MODEL, SCALED).embedding,
+      Float32Array.of(0, 0),
     );
   });
 });

@@ -52,6 +52,7 @@ const EXPECTED: Readonly<
   IMAGE_UNDECODABLE: ['INVALID_ARGUMENT', 'image', false],
   IMAGE_QUARANTINED: ['INVALID_ARGUMENT', 'image', false],
   TOP_K_OUT_OF_RANGE: ['INVALID_ARGUMENT', 'top_k', false],
+  DIMENSIONS_OUT_OF_RANGE: ['INVALID_ARGUMENT', 'dimensions', false],
   REQUEST_MISSING: ['INVALID_ARGUMENT', 'request', false],
   PAGE_INVALID: ['INVALID_ARGUMENT', 'page_token', false],
   REQUEST_MALFORMED: ['INVALID_ARGUMENT', null, false],

@@ -8,7 +8,7 @@ vitserve_requests_total{method="Classify",code="OK",reason=""} N
 vitserve_request_duration_seconds_bucket{le="*",method="Classify"} N
 vitserve_request_duration_seconds_sum{method="Classify"} N
 vitserve_request_duration_seconds_count{method="Classify"} N
-# HELP vitserve_stream_images_total Images of ClassifyStream calls that were answered, by gRPC code and reason.
+# HELP vitserve_stream_images_total Images of streams that were answered, by gRPC code and reason.
 # TYPE vitserve_stream_images_total counter
 # HELP vitserve_decode_duration_seconds Decoding, resizing and cropping of one image in a decoder process, by image format and decoder.
 # TYPE vitserve_decode_duration_seconds histogram

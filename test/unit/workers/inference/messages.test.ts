@@ -27,7 +27,7 @@ const results: fc.Arbitrary<WorkResult<InferenceOutput>[]> = fc
       fc.option(
         fc.record({
           predictions: fc.array(fc.record({ classIndex: u32, score: float }), { maxLength: 8 }),
-          embedding: fc.array(float, { maxLength: 8 }),
+          embedding: fc.array(float, { maxLength: 8 }).map((values) => Float32Array.from(values)),
         }),
       ),
       { maxLength: 20 },
@@ -80,7 +80,7 @@ describe('inference messages', () => {
       kind: 'done',
       output: {
         predictions: Array.from({ length: count }, (_, classIndex) => ({ classIndex, score: 0 })),
-        embedding: [],
+        embedding: new Float32Array(),
         executionMs: 1,
         batchSize: 1,
       },

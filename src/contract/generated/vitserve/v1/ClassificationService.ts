@@ -8,6 +8,8 @@ import type { ClassifyStreamRequest as _vitserve_v1_ClassifyStreamRequest, Class
 import type { ClassifyStreamResponse as _vitserve_v1_ClassifyStreamResponse, ClassifyStreamResponse__Output as _vitserve_v1_ClassifyStreamResponse__Output } from '../../vitserve/v1/ClassifyStreamResponse.js';
 import type { EmbedRequest as _vitserve_v1_EmbedRequest, EmbedRequest__Output as _vitserve_v1_EmbedRequest__Output } from '../../vitserve/v1/EmbedRequest.js';
 import type { EmbedResponse as _vitserve_v1_EmbedResponse, EmbedResponse__Output as _vitserve_v1_EmbedResponse__Output } from '../../vitserve/v1/EmbedResponse.js';
+import type { EmbedStreamRequest as _vitserve_v1_EmbedStreamRequest, EmbedStreamRequest__Output as _vitserve_v1_EmbedStreamRequest__Output } from '../../vitserve/v1/EmbedStreamRequest.js';
+import type { EmbedStreamResponse as _vitserve_v1_EmbedStreamResponse, EmbedStreamResponse__Output as _vitserve_v1_EmbedStreamResponse__Output } from '../../vitserve/v1/EmbedStreamResponse.js';
 import type { GetModelRequest as _vitserve_v1_GetModelRequest, GetModelRequest__Output as _vitserve_v1_GetModelRequest__Output } from '../../vitserve/v1/GetModelRequest.js';
 import type { ListModelsRequest as _vitserve_v1_ListModelsRequest, ListModelsRequest__Output as _vitserve_v1_ListModelsRequest__Output } from '../../vitserve/v1/ListModelsRequest.js';
 import type { ListModelsResponse as _vitserve_v1_ListModelsResponse, ListModelsResponse__Output as _vitserve_v1_ListModelsResponse__Output } from '../../vitserve/v1/ListModelsResponse.js';
@@ -37,6 +39,11 @@ export interface ClassificationServiceClient extends grpc.Client {
   embed(argument: _vitserve_v1_EmbedRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_vitserve_v1_EmbedResponse__Output>): grpc.ClientUnaryCall;
   embed(argument: _vitserve_v1_EmbedRequest, callback: grpc.requestCallback<_vitserve_v1_EmbedResponse__Output>): grpc.ClientUnaryCall;
   
+  EmbedStream(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_vitserve_v1_EmbedStreamRequest, _vitserve_v1_EmbedStreamResponse__Output>;
+  EmbedStream(options?: grpc.CallOptions): grpc.ClientDuplexStream<_vitserve_v1_EmbedStreamRequest, _vitserve_v1_EmbedStreamResponse__Output>;
+  embedStream(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_vitserve_v1_EmbedStreamRequest, _vitserve_v1_EmbedStreamResponse__Output>;
+  embedStream(options?: grpc.CallOptions): grpc.ClientDuplexStream<_vitserve_v1_EmbedStreamRequest, _vitserve_v1_EmbedStreamResponse__Output>;
+  
   GetModel(argument: _vitserve_v1_GetModelRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_vitserve_v1_Model__Output>): grpc.ClientUnaryCall;
   GetModel(argument: _vitserve_v1_GetModelRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_vitserve_v1_Model__Output>): grpc.ClientUnaryCall;
   GetModel(argument: _vitserve_v1_GetModelRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_vitserve_v1_Model__Output>): grpc.ClientUnaryCall;
@@ -64,6 +71,8 @@ export interface ClassificationServiceHandlers extends grpc.UntypedServiceImplem
   
   Embed: grpc.handleUnaryCall<_vitserve_v1_EmbedRequest__Output, _vitserve_v1_EmbedResponse>;
   
+  EmbedStream: grpc.handleBidiStreamingCall<_vitserve_v1_EmbedStreamRequest__Output, _vitserve_v1_EmbedStreamResponse>;
+  
   GetModel: grpc.handleUnaryCall<_vitserve_v1_GetModelRequest__Output, _vitserve_v1_Model>;
   
   ListModels: grpc.handleUnaryCall<_vitserve_v1_ListModelsRequest__Output, _vitserve_v1_ListModelsResponse>;
@@ -74,6 +83,7 @@ export interface ClassificationServiceDefinition extends grpc.ServiceDefinition 
   Classify: MethodDefinition<_vitserve_v1_ClassifyRequest, _vitserve_v1_ClassifyResponse, _vitserve_v1_ClassifyRequest__Output, _vitserve_v1_ClassifyResponse__Output>
   ClassifyStream: MethodDefinition<_vitserve_v1_ClassifyStreamRequest, _vitserve_v1_ClassifyStreamResponse, _vitserve_v1_ClassifyStreamRequest__Output, _vitserve_v1_ClassifyStreamResponse__Output>
   Embed: MethodDefinition<_vitserve_v1_EmbedRequest, _vitserve_v1_EmbedResponse, _vitserve_v1_EmbedRequest__Output, _vitserve_v1_EmbedResponse__Output>
+  EmbedStream: MethodDefinition<_vitserve_v1_EmbedStreamRequest, _vitserve_v1_EmbedStreamResponse, _vitserve_v1_EmbedStreamRequest__Output, _vitserve_v1_EmbedStreamResponse__Output>
   GetModel: MethodDefinition<_vitserve_v1_GetModelRequest, _vitserve_v1_Model, _vitserve_v1_GetModelRequest__Output, _vitserve_v1_Model__Output>
   ListModels: MethodDefinition<_vitserve_v1_ListModelsRequest, _vitserve_v1_ListModelsResponse, _vitserve_v1_ListModelsRequest__Output, _vitserve_v1_ListModelsResponse__Output>
 }

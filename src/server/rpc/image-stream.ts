@@ -1,6 +1,6 @@
 /**
- * One ClassifyStream call: images in, answers out as they finish, backpressure instead of
- * rejections.
+ * One ClassifyStream or EmbedStream call: images in, answers out as they finish, backpressure
+ * instead of rejections.
  *
  * What holds: at most one image of a stream waits for a permit, and the server reads no further
  * until that image has one, nor while the caller does not read its answers. An error in an image is
@@ -14,24 +14,37 @@
 import { once, setMaxListeners } from 'node:events';
 import { status as grpcStatus, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { Clock } from '../../clock.js';
-import type { ClassifyStreamRequest__Output } from '../../contract/generated/vitserve/v1/ClassifyStreamRequest.js';
-import type { ClassifyStreamResponse } from '../../contract/generated/vitserve/v1/ClassifyStreamResponse.js';
+import type { Status } from '../../contract/generated/google/rpc/Status.js';
 import { RequestError, toRequestError } from '../../errors.js';
-import type { Permit } from '../admission/permits.js';
-import type { Engine } from '../engine.js';
+import type { Permit, Permits } from '../admission/permits.js';
 import { newImageRecord } from '../telemetry/record.js';
 import type { CallEnding } from '../workarounds/base-call.js';
-import { Call, type ImageStream } from './call.js';
-import { classify } from './classify.js';
+import { type AdmittedImage, Call, type OpenStream } from './call.js';
 import { toCallStatus, toRpcStatus } from './status.js';
 
-type StreamCall = ServerDuplexStream<ClassifyStreamRequest__Output, ClassifyStreamResponse>;
+/** One image of a stream. */
+export interface StreamRequest<Request> {
+  readonly requestId: string;
+  readonly request: Request | null;
+}
 
-export class ClassifyStream implements ImageStream {
-  readonly #stream: StreamCall;
+/** What became of it. */
+export type StreamResponse<Response> = { readonly requestId: string } & (
+  | { readonly response: Response }
+  | { readonly status: Status }
+);
+
+export interface ImageStreamOptions<Request, Response> {
+  readonly permits: Permits;
+  readonly clock: Clock;
+  /** Answers one image, as the unary call does. */
+  readonly work: (request: Request, image: AdmittedImage) => Promise<Response>;
+}
+
+export class ImageStream<Request, Response> implements OpenStream {
+  readonly #stream: ServerDuplexStream<StreamRequest<Request>, StreamResponse<Response>>;
+  readonly #options: ImageStreamOptions<Request, Response>;
   readonly #call: Call;
-  readonly #engine: Pick<Engine, 'permits' | 'resolve' | 'classify'>;
-  readonly #clock: Clock;
   #state: 'open' | 'ending' | 'ended' = 'open';
   /** The status to end with; null: OK. */
   #ending: CallEnding | null = null;
@@ -39,14 +52,12 @@ export class ClassifyStream implements ImageStream {
   #pending = 0;
 
   constructor(
-    stream: StreamCall,
-    engine: Pick<Engine, 'permits' | 'resolve' | 'classify'>,
-    clock: Clock,
+    stream: ServerDuplexStream<StreamRequest<Request>, StreamResponse<Response>>,
+    options: ImageStreamOptions<Request, Response>,
   ) {
     this.#stream = stream;
     this.#call = Call.of(stream);
-    this.#engine = engine;
-    this.#clock = clock;
+    this.#options = options;
     const { signal } = this.#call;
     // Every image of the stream in progress listens to it.
     setMaxListeners(0, signal);
@@ -55,7 +66,7 @@ export class ClassifyStream implements ImageStream {
       this.#state = 'ended';
     });
     this.#call.attach(this);
-    stream.on('data', (message: ClassifyStreamRequest__Output) => void this.#take(message));
+    stream.on('data', (message: StreamRequest<Request>) => void this.#take(message));
     stream.on('end', () => this.#stopTaking(null));
   }
 
@@ -75,7 +86,7 @@ export class ClassifyStream implements ImageStream {
     return true;
   }
 
-  async #take(message: ClassifyStreamRequest__Output): Promise<void> {
+  async #take(message: StreamRequest<Request>): Promise<void> {
     if (this.#state !== 'open') return;
     this.#pending++;
     await this.#answer(message);
@@ -93,10 +104,11 @@ export class ClassifyStream implements ImageStream {
     else this.#stream.emit('error', ending);
   }
 
-  async #answer(message: ClassifyStreamRequest__Output): Promise<void> {
+  async #answer(message: StreamRequest<Request>): Promise<void> {
     const { requestId, request } = message;
+    const { permits, clock, work } = this.#options;
     const { signal, expiresAt } = this.#call;
-    const record = newImageRecord(this.#clock.now(), expiresAt);
+    const record = newImageRecord(clock.now(), expiresAt);
     let permit: Permit | null = null;
     try {
       const rejection = this.#call.rejectionOf(message);
@@ -106,12 +118,12 @@ export class ClassifyStream implements ImageStream {
         const text = 'request is missing: send an image with each request_id';
         throw new RequestError('REQUEST_MISSING', text);
       }
-      permit = await this.#engine.permits.takeForStream(signal);
-      record.admittedAt = this.#clock.now();
+      permit = await permits.takeForStream(signal);
+      record.admittedAt = clock.now();
       void this.#readNext();
       const { slot } = permit;
       const image = { slot, ofStream: true, signal, record };
-      const response = await classify(this.#engine, request, image);
+      const response = await work(request, image);
       this.#call.reportImage(record, 'OK', null);
       this.#write({ requestId, response });
     } catch (thrown) {
@@ -134,7 +146,7 @@ export class ClassifyStream implements ImageStream {
     if (this.#state === 'open') this.#call.pace?.next();
   }
 
-  #write(response: ClassifyStreamResponse): void {
+  #write(response: StreamResponse<Response>): void {
     if (this.#state !== 'ended') this.#stream.write(response);
   }
 }
