@@ -26,6 +26,8 @@ const PROGRAMS: Record<CommandName, Program> = {
   import: async (...given) => (await import('./tools/import/command.js')).importModel(...given),
   convert: async (...given) => (await import('./tools/convert/command.js')).convert(...given),
   quantize: async (...given) => (await import('./tools/quantize/command.js')).quantize(...given),
+  evaluate: async (argv, environment) =>
+    (await import('./tools/evaluate/command.js')).evaluate(argv, environment),
   inspect: async (argv, environment) =>
     (await import('./tools/inspect/command.js')).inspect(argv, environment),
   'install-cuda': async (argv, environment) =>

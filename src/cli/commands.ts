@@ -5,6 +5,7 @@
 
 import { benchOptions } from './bench-options.js';
 import { convertOptions } from './convert-options.js';
+import { EVALUATE_OPTIONS } from './evaluate-options.js';
 import { importOptions } from './import-options.js';
 import { inspectOptions } from './inspect-options.js';
 import { INSTALL_CUDA_OPTIONS } from './install-cuda-options.js';
@@ -61,6 +62,15 @@ export const COMMANDS = {
       'Rewrites the graph of a model folder, compares size, speed and answers with the source, and ' +
       'writes a new version.',
     options: optionRows(QUANTIZE_OPTIONS),
+  },
+  evaluate: {
+    usage: 'vitserve evaluate [options] MODEL_FOLDER DATA',
+    summary: 'Show how often a model is right on labelled images.',
+    introduction:
+      'DATA is a folder with one folder of images for each class, named as its label, or a CSV file ' +
+      'with a file and a label in each row. Prints accuracy, calibration, and which classes are taken ' +
+      'for others. Images are decoded and executed as the server does it, one by one.',
+    options: optionRows(EVALUATE_OPTIONS),
   },
   inspect: {
     usage: 'vitserve inspect [options] MODEL_FOLDER|FILE|--live',

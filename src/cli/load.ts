@@ -17,6 +17,7 @@ import { jsonToText, readConfigFile } from './config-file.js';
 import { contradictions, unpairedKey } from './contradictions.js';
 import { type ConvertSettings, convertProblems } from './convert-options.js';
 import { type Environment, readEnvironment } from './environment.js';
+import type { EvaluateSettings } from './evaluate-options.js';
 import { readCommandLine } from './flags.js';
 import { type GivenValue, type OptionSource, oneLine, quote } from './given.js';
 import type { ImportSettings } from './import-options.js';
@@ -121,6 +122,29 @@ export function loadQuantizeSettings(
   }
   if (folder === undefined || problems.length > 0) throw new SetupError('usage', problems);
   return { ...loaded, folder };
+}
+
+/**
+ * `argv` is what follows `vitserve evaluate`. `folder` is the model's, `data` the labelled images,
+ * both as they were written.
+ */
+export function loadEvaluateSettings(
+  argv: readonly string[],
+  env: Environment,
+  surroundings: LoadSurroundings = REAL_SURROUNDINGS,
+): Loaded<EvaluateSettings> & { readonly folder: string; readonly data: string } {
+  const { loaded, positionals, problems } = load<EvaluateSettings>(
+    'evaluate',
+    argv,
+    env,
+    surroundings,
+  );
+  const [folder, data] = positionals;
+  if (positionals.length !== 2)
+    problems.push('give a MODEL_FOLDER and DATA: vitserve evaluate models/NAME/1 labelled-images');
+  if (folder === undefined || data === undefined || problems.length > 0)
+    throw new SetupError('usage', problems);
+  return { ...loaded, folder, data };
 }
 
 /**

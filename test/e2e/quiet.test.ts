@@ -48,6 +48,7 @@ before(async () => {
   server = await ServerProcess.start(scope, SIMULATED);
   writeFileSync(picture, await jpeg(1));
   writeFileSync(wheel, 'no wheel');
+  writeFileSync(labels, `${picture},0\n`);
   // Without the checkpoint beside it, so that the graph is imported.
   cpSync(join(VERSION, 'model.onnx'), join(folder, 'graph.onnx'));
 });
@@ -94,6 +95,7 @@ const USES: Readonly<Record<Exclude<CommandName, 'serve'>, readonly Use[]>> = {
       ],
     },
   ],
+  evaluate: [{ args: () => [VERSION, labels] }],
   convert: [{ args: (out) => [VERSION, '--model-repository', out, '--name', 'a'] }],
   quantize: [
     { args: (out) => [VERSION, '--out', join(out, 'a/1'), '--images', folder] },

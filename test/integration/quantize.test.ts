@@ -488,10 +488,13 @@ describe('the documents', () => {
     cpSync(join(DEFAULT_MODEL, '1'), join(cwd, 'models/vit-cifar10/1'), { recursive: true });
     mkdirSync(join(cwd, 'my-images'));
     writeFileSync(join(cwd, 'my-images/one.jpg'), await jpeg(1));
+    mkdirSync(join(cwd, 'labelled/cat'), { recursive: true });
+    writeFileSync(join(cwd, 'labelled/cat/one.jpg'), await jpeg(1));
   });
 
   for (const [document, command] of [
     ['docs/start/importing.md', 'quantize'],
+    ['docs/start/importing.md', 'evaluate'],
     ['docs/start/models.md', 'inspect'],
   ] as const) {
     for (const { name, language, text } of blocksOf(document)) {
