@@ -41,6 +41,7 @@ const scope = suiteScope();
 const folder = temporaryFolder(scope);
 const picture = join(folder, 'one.jpg');
 const wheel = join(folder, 'none.whl');
+const labels = join(folder, 'labels.csv');
 /** For the commands that call one. */
 let server: ServerProcess;
 
